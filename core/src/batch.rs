@@ -1,0 +1,133 @@
+//! [`Batch`]: consecutive records on their way to a sink, borrowed from the log without a copy.
+
+use std::fmt;
+
+use crate::buffer::cursor::{Position, Progress};
+use crate::buffer::format::{self, BatchId, Body, Kind};
+use crate::buffer::storage::Chunk;
+use crate::record::{NewRecord, Record};
+
+/// Records that go to the sink together.
+///
+/// Its id and its contents stay the same across retries and restarts. Records that the sink has already
+/// taken or that were rejected are no longer in it when it comes again.
+pub struct Batch {
+    pub(crate) id: BatchId,
+    pub(crate) last_seq: u64,
+    /// Where the log goes on behind this batch.
+    pub(crate) end: Position,
+    /// Payload bytes of all records, those no longer pending included.
+    pub(crate) sealed_bytes: u64,
+    pub(crate) sealed_records: u32,
+    pub(crate) progress: Progress,
+    pub(crate) chunks: Vec<Chunk>,
+    /// The pending records.
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// Where a record stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    pub(crate) chunk: u32,
+    pub(crate) offset: u32,
+    /// The record's place in the batch as it was sealed: what acknowledgements are remembered by.
+    pub(crate) place: u32,
+}
+
+impl Batch {
+    /// The batch's id: unique, and the same across retries and restarts, so that a target can deduplicate.
+    pub fn id(&self) -> String {
+        self.id.to_string()
+    }
+
+    /// How many records it holds.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The seq of the first record that it was sealed with.
+    pub fn first_seq(&self) -> u64 {
+        self.id.first_seq
+    }
+
+    /// The seq of the last record that it was sealed with.
+    pub fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+
+    /// The number of this attempt, counting those that count, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.progress.attempts.saturating_add(1)
+    }
+
+    /// Record `index`, if there are so many.
+    pub fn get(&self, index: usize) -> Option<Record<'_>> {
+        self.entries.get(index).map(|entry| self.record(entry))
+    }
+
+    /// The records in put order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Record<'_>> {
+        self.entries.iter().map(|entry| self.record(entry))
+    }
+
+    /// A batch of records that no buffer holds, for testing sinks.
+    pub fn from_records<'a>(records: impl IntoIterator<Item = NewRecord<'a>>) -> Batch {
+        let mut bytes = Vec::new();
+        let mut entries = Vec::new();
+        let mut sealed_bytes = 0;
+        for (place, record) in (0u32..).zip(records) {
+            entries.push(Entry { chunk: 0, offset: bytes.len() as u32, place });
+            let body = Body { id: record.id, key: record.key, data: record.data };
+            let created_at = record.created_at.unwrap_or_default();
+            let seq = u64::from(place) + 1;
+            bytes.extend_from_slice(&format::header(Kind::Record, seq, created_at, &body, body.crc(), 0));
+            body.parts().iter().for_each(|part| bytes.extend_from_slice(part));
+            bytes.resize(bytes.len().next_multiple_of(format::ALIGN), 0);
+            sealed_bytes += record.data.len() as u64;
+        }
+        Batch {
+            id: BatchId { buffer_id: 0, epoch: 0, first_seq: 1 },
+            last_seq: entries.len() as u64,
+            end: Position::default(),
+            sealed_bytes,
+            sealed_records: entries.len() as u32,
+            progress: Progress::default(),
+            chunks: vec![Chunk::Heap(bytes.into())],
+            entries,
+        }
+    }
+
+    fn record(&self, entry: &Entry) -> Record<'_> {
+        let bytes = &self.chunks[entry.chunk as usize].bytes()[entry.offset as usize..];
+        // Its checksum was verified when the batch was read. Bytes that another program overwrote since then
+        // may no longer parse: then it is an empty record rather than a crash of the host.
+        let (buffer_id, empty) = (self.id.buffer_id, &bytes[..0]);
+        match format::parse(bytes) {
+            Some(frame) => Record {
+                seq: frame.seq,
+                created_at: frame.created_at,
+                key: frame.key,
+                data: frame.data,
+                own_id: frame.id,
+                buffer_id,
+            },
+            None => Record { seq: 0, created_at: 0, key: None, data: empty, own_id: None, buffer_id },
+        }
+    }
+}
+
+impl fmt::Debug for Batch {
+    /// Says which batch it is; the payloads are the user's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch")
+            .field("id", &self.id())
+            .field("len", &self.len())
+            .field("attempt", &self.attempt())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,307 @@
+//! How far is finished, and what is known of the batches in flight.
+//!
+//! Three files, `cursor.0` to `cursor.2`, each a whole and checksummed state with a generation. A write never
+//! goes to the newest file nor to the newest durable one, so a torn write or a power loss leaves both.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::format::{le_u32, le_u64};
+use super::storage::{Disk, File, Open};
+
+/// A place between two frames of the log, and what lies before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) segment: u64,
+    pub(crate) offset: u64,
+    /// The seq that the next record at this place has at least.
+    pub(crate) seq: u64,
+    /// Records and payload bytes before it since the buffer was made.
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+}
+
+/// What is remembered of a batch between attempts, across restarts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// Attempts that count.
+    pub(crate) attempts: u32,
+    /// Attempts in a row that failed, whatever the reason: what the schedule counts.
+    pub(crate) failures: u32,
+    /// Wall-clock times in microseconds; 0 is "none".
+    pub(crate) first_attempt: i64,
+    pub(crate) last_attempt: i64,
+    pub(crate) next_attempt: i64,
+    /// Places of the batch's records that are finished (delivered or in the dead letters), as a bit set.
+    pub(crate) done: Vec<u64>,
+    /// The errors so far, oldest first, cut to a few.
+    pub(crate) errors: Vec<String>,
+}
+
+impl Progress {
+    pub(crate) fn is_done(&self, place: u32) -> bool {
+        self.done.get(place as usize / 64).is_some_and(|word| word >> (place % 64) & 1 == 1)
+    }
+
+    pub(crate) fn set_done(&mut self, place: u32) {
+        let word = place as usize / 64;
+        if self.done.len() <= word {
+            self.done.resize(word + 1, 0);
+        }
+        self.done[word] |= 1 << (place % 64);
+    }
+}
+
+/// The whole state of the cursor.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct State {
+    pub(crate) buffer_id: u64,
+    /// Rises when a power loss or corruption may have taken a batch's boundary; part of batch ids.
+    pub(crate) epoch: u32,
+    /// The boot in which the log was last open, and whether it was closed in order.
+    pub(crate) boot_id: u64,
+    pub(crate) clean: bool,
+    /// Seqs below this may have been given out, even if a power loss took their records.
+    pub(crate) seq_limit: u64,
+    /// Everything before this is finished.
+    pub(crate) committed: Position,
+    /// Batches in flight, by first seq: room for several.
+    pub(crate) batches: Vec<(u64, Progress)>,
+}
+
+const MAGIC: [u8; 8] = *b"unicurs\n";
+const HEAD_BYTES: usize = 104;
+const FILES: usize = 3;
+/// Reserved at creation, so that commits go on when the disk is full.
+const RESERVED_BYTES: u64 = 4096;
+/// The largest cursor that is believed: a million records of each of 64 batches in flight fit.
+const MAX_BYTES: u64 = 64 << 20;
+
+impl State {
+    fn encode(&self, generation: u64) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(256);
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&super::format::VERSION.to_le_bytes());
+        bytes.extend_from_slice(&0u32.to_le_bytes()); // feature flags, none yet
+        bytes.extend_from_slice(&generation.to_le_bytes());
+        bytes.extend_from_slice(&self.buffer_id.to_le_bytes());
+        bytes.extend_from_slice(&self.boot_id.to_le_bytes());
+        bytes.extend_from_slice(&self.seq_limit.to_le_bytes());
+        bytes.extend_from_slice(&self.epoch.to_le_bytes());
+        bytes.extend_from_slice(&u32::from(self.clean).to_le_bytes());
+        let Position { segment, offset, seq, records, bytes: payload } = self.committed;
+        for word in [segment, offset, seq, records, payload] {
+            bytes.extend_from_slice(&word.to_le_bytes());
+        }
+        bytes.extend_from_slice(&(self.batches.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&0u32.to_le_bytes()); // the length, below
+        for (first_seq, progress) in &self.batches {
+            bytes.extend_from_slice(&first_seq.to_le_bytes());
+            bytes.extend_from_slice(&progress.attempts.to_le_bytes());
+            bytes.extend_from_slice(&progress.failures.to_le_bytes());
+            for time in [progress.first_attempt, progress.last_attempt, progress.next_attempt] {
+                bytes.extend_from_slice(&time.to_le_bytes());
+            }
+            bytes.extend_from_slice(&(progress.done.len() as u32).to_le_bytes());
+            bytes.extend_from_slice(&(progress.errors.len() as u32).to_le_bytes());
+            progress.done.iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
+            for error in &progress.errors {
+                bytes.extend_from_slice(&(error.len() as u32).to_le_bytes());
+                bytes.extend_from_slice(error.as_bytes());
+            }
+        }
+        let length = bytes.len() as u32 + 4;
+        bytes[HEAD_BYTES - 4..HEAD_BYTES].copy_from_slice(&length.to_le_bytes());
+        let crc = crc32c::crc32c(&bytes);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    /// The state and its generation, if the bytes hold a whole one.
+    fn decode(bytes: &[u8]) -> Option<Decoded> {
+        if bytes.len() < HEAD_BYTES + 4 || bytes[..8] != MAGIC {
+            return None;
+        }
+        let length = le_u32(bytes, HEAD_BYTES - 4) as usize;
+        if length < HEAD_BYTES + 4 || length > bytes.len() {
+            return None;
+        }
+        if crc32c::crc32c(&bytes[..length - 4]) != le_u32(bytes, length - 4) {
+            return None;
+        }
+        let (version, flags) = (le_u32(bytes, 8), le_u32(bytes, 12));
+        if version != super::format::VERSION || flags != 0 {
+            return Some(Decoded::Unknown { version, flags });
+        }
+        let mut rest = Words(&bytes[16..length - 4]);
+        let generation = rest.u64()?;
+        let mut state = State {
+            buffer_id: rest.u64()?,
+            boot_id: rest.u64()?,
+            seq_limit: rest.u64()?,
+            epoch: rest.u32()?,
+            clean: rest.u32()? != 0,
+            committed: Position {
+                segment: rest.u64()?,
+                offset: rest.u64()?,
+                seq: rest.u64()?,
+                records: rest.u64()?,
+                bytes: rest.u64()?,
+            },
+            batches: Vec::new(),
+        };
+        let count = rest.u32()?;
+        let _length = rest.u32()?;
+        for _ in 0..count {
+            let first_seq = rest.u64()?;
+            let mut progress = Progress {
+                attempts: rest.u32()?,
+                failures: rest.u32()?,
+                first_attempt: rest.u64()?.cast_signed(),
+                last_attempt: rest.u64()?.cast_signed(),
+                next_attempt: rest.u64()?.cast_signed(),
+                ..Progress::default()
+            };
+            let (words, errors) = (rest.u32()?, rest.u32()?);
+            progress.done = (0..words).map(|_| rest.u64()).collect::<Option<_>>()?;
+            progress.errors = (0..errors).map(|_| rest.text()).collect::<Option<_>>()?;
+            state.batches.push((first_seq, progress));
+        }
+        Some(Decoded::State { state, generation })
+    }
+}
+
+enum Decoded {
+    State { state: State, generation: u64 },
+    Unknown { version: u32, flags: u32 },
+}
+
+/// Reads little-endian words off a slice.
+struct Words<'a>(&'a [u8]);
+
+impl<'a> Words<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (head, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(head)
+    }
+    fn u32(&mut self) -> Option<u32> {
+        self.take(4).map(|bytes| le_u32(bytes, 0))
+    }
+    fn u64(&mut self) -> Option<u64> {
+        self.take(8).map(|bytes| le_u64(bytes, 0))
+    }
+    fn text(&mut self) -> Option<String> {
+        let count = self.u32()? as usize;
+        self.take(count).map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+    }
+}
+
+/// What the cursor's files say.
+pub(crate) enum Found {
+    State(State),
+    /// No file, or none that is whole (`damaged` of them are not).
+    Nothing { damaged: usize },
+    Unknown { version: u32, flags: u32 },
+}
+
+/// The cursor's files.
+pub(crate) struct Cursor {
+    files: Vec<Arc<dyn File>>,
+    generation: u64,
+    newest: usize,
+    /// The newest that a power loss leaves.
+    durable: usize,
+    /// Reused between writes.
+    synced: bool,
+}
+
+impl Cursor {
+    /// Reads the newest state without changing anything.
+    pub(crate) fn peek(disk: &dyn Disk, dir: &Path) -> io::Result<Found> {
+        Self::scan(disk, dir).map(|(found, _, _)| found)
+    }
+
+    fn scan(disk: &dyn Disk, dir: &Path) -> io::Result<(Found, u64, usize)> {
+        let mut best: Option<(State, u64, usize)> = None;
+        let mut damaged = 0;
+        for which in 0..FILES {
+            let file = match disk.open(&dir.join(name(which)), Open::Read) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            let mut bytes = vec![0; file.len()?.min(MAX_BYTES) as usize];
+            let got = file.read_at(&mut bytes, 0)?;
+            match State::decode(&bytes[..got]) {
+                Some(Decoded::Unknown { version, flags }) => {
+                    return Ok((Found::Unknown { version, flags }, 0, 0));
+                }
+                Some(Decoded::State { state, generation }) => {
+                    if best.as_ref().is_none_or(|(_, other, _)| generation > *other) {
+                        best = Some((state, generation, which));
+                    }
+                }
+                None => damaged += usize::from(bytes[..got].iter().any(|byte| *byte != 0)),
+            }
+        }
+        Ok(match best {
+            Some((state, generation, which)) => (Found::State(state), generation, which),
+            None => (Found::Nothing { damaged }, 0, 0),
+        })
+    }
+
+    /// Opens the files for writing, creating them where they are missing.
+    pub(crate) fn open(disk: &dyn Disk, dir: &Path) -> io::Result<(Cursor, Found)> {
+        let (found, generation, newest) = Self::scan(disk, dir)?;
+        let mut files = Vec::with_capacity(FILES);
+        for which in 0..FILES {
+            let file = disk.open(&dir.join(name(which)), Open::Create)?;
+            if file.len()? < RESERVED_BYTES {
+                match file.allocate(RESERVED_BYTES) {
+                    Err(error) if error.kind() == io::ErrorKind::Unsupported => file.set_len(RESERVED_BYTES)?,
+                    result => result?,
+                }
+            }
+            files.push(file);
+        }
+        // What was read came from the page cache, perhaps not from the disk: nothing counts as durable until
+        // the first sync, and the newest is kept until then.
+        Ok((Cursor { files, generation, newest, durable: newest, synced: false }, found))
+    }
+
+    /// Writes the state. It survives the death of the process when this returns, and a power loss after
+    /// [`sync`](Self::sync).
+    pub(crate) fn write(&mut self, state: &State) -> io::Result<()> {
+        let target = (0..FILES).find(|which| *which != self.newest && *which != self.durable).unwrap_or(0);
+        let generation = self.generation + 1;
+        let bytes = state.encode(generation);
+        self.files[target].write_at(&bytes, 0)?;
+        self.generation = generation;
+        self.newest = target;
+        self.synced = false;
+        Ok(())
+    }
+
+    /// What [`finish_sync`](Self::finish_sync) must be told after this file was synced, if a sync is due.
+    pub(crate) fn begin_sync(&self) -> Option<(Arc<dyn File>, usize, u64)> {
+        (!self.synced).then(|| (self.files[self.newest].clone(), self.newest, self.generation))
+    }
+
+    /// A state became durable: the sync ran without the cursor's lock, so a newer one may exist.
+    pub(crate) fn finish_sync(&mut self, which: usize, generation: u64) {
+        if self.generation == generation {
+            self.synced = true;
+            self.durable = which;
+        } else if self.newest != which {
+            // Not overwritten since: `write` never goes to the newest, and this was the newest until one write
+            // ago at least. With two or more writes since, it may have been reused.
+            self.durable = if self.generation == generation + 1 { which } else { self.durable };
+        }
+    }
+}
+
+fn name(which: usize) -> String {
+    format!("cursor.{which}")
+}

@@ -1,0 +1,421 @@
+//! Bytes <-> frames. Pure: no I/O, no clock. `docs/format.md` is the same in prose; change both together.
+//!
+//! A frame, aligned to 8 bytes, little-endian:
+//!
+//! | at | size | field |
+//! |---|---|---|
+//! | 0 | 4 | CRC-32C of the body, then bytes 4..32, then the segment's salt |
+//! | 4 | 4 | length of header and body, without padding |
+//! | 8 | 8 | seq |
+//! | 16 | 8 | created_at, microseconds since the epoch |
+//! | 24 | 1 | kind: 1 record, 2 seal, 3 end |
+//! | 25 | 1 | flags: 1 has an id, 2 has a key |
+//! | 26 | 2 | length of the id |
+//! | 28 | 2 | length of the key |
+//! | 30 | 2 | zero |
+//! | 32 | .. | body: id, key, payload; then zeros up to a multiple of 8 |
+//!
+//! The body comes first in the checksum so that it can be summed before the log's lock is taken. Behind the
+//! last frame stands a zero word.
+
+use std::fmt;
+
+/// A frame's header.
+pub(crate) const FRAME_BYTES: usize = 32;
+/// Frames start at multiples of this.
+pub(crate) const ALIGN: usize = 8;
+/// The zero word behind the last frame.
+pub(crate) const TERMINATOR_BYTES: usize = 8;
+/// The body of a seal.
+pub(crate) const SEAL_BODY_BYTES: usize = 32;
+/// Room that every segment keeps for a seal, an end and the terminator.
+pub(crate) const TAIL_BYTES: usize = FRAME_BYTES + SEAL_BODY_BYTES + FRAME_BYTES + TERMINATOR_BYTES;
+/// A segment's header: two copies of 512 bytes, so that one damaged sector costs nothing.
+pub(crate) const SEGMENT_HEADER_BYTES: usize = 1024;
+const HEADER_COPY_BYTES: usize = 512;
+/// The format that this code writes and reads.
+pub(crate) const VERSION: u32 = 1;
+const MAGIC: [u8; 8] = *b"unistrm\n";
+
+const FLAG_ID: u8 = 1;
+const FLAG_KEY: u8 = 2;
+
+/// What a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    Record = 1,
+    /// Ends a batch.
+    Seal = 2,
+    /// Ends a segment.
+    End = 3,
+}
+
+/// A decoded frame, borrowed from the bytes it stands in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Frame<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) seq: u64,
+    pub(crate) created_at: i64,
+    pub(crate) id: Option<&'a str>,
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) data: &'a [u8],
+    /// Bytes up to the next frame.
+    pub(crate) padded: usize,
+}
+
+/// The three parts of a frame's body.
+#[derive(Clone, Copy)]
+pub(crate) struct Body<'a> {
+    pub(crate) id: Option<&'a str>,
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) data: &'a [u8],
+}
+
+impl<'a> Body<'a> {
+    #[inline]
+    pub(crate) fn parts(&self) -> [&'a [u8]; 3] {
+        [self.id.unwrap_or("").as_bytes(), self.key.unwrap_or(&[]), self.data]
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.id.map_or(0, str::len) + self.key.map_or(0, <[u8]>::len) + self.data.len()
+    }
+
+    /// The checksum's first stage, which needs neither seq nor salt.
+    #[inline]
+    pub(crate) fn crc(&self) -> u32 {
+        let [id, key, data] = self.parts();
+        let mut crc = 0;
+        if !id.is_empty() {
+            crc = crc32c::crc32c_append(crc, id);
+        }
+        if !key.is_empty() {
+            crc = crc32c::crc32c_append(crc, key);
+        }
+        crc32c::crc32c_append(crc, data)
+    }
+}
+
+/// The length of a frame with this body, padding included.
+#[inline]
+pub(crate) const fn padded(body: usize) -> usize {
+    (FRAME_BYTES + body).next_multiple_of(ALIGN)
+}
+
+/// The header of a frame over `body`, whose checksum so far is `body_crc`.
+#[inline]
+pub(crate) fn header(kind: Kind, seq: u64, created_at: i64, body: &Body<'_>, body_crc: u32, salt: u32) -> [u8; FRAME_BYTES] {
+    // The four bytes of the checksum's own place hold the salt while it is computed, at the end.
+    let mut summed = [0u8; FRAME_BYTES];
+    let length = (FRAME_BYTES + body.len()) as u32;
+    let flags = if body.id.is_some() { FLAG_ID } else { 0 } | if body.key.is_some() { FLAG_KEY } else { 0 };
+    summed[0..4].copy_from_slice(&length.to_le_bytes());
+    summed[4..12].copy_from_slice(&seq.to_le_bytes());
+    summed[12..20].copy_from_slice(&created_at.to_le_bytes());
+    summed[20] = kind as u8;
+    summed[21] = flags;
+    summed[22..24].copy_from_slice(&(body.id.map_or(0, str::len) as u16).to_le_bytes());
+    summed[24..26].copy_from_slice(&(body.key.map_or(0, <[u8]>::len) as u16).to_le_bytes());
+    summed[28..32].copy_from_slice(&salt.to_le_bytes());
+    let crc = crc32c::crc32c_append(body_crc, &summed);
+    let mut header = [0u8; FRAME_BYTES];
+    header[0..4].copy_from_slice(&crc.to_le_bytes());
+    header[4..32].copy_from_slice(&summed[0..28]);
+    header
+}
+
+/// Why bytes are not a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bad {
+    /// The terminator: nothing was written here.
+    Empty,
+    /// Anything else.
+    Damaged,
+}
+
+/// Decodes the frame at the start of `bytes` and verifies its checksum.
+#[inline]
+pub(crate) fn decode(bytes: &[u8], salt: u32) -> Result<Frame<'_>, Bad> {
+    if bytes.len() >= TERMINATOR_BYTES && bytes[..TERMINATOR_BYTES] == [0; TERMINATOR_BYTES] {
+        return Err(Bad::Empty);
+    }
+    let frame = parse(bytes).ok_or(Bad::Damaged)?;
+    let length = le_u32(bytes, 4) as usize;
+    let mut crc = crc32c::crc32c(&bytes[FRAME_BYTES..length]);
+    let mut summed = [0u8; FRAME_BYTES];
+    summed[0..28].copy_from_slice(&bytes[4..32]);
+    summed[28..32].copy_from_slice(&salt.to_le_bytes());
+    crc = crc32c::crc32c_append(crc, &summed);
+    if crc != le_u32(bytes, 0) {
+        return Err(Bad::Damaged);
+    }
+    Ok(frame)
+}
+
+/// Reads the fields of a frame without its checksum; `None` if they contradict each other or the length
+/// of `bytes`.
+#[inline]
+pub(crate) fn parse(bytes: &[u8]) -> Option<Frame<'_>> {
+    if bytes.len() < FRAME_BYTES {
+        return None;
+    }
+    let length = le_u32(bytes, 4) as usize;
+    let id_len = usize::from(le_u16(bytes, 26));
+    let key_len = usize::from(le_u16(bytes, 28));
+    let flags = bytes[25];
+    let kind = match bytes[24] {
+        1 => Kind::Record,
+        2 => Kind::Seal,
+        3 => Kind::End,
+        _ => return None,
+    };
+    let id_end = FRAME_BYTES + id_len;
+    let key_end = id_end + key_len;
+    if length < key_end || length > bytes.len() || flags & !(FLAG_ID | FLAG_KEY) != 0 || bytes[30..32] != [0, 0] {
+        return None;
+    }
+    Some(Frame {
+        kind,
+        seq: le_u64(bytes, 8),
+        created_at: le_u64(bytes, 16).cast_signed(),
+        id: match flags & FLAG_ID {
+            0 => None,
+            _ => Some(std::str::from_utf8(&bytes[FRAME_BYTES..id_end]).ok()?),
+        },
+        key: (flags & FLAG_KEY != 0).then(|| &bytes[id_end..key_end]),
+        data: &bytes[key_end..length],
+        padded: length.next_multiple_of(ALIGN),
+    })
+}
+
+/// The next offset at or after `from` where a whole frame stands, if there is one.
+pub(crate) fn resync(bytes: &[u8], from: usize, salt: u32) -> Option<usize> {
+    let mut at = from.next_multiple_of(ALIGN);
+    while at + FRAME_BYTES <= bytes.len() {
+        if decode(&bytes[at..], salt).is_ok() {
+            return Some(at);
+        }
+        at += ALIGN;
+    }
+    None
+}
+
+/// A batch's boundary: the body of a seal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seal {
+    pub(crate) first_seq: u64,
+    pub(crate) last_seq: u64,
+    pub(crate) records: u32,
+    /// Part of the batch's id: two batches that begin at the same seq on either side of a power loss differ in it.
+    pub(crate) epoch: u32,
+}
+
+impl Seal {
+    pub(crate) fn encode(&self) -> [u8; SEAL_BODY_BYTES] {
+        let mut body = [0; SEAL_BODY_BYTES];
+        body[0..8].copy_from_slice(&self.first_seq.to_le_bytes());
+        body[8..16].copy_from_slice(&self.last_seq.to_le_bytes());
+        body[16..20].copy_from_slice(&self.records.to_le_bytes());
+        body[20..24].copy_from_slice(&self.epoch.to_le_bytes());
+        body
+    }
+
+    pub(crate) fn decode(body: &[u8]) -> Option<Seal> {
+        (body.len() == SEAL_BODY_BYTES).then(|| Seal {
+            first_seq: le_u64(body, 0),
+            last_seq: le_u64(body, 8),
+            records: le_u32(body, 16),
+            epoch: le_u32(body, 20),
+        })
+    }
+}
+
+/// The state of the log where a segment begins, so that opening need not read the segments before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SegmentHeader {
+    pub(crate) index: u64,
+    pub(crate) length: u64,
+    pub(crate) buffer_id: u64,
+    pub(crate) salt: u32,
+    pub(crate) epoch: u32,
+    /// The seq of the next record.
+    pub(crate) next_seq: u64,
+    /// Records and payload bytes put before this segment.
+    pub(crate) records_before: u64,
+    pub(crate) bytes_before: u64,
+    /// The batch that is open where the segment begins: its first seq, records and counted bytes.
+    pub(crate) open_first_seq: u64,
+    pub(crate) open_records: u64,
+    pub(crate) open_bytes: u64,
+}
+
+/// What the first bytes of a segment say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeaderState {
+    Valid(SegmentHeader),
+    /// All zero: prepared and never begun.
+    Blank,
+    /// Neither copy is whole.
+    Damaged,
+    /// Whole, but of a version or with a feature that this code does not know.
+    Unknown { version: u32, flags: u32 },
+}
+
+impl SegmentHeader {
+    pub(crate) fn encode(&self) -> [u8; SEGMENT_HEADER_BYTES] {
+        let mut copy = [0u8; HEADER_COPY_BYTES];
+        copy[0..8].copy_from_slice(&MAGIC);
+        copy[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        // 12..16: feature flags, none yet.
+        copy[16..24].copy_from_slice(&self.index.to_le_bytes());
+        copy[24..32].copy_from_slice(&self.length.to_le_bytes());
+        copy[32..40].copy_from_slice(&self.buffer_id.to_le_bytes());
+        copy[40..44].copy_from_slice(&self.salt.to_le_bytes());
+        copy[44..48].copy_from_slice(&self.epoch.to_le_bytes());
+        copy[48..56].copy_from_slice(&self.next_seq.to_le_bytes());
+        copy[56..64].copy_from_slice(&self.records_before.to_le_bytes());
+        copy[64..72].copy_from_slice(&self.bytes_before.to_le_bytes());
+        copy[72..80].copy_from_slice(&self.open_first_seq.to_le_bytes());
+        copy[80..88].copy_from_slice(&self.open_records.to_le_bytes());
+        copy[88..96].copy_from_slice(&self.open_bytes.to_le_bytes());
+        let crc = crc32c::crc32c(&copy[..HEADER_COPY_BYTES - 4]);
+        copy[HEADER_COPY_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
+        let mut header = [0u8; SEGMENT_HEADER_BYTES];
+        header[..HEADER_COPY_BYTES].copy_from_slice(&copy);
+        header[HEADER_COPY_BYTES..].copy_from_slice(&copy);
+        header
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> HeaderState {
+        let whole = bytes.chunks_exact(HEADER_COPY_BYTES).take(2).find(|copy| {
+            copy[0..8] == MAGIC
+                && crc32c::crc32c(&copy[..HEADER_COPY_BYTES - 4]) == le_u32(copy, HEADER_COPY_BYTES - 4)
+        });
+        let Some(copy) = whole else {
+            let head = &bytes[..bytes.len().min(SEGMENT_HEADER_BYTES)];
+            return if head.iter().all(|byte| *byte == 0) { HeaderState::Blank } else { HeaderState::Damaged };
+        };
+        let (version, flags) = (le_u32(copy, 8), le_u32(copy, 12));
+        if version != VERSION || flags != 0 {
+            return HeaderState::Unknown { version, flags };
+        }
+        HeaderState::Valid(SegmentHeader {
+            index: le_u64(copy, 16),
+            length: le_u64(copy, 24),
+            buffer_id: le_u64(copy, 32),
+            salt: le_u32(copy, 40),
+            epoch: le_u32(copy, 44),
+            next_seq: le_u64(copy, 48),
+            records_before: le_u64(copy, 56),
+            bytes_before: le_u64(copy, 64),
+            open_first_seq: le_u64(copy, 72),
+            open_records: le_u64(copy, 80),
+            open_bytes: le_u64(copy, 88),
+        })
+    }
+}
+
+/// A batch's id: the buffer, the epoch it was sealed in, its first seq. Also the name of its dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BatchId {
+    pub(crate) buffer_id: u64,
+    pub(crate) epoch: u32,
+    pub(crate) first_seq: u64,
+}
+
+impl fmt::Display for BatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}-{}-{}", self.buffer_id, self.epoch, self.first_seq)
+    }
+}
+
+#[inline]
+pub(crate) fn le_u16(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes([bytes[at], bytes[at + 1]])
+}
+
+#[inline]
+pub(crate) fn le_u32(bytes: &[u8], at: usize) -> u32 {
+    let mut word = [0; 4];
+    word.copy_from_slice(&bytes[at..at + 4]);
+    u32::from_le_bytes(word)
+}
+
+#[inline]
+pub(crate) fn le_u64(bytes: &[u8], at: usize) -> u64 {
+    let mut word = [0; 8];
+    word.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_le_bytes(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn framed(seq: u64, body: Body<'_>, salt: u32) -> Vec<u8> {
+        let mut bytes = header(Kind::Record, seq, -5, &body, body.crc(), salt).to_vec();
+        body.parts().iter().for_each(|part| bytes.extend_from_slice(part));
+        bytes.resize(padded(body.len()), 0);
+        bytes
+    }
+
+    #[test]
+    fn a_frame_comes_back_as_it_went() {
+        for (id, key, data) in [
+            (None, None, &b""[..]),
+            (Some(""), Some(&b""[..]), b"x"),
+            (Some("id"), None, b"payload"),
+            (None, Some(&b"key"[..]), b"payload of some length"),
+        ] {
+            let bytes = framed(7, Body { id, key, data }, 9);
+            let frame = decode(&bytes, 9).unwrap();
+            assert_eq!((frame.kind, frame.seq, frame.created_at), (Kind::Record, 7, -5));
+            assert_eq!((frame.id, frame.key, frame.data), (id, key, data));
+            assert_eq!(frame.padded, bytes.len());
+        }
+    }
+
+    #[test]
+    fn no_flipped_bit_and_no_other_salt_passes() {
+        let bytes = framed(7, Body { id: Some("id"), key: Some(b"k"), data: b"payload!!" }, 9);
+        assert_eq!(decode(&bytes, 10), Err(Bad::Damaged));
+        let length = le_u32(&bytes, 4) as usize;
+        for bit in 0..length * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(&damaged, 9).is_err(), "bit {bit}");
+        }
+        for cut in 0..length {
+            assert!(decode(&bytes[..cut], 9).is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_segment_header_survives_either_copy() {
+        let header = SegmentHeader { index: 3, length: 65536, buffer_id: 1, salt: 2, next_seq: 4, ..Default::default() };
+        let bytes = header.encode();
+        assert_eq!(SegmentHeader::decode(&bytes), HeaderState::Valid(header));
+        for at in 0..SEGMENT_HEADER_BYTES {
+            let mut damaged = bytes;
+            damaged[at] ^= 0x40;
+            assert_eq!(SegmentHeader::decode(&damaged), HeaderState::Valid(header), "byte {at}");
+        }
+        assert_eq!(SegmentHeader::decode(&[0; SEGMENT_HEADER_BYTES]), HeaderState::Blank);
+        assert_eq!(SegmentHeader::decode(&[1; SEGMENT_HEADER_BYTES]), HeaderState::Damaged);
+        assert_eq!(SegmentHeader::decode(&bytes[..100]), HeaderState::Damaged);
+    }
+
+    #[test]
+    fn an_unknown_version_or_feature_is_told_from_damage() {
+        for (at, version, flags) in [(8, 2, 0), (12, VERSION, 2)] {
+            let mut bytes = SegmentHeader::default().encode();
+            bytes[at] = 2;
+            let crc = crc32c::crc32c(&bytes[..508]);
+            bytes[508..512].copy_from_slice(&crc.to_le_bytes());
+            bytes[512..].fill(0);
+            assert_eq!(SegmentHeader::decode(&bytes), HeaderState::Unknown { version, flags });
+        }
+    }
+}

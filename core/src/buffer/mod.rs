@@ -1,0 +1,5 @@
+//! The durable FIFO.
+
+pub(crate) mod cursor;
+pub(crate) mod format;
+pub(crate) mod storage;

@@ -1,0 +1,171 @@
+//! The seam to the disk. Everything above it runs unchanged on the real disk and on a simulated one.
+
+mod mapped;
+mod os;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+pub(crate) use mapped::{ForkGuard, MappedBytes};
+pub(crate) use os::OsDisk;
+
+use crate::buffer::format::{self, Body, FRAME_BYTES};
+
+/// A disk: directories and files by path. Errors are the operating system's own.
+pub(crate) trait Disk: Send + Sync {
+    /// Creates the directory, 0700, and those above it; one that exists is no error.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+    /// The names in a directory, in no order.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+    /// Opens a file for reading and writing, 0600.
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>>;
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file; one that is gone already is no error.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes creations, renames and removals in `dir` durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Takes the buffer's lock for as long as the result lives.
+    fn lock(&self, path: &Path) -> io::Result<Result<Box<dyn Send + Sync>, Holder>>;
+    /// Changes whenever unsynced bytes may have been lost: the kernel's boot id.
+    fn boot_id(&self) -> u64;
+    /// Whether stores to mapped, allocated blocks are safe on the filesystem of `dir`.
+    fn may_map(&self, dir: &Path) -> io::Result<bool>;
+}
+
+/// Who has the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Holder {
+    pub(crate) pid: u32,
+}
+
+/// How to open a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Open {
+    /// It must exist; for reading only.
+    Read,
+    /// It must exist.
+    Existing,
+    /// Created if it does not exist.
+    Create,
+    /// Created if it does not exist, emptied if it does.
+    Truncate,
+}
+
+/// An open file.
+pub(crate) trait File: Send + Sync {
+    fn len(&self) -> io::Result<u64>;
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Reserves blocks for `len` bytes for real, and sets the length to at least that.
+    fn allocate(&self, len: u64) -> io::Result<()>;
+    /// Reads until `buf` is full or the file ends; returns how much.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Writes all of `bytes`.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Makes the contents and the length durable.
+    fn sync(&self) -> io::Result<()>;
+    /// Maps the first `len` bytes, which must be allocated, and makes a log of them.
+    fn map(self: Arc<Self>, len: usize) -> io::Result<Box<dyn SegmentWriter>>;
+    /// Maps the first `len` bytes, which nobody writes any more, for reading.
+    fn map_read(&self, len: usize) -> io::Result<Arc<dyn SegmentReader>>;
+}
+
+/// The one writer of a segment's bytes. What is below [`published`](SegmentReader) never changes again.
+pub(crate) trait SegmentWriter: Send + Sync {
+    /// Writes bytes at `offset` without publishing them: a segment's header.
+    fn write(&mut self, offset: usize, bytes: &[u8]) -> io::Result<()>;
+    /// Writes the terminator behind the frame, its body, then its header, so that a death in between
+    /// leaves the terminator of the frame before, and publishes it.
+    fn append(&mut self, offset: usize, header: &[u8; FRAME_BYTES], body: &Body<'_>) -> io::Result<()>;
+    /// Publishes what is there already, up to `offset`.
+    fn publish(&mut self, offset: usize);
+    /// A handle for those who read and sync.
+    fn reader(&self) -> Arc<dyn SegmentReader>;
+    /// Takes every byte back to unpublished, if no reader is left.
+    fn recycle(&mut self) -> bool;
+    /// Makes stores to `from..` cheap: faults the pages in.
+    fn warm(&mut self, from: usize, to: usize);
+}
+
+/// What is left to do with a segment's published bytes: read them, sync them.
+pub(crate) trait SegmentReader: Send + Sync {
+    fn read(self: Arc<Self>, offset: usize, len: usize) -> io::Result<Chunk>;
+    fn sync(&self) -> io::Result<()>;
+    /// Faults the pages in again after a sync has write-protected them.
+    fn warm(&self, from: usize, to: usize);
+}
+
+/// Published bytes of a segment, kept alive for as long as a batch needs them.
+pub(crate) enum Chunk {
+    Heap(Arc<[u8]>),
+    Mapped(MappedBytes),
+}
+
+impl Chunk {
+    #[inline]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Chunk::Heap(bytes) => bytes,
+            Chunk::Mapped(bytes) => bytes.as_slice(),
+        }
+    }
+}
+
+/// A segment written with plain writes: one a frame.
+pub(crate) struct PlainWriter {
+    file: Arc<dyn File>,
+    scratch: Vec<u8>,
+    /// Shared with readers only to know whether any is left.
+    reader: Arc<PlainReader>,
+}
+
+impl PlainWriter {
+    pub(crate) fn new(file: Arc<dyn File>) -> Self {
+        let reader = Arc::new(PlainReader(file.clone()));
+        PlainWriter { file, scratch: Vec::new(), reader }
+    }
+}
+
+impl SegmentWriter for PlainWriter {
+    fn write(&mut self, offset: usize, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_at(bytes, offset as u64)
+    }
+
+    fn append(&mut self, offset: usize, header: &[u8; FRAME_BYTES], body: &Body<'_>) -> io::Result<()> {
+        self.scratch.clear();
+        self.scratch.extend_from_slice(header);
+        body.parts().iter().for_each(|part| self.scratch.extend_from_slice(part));
+        self.scratch.resize(format::padded(body.len()) + format::TERMINATOR_BYTES, 0);
+        self.file.write_at(&self.scratch, offset as u64)
+    }
+
+    fn publish(&mut self, _: usize) {}
+
+    fn reader(&self) -> Arc<dyn SegmentReader> {
+        self.reader.clone()
+    }
+
+    fn recycle(&mut self) -> bool {
+        Arc::get_mut(&mut self.reader).is_some()
+    }
+
+    fn warm(&mut self, _: usize, _: usize) {}
+}
+
+/// Reads a segment with plain reads.
+pub(crate) struct PlainReader(pub(crate) Arc<dyn File>);
+
+impl SegmentReader for PlainReader {
+    fn read(self: Arc<Self>, offset: usize, len: usize) -> io::Result<Chunk> {
+        let mut bytes = vec![0; len];
+        let got = self.0.read_at(&mut bytes, offset as u64)?;
+        bytes.truncate(got);
+        Ok(Chunk::Heap(bytes.into()))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+
+    fn warm(&self, _: usize, _: usize) {}
+}

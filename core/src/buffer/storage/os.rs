@@ -1,0 +1,180 @@
+//! The real disk.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::{FallocateFlags, FlockOperation};
+
+use super::mapped::{self, MappedWriter};
+use super::{Disk, File, Holder, Open, SegmentReader, SegmentWriter};
+
+/// The operating system's files.
+pub(crate) struct OsDisk;
+
+impl Disk for OsDisk {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        // A name that is not UTF-8 is none of ours.
+        fs::read_dir(dir)?.filter_map(|entry| entry.map(|entry| entry.file_name().into_string().ok()).transpose()).collect()
+    }
+
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
+        let mut options = fs::OpenOptions::new();
+        options.read(true).write(how != Open::Read).mode(0o600);
+        options.create(matches!(how, Open::Create | Open::Truncate)).truncate(how == Open::Truncate);
+        Ok(Arc::new(OsFile { file: options.open(path)? }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        }
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::File::open(dir)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Result<Box<dyn Send + Sync>, Holder>> {
+        lock(path)
+    }
+
+    fn boot_id(&self) -> u64 {
+        match fs::read("/proc/sys/kernel/random/boot_id") {
+            Ok(id) => id.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+                (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+            }),
+            // Unknown: 0 is taken for "may have changed".
+            Err(_) => 0,
+        }
+    }
+
+    fn may_map(&self, dir: &Path) -> io::Result<bool> {
+        // Filesystems that write allocated blocks in place, so that a store to a mapped page can never need a
+        // new block. Numbers from statfs(2).
+        const EXT4: i64 = 0xef53;
+        const XFS: i64 = 0x5846_5342;
+        const TMPFS: i64 = 0x0102_1994;
+        #[allow(clippy::unnecessary_cast)] // The field's type differs between architectures.
+        let kind = rustix::fs::statfs(dir)?.f_type as i64;
+        Ok([EXT4, XFS, TMPFS].contains(&kind))
+    }
+}
+
+struct OsFile {
+    file: fs::File,
+}
+
+impl File for OsFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        loop {
+            match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, len) {
+                Err(rustix::io::Errno::INTR) => {}
+                result => return Ok(result?),
+            }
+        }
+    }
+
+    fn read_at(&self, mut buf: &mut [u8], mut offset: u64) -> io::Result<usize> {
+        let wanted = buf.len();
+        while !buf.is_empty() {
+            match self.file.read_at(buf, offset) {
+                Ok(0) => break,
+                Ok(count) => {
+                    buf = &mut buf[count..];
+                    offset += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(wanted - buf.len())
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn map(self: Arc<Self>, len: usize) -> io::Result<Box<dyn SegmentWriter>> {
+        Ok(Box::new(MappedWriter::new(&self.file, len)?))
+    }
+
+    fn map_read(&self, len: usize) -> io::Result<Arc<dyn SegmentReader>> {
+        mapped::map_read(&self.file, len)
+    }
+}
+
+/// Locks held by this process, by device and inode: POSIX locks do not exclude a second opener of the same
+/// process, and closing any descriptor of the file would drop the lock, so it must not even be opened.
+static HELD: Mutex<BTreeMap<(u64, u64), PathBuf>> = Mutex::new(BTreeMap::new());
+
+struct Lock {
+    identity: (u64, u64),
+    // Closing it releases the lock. A forked child does not have the lock: POSIX locks are not inherited.
+    _file: fs::File,
+    guard: super::ForkGuard,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if !self.guard.is_forked() {
+            HELD.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.identity);
+        }
+    }
+}
+
+fn lock(path: &Path) -> io::Result<Result<Box<dyn Send + Sync>, Holder>> {
+    let guard = super::ForkGuard::new();
+    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Ok(metadata) = fs::metadata(path)
+        && held.contains_key(&(metadata.dev(), metadata.ino()))
+    {
+        return Ok(Err(Holder { pid: std::process::id() }));
+    }
+    let mut options = fs::OpenOptions::new();
+    let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    match rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => {
+            return Ok(Err(Holder { pid: holder(&file) }));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let metadata = file.metadata()?;
+    let identity = (metadata.dev(), metadata.ino());
+    held.insert(identity, path.to_path_buf());
+    Ok(Ok(Box::new(Lock { identity, _file: file, guard })))
+}
+
+/// The pid that holds the lock, 0 if it cannot be told (it may just have let go).
+fn holder(file: &fs::File) -> u32 {
+    let probe = rustix::process::Flock::from(rustix::process::FlockType::WriteLock);
+    match rustix::process::fcntl_getlk(file, &probe) {
+        Ok(Some(found)) => found.pid.map_or(0, |pid| pid.as_raw_nonzero().get().unsigned_abs()),
+        _ => 0,
+    }
+}

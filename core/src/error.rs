@@ -1,0 +1,193 @@
+//! What happened, and what the caller can do now.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+/// A shared cause: errors are cloned when several callers must hear of the same failure.
+pub type Cause = Arc<dyn StdError + Send + Sync>;
+
+/// `Result` with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong. The numbers are the C codes; 0 is success there and never an error here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[repr(i32)]
+pub enum ErrorKind {
+    /// An argument or option is out of its range. Never retry; correct the call.
+    InvalidArgument = 1,
+    /// The record is larger than `max_record_bytes`, a batch, or the sink allows. Never retry.
+    RecordTooLarge = 2,
+    /// The log has reached `max_buffer_bytes`. Retry when the sink has caught up, or raise the cap.
+    BufferFull = 3,
+    /// The filesystem has no space. Retry when there is some; nothing that was accepted is touched.
+    DiskFull = 4,
+    /// The disk failed. The buffer refuses further puts; close it and open it again.
+    Io = 5,
+    /// Another producer, of this or another process, has the buffer. Retry when it is closed.
+    InUse = 6,
+    /// The producer, buffer or file is closed. Open a new one.
+    Closed = 7,
+    /// This process is a fork of the one that opened the producer. Open one after the fork.
+    Forked = 8,
+    /// The log was written by an unknown version. Nothing was touched; use that version.
+    UnsupportedFormat = 9,
+    /// A batch failed `max_attempts` times under `on_exhausted = raise`. The backlog is on disk;
+    /// `resume` or reopening starts a fresh round.
+    RetriesExhausted = 10,
+    /// The dead letters have reached `max_dead_letter_bytes`. Replay or delete some, then `resume`.
+    DeadLettersFull = 11,
+    /// The time given was over first. What was not sent stays on disk; call again to wait longer.
+    Timeout = 12,
+    /// There is no such dead letter, batch or file.
+    NotFound = 13,
+    /// A call from inside a sink or an observer of the same producer. Make it from elsewhere.
+    Reentrant = 14,
+    /// The call does not fit the mode that the producer was opened in.
+    WrongMode = 15,
+    /// This build lacks what was asked for.
+    Unsupported = 16,
+    /// A defect of unistream or a panic in a callback. The producer refuses further work.
+    Internal = 17,
+}
+
+impl ErrorKind {
+    /// The name in the field's usual spelling, as C and the command line print it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ErrorKind::InvalidArgument => "invalid_argument",
+            ErrorKind::RecordTooLarge => "record_too_large",
+            ErrorKind::BufferFull => "buffer_full",
+            ErrorKind::DiskFull => "disk_full",
+            ErrorKind::Io => "io",
+            ErrorKind::InUse => "in_use",
+            ErrorKind::Closed => "closed",
+            ErrorKind::Forked => "forked",
+            ErrorKind::UnsupportedFormat => "unsupported_format",
+            ErrorKind::RetriesExhausted => "retries_exhausted",
+            ErrorKind::DeadLettersFull => "dead_letters_full",
+            ErrorKind::Timeout => "timeout",
+            ErrorKind::NotFound => "not_found",
+            ErrorKind::Reentrant => "reentrant",
+            ErrorKind::WrongMode => "wrong_mode",
+            ErrorKind::Unsupported => "unsupported",
+            ErrorKind::Internal => "internal",
+        }
+    }
+
+    /// Whether the same call can succeed later with nothing changed by the caller.
+    pub const fn is_retryable(self) -> bool {
+        matches!(
+            self,
+            ErrorKind::BufferFull | ErrorKind::DiskFull | ErrorKind::InUse | ErrorKind::Timeout
+        )
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The one error of this crate: a kind to act on, a message to read, the cause behind it.
+#[derive(Clone)]
+pub struct Error {
+    // Boxed so that `Result<u64, Error>` stays two words on the put path.
+    inner: Box<Inner>,
+}
+
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    source: Option<Cause>,
+    record_accepted: bool,
+}
+
+impl Error {
+    /// An error with a message for a person.
+    #[cold]
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Error {
+            inner: Box::new(Inner { kind, message: message.into(), source: None, record_accepted: false }),
+        }
+    }
+
+    /// An I/O failure while doing `what`. A full filesystem becomes [`ErrorKind::DiskFull`].
+    #[cold]
+    pub fn io(what: impl fmt::Display, source: io::Error) -> Self {
+        let full = matches!(
+            source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+        );
+        let (kind, advice) = if full {
+            (ErrorKind::DiskFull, "; free some space and try again")
+        } else {
+            (ErrorKind::Io, "")
+        };
+        Error::new(kind, format!("{what}: {source}{advice}")).with_source(Arc::new(source))
+    }
+
+    /// Adds the cause.
+    pub fn with_source(mut self, source: Cause) -> Self {
+        self.inner.source = Some(source);
+        self
+    }
+
+    /// Marks that the record of this `put` is in the log all the same.
+    pub fn with_record_accepted(mut self, accepted: bool) -> Self {
+        self.inner.record_accepted = accepted;
+        self
+    }
+
+    /// What went wrong.
+    pub fn kind(&self) -> ErrorKind {
+        self.inner.kind
+    }
+
+    /// The message, without the cause's.
+    pub fn message(&self) -> &str {
+        &self.inner.message
+    }
+
+    /// Whether the record of the `put` that returned this error is in the log nevertheless.
+    pub fn record_accepted(&self) -> bool {
+        self.inner.record_accepted
+    }
+
+    /// Whether the same call can succeed later with nothing changed by the caller.
+    pub fn is_retryable(&self) -> bool {
+        self.inner.kind.is_retryable()
+    }
+
+    /// The cause, to be downcast to the error type of the caller's own sink.
+    pub fn cause(&self) -> Option<&Cause> {
+        self.inner.source.as_ref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.inner.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.inner.kind)
+            .field("message", &self.inner.message)
+            .field("source", &self.inner.source)
+            .field("record_accepted", &self.inner.record_accepted)
+            .finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.inner.source.as_ref().map(|cause| &**cause as &(dyn StdError + 'static))
+    }
+}

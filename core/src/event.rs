@@ -1,0 +1,274 @@
+//! What can be observed: [`Event`]s as they happen, [`Stats`] at any time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::batch::Batch;
+use crate::error::Error;
+use crate::record::NewRecord;
+
+/// How much an event matters, in the terms of loggers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// The ordinary course.
+    Debug,
+    /// Worth a line in a log.
+    Info,
+    /// Something failed and will be tried again.
+    Warning,
+    /// Something was given up, set aside or stopped.
+    Error,
+}
+
+/// What happened. Borrowed for the call; a sequence number or an id names what it is about.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A record is in the log.
+    Put {
+        /// Its sequence number.
+        seq: u64,
+        /// The record as it was given.
+        record: NewRecord<'a>,
+    },
+    /// `put` (inline) or the sender found the head batch waiting for its next attempt.
+    OnHold {
+        /// Attempts so far that counted.
+        attempts: u32,
+        /// Time until the next one.
+        wait: Duration,
+    },
+    /// `put` (inline) found no batch to send.
+    ShouldNotEmit,
+    /// A batch goes to the sink.
+    SendStarted {
+        /// The batch.
+        batch: &'a Batch,
+    },
+    /// The sink took all that was sent, and the batch is committed.
+    SendSucceeded {
+        /// The batch.
+        batch: &'a Batch,
+        /// How long the sink took.
+        elapsed: Duration,
+    },
+    /// The sink did not take the batch, or a part of it; it will be tried again unless an event says otherwise.
+    SendFailed {
+        /// The batch.
+        batch: &'a Batch,
+        /// What the sink said.
+        error: &'a Error,
+        /// Records of this attempt that were taken all the same.
+        delivered: usize,
+        /// Whether the sink was unavailable, which uses up no attempt.
+        unavailable: bool,
+        /// Time until the next attempt.
+        wait: Duration,
+    },
+    /// The sink will never take these records; they are in the dead letters.
+    Rejected {
+        /// The batch's id.
+        batch_id: &'a str,
+        /// How many records.
+        records: usize,
+        /// The first one's reason.
+        reason: &'a str,
+    },
+    /// The attempts are used up; what was left of the batch is in the dead letters.
+    Skipped {
+        /// The batch's id.
+        batch_id: &'a str,
+        /// How many records.
+        records: usize,
+        /// The last error.
+        error: &'a Error,
+    },
+    /// The producer stopped; the backlog is on disk and `resume` goes on.
+    Stopped {
+        /// Why.
+        error: &'a Error,
+    },
+    /// Opening found records of an earlier run.
+    Recovered {
+        /// Records not yet finished.
+        records: u64,
+        /// Bytes of a torn tail that were cut. They belong to a `put` that never returned.
+        torn_bytes: u64,
+    },
+    /// Bytes of the log were not what was written; they are set aside.
+    Corrupt {
+        /// The segment's file name.
+        segment: &'a str,
+        /// Where in it.
+        offset: u64,
+        /// How many bytes.
+        bytes: u64,
+        /// Records that are known to be lost by it.
+        records: u64,
+    },
+}
+
+impl Event<'_> {
+    /// The name, as C and Python see it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Event::Put { .. } => "put",
+            Event::OnHold { .. } => "on_hold",
+            Event::ShouldNotEmit => "should_not_emit",
+            Event::SendStarted { .. } => "send_started",
+            Event::SendSucceeded { .. } => "send_succeeded",
+            Event::SendFailed { .. } => "send_failed",
+            Event::Rejected { .. } => "rejected",
+            Event::Skipped { .. } => "skipped",
+            Event::Stopped { .. } => "stopped",
+            Event::Recovered { .. } => "recovered",
+            Event::Corrupt { .. } => "corrupt",
+        }
+    }
+
+    /// How much it matters.
+    pub fn level(&self) -> Level {
+        match self {
+            Event::Put { .. } | Event::OnHold { .. } | Event::ShouldNotEmit => Level::Debug,
+            Event::SendStarted { .. } | Event::SendSucceeded { .. } => Level::Debug,
+            Event::Recovered { .. } => Level::Info,
+            Event::SendFailed { .. } => Level::Warning,
+            Event::Rejected { .. } | Event::Skipped { .. } => Level::Error,
+            Event::Stopped { .. } | Event::Corrupt { .. } => Level::Error,
+        }
+    }
+
+    /// One line for a log.
+    pub fn message(&self) -> String {
+        match self {
+            Event::Put { seq, record } => format!("put record {seq}, {} bytes", record.data.len()),
+            Event::OnHold { attempts, wait } => {
+                format!("on hold due to exponential backoff: {attempts} attempts, next in {wait:.3?}")
+            }
+            Event::ShouldNotEmit => "should not emit".into(),
+            Event::SendStarted { batch } => {
+                format!("send batch {}: {} records, attempt {}", batch.id(), batch.len(), batch.attempt())
+            }
+            Event::SendSucceeded { batch, elapsed } => {
+                format!("batch {} succeeded: {} records in {elapsed:.3?}", batch.id(), batch.len())
+            }
+            Event::SendFailed { batch, error, delivered, unavailable, wait } => {
+                let what = if *unavailable { "unavailable" } else { "failed" };
+                let id = batch.id();
+                format!("batch {id} {what} ({delivered} delivered), next attempt in {wait:.3?}: {error}")
+            }
+            Event::Rejected { batch_id, records, reason } => {
+                format!("{records} records of batch {batch_id} rejected into the dead letters: {reason}")
+            }
+            Event::Skipped { batch_id, records, error } => {
+                format!("{records} records of batch {batch_id} skipped into the dead letters: {error}")
+            }
+            Event::Stopped { error } => format!("stopped: {error}"),
+            Event::Recovered { records, torn_bytes } => {
+                format!("recovered {records} records; cut a torn tail of {torn_bytes} bytes")
+            }
+            Event::Corrupt { segment, offset, bytes, records } => {
+                format!("set aside {bytes} corrupt bytes of {segment} at {offset}; {records} records lost")
+            }
+        }
+    }
+}
+
+/// Who listens. Called on the thread in which the event happens, with no lock held; it must not call
+/// the same producer, which answers with `Reentrant`.
+pub type Observer = Arc<dyn Fn(&Event<'_>) + Send + Sync>;
+
+/// What a producer is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// Sending, or ready to.
+    #[default]
+    Running,
+    /// The head batch waits for its next attempt.
+    OnHold,
+    /// The sink cannot be reached now; retried without using up attempts.
+    Unavailable,
+    /// Stopped by an error until `resume`.
+    Stopped,
+    /// Closed.
+    Closed,
+}
+
+impl State {
+    /// The name, as C and Python see it.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Running => "running",
+            State::OnHold => "on_hold",
+            State::Unavailable => "unavailable",
+            State::Stopped => "stopped",
+            State::Closed => "closed",
+        }
+    }
+}
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])* $name:ident),+ $(,)?) => {
+        /// A snapshot. Counters start at 0 when the producer opens; `pending_*`, `*_bytes` on disk and the
+        /// dead letters are what is there now.
+        #[derive(Clone, Debug, Default, PartialEq)]
+        #[non_exhaustive]
+        pub struct Stats {
+            $($(#[doc = $doc])* pub $name: u64,)+
+            /// What the producer is doing.
+            pub state: State,
+            /// The last error of the sink or the disk, as text; empty if there was none.
+            pub last_error: String,
+        }
+
+        impl Stats {
+            /// Every counter by name, for bindings, with what it means.
+            pub fn counters(&self) -> impl Iterator<Item = (&'static str, u64, &'static str)> + use<> {
+                [$((stringify!($name), self.$name, concat!($($doc),*).trim_ascii())),+].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Records accepted by `put`.
+    put_records,
+    /// Payload bytes accepted by `put`.
+    put_bytes,
+    /// Records that the sink took.
+    delivered_records,
+    /// Attempts at a batch.
+    attempts,
+    /// Attempts that failed and counted.
+    failed_attempts,
+    /// Attempts that found the sink unavailable.
+    unavailable_attempts,
+    /// Records that the sink rejected for ever.
+    rejected_records,
+    /// Records skipped after the last attempt.
+    skipped_records,
+    /// Records in the log that are neither delivered nor in the dead letters.
+    pending_records,
+    /// Their payload bytes.
+    pending_bytes,
+    /// Disk that the log takes, spare segments included.
+    buffer_bytes,
+    /// Dead letters there are.
+    dead_letters,
+    /// Disk that the dead letters take.
+    dead_letter_bytes,
+    /// Counted attempts at the head batch so far.
+    head_attempts,
+    /// Milliseconds until the head batch's next attempt; 0 when it waits for nothing.
+    next_attempt_ms,
+    /// Syncs of the log.
+    syncs,
+    /// Corrupt regions set aside.
+    corrupt_regions,
+    /// Bytes in them.
+    corrupt_bytes,
+    /// Records known to be lost by them.
+    lost_records,
+    /// The sequence number that the next record gets.
+    next_seq,
+}

@@ -1,0 +1,286 @@
+//! Where batches go: the trait [`Sink`] and what a sink answers.
+
+mod closure;
+
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use closure::{FnSink, IntoReport, NullSink, from_fn};
+
+
+use crate::batch::Batch;
+use crate::error::Cause;
+use crate::record::NewRecord;
+
+/// A destination of batches.
+///
+/// `send` is called by one thread at a time (up to `max_in_flight` threads if that is more than 1). It may
+/// take as long as it needs: `put` does not wait for it. A panic in it is a failed attempt.
+///
+/// [`from_fn`] makes one of a closure.
+pub trait Sink: Send + Sync {
+    /// Sends the batch and says what became of it.
+    ///
+    /// # Errors
+    /// The error speaks for every record of the batch; to answer for each, return a [`Report`].
+    fn send(&self, batch: &Batch) -> Result<Report, SendError>;
+
+    /// What one call takes. Batches are sealed within it. A batch that an earlier run sealed under other limits
+    /// may be larger; the sink then splits it.
+    fn limits(&self) -> Limits {
+        Limits::default()
+    }
+
+    /// Looks at a record before it is accepted; only called if [`Limits::checks_records`] says so.
+    ///
+    /// # Errors
+    /// The reason why the sink would never take this record; `put` returns it as `InvalidArgument`.
+    fn admit(&self, record: &NewRecord<'_>) -> Result<(), String> {
+        let _ = record;
+        Ok(())
+    }
+
+    /// A name for messages and dead letters. It must hold no secret.
+    fn name(&self) -> Cow<'_, str> {
+        Cow::Borrowed("sink")
+    }
+
+    /// The producer's time to close is over: a `send` under way should return as soon as it can. Called from
+    /// another thread.
+    fn interrupt(&self) {}
+}
+
+impl<S: Sink + ?Sized> Sink for Box<S> {
+    fn send(&self, batch: &Batch) -> Result<Report, SendError> {
+        (**self).send(batch)
+    }
+    fn limits(&self) -> Limits {
+        (**self).limits()
+    }
+    fn admit(&self, record: &NewRecord<'_>) -> Result<(), String> {
+        (**self).admit(record)
+    }
+    fn name(&self) -> Cow<'_, str> {
+        (**self).name()
+    }
+    fn interrupt(&self) {
+        (**self).interrupt();
+    }
+}
+
+impl<S: Sink + ?Sized> Sink for Arc<S> {
+    fn send(&self, batch: &Batch) -> Result<Report, SendError> {
+        (**self).send(batch)
+    }
+    fn limits(&self) -> Limits {
+        (**self).limits()
+    }
+    fn admit(&self, record: &NewRecord<'_>) -> Result<(), String> {
+        (**self).admit(record)
+    }
+    fn name(&self) -> Cow<'_, str> {
+        (**self).name()
+    }
+    fn interrupt(&self) {
+        (**self).interrupt();
+    }
+}
+
+/// What one call to a sink takes. `None` is "no limit of its own".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Records a call.
+    pub max_records: Option<u64>,
+    /// Bytes a call, as [`record_bytes`](Self::record_bytes) counts them.
+    pub max_bytes: Option<u64>,
+    /// Bytes a record, as [`record_bytes`](Self::record_bytes) counts them.
+    pub max_record_bytes: Option<u64>,
+    /// Bytes that the sink adds to each record (CloudWatch Logs counts 26).
+    pub overhead_bytes: u64,
+    /// Whether the key counts, or the id where there is no key.
+    pub counts_key: bool,
+    /// Whether [`Sink::admit`] wants to see each record.
+    pub checks_records: bool,
+}
+
+impl Limits {
+    /// What a record of these lengths counts.
+    #[inline]
+    pub fn record_bytes(&self, data: usize, key: usize) -> u64 {
+        let key = if self.counts_key { key as u64 } else { 0 };
+        data as u64 + key + self.overhead_bytes
+    }
+}
+
+/// What became of the records of one `send`: delivered, unless it says otherwise.
+///
+/// Indices count the records of the batch that was passed to `send`.
+///
+/// ```
+/// use unistream::{Outcome, Report};
+/// let report = Report::delivered().rejected(2, "not UTF-8").failed(5, "internal failure");
+/// assert!(matches!(report.outcome(0), Outcome::Delivered));
+/// assert!(matches!(report.outcome(2), Outcome::Rejected { .. }));
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Sorted by index, one entry an index; what is not here was delivered.
+    exceptions: Vec<(usize, Outcome)>,
+}
+
+/// What became of one record.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The sink has it.
+    Delivered,
+    /// Not delivered; try again. Counts toward `max_attempts`.
+    Failed {
+        /// Why.
+        error: Cause,
+    },
+    /// Never to be delivered: into the dead letters with it.
+    Rejected {
+        /// Why.
+        reason: String,
+    },
+    /// Could not be delivered now through no fault of the record; uses up no attempt.
+    Unavailable {
+        /// Why.
+        error: Cause,
+        /// The sink asks not to be tried before this.
+        retry_after: Option<Duration>,
+    },
+}
+
+impl Report {
+    /// Every record was delivered.
+    pub fn delivered() -> Self {
+        Report::default()
+    }
+
+    /// Every record of a batch of `len` came to the same end.
+    pub fn all(len: usize, outcome: Outcome) -> Self {
+        let exceptions = match outcome {
+            Outcome::Delivered => Vec::new(),
+            other => (0..len).map(|index| (index, other.clone())).collect(),
+        };
+        Report { exceptions }
+    }
+
+    /// Record `index` failed and is to be tried again.
+    pub fn failed(self, index: usize, error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.with(index, Outcome::Failed { error: error.into().into() })
+    }
+
+    /// Record `index` is never to be delivered.
+    pub fn rejected(self, index: usize, reason: impl Into<String>) -> Self {
+        self.with(index, Outcome::Rejected { reason: reason.into() })
+    }
+
+    /// Record `index` cannot be delivered now.
+    pub fn unavailable(
+        self,
+        index: usize,
+        error: impl Into<Box<dyn StdError + Send + Sync>>,
+        retry_after: Option<Duration>,
+    ) -> Self {
+        self.with(index, Outcome::Unavailable { error: error.into().into(), retry_after })
+    }
+
+    /// Sets the outcome of one record.
+    pub fn with(mut self, index: usize, outcome: Outcome) -> Self {
+        self.set(index, outcome);
+        self
+    }
+
+    /// Sets the outcome of one record.
+    pub fn set(&mut self, index: usize, outcome: Outcome) {
+        let place = match self.exceptions.last() {
+            Some((last, _)) if *last < index => Err(self.exceptions.len()),
+            _ => self.exceptions.binary_search_by_key(&index, |(at, _)| *at),
+        };
+        match (place, outcome) {
+            (Ok(at), Outcome::Delivered) => drop(self.exceptions.remove(at)),
+            (Ok(at), outcome) => self.exceptions[at].1 = outcome,
+            (Err(_), Outcome::Delivered) => {}
+            (Err(at), outcome) => self.exceptions.insert(at, (index, outcome)),
+        }
+    }
+
+    /// What became of record `index`.
+    pub fn outcome(&self, index: usize) -> &Outcome {
+        match self.exceptions.binary_search_by_key(&index, |(at, _)| *at) {
+            Ok(at) => &self.exceptions[at].1,
+            Err(_) => &Outcome::Delivered,
+        }
+    }
+
+    /// Whether every record was delivered.
+    pub fn is_delivered(&self) -> bool {
+        self.exceptions.is_empty()
+    }
+
+    /// The records that were not delivered, by rising index.
+    pub fn exceptions(&self) -> impl Iterator<Item = (usize, &Outcome)> {
+        self.exceptions.iter().map(|(index, outcome)| (*index, outcome))
+    }
+}
+
+/// Why a whole batch was not delivered.
+///
+/// It implements no `std::error::Error` of its own, so that `?` turns any error into [`Failed`](Self::Failed).
+#[derive(Clone, Debug)]
+pub enum SendError {
+    /// The attempt failed. It counts toward `max_attempts`.
+    Failed(Cause),
+    /// The sink cannot be reached now. Retried on the same schedule, using up no attempt.
+    Unavailable {
+        /// Why.
+        error: Cause,
+        /// The sink asks not to be tried before this.
+        retry_after: Option<Duration>,
+    },
+    /// The sink will never take any record of this batch.
+    Rejected(String),
+}
+
+impl SendError {
+    /// A failed attempt with a message.
+    pub fn failed(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        SendError::Failed(error.into().into())
+    }
+
+    /// An unavailable sink with a message.
+    pub fn unavailable(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        SendError::Unavailable { error: error.into().into(), retry_after: None }
+    }
+
+    /// The outcome of each record of the batch.
+    pub(crate) fn into_outcome(self) -> Outcome {
+        match self {
+            SendError::Failed(error) => Outcome::Failed { error },
+            SendError::Unavailable { error, retry_after } => Outcome::Unavailable { error, retry_after },
+            SendError::Rejected(reason) => Outcome::Rejected { reason },
+        }
+    }
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SendError::Failed(error) => write!(f, "{error}"),
+            SendError::Unavailable { error, .. } => write!(f, "unavailable: {error}"),
+            SendError::Rejected(reason) => write!(f, "rejected: {reason}"),
+        }
+    }
+}
+
+impl<E: StdError + Send + Sync + 'static> From<E> for SendError {
+    fn from(error: E) -> Self {
+        SendError::Failed(Arc::new(error))
+    }
+}
