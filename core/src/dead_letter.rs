@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::batch::{Batch, Entry};
 use crate::buffer::cursor::Progress;
-use crate::buffer::format::{self, BatchId, Body, Kind};
+use crate::buffer::format::{self, BatchId, Body, Head, Kind};
 use crate::buffer::storage::{Chunk, Disk, Open, OsDisk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{micros, timestamp};
@@ -418,10 +418,8 @@ impl DeadLetter {
 /// A record as a frame of a records file.
 fn frame(record: &crate::Record<'_>) -> Vec<u8> {
     let body = Body { id: record.own_id(), key: record.key, data: record.data };
-    let mut frame = format::header(Kind::Record, record.seq, record.created_at, &body, body.crc(), 0).to_vec();
-    body.parts().iter().for_each(|part| frame.extend_from_slice(part));
-    frame.resize(format::padded(body.len()), 0);
-    frame
+    let head = Head { kind: Kind::Record, seq: record.seq, created_at: record.created_at };
+    format::frame(head, &body, 0)
 }
 
 fn read(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {

@@ -1,6 +1,6 @@
 //! [`Producer`]: joins the buffer, the schedule, the sink and the dead letters. The only file that knows them all.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -92,6 +92,8 @@ const GRACE: Duration = Duration::from_secs(2);
 thread_local! {
     /// The producers whose sink or observer this thread is inside of.
     static INSIDE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+    /// Whether there is any: all that an ordinary `put` looks at.
+    static DEEP: Cell<bool> = const { Cell::new(false) };
 }
 
 /// How to open a [`Producer`]: every option has a setter of its name.
@@ -501,8 +503,10 @@ impl Shared {
 
     #[inline]
     fn check_reentrant(&self) -> Result<()> {
-        let inside = INSIDE.with_borrow(|inside| !inside.is_empty() && inside.contains(&self.address()));
-        if inside { Err(reentrant()) } else { Ok(()) }
+        if DEEP.get() && INSIDE.with_borrow(|inside| inside.contains(&self.address())) {
+            return Err(reentrant());
+        }
+        Ok(())
     }
 
     fn check_manual(&self) -> Result<()> {
@@ -542,10 +546,14 @@ impl Shared {
         struct Leave;
         impl Drop for Leave {
             fn drop(&mut self) {
-                INSIDE.with_borrow_mut(|inside| inside.pop());
+                INSIDE.with_borrow_mut(|inside| {
+                    inside.pop();
+                    DEEP.set(!inside.is_empty());
+                });
             }
         }
         INSIDE.with_borrow_mut(|inside| inside.push(self.address()));
+        DEEP.set(true);
         let _leave = Leave;
         catch_unwind(AssertUnwindSafe(callback)).ok()
     }

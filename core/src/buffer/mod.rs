@@ -424,18 +424,17 @@ impl Core {
         if record.data.len() as u64 > self.max_data || counted > self.max_counted || (key_len | id_len) > MAX_ID_BYTES {
             return Err(self.too_large(&record, counted));
         }
-        let crc = body.crc();
         let created_at = match record.created_at {
             Some(created_at) => created_at,
             None => self.env.clock.wall(),
         };
         let mut log = lock(&self.log);
-        let appended = match log.append(&body, crc, created_at, counted, self.caps, &*self.env.clock) {
+        let appended = match log.append(&body, created_at, counted, self.caps, &*self.env.clock) {
             Ok(appended) => appended,
             Err(Refusal::Error(error)) => return Err(error),
             Err(Refusal::Segment(_)) => {
                 drop(log);
-                self.append_slowly(&body, crc, created_at, counted, wait)?
+                self.append_slowly(&body, created_at, counted, wait)?
             }
         };
         if self.keeper_idle.load(Ordering::Relaxed) || appended.wants_spare {
@@ -450,25 +449,18 @@ impl Core {
 
     /// The rest of a put that found no room: prepares the next segment, or waits for space.
     #[cold]
-    fn append_slowly(
-        &self,
-        body: &Body<'_>,
-        crc: u32,
-        created_at: i64,
-        counted: u64,
-        wait: Duration,
-    ) -> Result<Appended> {
+    fn append_slowly(&self, body: &Body<'_>, created_at: i64, counted: u64, wait: Duration) -> Result<Appended> {
         let deadline = self.env.clock.monotonic().saturating_add(wait);
         let clock = &*self.env.clock;
         loop {
             let needed = {
                 let mut log = lock(&self.log);
-                let mut result = log.append(body, crc, created_at, counted, self.caps, clock);
+                let mut result = log.append(body, created_at, counted, self.caps, clock);
                 if let Err(Refusal::Segment(needed)) = result
                     && log.spare.as_ref().is_some_and(|spare| spare.length >= needed)
                 {
                     log.roll(created_at)?;
-                    result = log.append(body, crc, created_at, counted, self.caps, clock);
+                    result = log.append(body, created_at, counted, self.caps, clock);
                 }
                 match result {
                     Ok(appended) => return Ok(appended),
