@@ -458,14 +458,14 @@ impl Producer {
     /// says so.
     ///
     /// # Errors
-    /// `WrongMode` in other modes; `NotFound` for a batch that is settled already; `RetriesExhausted` or
+    /// `WrongMode` in other modes; `Closed`; `NotFound` for a batch that is settled already; `RetriesExhausted` or
     /// `DeadLettersFull` if this stops the producer; `DiskFull` or `Io` if it could not be noted on disk.
     pub fn settle(&self, batch: Batch, answer: Result<Report, SendError>) -> Result<()> {
         let shared = &*self.shared;
         shared.check_reentrant()?;
         shared.check_manual()?;
-        if shared.core().fork.is_forked() {
-            return Err(buffer::forked());
+        if shared.core().fork.is_forked() || shared.status.load(Ordering::Acquire) == CLOSED {
+            return Err(shared.refusal());
         }
         shared.settle(batch, answer, Duration::ZERO)
     }
