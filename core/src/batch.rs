@@ -10,7 +10,9 @@ use crate::record::{NewRecord, Record};
 /// Records that go to the sink together.
 ///
 /// Its id and its contents stay the same across retries and restarts. Records that the sink has already
-/// taken or that were rejected are no longer in it when it comes again.
+/// taken or that were rejected are no longer in it when it comes again. A clone is cheap: it shares the payloads, and
+/// keeps them readable after the batch is committed.
+#[derive(Clone)]
 pub struct Batch {
     pub(crate) id: BatchId,
     pub(crate) last_seq: u64,

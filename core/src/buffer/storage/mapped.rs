@@ -201,6 +201,7 @@ impl SegmentReader for MappedReader {
 }
 
 /// Published bytes that keep their mapping alive.
+#[derive(Clone)]
 pub(crate) struct MappedBytes {
     mapping: Arc<Mapping>,
     offset: usize,

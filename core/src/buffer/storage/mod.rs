@@ -96,6 +96,7 @@ pub(crate) trait SegmentReader: Send + Sync {
 }
 
 /// Published bytes of a segment, kept alive for as long as a batch needs them.
+#[derive(Clone)]
 pub(crate) enum Chunk {
     Heap(Arc<[u8]>),
     Mapped(MappedBytes),
