@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::buffer::cursor::{Position, Progress};
+use crate::buffer::cursor::Progress;
 use crate::buffer::format::{self, BatchId, Body, Kind};
 use crate::buffer::storage::Chunk;
 use crate::record::{NewRecord, Record};
@@ -16,11 +16,6 @@ use crate::record::{NewRecord, Record};
 pub struct Batch {
     pub(crate) id: BatchId,
     pub(crate) last_seq: u64,
-    /// Where the log goes on behind this batch.
-    pub(crate) end: Position,
-    /// Payload bytes of all records, those no longer pending included.
-    pub(crate) sealed_bytes: u64,
-    pub(crate) sealed_records: u32,
     pub(crate) progress: Progress,
     pub(crate) chunks: Vec<Chunk>,
     /// The pending records.
@@ -81,7 +76,6 @@ impl Batch {
     pub fn from_records<'a>(records: impl IntoIterator<Item = NewRecord<'a>>) -> Batch {
         let mut bytes = Vec::new();
         let mut entries = Vec::new();
-        let mut sealed_bytes = 0;
         for (place, record) in (0u32..).zip(records) {
             entries.push(Entry { chunk: 0, offset: bytes.len() as u32, place });
             let body = Body { id: record.id, key: record.key, data: record.data };
@@ -90,14 +84,10 @@ impl Batch {
             bytes.extend_from_slice(&format::header(Kind::Record, seq, created_at, &body, body.crc(), 0));
             body.parts().iter().for_each(|part| bytes.extend_from_slice(part));
             bytes.resize(bytes.len().next_multiple_of(format::ALIGN), 0);
-            sealed_bytes += record.data.len() as u64;
         }
         Batch {
             id: BatchId { buffer_id: 0, epoch: 0, first_seq: 1 },
             last_seq: entries.len() as u64,
-            end: Position::default(),
-            sealed_bytes,
-            sealed_records: entries.len() as u32,
             progress: Progress::default(),
             chunks: vec![Chunk::Heap(bytes.into())],
             entries,

@@ -51,6 +51,8 @@ pub enum ErrorKind {
     Unsupported = 16,
     /// A defect of unistream or a panic in a callback. The producer refuses further work.
     Internal = 17,
+    /// An attempt at a batch was not delivered. Events carry it; the schedule sees to the next attempt.
+    SendFailed = 18,
 }
 
 impl ErrorKind {
@@ -74,15 +76,13 @@ impl ErrorKind {
             ErrorKind::WrongMode => "wrong_mode",
             ErrorKind::Unsupported => "unsupported",
             ErrorKind::Internal => "internal",
+            ErrorKind::SendFailed => "send_failed",
         }
     }
 
     /// Whether the same call can succeed later with nothing changed by the caller.
     pub const fn is_retryable(self) -> bool {
-        matches!(
-            self,
-            ErrorKind::BufferFull | ErrorKind::DiskFull | ErrorKind::InUse | ErrorKind::Timeout
-        )
+        matches!(self, ErrorKind::BufferFull | ErrorKind::DiskFull | ErrorKind::InUse | ErrorKind::Timeout)
     }
 }
 
@@ -111,9 +111,7 @@ impl Error {
     /// An error with a message for a person.
     #[cold]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Error {
-            inner: Box::new(Inner { kind, message: message.into(), source: None, record_accepted: false }),
-        }
+        Error { inner: Box::new(Inner { kind, message: message.into(), source: None, record_accepted: false }) }
     }
 
     /// An I/O failure while doing `what`. A full filesystem becomes [`ErrorKind::DiskFull`].
@@ -123,11 +121,8 @@ impl Error {
             source.kind(),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
         );
-        let (kind, advice) = if full {
-            (ErrorKind::DiskFull, "; free some space and try again")
-        } else {
-            (ErrorKind::Io, "")
-        };
+        let (kind, advice) =
+            if full { (ErrorKind::DiskFull, "; free some space and try again") } else { (ErrorKind::Io, "") };
         Error::new(kind, format!("{what}: {source}{advice}")).with_source(Arc::new(source))
     }
 

@@ -126,9 +126,10 @@ impl Value for Vec<Duration> {
     const KIND: &'static str = "durations";
     fn parse(text: &str) -> std::result::Result<Self, String> {
         let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-        parts.map(Duration::parse).collect::<std::result::Result<_, _>>().map_err(|_| {
-            "a list of waits such as 1,2,4 (empty: the exponential form)".to_string()
-        })
+        parts
+            .map(Duration::parse)
+            .collect::<std::result::Result<_, _>>()
+            .map_err(|_| "a list of waits such as 1,2,4 (empty: the exponential form)".to_string())
     }
     fn print(&self) -> String {
         self.iter().map(Duration::print).collect::<Vec<_>>().join(",")
@@ -209,16 +210,28 @@ choice! {
 choice!(@value Jitter: "one of none, full" { None = "none", Full = "full" });
 
 macro_rules! field_type {
-    (Bytes) => { u64 };
-    ($other:ty) => { $other };
+    (Bytes) => {
+        u64
+    };
+    ($other:ty) => {
+        $other
+    };
 }
 macro_rules! to_field {
-    (Bytes, $value:expr) => { $value.0 };
-    ($other:ty, $value:expr) => { $value };
+    (Bytes, $value:expr) => {
+        $value.0
+    };
+    ($other:ty, $value:expr) => {
+        $value
+    };
 }
 macro_rules! to_value {
-    (Bytes, $value:expr) => { Bytes($value) };
-    ($other:ty, $value:expr) => { $value.clone() };
+    (Bytes, $value:expr) => {
+        Bytes($value)
+    };
+    ($other:ty, $value:expr) => {
+        $value.clone()
+    };
 }
 
 macro_rules! options {
@@ -384,12 +397,7 @@ impl Options {
     /// `InvalidArgument` if its parts contradict each other.
     pub fn schedule(&self) -> Result<Schedule> {
         let schedule = if self.schedule_waits.is_empty() {
-            Schedule::exponential(
-                self.schedule_base,
-                self.schedule_multiplier,
-                self.schedule_min,
-                self.schedule_max,
-            )?
+            Schedule::exponential(self.schedule_base, self.schedule_multiplier, self.schedule_min, self.schedule_max)?
         } else {
             Schedule::list(self.schedule_waits.clone())?
         };
@@ -422,8 +430,5 @@ fn out_of_range(key: &str, value: &str, range: &str) -> Error {
 #[cold]
 fn unknown(key: &str) -> Error {
     let keys: Vec<_> = Options::TABLE.iter().map(|spec| spec.key).collect();
-    Error::new(
-        ErrorKind::InvalidArgument,
-        format!("there is no option {key:?}; the options are {}", keys.join(", ")),
-    )
+    Error::new(ErrorKind::InvalidArgument, format!("there is no option {key:?}; the options are {}", keys.join(", ")))
 }

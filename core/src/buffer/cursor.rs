@@ -1,7 +1,8 @@
 //! How far is finished, and what is known of the batches in flight.
 //!
-//! Three files, `cursor.0` to `cursor.2`, each a whole and checksummed state with a generation. A write never
-//! goes to the newest file nor to the newest durable one, so a torn write or a power loss leaves both.
+//! Four files, `cursor.0` to `cursor.3`, each a whole and checksummed state with a generation. A write never
+//! goes to the newest file, nor to the newest durable one, nor to one that is being synced: so neither a torn
+//! write nor a power loss takes more than what was being written.
 
 use std::io;
 use std::path::Path;
@@ -72,7 +73,7 @@ pub(crate) struct State {
 
 const MAGIC: [u8; 8] = *b"unicurs\n";
 const HEAD_BYTES: usize = 104;
-const FILES: usize = 3;
+const FILES: usize = 4;
 /// Reserved at creation, so that commits go on when the disk is full.
 const RESERVED_BYTES: u64 = 4096;
 /// The largest cursor that is believed: a million records of each of 64 batches in flight fit.
@@ -201,9 +202,12 @@ impl<'a> Words<'a> {
 /// What the cursor's files say.
 pub(crate) enum Found {
     State(State),
-    /// No file, or none that is whole (`damaged` of them are not).
-    Nothing { damaged: usize },
-    Unknown { version: u32, flags: u32 },
+    /// No file, or none that is whole.
+    Nothing,
+    Unknown {
+        version: u32,
+        flags: u32,
+    },
 }
 
 /// The cursor's files.
@@ -213,8 +217,8 @@ pub(crate) struct Cursor {
     newest: usize,
     /// The newest that a power loss leaves.
     durable: usize,
-    /// Reused between writes.
-    synced: bool,
+    /// Being synced, without the lock.
+    syncing: Option<usize>,
 }
 
 impl Cursor {
@@ -225,7 +229,6 @@ impl Cursor {
 
     fn scan(disk: &dyn Disk, dir: &Path) -> io::Result<(Found, u64, usize)> {
         let mut best: Option<(State, u64, usize)> = None;
-        let mut damaged = 0;
         for which in 0..FILES {
             let file = match disk.open(&dir.join(name(which)), Open::Read) {
                 Ok(file) => file,
@@ -243,12 +246,12 @@ impl Cursor {
                         best = Some((state, generation, which));
                     }
                 }
-                None => damaged += usize::from(bytes[..got].iter().any(|byte| *byte != 0)),
+                None => {}
             }
         }
         Ok(match best {
             Some((state, generation, which)) => (Found::State(state), generation, which),
-            None => (Found::Nothing { damaged }, 0, 0),
+            None => (Found::Nothing, 0, 0),
         })
     }
 
@@ -266,38 +269,41 @@ impl Cursor {
             }
             files.push(file);
         }
-        // What was read came from the page cache, perhaps not from the disk: nothing counts as durable until
-        // the first sync, and the newest is kept until then.
-        Ok((Cursor { files, generation, newest, durable: newest, synced: false }, found))
+        // What was read may not be durable, but it is kept until something newer is.
+        Ok((Cursor { files, generation, newest, durable: newest, syncing: None }, found))
     }
 
-    /// Writes the state. It survives the death of the process when this returns, and a power loss after
-    /// [`sync`](Self::sync).
+    /// Writes the state. It survives the death of the process when this returns, and a power loss after a sync.
     pub(crate) fn write(&mut self, state: &State) -> io::Result<()> {
-        let target = (0..FILES).find(|which| *which != self.newest && *which != self.durable).unwrap_or(0);
+        let taken = [Some(self.newest), Some(self.durable), self.syncing];
+        let target = (0..FILES).find(|which| !taken.contains(&Some(*which))).unwrap_or_default();
         let generation = self.generation + 1;
-        let bytes = state.encode(generation);
-        self.files[target].write_at(&bytes, 0)?;
+        self.files[target].write_at(&state.encode(generation), 0)?;
         self.generation = generation;
         self.newest = target;
-        self.synced = false;
         Ok(())
     }
 
-    /// What [`finish_sync`](Self::finish_sync) must be told after this file was synced, if a sync is due.
-    pub(crate) fn begin_sync(&self) -> Option<(Arc<dyn File>, usize, u64)> {
-        (!self.synced).then(|| (self.files[self.newest].clone(), self.newest, self.generation))
+    /// The file to sync, if the newest state is not durable. [`end_sync`](Self::end_sync) must follow; callers
+    /// see to it that there is one sync at a time.
+    pub(crate) fn begin_sync(&mut self) -> Option<Arc<dyn File>> {
+        (self.newest != self.durable).then(|| {
+            self.syncing = Some(self.newest);
+            self.files[self.newest].clone()
+        })
     }
 
-    /// A state became durable: the sync ran without the cursor's lock, so a newer one may exist.
-    pub(crate) fn finish_sync(&mut self, which: usize, generation: u64) {
-        if self.generation == generation {
-            self.synced = true;
+    /// Whether the newest state is not durable.
+    pub(crate) fn is_unsynced(&self) -> bool {
+        self.newest != self.durable
+    }
+
+    /// Whether the sync that was begun went well.
+    pub(crate) fn end_sync(&mut self, synced: bool) {
+        if let Some(which) = self.syncing.take()
+            && synced
+        {
             self.durable = which;
-        } else if self.newest != which {
-            // Not overwritten since: `write` never goes to the newest, and this was the newest until one write
-            // ago at least. With two or more writes since, it may have been reused.
-            self.durable = if self.generation == generation + 1 { which } else { self.durable };
         }
     }
 }

@@ -20,6 +20,8 @@
 
 use std::fmt;
 
+use super::cursor::Position;
+
 /// A frame's header.
 pub(crate) const FRAME_BYTES: usize = 32;
 /// Frames start at multiples of this.
@@ -106,7 +108,14 @@ pub(crate) const fn padded(body: usize) -> usize {
 
 /// The header of a frame over `body`, whose checksum so far is `body_crc`.
 #[inline]
-pub(crate) fn header(kind: Kind, seq: u64, created_at: i64, body: &Body<'_>, body_crc: u32, salt: u32) -> [u8; FRAME_BYTES] {
+pub(crate) fn header(
+    kind: Kind,
+    seq: u64,
+    created_at: i64,
+    body: &Body<'_>,
+    body_crc: u32,
+    salt: u32,
+) -> [u8; FRAME_BYTES] {
     // The four bytes of the checksum's own place hold the salt while it is computed, at the end.
     let mut summed = [0u8; FRAME_BYTES];
     let length = (FRAME_BYTES + body.len()) as u32;
@@ -249,6 +258,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) open_first_seq: u64,
     pub(crate) open_records: u64,
     pub(crate) open_bytes: u64,
+    /// Where the last sealed batch ends.
+    pub(crate) sealed: Position,
 }
 
 /// What the first bytes of a segment say.
@@ -260,7 +271,10 @@ pub(crate) enum HeaderState {
     /// Neither copy is whole.
     Damaged,
     /// Whole, but of a version or with a feature that this code does not know.
-    Unknown { version: u32, flags: u32 },
+    Unknown {
+        version: u32,
+        flags: u32,
+    },
 }
 
 impl SegmentHeader {
@@ -280,6 +294,10 @@ impl SegmentHeader {
         copy[72..80].copy_from_slice(&self.open_first_seq.to_le_bytes());
         copy[80..88].copy_from_slice(&self.open_records.to_le_bytes());
         copy[88..96].copy_from_slice(&self.open_bytes.to_le_bytes());
+        let Position { segment, offset, seq, records, bytes } = self.sealed;
+        for (word, at) in [segment, offset, seq, records, bytes].into_iter().zip((96..).step_by(8)) {
+            copy[at..at + 8].copy_from_slice(&word.to_le_bytes());
+        }
         let crc = crc32c::crc32c(&copy[..HEADER_COPY_BYTES - 4]);
         copy[HEADER_COPY_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
         let mut header = [0u8; SEGMENT_HEADER_BYTES];
@@ -290,8 +308,7 @@ impl SegmentHeader {
 
     pub(crate) fn decode(bytes: &[u8]) -> HeaderState {
         let whole = bytes.chunks_exact(HEADER_COPY_BYTES).take(2).find(|copy| {
-            copy[0..8] == MAGIC
-                && crc32c::crc32c(&copy[..HEADER_COPY_BYTES - 4]) == le_u32(copy, HEADER_COPY_BYTES - 4)
+            copy[0..8] == MAGIC && crc32c::crc32c(&copy[..HEADER_COPY_BYTES - 4]) == le_u32(copy, HEADER_COPY_BYTES - 4)
         });
         let Some(copy) = whole else {
             let head = &bytes[..bytes.len().min(SEGMENT_HEADER_BYTES)];
@@ -313,6 +330,13 @@ impl SegmentHeader {
             open_first_seq: le_u64(copy, 72),
             open_records: le_u64(copy, 80),
             open_bytes: le_u64(copy, 88),
+            sealed: Position {
+                segment: le_u64(copy, 96),
+                offset: le_u64(copy, 104),
+                seq: le_u64(copy, 112),
+                records: le_u64(copy, 120),
+                bytes: le_u64(copy, 128),
+            },
         })
     }
 }
@@ -394,7 +418,8 @@ mod tests {
 
     #[test]
     fn a_segment_header_survives_either_copy() {
-        let header = SegmentHeader { index: 3, length: 65536, buffer_id: 1, salt: 2, next_seq: 4, ..Default::default() };
+        let header =
+            SegmentHeader { index: 3, length: 65536, buffer_id: 1, salt: 2, next_seq: 4, ..Default::default() };
         let bytes = header.encode();
         assert_eq!(SegmentHeader::decode(&bytes), HeaderState::Valid(header));
         for at in 0..SEGMENT_HEADER_BYTES {

@@ -1,5 +1,1091 @@
-//! The durable FIFO.
+//! The durable FIFO: records in, sealed batches out, committed batches forgotten.
+//!
+//! It knows nothing of sinks or schedules. Locks, in the order in which they may be taken: `chores` (one thread
+//! prepares, frees and syncs), `reader` (what goes out), `log` (what comes in). `put` takes only the last.
 
 pub(crate) mod cursor;
 pub(crate) mod format;
+mod keeper;
+mod log;
+pub(crate) mod reader;
+mod recovery;
+pub(crate) mod segment;
 pub(crate) mod storage;
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+use crate::batch::Batch;
+use crate::environment::{Environment, lock};
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::{Durability, NEVER, Options, Storage, WhenFull};
+use crate::record::{MAX_ID_BYTES, NewRecord};
+use crate::sink::Limits;
+
+use cursor::{Position, Progress};
+use format::Body;
+use keeper::Keeper;
+use log::{Appended, BatchCaps, Log, Past, Refusal, Spare, Status, Tail};
+pub(crate) use reader::Region;
+use reader::{Head, Reader};
+use storage::{ForkGuard, Open, SegmentReader};
+
+/// The name of the lock file in the buffer's directory.
+pub(crate) const LOCK: &str = "lock";
+/// Where bytes go that were not what was written.
+const CORRUPT: &str = "corrupt";
+
+/// A durable queue of records in a directory, from which batches are taken in order.
+///
+/// [`Producer`](crate::Producer) drives one; it can be used alone where the sending is done elsewhere. All
+/// methods may be called from any thread. Dropping it closes it.
+///
+/// ```
+/// use unistream::{Buffer, Limits, Options};
+/// # let dir = std::env::temp_dir().join(format!("unistream-doc-buffer-{}", std::process::id()));
+/// let mut options = Options::default();
+/// options.max_records = 2;
+/// let buffer = Buffer::open(&dir, options, Limits::default())?;
+/// buffer.put(b"one")?;
+/// assert!(!buffer.should_emit());
+/// buffer.put(b"two")?;
+/// let batch = buffer.emit()?.expect("two records make a batch");
+/// assert_eq!(batch.iter().map(|record| record.data).collect::<Vec<_>>(), [b"one", b"two"]);
+/// buffer.commit(&batch)?;
+/// assert_eq!(buffer.len(), 0);
+/// # drop(buffer);
+/// # std::fs::remove_dir_all(&dir).unwrap();
+/// # Ok::<(), unistream::Error>(())
+/// ```
+pub struct Buffer {
+    core: Arc<Core>,
+    keeper: Option<Keeper>,
+}
+
+/// What is shared with the keeper's thread.
+pub(crate) struct Core {
+    pub(crate) dir: PathBuf,
+    pub(crate) env: Environment,
+    pub(crate) options: Options,
+    limits: Limits,
+    caps: BatchCaps,
+    max_data: u64,
+    max_counted: u64,
+    segment_bytes: u64,
+    mapped: bool,
+    pub(crate) fork: ForkGuard,
+    chores: Mutex<Chores>,
+    reader: Mutex<Reader>,
+    log: Mutex<Log>,
+    /// Space was freed, or the log closed.
+    space: Condvar,
+    group: Mutex<Group>,
+    group_changed: Condvar,
+    /// The keeper sleeps with nothing to do and wants to hear of the next put.
+    keeper_idle: AtomicBool,
+    keeper_thread: std::sync::OnceLock<std::thread::Thread>,
+    stopping: AtomicBool,
+    pub(crate) counts: Counts,
+    /// Corrupt regions that nobody was told of yet.
+    regions: Mutex<Vec<Region>>,
+    /// Held until the buffer is closed.
+    owner: Mutex<Option<Box<dyn Send + Sync>>>,
+}
+
+/// Numbers that are kept beside the locks.
+#[derive(Default)]
+pub(crate) struct Counts {
+    pub(crate) syncs: AtomicU64,
+    pub(crate) corrupt_regions: AtomicU64,
+    pub(crate) corrupt_bytes: AtomicU64,
+    pub(crate) lost_records: AtomicU64,
+    pub(crate) recovered_records: AtomicU64,
+    pub(crate) torn_bytes: AtomicU64,
+}
+
+/// State of who does the chores.
+#[derive(Default)]
+struct Chores {
+    /// When the buffer was last seen in use, for giving space back.
+    idle_since: Option<Duration>,
+    last_sync: Duration,
+}
+
+/// Group commit: one thread syncs for all that wait.
+#[derive(Default)]
+struct Group {
+    syncing: bool,
+    synced_lsn: u64,
+}
+
+/// What [`Core::take`] found.
+pub(crate) enum Taken {
+    Batch(Batch),
+    /// The next batch may go out at this instant of the monotonic clock.
+    Wait {
+        ready_at: Duration,
+        attempts: u32,
+    },
+    Nothing,
+}
+
+impl Buffer {
+    /// Opens the buffer in `dir`, which is created if need be (0700). `limits` are the sink's.
+    ///
+    /// # Errors
+    /// `InUse` if another producer has it, `UnsupportedFormat` for a log of an unknown version (nothing is
+    /// touched), `InvalidArgument` for options out of range, `DiskFull` or `Io` from the disk.
+    pub fn open(dir: impl AsRef<Path>, options: Options, limits: Limits) -> Result<Buffer> {
+        Buffer::open_in(dir.as_ref(), options, limits, Environment::system())
+    }
+
+    pub(crate) fn open_in(dir: &Path, options: Options, limits: Limits, env: Environment) -> Result<Buffer> {
+        let core = Arc::new(Core::open(dir, options, limits, env)?);
+        let keeper = if core.env.threads { Some(Keeper::start(core.clone())?) } else { None };
+        Ok(Buffer { core, keeper })
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// Puts a record and returns its sequence number. When it returns, the record survives the death of the
+    /// process; under `durability = always` also a power loss.
+    ///
+    /// # Errors
+    /// `RecordTooLarge`, `BufferFull` (after `full_timeout` if `when_full = block`), `DiskFull`, `Io`, `Closed`,
+    /// `Forked`. In all of them the record is not in the buffer.
+    pub fn put<'a>(&self, record: impl Into<NewRecord<'a>>) -> Result<u64> {
+        let wait = match self.core.options.when_full {
+            WhenFull::Block => self.core.options.full_timeout,
+            WhenFull::Error => Duration::ZERO,
+        };
+        self.core.put(record.into(), wait).map(|appended| appended.seq)
+    }
+
+    /// Ends the batch being filled; `false` if it was empty.
+    ///
+    /// # Errors
+    /// As for a write to the log.
+    pub fn seal(&self) -> Result<bool> {
+        self.core.seal()
+    }
+
+    /// Whether a sealed batch is there. Seals one whose oldest record is older than `linger`.
+    pub fn should_emit(&self) -> bool {
+        let _ = self.core.seal_if_old();
+        self.core.has_batch()
+    }
+
+    /// The oldest sealed batch; the same one again until it is committed.
+    ///
+    /// # Errors
+    /// `Io` if the log cannot be read, `UnsupportedFormat` for a segment of an unknown version.
+    pub fn emit(&self) -> Result<Option<Batch>> {
+        self.core.peek()
+    }
+
+    /// Forgets a batch: its records are finished, and their space can be used again.
+    ///
+    /// # Errors
+    /// `NotFound` if the batch is not the one that [`emit`](Self::emit) returns; `DiskFull` or `Io` if this could
+    /// not be noted on disk. The batch is not emitted again in this run then, but after a restart it is.
+    pub fn commit(&self, batch: &Batch) -> Result<()> {
+        self.core.settle(batch.first_seq(), Settle { finished: true, ..Settle::default() })
+    }
+
+    /// Makes all records durable now, whatever the durability mode.
+    ///
+    /// # Errors
+    /// `Io` if the disk failed; the buffer then refuses further puts.
+    pub fn sync(&self) -> Result<()> {
+        self.core.sync()
+    }
+
+    /// Records that are not committed.
+    pub fn len(&self) -> u64 {
+        self.core.pending().0
+    }
+
+    /// Whether every record is committed.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Closes the buffer; what is in it stays. Closing twice is fine.
+    ///
+    /// # Errors
+    /// `Io` or `DiskFull` if the last sync failed. It is closed all the same.
+    pub fn close(&self) -> Result<()> {
+        if self.core.fork.is_forked() {
+            return Err(forked());
+        }
+        if let Some(keeper) = &self.keeper {
+            keeper.stop(&self.core);
+        }
+        self.core.close()
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        // An error has nobody to go to; what it concerns is found again on opening.
+        let _ = self.close();
+    }
+}
+
+impl std::fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Buffer").field("dir", &self.core.dir).finish_non_exhaustive()
+    }
+}
+
+/// What became of a batch.
+#[derive(Default)]
+pub(crate) struct Settle {
+    /// Nothing of it is left to send.
+    pub(crate) finished: bool,
+    /// Places that are finished.
+    pub(crate) done: Vec<u32>,
+    /// What is remembered of it from now on, `done` aside.
+    pub(crate) progress: Option<Progress>,
+    /// When what is left may go out again.
+    pub(crate) ready_at: Duration,
+}
+
+impl Core {
+    fn open(dir: &Path, options: Options, limits: Limits, env: Environment) -> Result<Core> {
+        options.validate()?;
+        let failed = |error: io::Error| Error::io(format_args!("could not open the buffer {}", dir.display()), error);
+        env.disk.create_dir(dir).map_err(failed)?;
+        let owner = match env.disk.lock(&dir.join(LOCK)).map_err(failed)? {
+            Ok(owner) => owner,
+            Err(holder) => return Err(in_use(dir, holder.pid)),
+        };
+        let mapped = match options.storage {
+            Storage::File => false,
+            Storage::Auto => env.disk.may_map(dir).map_err(failed)?,
+            Storage::Mapped if env.disk.may_map(dir).map_err(failed)? => true,
+            Storage::Mapped => {
+                let message = format!(
+                    "storage is mapped, but the filesystem of {} can raise SIGBUS on a full disk; use auto or file",
+                    dir.display()
+                );
+                return Err(Error::new(ErrorKind::InvalidArgument, message));
+            }
+        };
+        let mut fresh_id = (env.random)();
+        if fresh_id == 0 {
+            fresh_id = 1;
+        }
+        let durable = options.durability != Durability::Os;
+        let mut found = recovery::recover(&*env.disk, dir, &limits, fresh_id)?;
+        let state = &mut found.state;
+        if found.power_lost || found.corrupt_tail {
+            state.epoch += 1;
+        }
+        let end = found.end;
+        let next_seq = if found.power_lost { end.next_seq.max(state.seq_limit) } else { end.next_seq };
+
+        let segment_bytes = options.effective_segment_bytes();
+        let mut past: VecDeque<Past> = found
+            .segments
+            .iter()
+            .map(|(index, length)| Past { index: *index, length: *length, writer: None })
+            .collect();
+        let mut disk_bytes: u64 = found.segments.iter().map(|(_, length)| length).sum();
+        let mut tail = Tail {
+            buffer_id: state.buffer_id,
+            epoch: state.epoch,
+            next_seq: end.next_seq,
+            open: end.open,
+            sealed: end.sealed,
+            records: end.records,
+            bytes: end.bytes,
+        };
+        tail.open.since = env.clock.monotonic();
+
+        // Go on in the last segment where that is safe, else in a new one.
+        let resumed = found.last.as_ref().filter(|last| !last.ended).and_then(|last| {
+            let whole = last.length >= format::SEGMENT_HEADER_BYTES as u64 + format::TAIL_BYTES as u64;
+            segment::allocate(&*last.file, last.length, mapped).ok().filter(|()| whole)?;
+            let mut writer = segment::writer(last.file.clone(), last.length, mapped).ok()?;
+            writer.publish(last.tail);
+            let room = (last.length as usize).saturating_sub(last.tail) >= format::TAIL_BYTES;
+            // Room for an end at least; a log that stops within the last bytes goes on in a new segment.
+            if room {
+                writer.write(last.tail, &[0; format::TERMINATOR_BYTES]).ok()?;
+            }
+            room.then_some((Spare { index: last.index, length: last.length, writer }, last.tail))
+        });
+        let log = match resumed {
+            Some((active, at)) => {
+                past.pop_back();
+                let mut log = Log::resume(active, at, tail, past, disk_bytes);
+                if found.power_lost {
+                    // What was lost may have been in the same batch: this one ends here, under a new epoch, and
+                    // what comes has seqs that were certainly never given out.
+                    log.seal(env.clock.wall())?;
+                    let index = log.index + 1;
+                    let spare = make_segment(&env, dir, index, segment_bytes, mapped, durable)?;
+                    log.disk_bytes += spare.length;
+                    log.next_seq = next_seq;
+                    log.spare = Some(spare);
+                    log.roll(env.clock.wall())?;
+                }
+                log
+            }
+            None => {
+                let known = past.back().map_or(0, |last| last.index).max(state.committed.segment);
+                let fresh = found.segments.is_empty() && state.committed.records == 0;
+                let index = if fresh { 1 } else { known + 1 };
+                if fresh {
+                    state.committed.segment = 1;
+                    tail.sealed.segment = 1;
+                }
+                // What is open can't be sealed by a mark in a segment that is not written any more; the reader
+                // takes it for a batch whose seal was lost.
+                if tail.open.records > 0 {
+                    tail.sealed = Position {
+                        segment: index,
+                        offset: format::SEGMENT_HEADER_BYTES as u64,
+                        seq: tail.next_seq,
+                        records: tail.records,
+                        bytes: tail.bytes,
+                    };
+                    tail.open = Default::default();
+                }
+                tail.next_seq = next_seq;
+                let spare = make_segment(&env, dir, index, segment_bytes, mapped, durable)?;
+                disk_bytes += spare.length;
+                Log::begin(spare, tail, past, disk_bytes)?
+            }
+        };
+
+        let limit = |own: u64, sinks: Option<u64>| sinks.map_or(own, |sinks| own.min(sinks));
+        let caps = BatchCaps {
+            records: limit(options.max_records, limits.max_records),
+            bytes: limit(options.max_bytes, limits.max_bytes),
+        };
+        let counts = Counts::default();
+        counts.torn_bytes.store(found.torn_bytes, Ordering::Relaxed);
+        counts.recovered_records.store(log.records.saturating_sub(state.committed.records), Ordering::Relaxed);
+        let mut reader = Reader::new(found.cursor, found.state);
+        reader.state.boot_id = env.disk.boot_id();
+        reader.state.clean = false;
+        reader.write(log.next_seq)?;
+        if durable && let Some(file) = reader.cursor.begin_sync() {
+            let synced = file.sync();
+            reader.cursor.end_sync(synced.is_ok());
+            synced.and_then(|()| env.disk.sync_dir(dir)).map_err(failed)?;
+        }
+        Ok(Core {
+            dir: dir.to_path_buf(),
+            caps,
+            max_data: options.max_record_bytes,
+            max_counted: limit(caps.bytes, limits.max_record_bytes),
+            limits,
+            segment_bytes,
+            mapped,
+            fork: ForkGuard::new(),
+            chores: Mutex::default(),
+            reader: Mutex::new(reader),
+            log: Mutex::new(log),
+            space: Condvar::new(),
+            group: Mutex::default(),
+            group_changed: Condvar::new(),
+            keeper_idle: AtomicBool::new(false),
+            keeper_thread: std::sync::OnceLock::new(),
+            stopping: AtomicBool::new(false),
+            counts,
+            regions: Mutex::default(),
+            owner: Mutex::new(Some(owner)),
+            options,
+            env,
+        })
+    }
+
+    // ------------------------------------------------------------------------------------------------ in
+
+    /// Appends a record, waiting for space at most `wait`.
+    #[inline]
+    pub(crate) fn put(&self, record: NewRecord<'_>, wait: Duration) -> Result<Appended> {
+        if self.fork.is_forked() {
+            return Err(forked());
+        }
+        let body = Body { id: record.id, key: record.key, data: record.data };
+        let key_len = record.key.map_or(0, <[u8]>::len);
+        let id_len = record.id.map_or(0, str::len);
+        let counted = self.limits.record_bytes(record.data.len(), key_len);
+        if record.data.len() as u64 > self.max_data || counted > self.max_counted || (key_len | id_len) > MAX_ID_BYTES {
+            return Err(self.too_large(&record, counted));
+        }
+        let crc = body.crc();
+        let created_at = match record.created_at {
+            Some(created_at) => created_at,
+            None => self.env.clock.wall(),
+        };
+        let mut log = lock(&self.log);
+        let appended = match log.append(&body, crc, created_at, counted, self.caps, &*self.env.clock) {
+            Ok(appended) => appended,
+            Err(Refusal::Error(error)) => return Err(error),
+            Err(Refusal::Segment(_)) => {
+                drop(log);
+                self.append_slowly(&body, crc, created_at, counted, wait)?
+            }
+        };
+        if self.keeper_idle.load(Ordering::Relaxed) || appended.wants_spare {
+            self.wake_keeper();
+        }
+        if self.options.durability == Durability::Always {
+            // Failing here, the record is in the log, but whether it is durable is not known.
+            self.sync_to(appended.lsn).map_err(|error| error.with_record_accepted(true))?;
+        }
+        Ok(appended)
+    }
+
+    /// The rest of a put that found no room: prepares the next segment, or waits for space.
+    #[cold]
+    fn append_slowly(
+        &self,
+        body: &Body<'_>,
+        crc: u32,
+        created_at: i64,
+        counted: u64,
+        wait: Duration,
+    ) -> Result<Appended> {
+        let deadline = self.env.clock.monotonic().saturating_add(wait);
+        let clock = &*self.env.clock;
+        loop {
+            let needed = {
+                let mut log = lock(&self.log);
+                let mut result = log.append(body, crc, created_at, counted, self.caps, clock);
+                if let Err(Refusal::Segment(needed)) = result
+                    && log.spare.as_ref().is_some_and(|spare| spare.length >= needed)
+                {
+                    log.roll(created_at)?;
+                    result = log.append(body, crc, created_at, counted, self.caps, clock);
+                }
+                match result {
+                    Ok(appended) => return Ok(appended),
+                    Err(Refusal::Error(error)) => return Err(error),
+                    Err(Refusal::Segment(needed)) => needed,
+                }
+            };
+            let Err(error) = self.prepare(needed) else { continue };
+            if error.kind() != ErrorKind::BufferFull {
+                return Err(error);
+            }
+            let mut log = lock(&self.log);
+            log.check()?;
+            // What is open would wait for ever for a full batch.
+            log.seal(self.env.clock.wall())?;
+            let left = deadline.saturating_sub(clock.monotonic());
+            if left.is_zero() || !self.env.threads {
+                return Err(error);
+            }
+            // In steps: what is committed now is freed by the next `prepare`.
+            drop(self.space.wait_timeout(log, left.min(Duration::from_millis(50))));
+        }
+    }
+
+    #[cold]
+    fn too_large(&self, record: &NewRecord<'_>, counted: u64) -> Error {
+        let longest = record.key.map_or(0, <[u8]>::len).max(record.id.map_or(0, str::len));
+        let message = if longest > MAX_ID_BYTES {
+            format!("an id or key of {longest} bytes is longer than {MAX_ID_BYTES}")
+        } else if record.data.len() as u64 > self.max_data {
+            let limit = self.max_data;
+            format!("a record of {} bytes is larger than max_record_bytes ({limit})", record.data.len())
+        } else {
+            let limit = self.max_counted;
+            format!("a record that counts {counted} bytes is larger than a batch or the sink takes ({limit})")
+        };
+        Error::new(ErrorKind::RecordTooLarge, message)
+    }
+
+    pub(crate) fn seal(&self) -> Result<bool> {
+        if self.fork.is_forked() {
+            return Err(forked());
+        }
+        let mut log = lock(&self.log);
+        log.check()?;
+        log.seal(self.env.clock.wall())
+    }
+
+    /// Seals the open batch if it lingered long enough; else says when it will have.
+    pub(crate) fn seal_if_old(&self) -> Result<Option<Duration>> {
+        let mut log = lock(&self.log);
+        if log.open.records == 0 || self.options.linger == NEVER || !matches!(log.status, Status::Open) {
+            return Ok(None);
+        }
+        let due = log.open.since.saturating_add(self.options.linger);
+        let now = self.env.clock.monotonic();
+        if now >= due {
+            log.seal(self.env.clock.wall())?;
+            return Ok(None);
+        }
+        Ok(Some(due))
+    }
+
+    /// Whether a batch is being filled or waits to be read.
+    pub(crate) fn has_open(&self) -> bool {
+        let read = lock(&self.reader).walk.at.seq;
+        let log = lock(&self.log);
+        log.open.records > 0 || log.sealed.seq > read
+    }
+
+    // ----------------------------------------------------------------------------------------------- out
+
+    /// Whether a batch is there that is not committed.
+    pub(crate) fn has_batch(&self) -> bool {
+        if self.fork.is_forked() {
+            return false;
+        }
+        let reader = lock(&self.reader);
+        let sealed = lock(&self.log).sealed;
+        reader.heads.iter().any(|head| !head.finished) || reader.walk.at.seq < sealed.seq
+    }
+
+    fn load(&self, reader: &mut Reader) -> Result<bool> {
+        loop {
+            let upto = lock(&self.log).sealed;
+            let now = (self.env.clock.wall(), self.env.clock.monotonic());
+            let Some(head) = reader.load(self, &upto, now)? else { return Ok(false) };
+            let finished = head.finished;
+            reader.heads.push_back(head);
+            if !finished {
+                return Ok(true);
+            }
+            // An earlier run finished every record of it and died before the commit.
+            reader.advance();
+        }
+    }
+
+    fn peek(&self) -> Result<Option<Batch>> {
+        if self.fork.is_forked() {
+            return Err(forked());
+        }
+        let mut reader = lock(&self.reader);
+        if reader.heads.is_empty() && !self.load(&mut reader)? {
+            return Ok(None);
+        }
+        Ok(reader.heads.front().map(Head::batch))
+    }
+
+    /// The first batch that may go out now, among the first `in_flight`; handed out if `hand_out`.
+    pub(crate) fn take(&self, in_flight: usize, hand_out: bool) -> Result<Taken> {
+        if self.fork.is_forked() {
+            return Err(forked());
+        }
+        let mut reader = lock(&self.reader);
+        let now = self.env.clock.monotonic();
+        let mut soonest: Option<(Duration, u32)> = None;
+        let mut at = 0;
+        while at < in_flight {
+            if at >= reader.heads.len() && !self.load(&mut reader)? {
+                break;
+            }
+            let head = &mut reader.heads[at];
+            if !head.out && !head.finished {
+                if head.ready_at <= now {
+                    head.out = hand_out;
+                    return Ok(Taken::Batch(head.batch()));
+                }
+                if soonest.is_none_or(|(ready_at, _)| head.ready_at < ready_at) {
+                    soonest = Some((head.ready_at, head.progress.attempts));
+                }
+            }
+            at += 1;
+        }
+        Ok(match soonest {
+            Some((ready_at, attempts)) => Taken::Wait { ready_at, attempts },
+            None => Taken::Nothing,
+        })
+    }
+
+    /// Notes what became of a batch, on disk too.
+    pub(crate) fn settle(&self, first_seq: u64, settle: Settle) -> Result<()> {
+        if self.fork.is_forked() {
+            return Err(forked());
+        }
+        let mut reader = lock(&self.reader);
+        let Some(head) = reader.heads.iter_mut().find(|head| head.id.first_seq == first_seq && !head.finished) else {
+            return Err(Error::new(ErrorKind::NotFound, "this batch is committed already, or of another buffer"));
+        };
+        head.out = false;
+        head.ready_at = settle.ready_at;
+        if let Some(progress) = settle.progress {
+            head.progress = Progress { done: std::mem::take(&mut head.progress.done), ..progress };
+        }
+        if !settle.done.is_empty() {
+            settle.done.iter().for_each(|place| head.progress.set_done(*place));
+            let Head { entries, progress, .. } = head;
+            entries.retain(|entry| !progress.is_done(entry.place));
+        }
+        head.finished = settle.finished || head.entries.is_empty();
+        let moved = reader.advance();
+        self.note(&mut reader, moved)
+    }
+
+    /// Forgets attempts, so that what was given up on gets a fresh round.
+    pub(crate) fn forgive(&self, exhausted: impl Fn(u32) -> bool) -> Result<()> {
+        let mut reader = lock(&self.reader);
+        let fresh = |progress: &mut Progress| {
+            if exhausted(progress.attempts) {
+                *progress = Progress { done: std::mem::take(&mut progress.done), ..Progress::default() };
+                return true;
+            }
+            false
+        };
+        let mut changed = false;
+        for (_, progress) in &mut reader.state.batches {
+            changed |= fresh(progress);
+        }
+        for head in &mut reader.heads {
+            if fresh(&mut head.progress) {
+                head.ready_at = Duration::ZERO;
+                changed = true;
+            }
+        }
+        if changed { self.note(&mut reader, false) } else { Ok(()) }
+    }
+
+    /// Writes the cursor, and durably so if the mode wants it.
+    fn note(&self, reader: &mut Reader, moved: bool) -> Result<()> {
+        let (next_seq, frees) = {
+            let log = lock(&self.log);
+            (log.next_seq, log.past.front().is_some_and(|past| past.index < reader.state.committed.segment))
+        };
+        reader.write(next_seq)?;
+        if self.options.durability == Durability::Always
+            && let Some(file) = reader.cursor.begin_sync()
+        {
+            let synced = file.sync();
+            reader.cursor.end_sync(synced.is_ok());
+            synced.map_err(|error| Error::io("could not sync the cursor", error))?;
+        }
+        if moved && frees {
+            self.wake_keeper();
+        }
+        Ok(())
+    }
+
+    /// Records and payload bytes that are not committed.
+    pub(crate) fn pending(&self) -> (u64, u64) {
+        let reader = lock(&self.reader);
+        let log = lock(&self.log);
+        let committed = &reader.state.committed;
+        let done: u64 = reader
+            .heads
+            .iter()
+            .map(|head| {
+                let done: u32 = head.progress.done.iter().map(|word| word.count_ones()).sum();
+                u64::from(done)
+            })
+            .sum();
+        (log.records.saturating_sub(committed.records + done), log.bytes.saturating_sub(committed.bytes))
+    }
+
+    /// Everything put so far has a seq below this.
+    pub(crate) fn next_seq(&self) -> u64 {
+        lock(&self.log).next_seq
+    }
+
+    /// Everything below this is finished.
+    pub(crate) fn committed_seq(&self) -> u64 {
+        let reader = lock(&self.reader);
+        let log = lock(&self.log);
+        // Nothing is pending: also records that were lost or seqs that were skipped are finished.
+        if reader.heads.is_empty() && log.records == reader.state.committed.records {
+            return log.next_seq;
+        }
+        reader.state.committed.seq
+    }
+
+    pub(crate) fn fill(&self, stats: &mut crate::event::Stats) {
+        let (records, bytes) = self.pending();
+        stats.pending_records = records;
+        stats.pending_bytes = bytes;
+        {
+            let reader = lock(&self.reader);
+            if let Some(head) = reader.heads.front() {
+                let wait = head.ready_at.saturating_sub(self.env.clock.monotonic());
+                stats.next_attempt_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                stats.head_attempts = u64::from(head.progress.attempts);
+            }
+        }
+        let log = lock(&self.log);
+        stats.put_records = log.put_records;
+        stats.put_bytes = log.put_bytes;
+        stats.buffer_bytes = log.disk_bytes;
+        stats.next_seq = log.next_seq;
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        stats.syncs = read(&self.counts.syncs);
+        stats.corrupt_regions = read(&self.counts.corrupt_regions);
+        stats.corrupt_bytes = read(&self.counts.corrupt_bytes);
+        stats.lost_records = read(&self.counts.lost_records);
+    }
+
+    /// The corrupt regions found since the last call.
+    pub(crate) fn take_regions(&self) -> Vec<Region> {
+        std::mem::take(&mut *lock(&self.regions))
+    }
+
+    // -------------------------------------------------------------------------------------------- chores
+
+    /// Sees to it that a spare segment of at least `needed` bytes is there.
+    fn prepare(&self, needed: u64) -> Result<()> {
+        let mut chores = lock(&self.chores);
+        if lock(&self.log).spare.as_ref().is_some_and(|spare| spare.length >= needed) {
+            return Ok(());
+        }
+        self.free(&mut chores)?;
+        let length = self.segment_bytes.max(needed);
+        let (index, reused, small) = {
+            let mut log = lock(&self.log);
+            log.check()?;
+            let small = log.spare.take();
+            let reused = log.pool.iter().position(|past| past.length >= length).map(|at| log.pool.swap_remove(at));
+            (log.index + 1, reused, small)
+        };
+        let failed = |error| Error::io("could not prepare a segment", error);
+        if let Some(small) = small {
+            self.discard(small).map_err(failed)?;
+        }
+        let durable = self.options.durability != Durability::Os;
+        let mut spare = match reused {
+            Some(reused) => self.reuse(reused, index, durable).map_err(failed)?,
+            None => {
+                let cap = self.options.max_buffer_bytes;
+                if length.saturating_mul(2) > cap {
+                    let message = format!(
+                        "a record that needs a segment of {length} bytes does not fit max_buffer_bytes ({cap})"
+                    );
+                    return Err(Error::new(ErrorKind::RecordTooLarge, message));
+                }
+                while lock(&self.log).disk_bytes + length > cap {
+                    // Kept segments that are too small for this.
+                    let Some(kept) = lock(&self.log).pool.pop() else { return Err(full(cap)) };
+                    self.discard(kept).map_err(failed)?;
+                }
+                let spare = make_segment(&self.env, &self.dir, index, length, self.mapped, durable)?;
+                lock(&self.log).disk_bytes += length;
+                spare
+            }
+        };
+        spare.writer.warm(0, spare.length as usize);
+        lock(&self.log).spare = Some(spare);
+        Ok(())
+    }
+
+    /// Makes a kept segment the next one.
+    fn reuse(&self, mut kept: Spare, index: u64, durable: bool) -> io::Result<Spare> {
+        let (from, to) = (self.dir.join(segment::name(kept.index)), self.dir.join(segment::name(index)));
+        // Its header still names the old index, which tells a crashed opener that it holds nothing.
+        let renamed = self
+            .env
+            .disk
+            .rename(&from, &to)
+            .and_then(|()| if durable { self.env.disk.sync_dir(&self.dir) } else { Ok(()) });
+        if let Err(error) = renamed {
+            lock(&self.log).disk_bytes -= kept.length;
+            let _ = self.env.disk.remove(&from);
+            let _ = self.env.disk.remove(&to);
+            return Err(error);
+        }
+        kept.index = index;
+        Ok(kept)
+    }
+
+    fn discard(&self, spare: Spare) -> io::Result<()> {
+        let Spare { index, length, writer } = spare;
+        drop(writer);
+        self.env.disk.remove(&self.dir.join(segment::name(index)))?;
+        let log = &mut *lock(&self.log);
+        log.disk_bytes -= length;
+        self.space.notify_all();
+        Ok(())
+    }
+
+    /// Frees the segments before the committed position: keeps one or two for use again, removes the others.
+    fn free(&self, _: &mut Chores) -> Result<()> {
+        let committed = {
+            let mut reader = lock(&self.reader);
+            if reader.unwritten {
+                let next_seq = lock(&self.log).next_seq;
+                reader.write(next_seq)?;
+            }
+            reader.state.committed.segment
+        };
+        if lock(&self.log).past.front().is_none_or(|past| past.index >= committed) {
+            return Ok(());
+        }
+        // The commit is durable before what it frees is written over or unlinked.
+        if self.options.durability != Durability::Os {
+            self.sync_cursor()?;
+        }
+        loop {
+            let (past, keep) = {
+                let mut log = lock(&self.log);
+                match log.past.front() {
+                    Some(past) if past.index < committed => {}
+                    _ => break,
+                }
+                // Finished records need no sync any more.
+                log.unsynced.retain(|(index, _)| *index >= committed);
+                let keep = log.pool.len() < POOL && log.disk_bytes <= self.options.max_buffer_bytes;
+                match log.past.pop_front() {
+                    Some(past) => (past, keep),
+                    None => break,
+                }
+            };
+            let Past { index, length, writer } = past;
+            match writer {
+                Some(mut writer) if keep && length == self.segment_bytes => {
+                    // A batch that is still in somebody's hands keeps its bytes: then the file goes.
+                    if writer.recycle() {
+                        let mut log = lock(&self.log);
+                        log.pool.push(Spare { index, length, writer });
+                        self.space.notify_all();
+                        continue;
+                    }
+                    self.unlink(index, length)?;
+                }
+                _ => self.unlink(index, length)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn unlink(&self, index: u64, length: u64) -> Result<()> {
+        let removed = self.env.disk.remove(&self.dir.join(segment::name(index)));
+        let mut log = lock(&self.log);
+        if let Err(error) = removed {
+            // It is tried again.
+            log.past.push_front(Past { index, length, writer: None });
+            return Err(Error::io(format_args!("could not remove {}", segment::name(index)), error));
+        }
+        log.disk_bytes -= length;
+        self.space.notify_all();
+        Ok(())
+    }
+
+    /// Gives kept and prepared segments back to the filesystem.
+    fn trim(&self) {
+        let kept = {
+            let mut log = lock(&self.log);
+            let mut kept = std::mem::take(&mut log.pool);
+            kept.extend(log.spare.take());
+            kept
+        };
+        for spare in kept {
+            let _ = self.discard(spare);
+        }
+    }
+
+    /// Makes the cursor durable. The caller has the chores.
+    fn sync_cursor(&self) -> Result<()> {
+        let begun = lock(&self.reader).cursor.begin_sync();
+        if let Some(file) = begun {
+            let synced = file.sync();
+            lock(&self.reader).cursor.end_sync(synced.is_ok());
+            synced.map_err(|error| Error::io("could not sync the cursor", error))?;
+        }
+        Ok(())
+    }
+
+    /// Makes everything up to `lsn` durable; threads that wait share one sync.
+    fn sync_to(&self, lsn: u64) -> Result<()> {
+        let mut group = lock(&self.group);
+        loop {
+            if group.synced_lsn >= lsn {
+                return Ok(());
+            }
+            if !group.syncing {
+                break;
+            }
+            group = wait(&self.group_changed, group);
+        }
+        group.syncing = true;
+        drop(group);
+        let result = self.sync_log();
+        let mut group = lock(&self.group);
+        group.syncing = false;
+        if let Ok(synced) = &result {
+            group.synced_lsn = *synced;
+        }
+        self.group_changed.notify_all();
+        drop(group);
+        result.map(|_| ())
+    }
+
+    fn sync_log(&self) -> Result<u64> {
+        let (readers, lsn) = {
+            let mut log = lock(&self.log);
+            if let Status::Failed(error) = &log.status {
+                return Err(error.clone());
+            }
+            let mut readers = std::mem::take(&mut log.unsynced);
+            readers.extend(log.reader(log.index).map(|reader| (log.index, reader)));
+            (readers, log.lsn)
+        };
+        for (_, reader) in &readers {
+            if let Err(error) = reader.sync() {
+                let error = Error::io("could not sync the log", error);
+                lock(&self.log).fail(error.clone());
+                return Err(error);
+            }
+        }
+        self.counts.syncs.fetch_add(1, Ordering::Relaxed);
+        Ok(lsn)
+    }
+
+    pub(crate) fn sync(&self) -> Result<()> {
+        if self.fork.is_forked() {
+            return Err(forked());
+        }
+        let lsn = lock(&self.log).lsn;
+        self.sync_to(lsn)?;
+        let _chores = lock(&self.chores);
+        self.sync_cursor()
+    }
+
+    fn wake_keeper(&self) {
+        if let Some(thread) = self.keeper_thread.get() {
+            self.keeper_idle.store(false, Ordering::Relaxed);
+            thread.unpark();
+        }
+    }
+
+    fn close(&self) -> Result<()> {
+        let Some(owner) = lock(&self.owner).take() else { return Ok(()) };
+        let durable = self.options.durability != Durability::Os;
+        let mut result = Ok(());
+        let healthy = {
+            let log = lock(&self.log);
+            matches!(log.status, Status::Open)
+        };
+        if healthy {
+            if durable {
+                let lsn = lock(&self.log).lsn;
+                result = self.sync_to(lsn);
+            }
+            self.trim();
+            let mut chores = lock(&self.chores);
+            let freed = self.free(&mut chores);
+            self.trim();
+            let mut reader = lock(&self.reader);
+            // Closed in order: no seq beyond the last was given out.
+            reader.state.clean = result.is_ok();
+            if reader.state.clean {
+                reader.state.seq_limit = lock(&self.log).next_seq;
+            }
+            let written = reader.write_as_is();
+            drop(reader);
+            let synced = if durable { self.sync_cursor() } else { Ok(()) };
+            result = result.and(freed).and(written).and(synced);
+        }
+        let mut log = lock(&self.log);
+        log.status = Status::Closed;
+        drop(log);
+        self.space.notify_all();
+        drop(owner);
+        result
+    }
+}
+
+/// Segments kept for use again beside the spare one.
+const POOL: usize = 2;
+/// Corrupt regions that are remembered one by one until somebody is told; all are counted.
+const MOST_REGIONS: usize = 1000;
+
+impl reader::Source for Core {
+    fn open(&self, index: u64) -> Result<Option<segment::Finished>> {
+        let own = {
+            let log = lock(&self.log);
+            log.reader(index).zip(log.length_of(index))
+        };
+        if let Some((reader, length)) = own {
+            let head = reader.clone().read(0, format::SEGMENT_HEADER_BYTES);
+            let head = head.map_err(|error| unreadable(index, error))?;
+            let header = format::SegmentHeader::decode(head.bytes());
+            return Ok(Some(segment::Finished { header, reader, length }));
+        }
+        segment::open(&*self.env.disk, &self.dir, index, self.mapped).map_err(|error| unreadable(index, error))
+    }
+
+    fn segment_after(&self, index: u64) -> Option<u64> {
+        lock(&self.log).segment_after(index)
+    }
+
+    fn set_aside(&self, region: &Region, bytes: &[u8]) {
+        self.counts.corrupt_regions.fetch_add(1, Ordering::Relaxed);
+        self.counts.corrupt_bytes.fetch_add(region.bytes, Ordering::Relaxed);
+        self.counts.lost_records.fetch_add(region.records, Ordering::Relaxed);
+        let name = segment::name(region.segment);
+        if !bytes.is_empty() {
+            // For whoever wants to look at them; not being able to keep them is no reason to stop.
+            let dir = self.dir.join(CORRUPT);
+            let path = dir.join(format!("{name}.{}", region.offset));
+            let disk = &self.env.disk;
+            let _ = disk.create_dir(&dir).and_then(|()| disk.open(&path, Open::Truncate)?.write_at(bytes, 0));
+        }
+        let mut regions = lock(&self.regions);
+        if regions.len() < MOST_REGIONS {
+            regions.push(region.clone());
+        }
+    }
+}
+
+/// Makes a segment file: blocks reserved, name durable, header blank.
+fn make_segment(env: &Environment, dir: &Path, index: u64, length: u64, mapped: bool, durable: bool) -> Result<Spare> {
+    let path = dir.join(segment::name(index));
+    let made = (|| {
+        let file = env.disk.open(&path, Open::Truncate)?;
+        segment::allocate(&*file, length, mapped)?;
+        let writer = segment::writer(file, length, mapped)?;
+        if durable {
+            env.disk.sync_dir(dir)?;
+        }
+        Ok(Spare { index, length, writer })
+    })();
+    made.map_err(|error| {
+        let _ = env.disk.remove(&path);
+        Error::io(format_args!("could not make a segment of {length} bytes in {}", dir.display()), error)
+    })
+}
+
+fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    condvar.wait(guard).unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[cold]
+fn unreadable(index: u64, error: io::Error) -> Error {
+    Error::io(format_args!("could not read {}", segment::name(index)), error)
+}
+
+#[cold]
+fn full(cap: u64) -> Error {
+    let message = format!("the buffer has reached max_buffer_bytes ({cap}); the sink has to catch up first");
+    Error::new(ErrorKind::BufferFull, message)
+}
+
+#[cold]
+fn in_use(dir: &Path, pid: u32) -> Error {
+    let who = match pid {
+        0 => "another process".to_string(),
+        pid if pid == std::process::id() => format!("another producer of this process (pid {pid})"),
+        pid => format!("the process with pid {pid}"),
+    };
+    Error::new(ErrorKind::InUse, format!("the buffer {} is in use by {who}", dir.display()))
+}
+
+#[cold]
+pub(crate) fn forked() -> Error {
+    Error::new(ErrorKind::Forked, "this process is a fork of the one that opened the producer; open one after the fork")
+}

@@ -1,7 +1,7 @@
 //! Where batches go: the trait [`Sink`] and what a sink answers.
 
 mod closure;
-
+mod file;
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use closure::{FnSink, IntoReport, NullSink, from_fn};
-
+pub use file::{FileSink, Framing};
 
 use crate::batch::Batch;
 use crate::error::Cause;
@@ -189,6 +189,10 @@ impl Report {
         retry_after: Option<Duration>,
     ) -> Self {
         self.with(index, Outcome::Unavailable { error: error.into().into(), retry_after })
+    }
+
+    pub(crate) fn set_rejected(&mut self, index: usize, reason: &str) {
+        self.set(index, Outcome::Rejected { reason: reason.into() });
     }
 
     /// Sets the outcome of one record.

@@ -194,10 +194,6 @@ impl SegmentReader for MappedReader {
             None => Ok(()),
         }
     }
-
-    fn warm(&self, from: usize, to: usize) {
-        self.0.warm(from, to, Advice::LinuxPopulateWrite);
-    }
 }
 
 /// Published bytes that keep their mapping alive.
@@ -318,11 +314,8 @@ extern "C" fn on_sigbus(signal: libc::c_int, info: *mut libc::siginfo_t, context
             }
         }
         let previous = PREVIOUS.load(Ordering::Acquire);
-        let (handler, flags) = if previous.is_null() {
-            (libc::SIG_DFL, 0)
-        } else {
-            ((*previous).sa_sigaction, (*previous).sa_flags)
-        };
+        let (handler, flags) =
+            if previous.is_null() { (libc::SIG_DFL, 0) } else { ((*previous).sa_sigaction, (*previous).sa_flags) };
         match handler {
             libc::SIG_DFL | libc::SIG_IGN => {
                 // Back to the default, and let the access fault again: the process ends as it would have.

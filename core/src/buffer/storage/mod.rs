@@ -91,8 +91,6 @@ pub(crate) trait SegmentWriter: Send + Sync {
 pub(crate) trait SegmentReader: Send + Sync {
     fn read(self: Arc<Self>, offset: usize, len: usize) -> io::Result<Chunk>;
     fn sync(&self) -> io::Result<()>;
-    /// Faults the pages in again after a sync has write-protected them.
-    fn warm(&self, from: usize, to: usize);
 }
 
 /// Published bytes of a segment, kept alive for as long as a batch needs them.
@@ -167,6 +165,4 @@ impl SegmentReader for PlainReader {
     fn sync(&self) -> io::Result<()> {
         self.0.sync()
     }
-
-    fn warm(&self, _: usize, _: usize) {}
 }

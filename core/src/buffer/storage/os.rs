@@ -15,6 +15,20 @@ use super::{Disk, File, Holder, Open, SegmentReader, SegmentWriter};
 /// The operating system's files.
 pub(crate) struct OsDisk;
 
+impl OsDisk {
+    /// The pid of whoever has the lock, if anybody has.
+    pub(crate) fn owner(path: &Path) -> io::Result<Option<u32>> {
+        let metadata = fs::metadata(path)?;
+        let held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.contains_key(&(metadata.dev(), metadata.ino())) {
+            // Opening and closing the file here would drop the lock.
+            return Ok(Some(std::process::id()));
+        }
+        let file = fs::OpenOptions::new().read(true).write(true).open(path)?;
+        Ok(Some(holder(&file)).filter(|pid| *pid != 0))
+    }
+}
+
 impl Disk for OsDisk {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
@@ -22,7 +36,9 @@ impl Disk for OsDisk {
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         // A name that is not UTF-8 is none of ours.
-        fs::read_dir(dir)?.filter_map(|entry| entry.map(|entry| entry.file_name().into_string().ok()).transpose()).collect()
+        fs::read_dir(dir)?
+            .filter_map(|entry| entry.map(|entry| entry.file_name().into_string().ok()).transpose())
+            .collect()
     }
 
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {

@@ -1,0 +1,122 @@
+//! The keeper: a thread that does the log's chores, so that `put` does not.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::Core;
+use crate::environment::lock;
+use crate::error::{Error, Result};
+use crate::options::Durability;
+
+/// After this long without a put, a drained buffer gives its spare segments back.
+const TRIM_AFTER: Duration = Duration::from_secs(10);
+
+pub(crate) struct Keeper(Mutex<Option<JoinHandle<()>>>);
+
+impl Keeper {
+    pub(crate) fn start(core: Arc<Core>) -> Result<Keeper> {
+        let failed = |error: io::Error| Error::io("could not start the log's thread", error);
+        let shared = core.clone();
+        let thread = std::thread::Builder::new().name("unistream-log".into()).spawn(move || run(&shared));
+        let thread = thread.map_err(failed)?;
+        let _ = core.keeper_thread.set(thread.thread().clone());
+        thread.thread().unpark();
+        Ok(Keeper(Mutex::new(Some(thread))))
+    }
+
+    /// Ends the thread and waits for it.
+    pub(crate) fn stop(&self, core: &Core) {
+        core.stopping.store(true, Ordering::Release);
+        if let Some(thread) = lock(&self.0).take() {
+            thread.thread().unpark();
+            // A panic of the thread was printed by its hook; closing goes on.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(core: &Core) {
+    while !core.stopping.load(Ordering::Acquire) {
+        match core.do_chores() {
+            Some(wait) => std::thread::park_timeout(wait),
+            None => std::thread::park(),
+        }
+    }
+}
+
+impl Core {
+    /// Does what is due. Returns how long there is nothing to do; `None`: until something is put.
+    pub(super) fn do_chores(&self) -> Option<Duration> {
+        let (low, frees, next_seq, lsn) = {
+            let log = lock(&self.log);
+            let low = log.spare.is_none() && log.tail as u64 * 2 > log.length;
+            (low, log.past.front().map(|past| past.index), log.next_seq, log.lsn)
+        };
+        if low {
+            // No room: whoever puts finds out and waits or fails.
+            let _ = self.prepare(0);
+        }
+        let now = self.env.clock.monotonic();
+        {
+            let mut chores = lock(&self.chores);
+            let (committed, reserved, unwritten) = {
+                let reader = lock(&self.reader);
+                (reader.state.committed.segment, reader.state.seq_limit, reader.unwritten)
+            };
+            if frees.is_some_and(|first| first < committed) || unwritten {
+                // A full or failing disk: tried again on the next round.
+                let _ = self.free(&mut chores);
+            }
+            if reserved < next_seq.saturating_add(1 << 31) {
+                let _ = lock(&self.reader).write(next_seq);
+            }
+        }
+        let interval = self.options.sync_interval;
+        let mut wait = None;
+        if self.options.durability == Durability::Interval {
+            let synced = lock(&self.group).synced_lsn;
+            let unsynced_cursor = lock(&self.reader).cursor.is_unsynced();
+            if synced < lsn || unsynced_cursor {
+                let due = lock(&self.chores).last_sync + interval;
+                if now >= due {
+                    lock(&self.chores).last_sync = now;
+                    // An error poisons the log, and the next put reports it.
+                    if self.sync_to(lsn).is_ok() {
+                        let _chores = lock(&self.chores);
+                        let _ = self.sync_cursor();
+                    }
+                    wait = Some(interval);
+                } else {
+                    wait = Some(due - now);
+                }
+            }
+        }
+        if wait.is_some() {
+            lock(&self.chores).idle_since = None;
+            return wait;
+        }
+        // Nothing to sync. Ask to be told of the next put before looking a last time.
+        self.keeper_idle.store(true, Ordering::SeqCst);
+        let (moved, kept) = {
+            let log = lock(&self.log);
+            (log.lsn != lsn, log.spare.is_some() || !log.pool.is_empty())
+        };
+        if moved && self.options.durability == Durability::Interval {
+            self.keeper_idle.store(false, Ordering::Relaxed);
+            return Some(interval);
+        }
+        if !kept || self.pending().0 > 0 {
+            lock(&self.chores).idle_since = None;
+            return None;
+        }
+        let since = *lock(&self.chores).idle_since.get_or_insert(now);
+        if now >= since + TRIM_AFTER {
+            self.trim();
+            return None;
+        }
+        Some(since + TRIM_AFTER - now)
+    }
+}

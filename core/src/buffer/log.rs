@@ -1,0 +1,367 @@
+//! The writer's side of the log: the active segment, those before it, the one prepared to follow.
+//!
+//! All of it is guarded by one mutex, which no I/O but a plain (unmapped) append is done under.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::cursor::Position;
+use super::format::{self, Body, Kind, SEGMENT_HEADER_BYTES, Seal, SegmentHeader, TAIL_BYTES};
+use super::segment;
+use super::storage::{SegmentReader, SegmentWriter};
+use crate::environment::Clock;
+use crate::error::{Error, ErrorKind};
+
+/// Whether the log takes records.
+pub(crate) enum Status {
+    Open,
+    /// A write or a sync failed: what is on disk is no longer known for certain.
+    Failed(Error),
+    Closed,
+}
+
+/// The batch being filled.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct OpenBatch {
+    pub(crate) first_seq: u64,
+    pub(crate) records: u64,
+    /// As the sink's limits count them.
+    pub(crate) bytes: u64,
+    /// When its first record came, on the monotonic clock.
+    pub(crate) since: Duration,
+}
+
+/// A segment before the active one.
+pub(crate) struct Past {
+    pub(crate) index: u64,
+    pub(crate) length: u64,
+    /// Absent for segments of an earlier run.
+    pub(crate) writer: Option<Box<dyn SegmentWriter>>,
+}
+
+/// A prepared segment: allocated, named, durable in its directory, with a header that is blank.
+pub(crate) struct Spare {
+    pub(crate) index: u64,
+    pub(crate) length: u64,
+    pub(crate) writer: Box<dyn SegmentWriter>,
+}
+
+/// Where batches end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BatchCaps {
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+}
+
+/// What a put did.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Appended {
+    pub(crate) seq: u64,
+    /// It sealed a batch: there is something to emit.
+    pub(crate) sealed: bool,
+    /// It began a batch: linger starts now.
+    pub(crate) began: bool,
+    /// What must be synced for it to be durable.
+    pub(crate) lsn: u64,
+    /// The active segment is half full and no other is prepared.
+    pub(crate) wants_spare: bool,
+}
+
+/// Why a put did nothing.
+pub(crate) enum Refusal {
+    /// A segment of at least this length must be prepared first.
+    Segment(u64),
+    Error(Error),
+}
+
+pub(crate) struct Log {
+    pub(crate) status: Status,
+    pub(crate) buffer_id: u64,
+    pub(crate) epoch: u32,
+    writer: Box<dyn SegmentWriter>,
+    reader: Arc<dyn SegmentReader>,
+    pub(crate) index: u64,
+    salt: u32,
+    pub(crate) length: u64,
+    /// Where the next frame goes.
+    pub(crate) tail: usize,
+    /// Records end here at the latest, so that a seal and an end always fit.
+    limit: usize,
+    pub(crate) next_seq: u64,
+    pub(crate) open: OpenBatch,
+    /// Behind the last seal: what lies before it is in sealed batches and never changes.
+    pub(crate) sealed: Position,
+    /// Records and payload bytes put since the buffer was made.
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+    /// Segments before the active one that are not freed, by rising index.
+    pub(crate) past: VecDeque<Past>,
+    pub(crate) spare: Option<Spare>,
+    /// Freed segments kept for use again, with the index in their file's name.
+    pub(crate) pool: Vec<Spare>,
+    /// Disk that all segment files take.
+    pub(crate) disk_bytes: u64,
+    /// Past segments with frames that were not synced.
+    pub(crate) unsynced: Vec<(u64, Arc<dyn SegmentReader>)>,
+    /// Counts frames; a sync makes all up to some lsn durable.
+    pub(crate) lsn: u64,
+    /// Counted since opening.
+    pub(crate) put_records: u64,
+    pub(crate) put_bytes: u64,
+}
+
+/// What recovery or creation found out about the log's end.
+pub(crate) struct Tail {
+    pub(crate) buffer_id: u64,
+    pub(crate) epoch: u32,
+    pub(crate) next_seq: u64,
+    pub(crate) open: OpenBatch,
+    pub(crate) sealed: Position,
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Log {
+    /// A log whose active segment is `spare`, written up to `tail`.
+    pub(crate) fn resume(active: Spare, tail: usize, state: Tail, past: VecDeque<Past>, disk_bytes: u64) -> Log {
+        Log {
+            status: Status::Open,
+            buffer_id: state.buffer_id,
+            epoch: state.epoch,
+            reader: active.writer.reader(),
+            writer: active.writer,
+            index: active.index,
+            salt: segment::salt(state.buffer_id, active.index),
+            length: active.length,
+            tail,
+            limit: limit(active.length),
+            next_seq: state.next_seq,
+            open: state.open,
+            sealed: state.sealed,
+            records: state.records,
+            bytes: state.bytes,
+            past,
+            spare: None,
+            pool: Vec::new(),
+            disk_bytes,
+            unsynced: Vec::new(),
+            lsn: 0,
+            put_records: 0,
+            put_bytes: 0,
+        }
+    }
+
+    /// A log that begins a new segment.
+    pub(crate) fn begin(spare: Spare, state: Tail, past: VecDeque<Past>, disk_bytes: u64) -> Result<Log, Error> {
+        let mut log = Log::resume(spare, SEGMENT_HEADER_BYTES, state, past, disk_bytes);
+        let header = log.header_for(log.index, log.length);
+        begin(&mut *log.writer, &header).map_err(|error| log.failed("begin a segment", error))?;
+        Ok(log)
+    }
+
+    /// The length of the segment that a frame with such a body needs for itself.
+    pub(crate) fn segment_for(body: usize) -> u64 {
+        let needed = SEGMENT_HEADER_BYTES + format::padded(body) + TAIL_BYTES;
+        (needed as u64).next_multiple_of(4096)
+    }
+
+    /// Appends a record.
+    #[inline]
+    pub(crate) fn append(
+        &mut self,
+        body: &Body<'_>,
+        body_crc: u32,
+        created_at: i64,
+        counted: u64,
+        caps: BatchCaps,
+        clock: &dyn Clock,
+    ) -> Result<Appended, Refusal> {
+        self.check().map_err(Refusal::Error)?;
+        let mut sealed = false;
+        if self.open.records > 0 && self.open.bytes + counted > caps.bytes {
+            self.seal(created_at).map_err(Refusal::Error)?;
+            sealed = true;
+        }
+        if self.tail + format::padded(body.len()) > self.limit {
+            return Err(Refusal::Segment(Log::segment_for(body.len())));
+        }
+        let seq = self.next_seq;
+        self.frame(Kind::Record, seq, created_at, body, body_crc).map_err(Refusal::Error)?;
+        self.next_seq = seq + 1;
+        self.records += 1;
+        self.put_records += 1;
+        self.bytes += body.data.len() as u64;
+        self.put_bytes += body.data.len() as u64;
+        let began = self.open.records == 0;
+        if began {
+            self.open = OpenBatch { first_seq: seq, records: 0, bytes: 0, since: clock.monotonic() };
+        }
+        self.open.records += 1;
+        self.open.bytes += counted;
+        if self.open.records >= caps.records || self.open.bytes >= caps.bytes {
+            // The record is in: should its seal fail, the next put or linger seals.
+            sealed |= self.seal(created_at).is_ok();
+        }
+        let wants_spare = self.spare.is_none() && self.tail * 2 > self.limit;
+        Ok(Appended { seq, sealed, began, lsn: self.lsn, wants_spare })
+    }
+
+    /// Ends the open batch, if it has records.
+    pub(crate) fn seal(&mut self, now: i64) -> Result<bool, Error> {
+        if self.open.records == 0 {
+            return Ok(false);
+        }
+        let last_seq = self.next_seq - 1;
+        let seal =
+            Seal { first_seq: self.open.first_seq, last_seq, records: self.open.records as u32, epoch: self.epoch };
+        let encoded = seal.encode();
+        let body = Body { id: None, key: None, data: &encoded };
+        self.frame(Kind::Seal, last_seq, now, &body, body.crc())?;
+        self.open = OpenBatch::default();
+        self.sealed = Position {
+            segment: self.index,
+            offset: self.tail as u64,
+            seq: self.next_seq,
+            records: self.records,
+            bytes: self.bytes,
+        };
+        Ok(true)
+    }
+
+    /// Goes on in the spare segment, if there is one.
+    pub(crate) fn roll(&mut self, now: i64) -> Result<(), Error> {
+        if self.spare.is_none() {
+            return Ok(());
+        }
+        // Should the next segment not begin below, no record may come behind the end that stands here already.
+        if std::mem::take(&mut self.limit) > 0 {
+            let end = Body { id: None, key: None, data: &[] };
+            if let Err(error) = self.frame(Kind::End, self.next_seq, now, &end, end.crc()) {
+                self.limit = limit(self.length);
+                return Err(error);
+            }
+        }
+        let Some(Spare { index, length, mut writer }) = self.spare.take() else { return Ok(()) };
+        let header = self.header_for(index, length);
+        begin(&mut *writer, &header).map_err(|error| self.failed("begin a segment", error))?;
+        let reader = std::mem::replace(&mut self.reader, writer.reader());
+        self.unsynced.push((self.index, reader));
+        let old = std::mem::replace(&mut self.writer, writer);
+        self.past.push_back(Past { index: self.index, length: self.length, writer: Some(old) });
+        self.index = index;
+        self.salt = header.salt;
+        self.length = length;
+        self.tail = SEGMENT_HEADER_BYTES;
+        self.limit = limit(length);
+        self.lsn += 1;
+        Ok(())
+    }
+
+    fn header_for(&self, index: u64, length: u64) -> SegmentHeader {
+        SegmentHeader {
+            index,
+            length,
+            buffer_id: self.buffer_id,
+            salt: segment::salt(self.buffer_id, index),
+            epoch: self.epoch,
+            next_seq: self.next_seq,
+            records_before: self.records,
+            bytes_before: self.bytes,
+            open_first_seq: self.open.first_seq,
+            open_records: self.open.records,
+            open_bytes: self.open.bytes,
+            sealed: self.sealed,
+        }
+    }
+
+    /// A reader of a segment that this run wrote.
+    pub(crate) fn reader(&self, index: u64) -> Option<Arc<dyn SegmentReader>> {
+        if index == self.index {
+            return Some(self.reader.clone());
+        }
+        let at = self.past.binary_search_by_key(&index, |past| past.index).ok()?;
+        self.past[at].writer.as_ref().map(|writer| writer.reader())
+    }
+
+    /// The length of a segment that is there.
+    pub(crate) fn length_of(&self, index: u64) -> Option<u64> {
+        if index == self.index {
+            return Some(self.length);
+        }
+        let at = self.past.binary_search_by_key(&index, |past| past.index).ok()?;
+        Some(self.past[at].length)
+    }
+
+    /// The first segment after `index` that is there.
+    pub(crate) fn segment_after(&self, index: u64) -> Option<u64> {
+        let at = self.past.partition_point(|past| past.index <= index);
+        self.past.get(at).map(|past| past.index).or((self.index > index).then_some(self.index))
+    }
+
+    /// An error unless the log takes records.
+    #[inline]
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        match &self.status {
+            Status::Open => Ok(()),
+            Status::Failed(error) => Err(refused(error)),
+            Status::Closed => Err(Error::new(ErrorKind::Closed, "the buffer is closed; open it again")),
+        }
+    }
+
+    /// Writes a frame at the tail and moves the tail behind it.
+    #[inline]
+    fn frame(&mut self, kind: Kind, seq: u64, created_at: i64, body: &Body<'_>, crc: u32) -> Result<(), Error> {
+        let header = format::header(kind, seq, created_at, body, crc, self.salt);
+        if let Err(error) = self.writer.append(self.tail, &header, body) {
+            return Err(self.failed("write to the log", error));
+        }
+        self.tail += format::padded(body.len());
+        self.lsn += 1;
+        Ok(())
+    }
+
+    /// A failed write. A full disk left the log as it was: the tail has not moved, and what stands behind it
+    /// is written over or cut. After anything else the log refuses to go on.
+    #[cold]
+    fn failed(&mut self, what: &str, error: io::Error) -> Error {
+        let error = Error::io(format_args!("could not {what}"), error);
+        if error.kind() != ErrorKind::DiskFull {
+            self.fail(error.clone());
+        }
+        error
+    }
+
+    /// Refuses everything from now on.
+    pub(crate) fn fail(&mut self, error: Error) {
+        if matches!(self.status, Status::Open) {
+            self.status = Status::Failed(error);
+        }
+    }
+}
+
+/// Where records end at the latest in a segment of this length.
+fn limit(length: u64) -> usize {
+    (length as usize).saturating_sub(TAIL_BYTES)
+}
+
+/// Writes the header of a segment that is about to be used, behind a terminator for what is to come.
+pub(crate) fn begin(writer: &mut dyn SegmentWriter, header: &SegmentHeader) -> io::Result<()> {
+    writer.write(SEGMENT_HEADER_BYTES, &[0; format::TERMINATOR_BYTES])?;
+    writer.write(0, &header.encode())?;
+    writer.publish(SEGMENT_HEADER_BYTES);
+    Ok(())
+}
+
+#[cold]
+fn refused(error: &Error) -> Error {
+    let message = format!(
+        "the buffer refuses records since a disk error ({error}); what it has is safe: close it and open it again"
+    );
+    let refused = Error::new(ErrorKind::Io, message);
+    match error.cause() {
+        Some(cause) => refused.with_source(cause.clone()),
+        None => refused,
+    }
+}

@@ -1,0 +1,529 @@
+//! The reader's side of the log: from the committed position forward, one sealed batch at a time.
+//!
+//! Bytes that are not whole frames are passed over, set aside and counted; what is whole behind them goes on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::cursor::{Cursor, Position, Progress, State};
+use super::format::{self, Bad, BatchId, FRAME_BYTES, HeaderState, Kind, SEGMENT_HEADER_BYTES, Seal};
+use super::segment::{self, Finished};
+use super::storage::{Chunk, SegmentReader};
+use crate::batch::{Batch, Entry};
+use crate::error::{Error, ErrorKind, Result};
+
+/// A batch that was read and is not committed.
+pub(crate) struct Head {
+    pub(crate) id: BatchId,
+    pub(crate) last_seq: u64,
+    pub(crate) end: Position,
+    pub(crate) chunks: Vec<Chunk>,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) progress: Progress,
+    /// Handed out to a sender.
+    pub(crate) out: bool,
+    /// Nothing of it is left to send.
+    pub(crate) finished: bool,
+    /// On the monotonic clock.
+    pub(crate) ready_at: Duration,
+}
+
+impl Head {
+    /// A view of what is pending.
+    pub(crate) fn batch(&self) -> Batch {
+        Batch {
+            id: self.id,
+            last_seq: self.last_seq,
+            progress: self.progress.clone(),
+            chunks: self.chunks.clone(),
+            entries: self.entries.clone(),
+        }
+    }
+}
+
+/// Bytes that were passed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Region {
+    pub(crate) segment: u64,
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
+    /// Records known to be lost.
+    pub(crate) records: u64,
+}
+
+/// What the reader needs of the rest of the buffer.
+pub(crate) trait Source {
+    /// A reader of a segment and its length; `None` if there is no such file.
+    fn open(&self, index: u64) -> Result<Option<Finished>>;
+    /// The first segment after this one.
+    fn segment_after(&self, index: u64) -> Option<u64>;
+    /// Keeps the bytes of a region for whoever wants to look at them, and tells of it.
+    fn set_aside(&self, region: &Region, bytes: &[u8]);
+}
+
+/// Plain files are read in pieces of this size.
+const WINDOW: usize = 1 << 20;
+
+/// The segment being read and the piece of it at hand.
+struct Window {
+    index: u64,
+    reader: Arc<dyn SegmentReader>,
+    length: u64,
+    salt: u32,
+    base: u64,
+    chunk: Option<Chunk>,
+}
+
+/// Walks frames. Shared by the buffer's reader and by the inspection of a directory.
+pub(crate) struct Walk {
+    buffer_id: u64,
+    pub(crate) at: Position,
+    window: Option<Window>,
+}
+
+/// What a step of the walk came to.
+pub(crate) enum Step {
+    Record {
+        segment: u64,
+        offset: u64,
+        base: u64,
+    },
+    Seal(Seal),
+    /// Bytes were passed over; counted already.
+    Passed,
+    /// The limit, or the end of the log.
+    Limit,
+}
+
+impl Walk {
+    pub(crate) fn new(buffer_id: u64, at: Position) -> Self {
+        Walk { buffer_id, at, window: None }
+    }
+
+    /// Goes on elsewhere.
+    pub(crate) fn seek(&mut self, at: Position) {
+        self.at = at;
+    }
+
+    /// The chunk that the last record stands in.
+    pub(crate) fn chunk(&self) -> Option<&Chunk> {
+        self.window.as_ref().and_then(|window| window.chunk.as_ref())
+    }
+
+    /// The next frame before `upto`. The position moves behind it.
+    pub(crate) fn step(&mut self, source: &dyn Source, upto: &Position) -> Result<Step> {
+        loop {
+            if self.at.segment > upto.segment || (self.at.segment == upto.segment && self.at.offset >= upto.offset) {
+                return Ok(Step::Limit);
+            }
+            if self.window.as_ref().is_none_or(|window| window.index != self.at.segment)
+                && let Some(step) = self.enter(source)?
+            {
+                return Ok(step);
+            }
+            let Some(window) = &mut self.window else { continue };
+            let last = window.index == upto.segment;
+            let end = if last { upto.offset.min(window.length) } else { window.length };
+            window.load(self.at.offset, end, FRAME_BYTES)?;
+            let bytes = window.bytes(self.at.offset, end);
+            let needed = bytes.get(4..8).map_or(0, |length| format::le_u32(length, 0) as usize);
+            let bytes = if needed > bytes.len() && self.at.offset + needed as u64 <= end {
+                window.load(self.at.offset, end, needed)?;
+                window.bytes(self.at.offset, end)
+            } else {
+                bytes
+            };
+            match format::decode(bytes, window.salt) {
+                Ok(frame) if frame.kind == Kind::End && !last => {
+                    let next = source.segment_after(window.index).unwrap_or(window.index + 1);
+                    self.at.segment = next;
+                    self.at.offset = SEGMENT_HEADER_BYTES as u64;
+                    self.window = None;
+                }
+                Ok(frame) if frame.kind == Kind::End || frame.seq.saturating_add(1) < self.at.seq => {
+                    // An end within the limit, or a record that was there before: neither is written. Pass.
+                    self.at.offset += frame.padded as u64;
+                }
+                Ok(frame) => {
+                    let (segment, offset, base) = (window.index, self.at.offset, window.base);
+                    self.at.offset += frame.padded as u64;
+                    if frame.kind == Kind::Seal {
+                        if let Some(seal) = Seal::decode(frame.data) {
+                            return Ok(Step::Seal(seal));
+                        }
+                        continue;
+                    }
+                    self.at.seq = frame.seq + 1;
+                    self.at.records += 1;
+                    self.at.bytes += frame.data.len() as u64;
+                    return Ok(Step::Record { segment, offset, base });
+                }
+                Err(bad) => {
+                    let open_ended = last && upto.offset == u64::MAX;
+                    return self.pass(source, bad, end, last, open_ended);
+                }
+            }
+        }
+    }
+
+    /// Opens the segment at the position, or goes on behind one that is missing or damaged.
+    fn enter(&mut self, source: &dyn Source) -> Result<Option<Step>> {
+        let index = self.at.segment;
+        let Some(Finished { header, reader, length }) = source.open(index)? else {
+            return self.skip_segment(source, 0).map(Some);
+        };
+        match header {
+            HeaderState::Unknown { version, flags } => return Err(unknown_format(version, flags)),
+            HeaderState::Valid(header) if self.at.offset <= SEGMENT_HEADER_BYTES as u64 => {
+                self.at.offset = SEGMENT_HEADER_BYTES as u64;
+                let lost = header.records_before.saturating_sub(self.at.records);
+                // The header knows what came before; what was read may know less.
+                self.at.seq = self.at.seq.max(header.next_seq);
+                self.at.records = self.at.records.max(header.records_before);
+                self.at.bytes = self.at.bytes.max(header.bytes_before);
+                if lost > 0 {
+                    let region = Region { segment: index, offset: 0, bytes: 0, records: lost };
+                    source.set_aside(&region, &[]);
+                    return Ok(Some(Step::Passed));
+                }
+            }
+            _ => self.at.offset = self.at.offset.max(SEGMENT_HEADER_BYTES as u64),
+        }
+        let salt = segment::salt(self.buffer_id, index);
+        self.window = Some(Window { index, reader, length, salt, base: 0, chunk: None });
+        Ok(None)
+    }
+
+    fn skip_segment(&mut self, source: &dyn Source, bytes: u64) -> Result<Step> {
+        let region = Region { segment: self.at.segment, offset: self.at.offset, bytes, records: 0 };
+        source.set_aside(&region, &[]);
+        let next = source.segment_after(self.at.segment).unwrap_or(self.at.segment + 1);
+        self.at.segment = next;
+        self.at.offset = SEGMENT_HEADER_BYTES as u64;
+        self.window = None;
+        Ok(Step::Passed)
+    }
+
+    /// Passes over bytes that are no frame, up to the next whole one.
+    #[cold]
+    fn pass(&mut self, source: &dyn Source, bad: Bad, end: u64, last: bool, open_ended: bool) -> Result<Step> {
+        let Some(window) = &mut self.window else {
+            return Err(Error::new(ErrorKind::Internal, "a reader without a window"));
+        };
+        let from = self.at.offset;
+        window.load(from, end, (end - from) as usize)?;
+        let bytes = window.bytes(from, end);
+        let next = format::resync(bytes, format::ALIGN, window.salt);
+        let mut region = Region { segment: window.index, offset: from, bytes: 0, records: 0 };
+        match next {
+            Some(at) => {
+                region.bytes = at as u64;
+                if let Ok(frame) = format::decode(&bytes[at..], window.salt) {
+                    // Within a segment seqs have no gaps; a seal names the last one before it.
+                    let expected = if frame.kind == Kind::Seal { frame.seq + 1 } else { frame.seq };
+                    region.records = expected.saturating_sub(self.at.seq);
+                    self.at.seq = self.at.seq.max(expected);
+                    self.at.records += region.records;
+                }
+                source.set_aside(&region, &bytes[..at]);
+                self.at.offset += at as u64;
+            }
+            None if open_ended && bad == Bad::Empty => {
+                // The terminator behind the last frame.
+                self.at.offset = u64::MAX;
+                return Ok(Step::Limit);
+            }
+            None => {
+                // Nothing whole is left here. If what follows says that nothing is missing, only the end was hit.
+                let following = if last { None } else { source.segment_after(window.index) };
+                let nothing_lost = match following {
+                    Some(index) => match source.open(index)? {
+                        Some(Finished { header: HeaderState::Valid(header), .. }) => {
+                            header.records_before <= self.at.records
+                        }
+                        _ => false,
+                    },
+                    None => false,
+                };
+                let rest = bytes.len() as u64;
+                region.bytes = if nothing_lost { rest.min(FRAME_BYTES as u64) } else { rest };
+                source.set_aside(&region, &bytes[..region.bytes as usize]);
+                match following {
+                    Some(index) => {
+                        self.at.segment = index;
+                        self.at.offset = SEGMENT_HEADER_BYTES as u64;
+                        self.window = None;
+                    }
+                    None if last => self.at.offset = end.max(from + 1),
+                    None => {
+                        self.at.segment += 1;
+                        self.at.offset = SEGMENT_HEADER_BYTES as u64;
+                        self.window = None;
+                    }
+                }
+                if last {
+                    // A file shorter than the limit: the limit is reached all the same.
+                    self.at.offset = u64::MAX;
+                }
+            }
+        }
+        Ok(Step::Passed)
+    }
+}
+
+impl Window {
+    /// Has at least `wanted` bytes from `from` at hand, or all up to `end`.
+    fn load(&mut self, from: u64, end: u64, wanted: usize) -> Result<()> {
+        let have = match &self.chunk {
+            Some(chunk) if from >= self.base => (self.base + chunk.bytes().len() as u64).saturating_sub(from),
+            _ => 0,
+        };
+        let rest = end.saturating_sub(from);
+        if have >= (wanted as u64).min(rest) {
+            return Ok(());
+        }
+        let len = match self.chunk {
+            Some(Chunk::Mapped(_)) => rest,
+            _ => rest.min((wanted.max(WINDOW)) as u64),
+        };
+        let chunk = self.reader.clone().read(from as usize, len as usize);
+        let chunk =
+            chunk.map_err(|error| Error::io(format_args!("could not read {}", segment::name(self.index)), error))?;
+        self.base = from;
+        // The first piece tells whether the segment is mapped: then take all of it.
+        self.chunk = match chunk {
+            Chunk::Mapped(_) if len < rest => Some(
+                self.reader
+                    .clone()
+                    .read(from as usize, rest as usize)
+                    .map_err(|error| Error::io(format_args!("could not read {}", segment::name(self.index)), error))?,
+            ),
+            chunk => Some(chunk),
+        };
+        Ok(())
+    }
+
+    fn bytes(&self, from: u64, end: u64) -> &[u8] {
+        let Some(chunk) = &self.chunk else { return &[] };
+        let bytes = chunk.bytes();
+        let start = ((from - self.base) as usize).min(bytes.len());
+        let stop = ((end - self.base) as usize).min(bytes.len());
+        &bytes[start..stop.max(start)]
+    }
+}
+
+/// The reader's state, guarded by one mutex that `put` never takes.
+pub(crate) struct Reader {
+    pub(crate) cursor: Cursor,
+    pub(crate) state: State,
+    pub(crate) heads: std::collections::VecDeque<Head>,
+    pub(crate) walk: Walk,
+    /// The state in memory is ahead of the cursor's file because a write failed.
+    pub(crate) unwritten: bool,
+    /// Entries of the last batch, to be used again.
+    entries: Vec<Entry>,
+}
+
+impl Reader {
+    pub(crate) fn new(cursor: Cursor, state: State) -> Self {
+        let walk = Walk::new(state.buffer_id, state.committed);
+        Reader { cursor, state, heads: Default::default(), walk, unwritten: false, entries: Vec::new() }
+    }
+
+    /// Reads the next sealed batch, if one ends before `upto`.
+    pub(crate) fn load(&mut self, source: &dyn Source, upto: &Position, now: (i64, Duration)) -> Result<Option<Head>> {
+        let mut chunks: Vec<Chunk> = Vec::new();
+        // Where each chunk begins, to find the way back when a batch turns out to end earlier.
+        let mut bases: Vec<(u64, u64)> = Vec::new();
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.clear();
+        let mut seqs: Option<(u64, u64)> = None;
+        loop {
+            match self.walk.step(source, upto)? {
+                Step::Record { segment, offset, base } => {
+                    if bases.last() != Some(&(segment, base))
+                        && let Some(chunk) = self.walk.chunk()
+                    {
+                        chunks.push(chunk.clone());
+                        bases.push((segment, base));
+                    }
+                    let seq = self.walk.at.seq - 1;
+                    let first = seqs.map_or(seq, |(first, _)| first);
+                    seqs = Some((first, seq));
+                    let place = (seq - first) as u32;
+                    entries.push(Entry { chunk: chunks.len() as u32 - 1, offset: (offset - base) as u32, place });
+                }
+                Step::Passed => {}
+                Step::Seal(seal) => {
+                    let Some((first, last)) = seqs else {
+                        // Every record of it was lost. The batch is passed over.
+                        self.account_for(&seal, source);
+                        continue;
+                    };
+                    if first < seal.first_seq {
+                        // The seal before this one was lost: it says where its batch ended.
+                        let buffer_id = self.state.buffer_id;
+                        let id = BatchId { buffer_id, epoch: seal.epoch, first_seq: first };
+                        let split = entries.iter().position(|entry| first + u64::from(entry.place) >= seal.first_seq);
+                        let head = match split {
+                            Some(at) => {
+                                let (segment, base) = bases[entries[at].chunk as usize];
+                                let mut end = self.walk.at;
+                                let bytes_behind = payload_bytes(&chunks, &entries[at..]);
+                                end.segment = segment;
+                                end.offset = base + u64::from(entries[at].offset);
+                                end.seq = first + u64::from(entries[at].place);
+                                end.records -= (entries.len() - at) as u64;
+                                end.bytes = end.bytes.saturating_sub(bytes_behind);
+                                entries.truncate(at);
+                                self.walk.seek(end);
+                                let last = first + u64::from(entries[at - 1].place);
+                                self.head(id, last, end, chunks, entries, now)
+                            }
+                            None => {
+                                self.account_for(&seal, source);
+                                let end = self.walk.at;
+                                self.head(id, last, end, chunks, entries, now)
+                            }
+                        };
+                        return Ok(Some(head));
+                    }
+                    // The first records may be lost: places count from the first that was sealed.
+                    let shift = (first - seal.first_seq) as u32;
+                    if shift > 0 {
+                        entries.iter_mut().for_each(|entry| entry.place += shift);
+                    }
+                    self.account_for(&seal, source);
+                    self.leave_segment(source, upto)?;
+                    let end = self.walk.at;
+                    let id = BatchId { buffer_id: self.state.buffer_id, epoch: seal.epoch, first_seq: seal.first_seq };
+                    return Ok(Some(self.head(id, seal.last_seq, end, chunks, entries, now)));
+                }
+                Step::Limit => {
+                    let Some((first, last)) = seqs else {
+                        // Nothing whole is left before the limit: what was passed over is finished.
+                        self.walk.seek(*upto);
+                        if self.heads.is_empty() {
+                            self.state.committed = *upto;
+                        }
+                        self.entries = entries;
+                        return Ok(None);
+                    };
+                    // The last seal was lost. What is before the limit was sealed.
+                    self.walk.seek(*upto);
+                    let id = BatchId { buffer_id: self.state.buffer_id, epoch: self.state.epoch, first_seq: first };
+                    return Ok(Some(self.head(id, last, *upto, chunks, entries, now)));
+                }
+            }
+        }
+    }
+
+    /// Counts the records at a batch's end that its seal knows of and that were not found.
+    fn account_for(&mut self, seal: &Seal, source: &dyn Source) {
+        let lost = (seal.last_seq + 1).saturating_sub(self.walk.at.seq);
+        if lost > 0 {
+            self.walk.at.seq += lost;
+            self.walk.at.records += lost;
+            let Position { segment, offset, .. } = self.walk.at;
+            source.set_aside(&Region { segment, offset, bytes: 0, records: lost }, &[]);
+        }
+    }
+
+    /// Steps over the end of a segment behind a seal, so that committing the batch frees the segment.
+    fn leave_segment(&mut self, source: &dyn Source, upto: &Position) -> Result<()> {
+        let at = self.walk.at;
+        let Some(window) = &mut self.walk.window else { return Ok(()) };
+        if window.index >= upto.segment {
+            return Ok(());
+        }
+        window.load(at.offset, window.length, FRAME_BYTES)?;
+        let bytes = window.bytes(at.offset, window.length);
+        if format::decode(bytes, window.salt).is_ok_and(|frame| frame.kind == Kind::End) {
+            let next = source.segment_after(window.index).unwrap_or(window.index + 1);
+            self.walk.at.segment = next;
+            self.walk.at.offset = SEGMENT_HEADER_BYTES as u64;
+            self.walk.window = None;
+        }
+        Ok(())
+    }
+
+    fn head(
+        &mut self,
+        id: BatchId,
+        last_seq: u64,
+        end: Position,
+        chunks: Vec<Chunk>,
+        mut entries: Vec<Entry>,
+        (wall, monotonic): (i64, Duration),
+    ) -> Head {
+        let known = self.state.batches.iter().find(|(first_seq, _)| *first_seq == id.first_seq);
+        let progress = known.map(|(_, progress)| progress.clone()).unwrap_or_default();
+        if !progress.done.is_empty() {
+            entries.retain(|entry| !progress.is_done(entry.place));
+        }
+        let wait = u64::try_from(progress.next_attempt.saturating_sub(wall)).unwrap_or(0);
+        let ready_at =
+            if progress.next_attempt == 0 { Duration::ZERO } else { monotonic + Duration::from_micros(wait) };
+        Head { id, last_seq, end, chunks, finished: entries.is_empty(), entries, progress, out: false, ready_at }
+    }
+
+    /// Drops the finished batches at the front, and says whether the committed position moved.
+    pub(crate) fn advance(&mut self) -> bool {
+        let mut moved = false;
+        while let Some(head) = self.heads.front()
+            && head.finished
+        {
+            self.state.committed = head.end;
+            moved = true;
+            if let Some(head) = self.heads.pop_front() {
+                self.entries = head.entries;
+            }
+        }
+        moved
+    }
+
+    /// Brings what is remembered of batches up to date and writes the cursor.
+    pub(crate) fn write(&mut self, next_seq: u64) -> Result<()> {
+        // Far enough ahead that no put has to wait for it.
+        const RESERVED: u64 = 1 << 32;
+        if self.state.seq_limit < next_seq + RESERVED / 2 {
+            self.state.seq_limit = next_seq + RESERVED;
+        }
+        self.write_as_is()
+    }
+
+    pub(crate) fn write_as_is(&mut self) -> Result<()> {
+        let committed = self.state.committed.seq;
+        let loaded = &self.heads;
+        // Batches that are not read again yet keep what an earlier run wrote of them.
+        self.state.batches.retain(|(first_seq, _)| {
+            *first_seq >= committed && loaded.iter().all(|head| head.id.first_seq != *first_seq)
+        });
+        let known = loaded.iter().filter(|head| head.progress != Progress::default());
+        self.state.batches.extend(known.map(|head| (head.id.first_seq, head.progress.clone())));
+        let written = self.cursor.write(&self.state);
+        self.unwritten = written.is_err();
+        written.map_err(|error| Error::io("could not write the cursor", error))
+    }
+}
+
+fn payload_bytes(chunks: &[Chunk], entries: &[Entry]) -> u64 {
+    let payload = |entry: &Entry| {
+        let bytes = &chunks[entry.chunk as usize].bytes()[entry.offset as usize..];
+        format::parse(bytes).map_or(0, |frame| frame.data.len() as u64)
+    };
+    entries.iter().map(payload).sum()
+}
+
+#[cold]
+pub(crate) fn unknown_format(version: u32, flags: u32) -> Error {
+    let known = format::VERSION;
+    let message = if version == known {
+        format!(
+            "the log uses features {flags:#x} that this unistream (format version {known}) does not know; nothing was touched"
+        )
+    } else {
+        format!("the log has format version {version}, this unistream reads version {known}; nothing was touched")
+    };
+    Error::new(ErrorKind::UnsupportedFormat, message)
+}

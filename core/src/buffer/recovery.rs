@@ -1,0 +1,266 @@
+//! Opening: what an earlier run left, told apart into whole, torn and foreign.
+//!
+//! Only the last segment is read; what lies before it is read when its turn to be sent comes.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::cursor::{Cursor, Found, Position, State};
+use super::format::{self, HeaderState, Kind, SEGMENT_HEADER_BYTES, Seal, SegmentHeader};
+use super::log::OpenBatch;
+use super::reader::unknown_format;
+use super::segment;
+use super::storage::{Disk, File, Open};
+use crate::error::{Error, Result};
+use crate::sink::Limits;
+
+/// What a directory holds.
+pub(crate) struct Recovered {
+    pub(crate) cursor: Cursor,
+    pub(crate) state: State,
+    /// The segments with records, by rising index, with their lengths.
+    pub(crate) segments: Vec<(u64, u64)>,
+    /// The last of them, if it can go on.
+    pub(crate) last: Option<LastSegment>,
+    /// The totals at the log's end.
+    pub(crate) end: End,
+    /// A power loss may have taken what was not synced.
+    pub(crate) power_lost: bool,
+    pub(crate) torn_bytes: u64,
+    /// The tail held bytes that are not frames, with whole frames behind them.
+    pub(crate) corrupt_tail: bool,
+}
+
+/// The state behind the last whole frame.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct End {
+    pub(crate) next_seq: u64,
+    pub(crate) open: OpenBatch,
+    pub(crate) sealed: Position,
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+}
+
+/// The segment that the log may go on in.
+pub(crate) struct LastSegment {
+    pub(crate) index: u64,
+    pub(crate) length: u64,
+    pub(crate) tail: usize,
+    /// Whether an end stands behind the last record.
+    pub(crate) ended: bool,
+    pub(crate) file: Arc<dyn File>,
+}
+
+/// Reads what is there. Refuses an unknown format before anything is changed.
+pub(crate) fn recover(disk: &dyn Disk, dir: &Path, limits: &Limits, fresh_id: u64) -> Result<Recovered> {
+    let failed = |error: io::Error| Error::io(format_args!("could not open the buffer {}", dir.display()), error);
+    if let Found::Unknown { version, flags } = Cursor::peek(disk, dir).map_err(failed)? {
+        return Err(unknown_format(version, flags));
+    }
+    let names = disk.list(dir).map_err(failed)?;
+    let mut indices: Vec<u64> = names.iter().filter_map(|name| segment::index(name)).collect();
+    indices.sort_unstable();
+    // From the end: segments that were prepared and never begun hold nothing.
+    let mut blanks = Vec::new();
+    let mut last: Option<(u64, Arc<dyn File>, Option<SegmentHeader>)> = None;
+    while let Some(index) = indices.last().copied() {
+        let file = disk.open(&dir.join(segment::name(index)), Open::Existing).map_err(failed)?;
+        match segment::read_header(&*file, index).map_err(failed)?.0 {
+            HeaderState::Unknown { version, flags } => return Err(unknown_format(version, flags)),
+            HeaderState::Valid(header) => {
+                last = Some((index, file, Some(header)));
+                break;
+            }
+            HeaderState::Blank => blanks.push(index),
+            // Neither copy of the header is whole. Its frames can still be told by their salt.
+            HeaderState::Damaged => {
+                last = Some((index, file, None));
+                break;
+            }
+        }
+        indices.pop();
+    }
+    let first = match indices.first() {
+        Some(first) if Some(*first) != indices.last().copied() => {
+            let file = disk.open(&dir.join(segment::name(*first)), Open::Read).map_err(failed)?;
+            Some(segment::read_header(&*file, *first).map_err(failed)?.0)
+        }
+        _ => None,
+    };
+    if let Some(HeaderState::Unknown { version, flags }) = first {
+        return Err(unknown_format(version, flags));
+    }
+
+    // Nothing was changed up to here.
+    for index in blanks {
+        disk.remove(&dir.join(segment::name(index))).map_err(failed)?;
+    }
+    let (cursor, found) = Cursor::open(disk, dir).map_err(failed)?;
+    let header_of = |state: &Option<HeaderState>| match state {
+        Some(HeaderState::Valid(header)) => Some(*header),
+        _ => None,
+    };
+    let any_header = last.as_ref().and_then(|(_, _, header)| *header).or(header_of(&first));
+    let boot_id = disk.boot_id();
+    let (mut state, cursor_lost) = match found {
+        Found::State(state) => (state, false),
+        _ => {
+            let mut state = State { buffer_id: fresh_id, clean: true, ..State::default() };
+            if let Some(header) = any_header {
+                state.buffer_id = header.buffer_id;
+                state.epoch = header.epoch;
+            }
+            (state, !indices.is_empty())
+        }
+    };
+    if cursor_lost || state.committed == Position::default() {
+        // From the beginning of what is there.
+        let first_index = indices.first().copied().unwrap_or(1);
+        let header = header_of(&first).or(any_header).unwrap_or_default();
+        state.committed = Position {
+            segment: first_index,
+            offset: SEGMENT_HEADER_BYTES as u64,
+            seq: header.next_seq.max(1),
+            records: header.records_before,
+            bytes: header.bytes_before,
+        };
+    }
+    let power_lost = cursor_lost || (!state.clean && (boot_id == 0 || boot_id != state.boot_id));
+
+    let committed = state.committed;
+    let mut recovered = Recovered {
+        segments: Vec::new(),
+        last: None,
+        end: End {
+            next_seq: committed.seq.max(1),
+            open: OpenBatch::default(),
+            sealed: committed,
+            records: committed.records,
+            bytes: committed.bytes,
+        },
+        power_lost,
+        torn_bytes: 0,
+        corrupt_tail: false,
+        cursor,
+        state,
+    };
+    for index in &indices {
+        let length = disk.open(&dir.join(segment::name(*index)), Open::Read).and_then(|file| file.len());
+        recovered.segments.push((*index, length.map_err(failed)?));
+    }
+    match last {
+        Some((index, file, header)) => recovered.scan(index, file, header, limits).map_err(failed)?,
+        // Every segment is gone though the cursor knows of some: their seqs must not be used again.
+        None => recovered.end.next_seq = recovered.end.next_seq.max(recovered.state.seq_limit),
+    }
+    Ok(recovered)
+}
+
+impl Recovered {
+    /// Finds the end of the last segment.
+    fn scan(
+        &mut self,
+        index: u64,
+        file: Arc<dyn File>,
+        header: Option<SegmentHeader>,
+        limits: &Limits,
+    ) -> io::Result<()> {
+        let length = file.len()?;
+        let mut bytes = vec![0; length as usize];
+        let got = file.read_at(&mut bytes, 0)?;
+        bytes.truncate(got);
+        let salt = segment::salt(self.state.buffer_id, index);
+        let end = &mut self.end;
+        match header {
+            Some(header) => {
+                end.next_seq = end.next_seq.max(header.next_seq);
+                end.records = end.records.max(header.records_before);
+                end.bytes = end.bytes.max(header.bytes_before);
+                if (header.sealed.segment, header.sealed.offset) > (end.sealed.segment, end.sealed.offset) {
+                    end.sealed = header.sealed;
+                }
+                end.open = OpenBatch {
+                    first_seq: header.open_first_seq,
+                    records: header.open_records,
+                    bytes: header.open_bytes,
+                    ..OpenBatch::default()
+                };
+            }
+            None => {
+                // What came before this segment counts as sealed, under a new epoch.
+                self.corrupt_tail = true;
+                if end.sealed.segment < index {
+                    end.sealed = Position { segment: index, offset: SEGMENT_HEADER_BYTES as u64, ..end.sealed };
+                }
+            }
+        }
+        // Behind the header, or where the cursor is if that is further on: what is before it is finished.
+        let mut at = SEGMENT_HEADER_BYTES;
+        let committed = self.state.committed;
+        if committed.segment == index && committed.offset as usize > at && committed.offset as usize <= bytes.len() {
+            at = committed.offset as usize;
+            *end = End {
+                next_seq: committed.seq,
+                open: OpenBatch::default(),
+                sealed: committed,
+                records: committed.records,
+                bytes: committed.bytes,
+            };
+        }
+        let mut tail = at.min(bytes.len());
+        let mut ended = false;
+        while at < bytes.len() {
+            let Ok(frame) = format::decode(&bytes[at..], salt) else {
+                let Some(next) = format::resync(&bytes, at + format::ALIGN, salt) else { break };
+                self.corrupt_tail = true;
+                at = next;
+                continue;
+            };
+            at += frame.padded;
+            tail = at;
+            match frame.kind {
+                Kind::Record => {
+                    let lost = frame.seq.saturating_sub(end.next_seq);
+                    if end.open.records == 0 {
+                        end.open.first_seq = frame.seq;
+                    }
+                    end.open.records += 1;
+                    end.open.bytes += limits.record_bytes(frame.data.len(), frame.key.map_or(0, <[u8]>::len));
+                    end.records += 1 + lost;
+                    end.bytes += frame.data.len() as u64;
+                    end.next_seq = end.next_seq.max(frame.seq + 1);
+                }
+                Kind::Seal => {
+                    if let Some(seal) = Seal::decode(frame.data) {
+                        let next = end.next_seq.max(seal.last_seq + 1);
+                        end.records += next - end.next_seq;
+                        end.next_seq = next;
+                    }
+                    end.open = OpenBatch::default();
+                    end.sealed = Position {
+                        segment: index,
+                        offset: at as u64,
+                        seq: end.next_seq,
+                        records: end.records,
+                        bytes: end.bytes,
+                    };
+                }
+                Kind::End => {
+                    ended = true;
+                    break;
+                }
+            }
+        }
+        if !ended && tail < bytes.len() {
+            let rest = &bytes[tail..];
+            let torn = rest.iter().take(format::TERMINATOR_BYTES).any(|byte| *byte != 0);
+            if torn {
+                let claimed = rest.get(4..8).map_or(0, |bytes| format::le_u32(bytes, 0) as usize);
+                self.torn_bytes = claimed.clamp(format::ALIGN, rest.len()) as u64;
+            }
+        }
+        self.last = Some(LastSegment { index, length, tail, ended, file });
+        Ok(())
+    }
+}

@@ -1,0 +1,80 @@
+//! One file of the log: its name, its salt, how it is made and opened.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::format::{HeaderState, SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::storage::{Disk, File, Open, PlainReader, PlainWriter, SegmentReader, SegmentWriter};
+
+const SUFFIX: &str = ".seg";
+const DIGITS: usize = 16;
+
+/// The file name of segment `index`: names sort as indices do.
+pub(crate) fn name(index: u64) -> String {
+    format!("{index:0width$x}{SUFFIX}", width = DIGITS)
+}
+
+/// The index that a file name stands for, if it is a segment's.
+pub(crate) fn index(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(SUFFIX)?;
+    (digits.len() == DIGITS).then(|| u64::from_str_radix(digits, 16).ok())?
+}
+
+/// The salt of the frames in segment `index`. Two uses of one file have different indices and so different
+/// salts, and a frame of one use fails the checksum of every other: what differs is the last word summed.
+pub(crate) fn salt(buffer_id: u64, index: u64) -> u32 {
+    ((buffer_id ^ (buffer_id >> 32)) as u32).wrapping_add(index as u32).wrapping_mul(0x9e37_79b1)
+}
+
+/// Makes `file`, of `length` allocated bytes, writable as a segment.
+pub(crate) fn writer(file: Arc<dyn File>, length: u64, mapped: bool) -> io::Result<Box<dyn SegmentWriter>> {
+    if mapped { file.map(length as usize) } else { Ok(Box::new(PlainWriter::new(file))) }
+}
+
+/// Reserves the blocks of a segment. A filesystem that cannot reserve is fine for plain writes only.
+pub(crate) fn allocate(file: &dyn File, length: u64, mapped: bool) -> io::Result<()> {
+    match file.allocate(length) {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported && !mapped => file.set_len(length),
+        result => result,
+    }
+}
+
+/// A segment that is only read.
+pub(crate) struct Finished {
+    pub(crate) header: HeaderState,
+    pub(crate) length: u64,
+    pub(crate) reader: Arc<dyn SegmentReader>,
+}
+
+/// Opens a segment for reading; `None` if there is no such file.
+pub(crate) fn open(disk: &dyn Disk, dir: &Path, index: u64, mapped: bool) -> io::Result<Option<Finished>> {
+    let file = match disk.open(&dir.join(name(index)), Open::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let (header, length) = read_header(&*file, index)?;
+    let reader: Arc<dyn SegmentReader> = if mapped && length > 0 {
+        match file.map_read(length as usize) {
+            Ok(reader) => reader,
+            // Too many mappings, or a filesystem that maps nothing: plain reads do as well.
+            Err(_) => Arc::new(PlainReader(file)),
+        }
+    } else {
+        Arc::new(PlainReader(file))
+    };
+    Ok(Some(Finished { header, length, reader }))
+}
+
+/// The header and the length of a segment's file. A header that belongs to an earlier use of the file counts
+/// as none: the segment was prepared and never begun.
+pub(crate) fn read_header(file: &dyn File, index: u64) -> io::Result<(HeaderState, u64)> {
+    let mut bytes = [0; SEGMENT_HEADER_BYTES];
+    let got = file.read_at(&mut bytes, 0)?;
+    let state = match SegmentHeader::decode(&bytes[..got]) {
+        HeaderState::Valid(header) if header.index != index => HeaderState::Blank,
+        state => state,
+    };
+    Ok((state, file.len()?))
+}

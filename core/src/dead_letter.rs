@@ -1,0 +1,455 @@
+//! Dead letters: what was given up on, kept with the reasons until somebody replays or deletes it.
+//!
+//! `dead-letters/<batch id>.json` says what and why; the file that it names holds the records. The JSON is
+//! renamed into place last, so a letter is there whole or not at all.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::UNIX_EPOCH;
+
+use serde_json::{Value, json};
+
+use crate::batch::{Batch, Entry};
+use crate::buffer::cursor::Progress;
+use crate::buffer::format::{self, BatchId, Body, Kind};
+use crate::buffer::storage::{Chunk, Disk, Open, OsDisk};
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::{micros, timestamp};
+
+/// The folder's name in the buffer's directory.
+const FOLDER: &str = "dead-letters";
+const RECORDS_MAGIC: [u8; 8] = *b"unidead\n";
+const RECORDS_HEADER_BYTES: usize = 16;
+
+/// A batch, or some records of one, that was given up on.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DeadLetter {
+    /// The id of the batch, and of the letter: there is one letter a batch.
+    pub id: String,
+    /// The name of the sink.
+    pub sink: String,
+    /// Attempts that counted.
+    pub attempts: u32,
+    /// When the batch was first sent, in microseconds since the epoch.
+    pub first_attempt: i64,
+    /// When it was last sent.
+    pub last_attempt: i64,
+    /// When the letter was written.
+    pub created_at: i64,
+    /// The last errors, oldest first.
+    pub errors: Vec<String>,
+    /// The records by rising seq.
+    pub records: Vec<DeadRecord>,
+    /// Disk that the letter takes.
+    pub bytes: u64,
+    records_file: PathBuf,
+    disk: Letterbox,
+}
+
+/// A record of a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeadRecord {
+    /// Its sequence number when it was put.
+    pub seq: u64,
+    /// Its id.
+    pub id: String,
+    /// Why it is here.
+    pub reason: String,
+    /// The sink rejected it for ever; otherwise the attempts were used up.
+    pub rejected: bool,
+}
+
+/// The dead letters of a buffer. Opening them takes no lock: they can be looked at beside a live producer.
+#[derive(Clone, Debug)]
+pub struct DeadLetters {
+    dir: PathBuf,
+    disk: Letterbox,
+    usage: Arc<Usage>,
+}
+
+/// The disk, printable for the types that hold it.
+#[derive(Clone)]
+struct Letterbox(Arc<dyn Disk>);
+
+impl std::fmt::Debug for Letterbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Disk")
+    }
+}
+
+#[derive(Debug, Default)]
+struct Usage {
+    letters: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// What a producer gives up on.
+pub(crate) struct Burial<'a> {
+    pub(crate) batch: &'a Batch,
+    pub(crate) sink: String,
+    pub(crate) attempts: u32,
+    pub(crate) first_attempt: i64,
+    pub(crate) last_attempt: i64,
+    pub(crate) errors: &'a [String],
+    /// Indices in the batch, with the reason and whether the sink rejected it.
+    pub(crate) records: Vec<(usize, String, bool)>,
+    pub(crate) now: i64,
+}
+
+impl DeadLetters {
+    /// The dead letters of the buffer in `buffer_dir`.
+    pub fn open(buffer_dir: impl AsRef<Path>) -> DeadLetters {
+        DeadLetters::open_on(Arc::new(OsDisk), buffer_dir.as_ref())
+    }
+
+    pub(crate) fn open_on(disk: Arc<dyn Disk>, buffer_dir: &Path) -> DeadLetters {
+        DeadLetters { dir: buffer_dir.join(FOLDER), disk: Letterbox(disk), usage: Arc::default() }
+    }
+
+    /// All letters, those of the oldest records first.
+    ///
+    /// # Errors
+    /// `Io` if the folder cannot be read.
+    pub fn list(&self) -> Result<Vec<DeadLetter>> {
+        let mut letters = Vec::new();
+        for id in self.ids()? {
+            match self.get(&id) {
+                Ok(letter) => letters.push(letter),
+                // Replayed or deleted meanwhile.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        letters.sort_by_key(|letter| letter.records.first().map(|record| record.seq));
+        Ok(letters)
+    }
+
+    /// One letter.
+    ///
+    /// # Errors
+    /// `NotFound`; `Io` if it cannot be read or is not a letter.
+    pub fn get(&self, id: &str) -> Result<DeadLetter> {
+        check_id(id)?;
+        let path = self.dir.join(format!("{id}.json"));
+        let text = match read(&*self.disk.0, &path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(not_found(id)),
+            Err(error) => return Err(Error::io(format_args!("could not read dead letter {id}"), error)),
+        };
+        let damaged = |what: &str| {
+            let message = format!("dead letter {id} is damaged ({what}); its files are in {}", self.dir.display());
+            Error::new(ErrorKind::Io, message)
+        };
+        let value: Value = serde_json::from_slice(&text).map_err(|error| damaged(&error.to_string()))?;
+        let letter = self.parse(id, &value, text.len() as u64);
+        letter.ok_or_else(|| damaged("a field is missing"))
+    }
+
+    /// Deletes a letter and its records.
+    ///
+    /// # Errors
+    /// `NotFound`; `Io` from the disk.
+    pub fn delete(&self, id: &str) -> Result<()> {
+        let letter = match self.get(id) {
+            // One that cannot be read can still be deleted.
+            Err(error) if error.kind() != ErrorKind::Io => return Err(error),
+            result => result.ok(),
+        };
+        let failed = |error| Error::io(format_args!("could not delete dead letter {id}"), error);
+        let disk = &*self.disk.0;
+        disk.remove(&self.dir.join(format!("{id}.json"))).and_then(|()| disk.sync_dir(&self.dir)).map_err(failed)?;
+        if let Some(letter) = letter {
+            disk.remove(&letter.records_file).map_err(failed)?;
+            self.usage.sub(letter.bytes);
+        }
+        Ok(())
+    }
+
+    /// Puts every record of a letter again with `put`, in order, with its id, key and time; then `done`, which
+    /// must make them durable; then deletes the letter. Returns how many were put.
+    ///
+    /// # Errors
+    /// Those of `put` and `done`. The letter is still there then; what was put before is delivered twice if it
+    /// is replayed again.
+    pub fn replay(
+        &self,
+        id: &str,
+        mut put: impl FnMut(crate::NewRecord<'_>) -> Result<u64>,
+        done: impl FnOnce() -> Result<()>,
+    ) -> Result<u64> {
+        let batch = self.get(id)?.batch()?;
+        for record in batch.iter() {
+            put(record.to_new())?;
+        }
+        done()?;
+        self.delete(id)?;
+        Ok(batch.len() as u64)
+    }
+
+    fn ids(&self) -> Result<Vec<String>> {
+        let names = match self.disk.0.list(&self.dir) {
+            Ok(names) => names,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(Error::io("could not list the dead letters", error)),
+        };
+        Ok(names.iter().filter_map(|name| name.strip_suffix(".json").map(str::to_owned)).collect())
+    }
+
+    /// Letters there are and the disk they take, as of the last scan and what was written since.
+    pub(crate) fn usage(&self) -> (u64, u64) {
+        (self.usage.letters.load(Ordering::Relaxed), self.usage.bytes.load(Ordering::Relaxed))
+    }
+
+    /// Counts what is there and, for the owner of the buffer, removes what a crash left half-written.
+    pub(crate) fn scan(&self, clean_up: bool) -> Result<()> {
+        let failed = |error| Error::io("could not scan the dead letters", error);
+        let (mut count, mut bytes, mut named) = (0, 0, Vec::new());
+        for id in self.ids()? {
+            count += 1;
+            if let Ok(letter) = self.get(&id) {
+                bytes += letter.bytes;
+                named.push(letter.records_file);
+            }
+        }
+        self.usage.letters.store(count, Ordering::Relaxed);
+        self.usage.bytes.store(bytes, Ordering::Relaxed);
+        if clean_up {
+            let names = match self.disk.0.list(&self.dir) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                names => names.map_err(failed)?,
+            };
+            for name in names {
+                let path = self.dir.join(&name);
+                let orphan = name.ends_with(".records") && !named.contains(&path);
+                // A letter that cannot be read may own any of the records: then nothing is removed.
+                if name.ends_with(".tmp") || (orphan && named.len() as u64 == count) {
+                    self.disk.0.remove(&path).map_err(failed)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes records of a batch, in addition to those that are there of it. It is durable on return if `durable`.
+    pub(crate) fn bury(&self, burial: &Burial<'_>, cap: u64, durable: bool) -> Result<()> {
+        let id = burial.batch.id();
+        let disk = &*self.disk.0;
+        let failed = |error| Error::io(format_args!("could not write dead letter {id}"), error);
+        disk.create_dir(&self.dir).map_err(failed)?;
+        let existing = match self.get(&id) {
+            Ok(letter) => Some(letter),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        // By seq: what is buried again after a crash replaces what it left.
+        let mut frames: BTreeMap<u64, (Vec<u8>, Value)> = BTreeMap::new();
+        if let Some(letter) = &existing {
+            let batch = letter.batch()?;
+            for (record, dead) in batch.iter().zip(&letter.records) {
+                let DeadRecord { seq, id, reason, rejected } = dead;
+                frames.insert(
+                    *seq,
+                    (frame(&record), json!({"seq": seq, "id": id, "reason": reason, "rejected": rejected})),
+                );
+            }
+        }
+        for (index, reason, rejected) in &burial.records {
+            if let Some(record) = burial.batch.get(*index) {
+                let entry = json!({"seq": record.seq, "id": record.id(), "reason": reason, "rejected": rejected});
+                frames.insert(record.seq, (frame(&record), entry));
+            }
+        }
+        let mut records = Vec::with_capacity(RECORDS_HEADER_BYTES);
+        records.extend_from_slice(&RECORDS_MAGIC);
+        records.extend_from_slice(&format::VERSION.to_le_bytes());
+        records.extend_from_slice(&0u32.to_le_bytes()); // feature flags, none yet
+        frames.values().for_each(|(frame, _)| records.extend_from_slice(frame));
+        let number = existing.as_ref().map_or(0, |letter| number_of(&letter.records_file) + 1);
+        let records_name = format!("{id}.{number}.records");
+        let letter = json!({
+            "batch_id": id,
+            "sink": burial.sink,
+            "attempts": burial.attempts,
+            "first_attempt": timestamp(burial.first_attempt),
+            "last_attempt": timestamp(burial.last_attempt),
+            "created_at": timestamp(burial.now),
+            "errors": burial.errors,
+            "records_file": records_name,
+            "records_bytes": records.len(),
+            "records": frames.values().map(|(_, entry)| entry).collect::<Vec<_>>(),
+        });
+        let mut text = serde_json::to_vec_pretty(&letter).map_err(|error| failed(error.into()))?;
+        text.push(b'\n');
+        let bytes = (records.len() + text.len()) as u64;
+        let replaced = existing.as_ref().map_or(0, |letter| letter.bytes);
+        if self.usage().1.saturating_sub(replaced) + bytes > cap {
+            // Somebody may have deleted letters from outside.
+            self.scan(false)?;
+            let (letters, used) = self.usage();
+            if used.saturating_sub(replaced) + bytes > cap {
+                let message = format!(
+                    "the dead letters ({letters}, {used} bytes) would exceed max_dead_letter_bytes ({cap}); \
+                     replay or delete some, then resume"
+                );
+                return Err(Error::new(ErrorKind::DeadLettersFull, message));
+            }
+        }
+        let records_path = self.dir.join(&records_name);
+        let path = self.dir.join(format!("{id}.json"));
+        let temporary = self.dir.join(format!("{id}.json.tmp"));
+        let write = |path: &Path, bytes: &[u8]| {
+            let file = disk.open(path, Open::Truncate)?;
+            file.write_at(bytes, 0)?;
+            if durable { file.sync() } else { Ok(()) }
+        };
+        let written = write(&records_path, &records)
+            .and_then(|()| write(&temporary, &text))
+            .and_then(|()| disk.rename(&temporary, &path))
+            .and_then(|()| if durable { disk.sync_dir(&self.dir) } else { Ok(()) });
+        if let Err(error) = written {
+            let _ = disk.remove(&temporary);
+            return Err(failed(error));
+        }
+        if let Some(letter) = &existing {
+            self.usage.sub(letter.bytes);
+            let _ = disk.remove(&letter.records_file);
+        }
+        self.usage.letters.fetch_add(1, Ordering::Relaxed);
+        self.usage.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn parse(&self, id: &str, value: &Value, text_bytes: u64) -> Option<DeadLetter> {
+        let text = |key: &str| value[key].as_str().map(str::to_owned);
+        let time = |key: &str| {
+            let time = humantime::parse_rfc3339(value[key].as_str()?).unwrap_or(UNIX_EPOCH);
+            Some(micros(time))
+        };
+        let records_name = text("records_file")?;
+        check_id(&records_name).ok()?;
+        let records = value["records"].as_array()?.iter().map(|record| {
+            Some(DeadRecord {
+                seq: record["seq"].as_u64()?,
+                id: record["id"].as_str()?.to_owned(),
+                reason: record["reason"].as_str()?.to_owned(),
+                rejected: record["rejected"].as_bool()?,
+            })
+        });
+        Some(DeadLetter {
+            id: id.to_owned(),
+            sink: text("sink")?,
+            attempts: u32::try_from(value["attempts"].as_u64()?).unwrap_or(u32::MAX),
+            first_attempt: time("first_attempt")?,
+            last_attempt: time("last_attempt")?,
+            created_at: time("created_at")?,
+            errors: value["errors"].as_array()?.iter().filter_map(|error| error.as_str().map(str::to_owned)).collect(),
+            records: records.collect::<Option<_>>()?,
+            bytes: text_bytes + value["records_bytes"].as_u64()?,
+            records_file: self.dir.join(records_name),
+            disk: self.disk.clone(),
+        })
+    }
+}
+
+impl Usage {
+    fn sub(&self, bytes: u64) {
+        let less = |count: u64| move |have: u64| Some(have.saturating_sub(count));
+        let _ = self.letters.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less(1));
+        let _ = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less(bytes));
+    }
+}
+
+impl DeadLetter {
+    /// The records themselves.
+    ///
+    /// # Errors
+    /// `Io` if the records cannot be read or are not what was written; `UnsupportedFormat` for an unknown version.
+    pub fn batch(&self) -> Result<Batch> {
+        let bytes = read(&*self.disk.0, &self.records_file)
+            .map_err(|error| Error::io(format_args!("could not read the records of dead letter {}", self.id), error))?;
+        let damaged = || {
+            let message = format!(
+                "the records of dead letter {} are damaged; what is left of them is in {}",
+                self.id,
+                self.records_file.display()
+            );
+            Error::new(ErrorKind::Io, message)
+        };
+        if bytes.len() < RECORDS_HEADER_BYTES || bytes[..8] != RECORDS_MAGIC {
+            return Err(damaged());
+        }
+        let (version, flags) = (format::le_u32(&bytes, 8), format::le_u32(&bytes, 12));
+        if version != format::VERSION || flags != 0 {
+            let message = format!("dead letter {} has format version {version}, flags {flags:#x}", self.id);
+            return Err(Error::new(ErrorKind::UnsupportedFormat, message));
+        }
+        let mut entries = Vec::with_capacity(self.records.len());
+        let mut at = RECORDS_HEADER_BYTES;
+        for dead in &self.records {
+            let frame = format::decode(bytes.get(at..).unwrap_or(&[]), 0).map_err(|_| damaged())?;
+            if frame.seq != dead.seq {
+                return Err(damaged());
+            }
+            entries.push(Entry { chunk: 0, offset: at as u32, place: entries.len() as u32 });
+            at += frame.padded;
+        }
+        let id = parse_id(&self.id).unwrap_or(BatchId { buffer_id: 0, epoch: 0, first_seq: 0 });
+        let progress = Progress { attempts: self.attempts, ..Progress::default() };
+        Ok(Batch {
+            id,
+            last_seq: self.records.last().map(|record| record.seq).unwrap_or_default(),
+            progress,
+            chunks: vec![Chunk::Heap(bytes.into())],
+            entries,
+        })
+    }
+}
+
+/// A record as a frame of a records file.
+fn frame(record: &crate::Record<'_>) -> Vec<u8> {
+    let body = Body { id: record.own_id(), key: record.key, data: record.data };
+    let mut frame = format::header(Kind::Record, record.seq, record.created_at, &body, body.crc(), 0).to_vec();
+    body.parts().iter().for_each(|part| frame.extend_from_slice(part));
+    frame.resize(format::padded(body.len()), 0);
+    frame
+}
+
+fn read(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
+    let file = disk.open(path, Open::Read)?;
+    let mut bytes = vec![0; file.len()? as usize];
+    let got = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(got);
+    Ok(bytes)
+}
+
+/// The number in `<batch id>.<number>.records`.
+fn number_of(path: &Path) -> u64 {
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    stem.rsplit('.').next().and_then(|number| number.parse().ok()).unwrap_or_default()
+}
+
+fn parse_id(id: &str) -> Option<BatchId> {
+    let mut parts = id.split('-');
+    let buffer_id = u64::from_str_radix(parts.next()?, 16).ok()?;
+    let epoch = parts.next()?.parse().ok()?;
+    let first_seq = parts.next()?.parse().ok()?;
+    Some(BatchId { buffer_id, epoch, first_seq })
+}
+
+/// An id becomes a file name: it must not lead out of the folder.
+fn check_id(id: &str) -> Result<()> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    if id.is_empty() || id.starts_with('.') || !id.chars().all(fits) {
+        return Err(not_found(id));
+    }
+    Ok(())
+}
+
+fn not_found(id: &str) -> Error {
+    Error::new(ErrorKind::NotFound, format!("there is no dead letter {id:?}"))
+}

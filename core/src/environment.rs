@@ -1,0 +1,77 @@
+//! Disk, clock, random numbers and threads, passed in so that a test can own them all.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::buffer::storage::{Disk, OsDisk};
+
+/// The time, twice.
+pub(crate) trait Clock: Send + Sync {
+    /// Microseconds since the epoch, UTC; coarse, because it is read for every record.
+    fn wall(&self) -> i64;
+    /// Time that never jumps and counts suspension: waits are measured by it.
+    fn monotonic(&self) -> Duration;
+    /// Waits about this long.
+    fn sleep(&self, time: Duration);
+}
+
+pub(crate) struct SystemClock;
+
+impl Clock for SystemClock {
+    #[inline]
+    fn wall(&self) -> i64 {
+        let now = clock_gettime(ClockId::RealtimeCoarse);
+        now.tv_sec * 1_000_000 + now.tv_nsec / 1000
+    }
+
+    fn monotonic(&self) -> Duration {
+        let now = clock_gettime(ClockId::Boottime);
+        Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32)
+    }
+
+    fn sleep(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+}
+
+/// What the engine runs on.
+#[derive(Clone)]
+pub(crate) struct Environment {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Whether threads may be started; without them the callers' threads do the chores.
+    pub(crate) threads: bool,
+}
+
+impl Environment {
+    pub(crate) fn system() -> Self {
+        Environment {
+            disk: Arc::new(OsDisk),
+            clock: Arc::new(SystemClock),
+            random: Arc::new(system_random),
+            threads: true,
+        }
+    }
+}
+
+fn system_random() -> u64 {
+    let mut bytes = [0u8; 8];
+    match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()) {
+        Ok(8) => u64::from_le_bytes(bytes),
+        // No entropy source: ids need to differ, not to be secret.
+        _ => {
+            let now = clock_gettime(ClockId::Realtime);
+            let seed = (now.tv_sec.cast_unsigned() << 30) ^ now.tv_nsec.cast_unsigned();
+            (seed ^ u64::from(std::process::id()).rotate_left(40)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        }
+    }
+}
+
+/// Locks a mutex. A panic while it was held is reported by the operation that panicked; what the mutex
+/// guards here stays consistent, because every update ends in plain assignments.
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,250 @@
+//! Looking at a buffer's directory without owning it, beside a live producer or without one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use crate::buffer::LOCK;
+use crate::buffer::cursor::{Cursor, Found, Position};
+use crate::buffer::format::{self, HeaderState, SEGMENT_HEADER_BYTES};
+use crate::buffer::reader::{Region, Source, Step, Walk, unknown_format};
+use crate::buffer::segment::{self, Finished};
+use crate::buffer::storage::{Disk, Open, OsDisk};
+use crate::environment::lock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::Record;
+
+/// A read-only look at a buffer's directory. Nothing in it is changed, and a live producer is not disturbed.
+///
+/// What a live producer does meanwhile may or may not be seen. Not for sending: a record seen here can be
+/// delivered by its owner at the same time.
+pub struct Inspection {
+    dir: PathBuf,
+    buffer_id: u64,
+    committed: Position,
+    head_attempts: u32,
+    last_errors: Vec<String>,
+    owner: Option<u32>,
+    segments: Vec<(u64, u64)>,
+    /// The last segment that was begun; those behind it are prepared.
+    last: u64,
+    regions: Mutex<Vec<Region>>,
+}
+
+/// What an [`Inspection`] counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InspectionStats {
+    /// The buffer's id, as it stands in record and batch ids.
+    pub buffer_id: String,
+    /// The process that has the buffer now.
+    pub owner_pid: Option<u32>,
+    /// Records that are not finished.
+    pub pending_records: u64,
+    /// Their payload bytes.
+    pub pending_bytes: u64,
+    /// Files of the log, prepared ones included.
+    pub segments: u64,
+    /// The disk they take.
+    pub buffer_bytes: u64,
+    /// The seq after the last record.
+    pub next_seq: u64,
+    /// Counted attempts at the first batch.
+    pub head_attempts: u32,
+    /// The last errors of the first batch, oldest first.
+    pub last_errors: Vec<String>,
+}
+
+/// What [`Inspection::verify`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Verification {
+    /// Whole records that are not finished.
+    pub records: u64,
+    /// Their payload bytes.
+    pub bytes: u64,
+    /// Bytes that are not what was written: file, offset, length.
+    pub corrupt: Vec<(String, u64, u64)>,
+    /// Records known to be lost by that.
+    pub lost_records: u64,
+}
+
+impl Inspection {
+    /// Reads the state of the buffer in `dir`.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no buffer, `UnsupportedFormat` for an unknown version, `Io`.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Inspection> {
+        let dir = dir.as_ref();
+        let failed = |error| Error::io(format_args!("could not read the buffer {}", dir.display()), error);
+        let missing = || Error::new(ErrorKind::NotFound, format!("there is no buffer in {}", dir.display()));
+        if !dir.join(LOCK).exists() {
+            return Err(missing());
+        }
+        let disk = OsDisk;
+        // The cursor first: what is committed later is then still in the segments, or gone and passed over.
+        let state = match Cursor::peek(&disk, dir).map_err(failed)? {
+            Found::State(state) => Some(state),
+            Found::Unknown { version, flags } => return Err(unknown_format(version, flags)),
+            Found::Nothing { .. } => None,
+        };
+        let names = disk.list(dir).map_err(failed)?;
+        let mut segments = Vec::new();
+        for index in names.iter().filter_map(|name| segment::index(name)) {
+            match disk.open(&dir.join(segment::name(index)), Open::Read) {
+                Ok(file) => segments.push((index, file.len().map_err(failed)?)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        segments.sort_unstable();
+        let mut inspection = Inspection {
+            dir: dir.to_path_buf(),
+            buffer_id: 0,
+            committed: Position::default(),
+            head_attempts: 0,
+            last_errors: Vec::new(),
+            owner: OsDisk::owner(&dir.join(LOCK)).map_err(failed)?,
+            segments,
+            last: 0,
+            regions: Mutex::default(),
+        };
+        for (index, _) in inspection.segments.iter().rev() {
+            if inspection.open(*index)?.is_some_and(|found| found.header != HeaderState::Blank) {
+                inspection.last = *index;
+                break;
+            }
+        }
+        match state {
+            Some(state) => {
+                inspection.buffer_id = state.buffer_id;
+                inspection.committed = state.committed;
+                let head = state.batches.iter().min_by_key(|(first_seq, _)| *first_seq);
+                if let Some((_, progress)) = head {
+                    inspection.head_attempts = progress.attempts;
+                    inspection.last_errors = progress.errors.clone();
+                }
+            }
+            None => {
+                let first = inspection.segments.first().map_or(1, |(index, _)| *index);
+                inspection.committed =
+                    Position { segment: first, offset: SEGMENT_HEADER_BYTES as u64, ..Position::default() };
+                if let Some(Finished { header: HeaderState::Valid(header), .. }) = inspection.open(first)? {
+                    inspection.buffer_id = header.buffer_id;
+                }
+            }
+        }
+        Ok(inspection)
+    }
+
+    /// Counts what is there. Reads the last segment.
+    ///
+    /// # Errors
+    /// `Io` if the log cannot be read.
+    pub fn stats(&self) -> Result<InspectionStats> {
+        let mut end = self.committed;
+        // The last segment that was begun knows what came before it.
+        if let Some(Finished { header: HeaderState::Valid(header), .. }) = self.open(self.last)?
+            && self.last > end.segment
+        {
+            end = Position {
+                segment: self.last,
+                offset: SEGMENT_HEADER_BYTES as u64,
+                seq: header.next_seq,
+                records: header.records_before,
+                bytes: header.bytes_before,
+            };
+        }
+        let mut walk = Walk::new(self.buffer_id, end);
+        while !matches!(walk.step(self, &self.limit())?, Step::Limit) {}
+        let end = walk.at;
+        lock(&self.regions).clear();
+        Ok(InspectionStats {
+            buffer_id: format!("{:016x}", self.buffer_id),
+            owner_pid: self.owner,
+            pending_records: end.records.saturating_sub(self.committed.records),
+            pending_bytes: end.bytes.saturating_sub(self.committed.bytes),
+            segments: self.segments.len() as u64,
+            buffer_bytes: self.segments.iter().map(|(_, length)| length).sum(),
+            next_seq: end.seq,
+            head_attempts: self.head_attempts,
+            last_errors: self.last_errors.clone(),
+        })
+    }
+
+    /// Calls `each` with every record that is not finished, in put order, until it returns `false`.
+    ///
+    /// # Errors
+    /// `Io` if the log cannot be read, `UnsupportedFormat` for a segment of an unknown version.
+    pub fn for_each(&self, mut each: impl FnMut(Record<'_>) -> bool) -> Result<()> {
+        let mut walk = Walk::new(self.buffer_id, self.committed);
+        loop {
+            match walk.step(self, &self.limit())? {
+                Step::Record { offset, base, .. } => {
+                    let bytes = walk.chunk().map_or(&[][..], |chunk| &chunk.bytes()[(offset - base) as usize..]);
+                    if let Some(frame) = format::parse(bytes) {
+                        let record = Record {
+                            seq: frame.seq,
+                            created_at: frame.created_at,
+                            key: frame.key,
+                            data: frame.data,
+                            own_id: frame.id,
+                            buffer_id: self.buffer_id,
+                        };
+                        if !each(record) {
+                            return Ok(());
+                        }
+                    }
+                }
+                Step::Seal(_) | Step::Passed => {}
+                Step::Limit => return Ok(()),
+            }
+        }
+    }
+
+    /// Reads every record that is not finished and checks it against its checksum.
+    ///
+    /// # Errors
+    /// `Io` if the log cannot be read.
+    pub fn verify(&self) -> Result<Verification> {
+        let mut found = Verification::default();
+        lock(&self.regions).clear();
+        self.for_each(|record| {
+            found.records += 1;
+            found.bytes += record.data.len() as u64;
+            true
+        })?;
+        for region in lock(&self.regions).drain(..) {
+            found.lost_records += region.records;
+            found.corrupt.push((segment::name(region.segment), region.offset, region.bytes));
+        }
+        Ok(found)
+    }
+
+    /// The end of the last segment, which nobody knows exactly.
+    fn limit(&self) -> Position {
+        Position { segment: self.last, offset: u64::MAX, ..Position::default() }
+    }
+}
+
+impl std::fmt::Debug for Inspection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inspection").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+impl Source for Inspection {
+    fn open(&self, index: u64) -> Result<Option<Finished>> {
+        // Plain reads: a producer may use the file again while it is looked at.
+        segment::open(&OsDisk, &self.dir, index, false)
+            .map_err(|error| Error::io(format_args!("could not read {}", segment::name(index)), error))
+    }
+
+    fn segment_after(&self, index: u64) -> Option<u64> {
+        let at = self.segments.partition_point(|(other, _)| *other <= index);
+        self.segments.get(at).map(|(index, _)| *index)
+    }
+
+    fn set_aside(&self, region: &Region, _: &[u8]) {
+        lock(&self.regions).push(region.clone());
+    }
+}

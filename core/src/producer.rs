@@ -1,0 +1,1020 @@
+//! [`Producer`]: joins the buffer, the schedule, the sink and the dead letters. The only file that knows them all.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::{JoinHandle, Thread};
+use std::time::Duration;
+
+use crate::batch::Batch;
+use crate::buffer::{self, Buffer, Core, Settle, Taken};
+use crate::dead_letter::{Burial, DeadLetters};
+use crate::environment::{Environment, lock};
+use crate::error::{Cause, Error, ErrorKind, Result};
+use crate::event::{Event, Observer, State, Stats};
+use crate::options::*;
+use crate::record::NewRecord;
+use crate::schedule::{Jitter, MAX_WAIT, Schedule};
+use crate::sink::{Limits, Outcome, Report, SendError, Sink};
+
+/// Puts records into a durable buffer and sends them, in batches and in order, to a sink.
+///
+/// All methods take `&self` and may be called from any thread, but not from inside this producer's own sink
+/// or observer: there every call but [`stats`](Self::stats) returns `Reentrant`. In a forked child every call
+/// returns `Forked`. Dropping a producer closes it without waiting; what was not sent stays on disk.
+///
+/// ```
+/// use std::time::Duration;
+/// use unistream::{Producer, sink};
+/// # let dir = std::env::temp_dir().join(format!("unistream-doc-producer-{}", std::process::id()));
+/// let producer = Producer::builder(&dir)
+///     .max_records(2)
+///     .open(sink::from_fn(|batch| println!("{} records", batch.len())))?;
+/// producer.put(b"one")?;
+/// producer.put("two")?;
+/// producer.flush(Duration::from_secs(10))?;
+/// assert_eq!(producer.close(Duration::from_secs(10))?, 0);
+/// # std::fs::remove_dir_all(&dir).unwrap();
+/// # Ok::<(), unistream::Error>(())
+/// ```
+pub struct Producer {
+    shared: Arc<Shared>,
+    senders: Mutex<Vec<JoinHandle<()>>>,
+}
+
+struct Shared {
+    buffer: Buffer,
+    sink: Option<Box<dyn Sink>>,
+    checks_records: bool,
+    schedule: Schedule,
+    observer: Option<Observer>,
+    letters: DeadLetters,
+    status: AtomicU8,
+    /// Why the producer stopped.
+    stopped: Mutex<Option<Error>>,
+    /// A batch was settled, or the status changed.
+    progress: (Mutex<()>, Condvar),
+    sender_idle: AtomicBool,
+    threads: Mutex<Vec<Thread>>,
+    quitting: AtomicBool,
+    /// Serialises inline sends.
+    inline: Mutex<()>,
+    holding: AtomicU8,
+    counters: Counters,
+    last_error: Mutex<String>,
+    left: Mutex<Option<u64>>,
+}
+
+#[derive(Default)]
+struct Counters {
+    delivered: AtomicU64,
+    attempts: AtomicU64,
+    failed: AtomicU64,
+    unavailable: AtomicU64,
+    rejected: AtomicU64,
+    skipped: AtomicU64,
+}
+
+const RUNNING: u8 = 0;
+const STOPPED: u8 = 1;
+const CLOSED: u8 = 2;
+
+/// Errors kept of one batch, and the bytes of each.
+const KEPT_ERRORS: usize = 5;
+const KEPT_ERROR_BYTES: usize = 1024;
+/// The least wait after a dead letter could not be written.
+const UNBURIED_WAIT: Duration = Duration::from_secs(1);
+/// How long closing waits for a sink that was interrupted.
+const GRACE: Duration = Duration::from_secs(2);
+
+thread_local! {
+    /// The producers whose sink or observer this thread is inside of.
+    static INSIDE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+/// How to open a [`Producer`]: every option has a setter of its name.
+#[derive(Clone)]
+pub struct Builder {
+    dir: PathBuf,
+    options: Options,
+    observer: Option<Observer>,
+    env: Environment,
+}
+
+impl Builder {
+    option_setters!();
+
+    /// Replaces all options.
+    #[must_use]
+    pub fn options(mut self, options: Options) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Sets an option from text, as C and the command line do.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, see [`Options::set`].
+    pub fn set(mut self, key: &str, value: &str) -> Result<Self> {
+        self.options.set(key, value)?;
+        Ok(self)
+    }
+
+    /// Who hears of events. Without one, events cost a branch.
+    #[must_use]
+    pub fn observer(mut self, observer: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// Opens the buffer and begins to send to `sink`, what an earlier run left first.
+    ///
+    /// # Errors
+    /// Those of [`Buffer::open`]; `WrongMode` if the mode is manual, which has no sink.
+    pub fn open(self, sink: impl Sink + 'static) -> Result<Producer> {
+        if self.options.mode == Mode::Manual {
+            return Err(Error::new(ErrorKind::WrongMode, "in manual mode the program is the sink; use open_manual"));
+        }
+        let limits = sink.limits();
+        Producer::open(self, Some(Box::new(sink)), limits)
+    }
+
+    /// Opens the buffer in manual mode: the program sends, within `limits`.
+    ///
+    /// # Errors
+    /// Those of [`Buffer::open`].
+    pub fn open_manual(mut self, limits: Limits) -> Result<Producer> {
+        self.options.mode = Mode::Manual;
+        Producer::open(self, None, limits)
+    }
+}
+
+impl Producer {
+    /// Begins to configure a producer whose buffer is the directory `dir`.
+    pub fn builder(dir: impl AsRef<Path>) -> Builder {
+        Builder {
+            dir: dir.as_ref().to_path_buf(),
+            options: Options::default(),
+            observer: None,
+            env: Environment::system(),
+        }
+    }
+
+    fn open(builder: Builder, sink: Option<Box<dyn Sink>>, limits: Limits) -> Result<Producer> {
+        let Builder { dir, options, observer, env } = builder;
+        let schedule = options.schedule()?;
+        let (mode, in_flight) = (options.mode, options.max_in_flight);
+        let threads = env.threads;
+        let letters = DeadLetters::open_on(env.disk.clone(), &dir);
+        let buffer = Buffer::open_in(&dir, options, limits, env)?;
+        letters.scan(true)?;
+        let shared = Arc::new(Shared {
+            buffer,
+            checks_records: limits.checks_records && sink.is_some(),
+            sink,
+            schedule,
+            observer,
+            letters,
+            status: AtomicU8::new(RUNNING),
+            stopped: Mutex::new(None),
+            progress: Default::default(),
+            sender_idle: AtomicBool::new(false),
+            threads: Mutex::default(),
+            quitting: AtomicBool::new(false),
+            inline: Mutex::new(()),
+            holding: AtomicU8::new(0),
+            counters: Counters::default(),
+            last_error: Mutex::default(),
+            left: Mutex::new(None),
+        });
+        // What was given up on under `raise` gets a fresh round.
+        shared.core().forgive(|attempts| shared.schedule.is_exhausted(attempts))?;
+        shared.report_recovery();
+        let mut senders = Vec::new();
+        if mode == Mode::Background && threads {
+            for _ in 0..in_flight {
+                let shared = shared.clone();
+                let thread = std::thread::Builder::new().name("unistream-send".into()).spawn(move || shared.run());
+                senders.push(thread.map_err(|error| Error::io("could not start the sender's thread", error))?);
+            }
+            *lock(&shared.threads) = senders.iter().map(|sender| sender.thread().clone()).collect();
+        }
+        Ok(Producer { shared, senders: Mutex::new(senders) })
+    }
+
+    /// Puts a record and returns its sequence number. When it returns, the record survives the death of the
+    /// process; under `durability = always` a power loss too. It does not wait for the sink, but in inline
+    /// mode, where it sends at most one batch.
+    ///
+    /// # Errors
+    /// `RecordTooLarge` or `InvalidArgument` for a record that never fits; `BufferFull` after `full_timeout`,
+    /// `DiskFull`, `Io`; `RetriesExhausted` or `DeadLettersFull` once the producer has stopped; `Closed`.
+    /// [`Error::record_accepted`] says whether the record is in the log all the same.
+    #[inline]
+    pub fn put<'a>(&self, record: impl Into<NewRecord<'a>>) -> Result<u64> {
+        let options = &self.shared.core().options;
+        let wait = match options.when_full {
+            WhenFull::Block => options.full_timeout,
+            WhenFull::Error => Duration::ZERO,
+        };
+        self.put_within(record, wait)
+    }
+
+    /// As [`put`](Self::put), but waits for space no longer than `wait`, whatever `when_full` says.
+    ///
+    /// # Errors
+    /// Those of [`put`](Self::put).
+    #[inline]
+    pub fn put_within<'a>(&self, record: impl Into<NewRecord<'a>>, wait: Duration) -> Result<u64> {
+        let (shared, record) = (&*self.shared, record.into());
+        shared.check()?;
+        if shared.checks_records {
+            shared.admit(&record)?;
+        }
+        let core = shared.core();
+        if core.options.mode == Mode::Inline {
+            return shared.put_inline(record, wait);
+        }
+        let appended = match core.put(record, wait) {
+            Ok(appended) => appended,
+            Err(error) => {
+                if error.kind() == ErrorKind::BufferFull {
+                    shared.wake_sender();
+                }
+                return Err(error);
+            }
+        };
+        if shared.observer.is_some() {
+            shared.tell(&Event::Put { seq: appended.seq, record });
+        }
+        if appended.sealed || (appended.began && shared.sender_idle.load(Ordering::Relaxed)) {
+            shared.wake_sender();
+        }
+        Ok(appended.seq)
+    }
+
+    /// Puts records until one fails. Returns how many were accepted, and why not more.
+    pub fn put_many<'a, R: Into<NewRecord<'a>>>(&self, records: impl IntoIterator<Item = R>) -> (u64, Result<()>) {
+        let mut accepted = 0;
+        for record in records {
+            match self.put(record) {
+                Ok(_) => accepted += 1,
+                Err(error) => return (accepted + u64::from(error.record_accepted()), Err(error)),
+            }
+        }
+        (accepted, Ok(()))
+    }
+
+    /// Waits until every record put before is delivered or in the dead letters. Backoff is respected. In inline
+    /// mode it does the sending; in manual mode others have to.
+    ///
+    /// # Errors
+    /// `Timeout` when the time is over (what is left stays in the buffer); `RetriesExhausted` or
+    /// `DeadLettersFull` if the producer stopped.
+    pub fn flush(&self, timeout: Duration) -> Result<()> {
+        self.shared.check()?;
+        self.shared.flush(timeout)
+    }
+
+    /// Flushes for at most `timeout`, then closes. Returns how many records are left on disk; the next producer on
+    /// the buffer sends them. Closing again returns the same number.
+    ///
+    /// # Errors
+    /// What the producer had stopped with; `Io` or `DiskFull` from the last sync; `Timeout` if the sink does not
+    /// return from a call even after [`Sink::interrupt`]: the buffer is then released when it does. The producer
+    /// is closed in all of them.
+    pub fn close(&self, timeout: Duration) -> Result<u64> {
+        let shared = &*self.shared;
+        if shared.core().fork.is_forked() {
+            return Err(buffer::forked());
+        }
+        shared.check_reentrant()?;
+        let mut senders = lock(&self.senders);
+        if let Some(left) = *lock(&shared.left) {
+            return Ok(left);
+        }
+        let flushed = match shared.status.load(Ordering::Acquire) {
+            RUNNING => shared.flush(timeout),
+            _ => shared.check(),
+        };
+        shared.status.store(CLOSED, Ordering::Release);
+        shared.quitting.store(true, Ordering::Release);
+        shared.wake_sender();
+        shared.notify();
+        let mut stuck = false;
+        if senders.iter().any(|sender| !sender.is_finished()) {
+            // First without hurry: a call that is about to return need not be interrupted.
+            let clock = &*shared.core().env.clock;
+            let deadline = clock.monotonic() + GRACE;
+            let mut interrupted = false;
+            while senders.iter().any(|sender| !sender.is_finished()) {
+                let left = deadline.saturating_sub(clock.monotonic());
+                if !interrupted && left < GRACE - Duration::from_millis(20) {
+                    interrupted = true;
+                    if let Some(sink) = &shared.sink {
+                        let _ = shared.inside(|| sink.interrupt());
+                    }
+                }
+                if left.is_zero() {
+                    stuck = true;
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        let left = shared.core().pending().0;
+        *lock(&shared.left) = Some(left);
+        if stuck {
+            // Its threads have the buffer until the sink returns; the last of them closes it.
+            senders.clear();
+            return Err(Error::new(
+                ErrorKind::Timeout,
+                format!("the sink has not returned from its call; {left} records are left on disk"),
+            ));
+        }
+        for sender in senders.drain(..) {
+            let _ = sender.join();
+        }
+        let closed = shared.buffer.close();
+        match flushed {
+            // That time was short is no error of closing: the number says what is left.
+            Err(error) if !matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Closed) => Err(error),
+            _ => closed.map(|()| left),
+        }
+    }
+
+    /// Goes on after a stop, with a fresh round of attempts. Does nothing if the producer is running.
+    ///
+    /// # Errors
+    /// `Closed`; `DiskFull` or `Io` if the fresh round could not be noted.
+    pub fn resume(&self) -> Result<()> {
+        let shared = &*self.shared;
+        match shared.check() {
+            Err(error) if shared.status.load(Ordering::Acquire) != STOPPED => return Err(error),
+            _ => {}
+        }
+        shared.check_reentrant()?;
+        shared.core().forgive(|_| true)?;
+        lock(&shared.stopped).take();
+        let _ = shared.status.compare_exchange(STOPPED, RUNNING, Ordering::AcqRel, Ordering::Relaxed);
+        shared.wake_sender();
+        Ok(())
+    }
+
+    /// Makes every record put so far durable against power loss, whatever the durability mode.
+    ///
+    /// # Errors
+    /// `Io` if the disk failed.
+    pub fn sync(&self) -> Result<()> {
+        self.shared.check_reentrant()?;
+        self.shared.core().sync()
+    }
+
+    /// A snapshot of what the producer did and has. May be called from anywhere.
+    pub fn stats(&self) -> Stats {
+        self.shared.stats()
+    }
+
+    /// The options in force.
+    pub fn options(&self) -> &Options {
+        &self.shared.core().options
+    }
+
+    /// The buffer's directory.
+    pub fn path(&self) -> &Path {
+        &self.shared.core().dir
+    }
+
+    /// Whether this process is a fork of the one that opened the producer.
+    pub fn is_forked(&self) -> bool {
+        self.shared.core().fork.is_forked()
+    }
+
+    /// The dead letters of this buffer.
+    pub fn dead_letters(&self) -> DeadLetters {
+        self.shared.letters.clone()
+    }
+
+    /// Puts the records of a dead letter into the buffer again, in order, and deletes the letter once they are
+    /// safe there. Returns how many there were.
+    ///
+    /// # Errors
+    /// `NotFound`, those of [`put`](Self::put), and those of [`DeadLetters::replay`].
+    pub fn replay_dead_letter(&self, id: &str) -> Result<u64> {
+        self.shared.check()?;
+        // A put that was accepted and then found the sink failing is a put.
+        let put = |record: NewRecord<'_>| match self.put(record) {
+            Err(error) if error.record_accepted() => Ok(0),
+            result => result,
+        };
+        let durable = self.options().durability != Durability::Os;
+        self.shared.letters.replay(id, put, || if durable { self.sync() } else { Ok(()) })
+    }
+
+    /// Manual mode: the next batch whose time has come, if there is one. It must be given back to
+    /// [`settle`](Self::settle); until then it is not handed out again.
+    ///
+    /// # Errors
+    /// `WrongMode` in other modes; those of a stopped or closed producer; `Io` if the log cannot be read.
+    pub fn next_batch(&self) -> Result<Option<Batch>> {
+        let shared = &*self.shared;
+        shared.check()?;
+        shared.check_manual()?;
+        shared.core().seal_if_old()?;
+        match shared.take(true)? {
+            Taken::Batch(batch) => {
+                shared.begin(&batch);
+                Ok(Some(batch))
+            }
+            Taken::Wait { ready_at, attempts } => {
+                shared.on_hold(ready_at, attempts);
+                Ok(None)
+            }
+            Taken::Nothing => Ok(None),
+        }
+    }
+
+    /// Manual mode: how long until [`next_batch`](Self::next_batch) may have something, for an event loop's timer.
+    /// `None`: not before the next `put`.
+    pub fn next_wait(&self) -> Option<Duration> {
+        let shared = &*self.shared;
+        shared.check().ok()?;
+        let now = shared.core().env.clock.monotonic();
+        let linger = shared.core().seal_if_old().ok()?;
+        let ready = match shared.take(false).ok()? {
+            Taken::Batch(_) => Some(Duration::ZERO),
+            Taken::Wait { ready_at, .. } => Some(ready_at.saturating_sub(now)),
+            Taken::Nothing => None,
+        };
+        let linger = linger.map(|due| due.saturating_sub(now));
+        [ready, linger].into_iter().flatten().min()
+    }
+
+    /// Manual mode: says what became of a batch. What was not delivered is handed out again when the schedule
+    /// says so.
+    ///
+    /// # Errors
+    /// `WrongMode` in other modes; `NotFound` for a batch that is settled already; `RetriesExhausted` or
+    /// `DeadLettersFull` if this stops the producer; `DiskFull` or `Io` if it could not be noted on disk.
+    pub fn settle(&self, batch: Batch, answer: Result<Report, SendError>) -> Result<()> {
+        let shared = &*self.shared;
+        shared.check_reentrant()?;
+        shared.check_manual()?;
+        if shared.core().fork.is_forked() {
+            return Err(buffer::forked());
+        }
+        shared.settle(batch, answer, Duration::ZERO)
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        if !self.is_forked() {
+            // An error has nobody to go to. The data is on disk.
+            let _ = self.close(Duration::ZERO);
+        }
+    }
+}
+
+impl std::fmt::Debug for Producer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Producer").field("path", &self.path()).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    #[inline]
+    fn core(&self) -> &Core {
+        self.buffer.core()
+    }
+
+    /// An error unless the producer takes calls from here and now.
+    #[inline]
+    fn check(&self) -> Result<()> {
+        if self.status.load(Ordering::Relaxed) != RUNNING {
+            return Err(self.refusal());
+        }
+        self.check_reentrant()
+    }
+
+    #[inline]
+    fn check_reentrant(&self) -> Result<()> {
+        let inside = INSIDE.with_borrow(|inside| !inside.is_empty() && inside.contains(&self.address()));
+        if inside { Err(reentrant()) } else { Ok(()) }
+    }
+
+    fn check_manual(&self) -> Result<()> {
+        match self.core().options.mode {
+            Mode::Manual => Ok(()),
+            _ => Err(Error::new(ErrorKind::WrongMode, "only a producer in manual mode hands out batches")),
+        }
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    #[cold]
+    fn refusal(&self) -> Error {
+        if self.core().fork.is_forked() {
+            return buffer::forked();
+        }
+        let stopped = if self.status.load(Ordering::Acquire) == STOPPED { lock(&self.stopped).clone() } else { None };
+        stopped.unwrap_or_else(|| Error::new(ErrorKind::Closed, "the producer is closed; open a new one"))
+    }
+
+    #[cold]
+    fn admit_error(reason: String) -> Error {
+        Error::new(ErrorKind::InvalidArgument, format!("the sink refuses this record: {reason}"))
+    }
+
+    fn admit(&self, record: &NewRecord<'_>) -> Result<()> {
+        match &self.sink {
+            Some(sink) => sink.admit(record).map_err(Shared::admit_error),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs code of the user's. `None` if it panicked.
+    fn inside<T>(&self, callback: impl FnOnce() -> T) -> Option<T> {
+        struct Leave;
+        impl Drop for Leave {
+            fn drop(&mut self) {
+                INSIDE.with_borrow_mut(|inside| inside.pop());
+            }
+        }
+        INSIDE.with_borrow_mut(|inside| inside.push(self.address()));
+        let _leave = Leave;
+        catch_unwind(AssertUnwindSafe(callback)).ok()
+    }
+
+    #[inline]
+    fn tell(&self, event: &Event<'_>) {
+        if let Some(observer) = &self.observer {
+            // A panicking observer must not take the producer down with it.
+            let _ = self.inside(|| observer(event));
+        }
+    }
+
+    fn report_recovery(&self) {
+        let counts = &self.core().counts;
+        let records = counts.recovered_records.load(Ordering::Relaxed);
+        let torn_bytes = counts.torn_bytes.load(Ordering::Relaxed);
+        if records > 0 || torn_bytes > 0 {
+            self.tell(&Event::Recovered { records, torn_bytes });
+        }
+    }
+
+    fn wake_sender(&self) {
+        self.sender_idle.store(false, Ordering::Relaxed);
+        for thread in lock(&self.threads).iter() {
+            thread.unpark();
+        }
+    }
+
+    fn notify(&self) {
+        let _guard = lock(&self.progress.0);
+        self.progress.1.notify_all();
+    }
+
+    // ------------------------------------------------------------------------------------------- sending
+
+    /// The sender's thread.
+    fn run(&self) {
+        while !self.quitting.load(Ordering::Acquire) {
+            match self.step() {
+                Some(wait) => std::thread::park_timeout(wait),
+                None => continue,
+            }
+        }
+        if lock(&self.left).is_some() {
+            // `close` did not wait for this thread: what it left undone is done here.
+            let _ = self.buffer.close();
+        }
+    }
+
+    /// Sends a batch if one may go out; else says how long to wait.
+    fn step(&self) -> Option<Duration> {
+        const LONG: Duration = Duration::from_secs(3600);
+        if self.status.load(Ordering::Acquire) == STOPPED {
+            return Some(LONG);
+        }
+        let now = self.core().env.clock.monotonic();
+        // A log that takes nothing can still be read.
+        let linger = self.core().seal_if_old().unwrap_or(None);
+        let wait = match self.take(true) {
+            Ok(Taken::Batch(batch)) => {
+                self.send(batch);
+                return None;
+            }
+            Ok(Taken::Wait { ready_at, attempts }) => {
+                self.on_hold(ready_at, attempts);
+                ready_at.saturating_sub(now)
+            }
+            Ok(Taken::Nothing) => {
+                if linger.is_none() {
+                    // Ask to be told of the next put, then look once more.
+                    self.sender_idle.store(true, Ordering::SeqCst);
+                    if self.core().has_open() {
+                        return None;
+                    }
+                }
+                LONG
+            }
+            Err(error) => {
+                self.note_error(&error);
+                Duration::from_secs(1)
+            }
+        };
+        Some(linger.map_or(wait, |due| wait.min(due.saturating_sub(now))))
+    }
+
+    fn take(&self, hand_out: bool) -> Result<Taken> {
+        let in_flight = self.core().options.max_in_flight as usize;
+        let taken = self.core().take(in_flight, hand_out);
+        for region in self.core().take_regions() {
+            let segment = buffer::segment::name(region.segment);
+            let buffer::Region { offset, bytes, records, .. } = region;
+            self.tell(&Event::Corrupt { segment: &segment, offset, bytes, records });
+        }
+        taken
+    }
+
+    fn on_hold(&self, ready_at: Duration, attempts: u32) {
+        let wait = ready_at.saturating_sub(self.core().env.clock.monotonic());
+        self.tell(&Event::OnHold { attempts, wait });
+    }
+
+    fn begin(&self, batch: &Batch) {
+        self.counters.attempts.fetch_add(1, Ordering::Relaxed);
+        self.tell(&Event::SendStarted { batch });
+    }
+
+    /// One attempt at a batch.
+    fn send(&self, batch: Batch) {
+        let Some(sink) = &self.sink else { return };
+        self.begin(&batch);
+        let clock = &*self.core().env.clock;
+        let start = clock.monotonic();
+        let answer = self.inside(|| sink.send(&batch)).unwrap_or_else(|| Err(SendError::failed("the sink panicked")));
+        let elapsed = clock.monotonic().saturating_sub(start);
+        if let Err(error) = self.settle(batch, answer, elapsed) {
+            self.note_error(&error);
+        }
+    }
+
+    fn note_error(&self, error: &Error) {
+        *lock(&self.last_error) = error.to_string();
+    }
+
+    /// Acts on what the sink answered. Returns the error that stops the producer, or that of the disk.
+    fn settle(&self, batch: Batch, answer: Result<Report, SendError>, elapsed: Duration) -> Result<()> {
+        let settled = match answer {
+            Ok(report) if report.is_delivered() => self.succeed(batch, elapsed),
+            Ok(report) => self.fall_short(&batch, &report, elapsed),
+            Err(error) => {
+                let report = Report::all(batch.len(), error.into_outcome());
+                self.fall_short(&batch, &report, elapsed)
+            }
+        };
+        self.notify();
+        settled
+    }
+
+    fn succeed(&self, batch: Batch, elapsed: Duration) -> Result<()> {
+        let noted = self.core().settle(batch.first_seq(), Settle { finished: true, ..Settle::default() });
+        if noted.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            return noted;
+        }
+        self.counters.delivered.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        self.holding.store(0, Ordering::Relaxed);
+        self.tell(&Event::SendSucceeded { batch: &batch, elapsed });
+        noted
+    }
+
+    /// Some or all records of the batch were not delivered.
+    fn fall_short(&self, batch: &Batch, report: &Report, elapsed: Duration) -> Result<()> {
+        let core = self.core();
+        let (options, clock) = (&core.options, &*core.env.clock);
+        let sorted = Sorted::new(batch.len(), report);
+        let now = clock.wall();
+        let mut progress = batch.progress.clone();
+        progress.last_attempt = now;
+        if progress.first_attempt == 0 {
+            progress.first_attempt = now;
+        }
+        let counts = !sorted.failed.is_empty() || (options.count_unavailable && !sorted.unavailable.is_empty());
+        if let Some(cause) = &sorted.cause {
+            progress.failures = progress.failures.saturating_add(1);
+            progress.attempts = progress.attempts.saturating_add(u32::from(counts));
+            let mut text = cause.to_string();
+            text.truncate(text.floor_char_boundary(KEPT_ERROR_BYTES));
+            progress.errors.push(text);
+            let extra = progress.errors.len().saturating_sub(KEPT_ERRORS);
+            progress.errors.drain(..extra);
+        }
+
+        // Into the dead letters, before anything of it counts as finished.
+        let mut dead: Vec<(usize, String, bool)> = Vec::new();
+        for (index, reason) in &sorted.rejected {
+            dead.push((*index, (*reason).to_owned(), true));
+        }
+        let exhausted = counts && self.schedule.is_exhausted(progress.attempts);
+        let mut given_up: Vec<usize> = Vec::new();
+        if exhausted && options.on_exhausted == OnExhausted::Skip {
+            given_up.extend(&sorted.failed);
+            if options.count_unavailable {
+                given_up.extend(&sorted.unavailable);
+            }
+            let reason = sorted.cause.as_ref().map(ToString::to_string).unwrap_or_default();
+            dead.extend(given_up.iter().map(|index| (*index, sorted.reason(report, *index, &reason), false)));
+        }
+        let mut done = sorted.delivered.clone();
+        let mut unburied: Option<Error> = None;
+        if !dead.is_empty() {
+            dead.sort_by_key(|(index, _, _)| *index);
+            let indices: Vec<usize> = dead.iter().map(|(index, _, _)| *index).collect();
+            let burial = Burial {
+                batch,
+                sink: self.sink.as_ref().map_or_else(|| "manual".into(), |sink| sink.name().into_owned()),
+                attempts: progress.attempts.max(1),
+                first_attempt: progress.first_attempt,
+                last_attempt: now,
+                errors: &progress.errors,
+                records: dead,
+                now,
+            };
+            let durable = options.durability != Durability::Os;
+            match self.letters.bury(&burial, options.max_dead_letter_bytes, durable) {
+                Ok(()) => done.extend(indices),
+                // The records stay in the batch, and it is tried again.
+                Err(error) => unburied = Some(error),
+            }
+        }
+        let left = batch.len() - done.len();
+        let mut stop = unburied.clone().filter(|error| error.kind() == ErrorKind::DeadLettersFull);
+        let error = unburied.clone().or_else(|| sorted.cause.as_ref().map(send_failed));
+        if let Some(error) = error.as_ref().filter(|_| exhausted && options.on_exhausted == OnExhausted::Raise) {
+            stop = Some(exhaustion(batch, progress.attempts, error));
+        }
+        if unburied.is_none() && exhausted && options.on_exhausted == OnExhausted::Skip {
+            // What could not be reached begins a round of its own.
+            progress.attempts = 0;
+        }
+
+        let mut wait = self.schedule.wait(progress.failures.max(1), (core.env.random)());
+        wait = wait.max(sorted.retry_after.min(MAX_WAIT));
+        if unburied.is_some() {
+            wait = wait.max(UNBURIED_WAIT);
+        }
+        progress.next_attempt = now.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX));
+        let places = done.iter().map(|index| batch.entries[*index].place).collect();
+        let unavailable = !counts;
+        let settle =
+            Settle { finished: left == 0, done: places, progress: Some(progress), ready_at: clock.monotonic() + wait };
+        let noted = core.settle(batch.first_seq(), settle);
+        if noted.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            return noted;
+        }
+
+        let counters = &self.counters;
+        counters.delivered.fetch_add(sorted.delivered.len() as u64, Ordering::Relaxed);
+        self.holding.store(if left == 0 { 0 } else { 1 + u8::from(unavailable) }, Ordering::Relaxed);
+        if let Some(error) = &error {
+            if counts { &counters.failed } else { &counters.unavailable }.fetch_add(1, Ordering::Relaxed);
+            self.note_error(error);
+            let delivered = sorted.delivered.len();
+            self.tell(&Event::SendFailed { batch, error, delivered, unavailable, wait });
+        }
+        if unburied.is_none() {
+            let id = batch.id();
+            if let Some((_, reason)) = sorted.rejected.first() {
+                counters.rejected.fetch_add(sorted.rejected.len() as u64, Ordering::Relaxed);
+                self.tell(&Event::Rejected { batch_id: &id, records: sorted.rejected.len(), reason });
+            }
+            if let Some(error) = error.as_ref().filter(|_| !given_up.is_empty()) {
+                counters.skipped.fetch_add(given_up.len() as u64, Ordering::Relaxed);
+                self.tell(&Event::Skipped { batch_id: &id, records: given_up.len(), error });
+            }
+        }
+        if left == 0 && error.is_none() && !sorted.delivered.is_empty() {
+            self.tell(&Event::SendSucceeded { batch, elapsed });
+        }
+        match stop {
+            Some(error) => {
+                self.stop(&error);
+                Err(error)
+            }
+            None => noted,
+        }
+    }
+
+    fn stop(&self, error: &Error) {
+        *lock(&self.stopped) = Some(error.clone());
+        let _ = self.status.compare_exchange(RUNNING, STOPPED, Ordering::AcqRel, Ordering::Relaxed);
+        self.note_error(error);
+        self.tell(&Event::Stopped { error });
+    }
+
+    // -------------------------------------------------------------------------------------------- inline
+
+    fn put_inline(&self, record: NewRecord<'_>, wait: Duration) -> Result<u64> {
+        let core = self.core();
+        let clock = &*core.env.clock;
+        let deadline = clock.monotonic().saturating_add(wait);
+        let appended = loop {
+            match core.put(record, Duration::ZERO) {
+                Err(error) if error.kind() == ErrorKind::BufferFull => {
+                    // Sending makes room.
+                    let left = deadline.saturating_sub(clock.monotonic());
+                    if left.is_zero() {
+                        return Err(error);
+                    }
+                    if let Some(pause) = self.send_one()? {
+                        clock.sleep(pause.min(left).min(Duration::from_millis(50)));
+                    }
+                }
+                result => break result?,
+            }
+        };
+        self.tell(&Event::Put { seq: appended.seq, record });
+        match self.send_one() {
+            Ok(_) => Ok(appended.seq),
+            Err(error) => Err(error.with_record_accepted(true)),
+        }
+    }
+
+    /// The event loop's turn: sends one batch if its time has come. Returns how long to wait otherwise. An error
+    /// is the one that stops the producer.
+    fn send_one(&self) -> Result<Option<Duration>> {
+        const NOTHING: Duration = Duration::from_millis(50);
+        // Another thread is sending; this one has nothing to do.
+        let Ok(_turn) = self.inline.try_lock() else { return Ok(Some(Duration::from_millis(1))) };
+        let core = self.core();
+        let linger = core.seal_if_old().unwrap_or(None);
+        match self.take(true) {
+            Ok(Taken::Batch(batch)) => {
+                self.send(batch);
+                // A failed attempt is told by events and the schedule; only a stop is an error of the caller.
+                if self.status.load(Ordering::Acquire) == STOPPED { Err(self.refusal()) } else { Ok(None) }
+            }
+            Ok(Taken::Wait { ready_at, attempts }) => {
+                self.on_hold(ready_at, attempts);
+                Ok(Some(ready_at.saturating_sub(core.env.clock.monotonic())))
+            }
+            Ok(Taken::Nothing) => {
+                self.tell(&Event::ShouldNotEmit);
+                Ok(Some(linger.map_or(NOTHING, |due| due.saturating_sub(core.env.clock.monotonic()))))
+            }
+            Err(error) => {
+                self.note_error(&error);
+                Ok(Some(NOTHING))
+            }
+        }
+    }
+
+    fn flush(&self, timeout: Duration) -> Result<()> {
+        let core = self.core();
+        if core.fork.is_forked() {
+            return Err(buffer::forked());
+        }
+        let clock = &*core.env.clock;
+        let deadline = clock.monotonic().saturating_add(timeout);
+        let target = core.next_seq();
+        // A log that takes nothing is sent as far as it is sealed.
+        let _ = core.seal();
+        self.wake_sender();
+        loop {
+            if core.committed_seq() >= target {
+                return Ok(());
+            }
+            match self.status.load(Ordering::Acquire) {
+                RUNNING => {}
+                _ => return Err(self.refusal()),
+            }
+            let left = deadline.saturating_sub(clock.monotonic());
+            if left.is_zero() {
+                let message = format!("{} records are not delivered yet; they stay in the buffer", core.pending().0);
+                return Err(Error::new(ErrorKind::Timeout, message));
+            }
+            if core.options.mode == Mode::Inline {
+                if let Some(pause) = self.send_one()? {
+                    clock.sleep(pause.min(left).min(Duration::from_millis(50)));
+                }
+            } else {
+                let guard = lock(&self.progress.0);
+                if core.committed_seq() < target {
+                    drop(self.progress.1.wait_timeout(guard, left.min(Duration::from_millis(100))));
+                }
+            }
+        }
+    }
+
+    fn stats(&self) -> Stats {
+        let mut stats = Stats::default();
+        if self.core().fork.is_forked() {
+            stats.state = State::Closed;
+            return stats;
+        }
+        self.core().fill(&mut stats);
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        stats.delivered_records = read(&self.counters.delivered);
+        stats.attempts = read(&self.counters.attempts);
+        stats.failed_attempts = read(&self.counters.failed);
+        stats.unavailable_attempts = read(&self.counters.unavailable);
+        stats.rejected_records = read(&self.counters.rejected);
+        stats.skipped_records = read(&self.counters.skipped);
+        (stats.dead_letters, stats.dead_letter_bytes) = self.letters.usage();
+        stats.state = match (self.status.load(Ordering::Acquire), self.holding.load(Ordering::Relaxed)) {
+            (CLOSED, _) => State::Closed,
+            (STOPPED, _) => State::Stopped,
+            (_, 1) => State::OnHold,
+            (_, 2) => State::Unavailable,
+            _ => State::Running,
+        };
+        stats.last_error = lock(&self.last_error).clone();
+        stats
+    }
+}
+
+/// The indices of a batch by what became of them.
+struct Sorted<'a> {
+    delivered: Vec<usize>,
+    failed: Vec<usize>,
+    unavailable: Vec<usize>,
+    rejected: Vec<(usize, &'a str)>,
+    retry_after: Duration,
+    /// Why the first record that is to be tried again was not delivered.
+    cause: Option<Cause>,
+}
+
+impl<'a> Sorted<'a> {
+    fn new(len: usize, report: &'a Report) -> Self {
+        let mut sorted = Sorted {
+            delivered: Vec::new(),
+            failed: Vec::new(),
+            unavailable: Vec::new(),
+            rejected: Vec::new(),
+            retry_after: Duration::ZERO,
+            cause: None,
+        };
+        let mut next = 0;
+        for (index, outcome) in report.exceptions().take_while(|(index, _)| *index < len) {
+            sorted.delivered.extend(next..index);
+            next = index + 1;
+            match outcome {
+                Outcome::Delivered => sorted.delivered.push(index),
+                Outcome::Rejected { reason } => sorted.rejected.push((index, reason)),
+                Outcome::Failed { error } => {
+                    sorted.failed.push(index);
+                    sorted.cause.get_or_insert_with(|| error.clone());
+                }
+                Outcome::Unavailable { error, retry_after } => {
+                    sorted.unavailable.push(index);
+                    sorted.retry_after = sorted.retry_after.max(retry_after.unwrap_or_default());
+                    sorted.cause.get_or_insert_with(|| error.clone());
+                }
+            }
+        }
+        sorted.delivered.extend(next..len);
+        // What failed says more than what could not be reached.
+        if let Some(Outcome::Failed { error }) = sorted.failed.first().map(|index| report.outcome(*index)) {
+            sorted.cause = Some(error.clone());
+        }
+        sorted
+    }
+
+    fn reason(&self, report: &Report, index: usize, otherwise: &str) -> String {
+        match report.outcome(index) {
+            Outcome::Failed { error } | Outcome::Unavailable { error, .. } => error.to_string(),
+            _ => otherwise.to_owned(),
+        }
+    }
+}
+
+fn send_failed(cause: &Cause) -> Error {
+    Error::new(ErrorKind::SendFailed, cause.to_string()).with_source(cause.clone())
+}
+
+fn exhaustion(batch: &Batch, attempts: u32, last: &Error) -> Error {
+    let message = format!(
+        "batch {} was not delivered in {attempts} attempts, the last error is: {last}; the backlog is on disk, \
+         resume or reopen to try again",
+        batch.id()
+    );
+    let error = Error::new(ErrorKind::RetriesExhausted, message);
+    match last.cause() {
+        Some(cause) => error.with_source(cause.clone()),
+        None => error,
+    }
+}
+
+#[cold]
+fn reentrant() -> Error {
+    Error::new(
+        ErrorKind::Reentrant,
+        "a call from inside a sink or an observer of the same producer; make it from elsewhere",
+    )
+}
