@@ -85,7 +85,7 @@ impl Inspection {
         let state = match Cursor::peek(&disk, dir).map_err(failed)? {
             Found::State(state) => Some(state),
             Found::Unknown { version, flags } => return Err(unknown_format(version, flags)),
-            Found::Nothing { .. } => None,
+            Found::Nothing => None,
         };
         let names = disk.list(dir).map_err(failed)?;
         let mut segments = Vec::new();

@@ -241,12 +241,12 @@ impl Cursor {
                 Some(Decoded::Unknown { version, flags }) => {
                     return Ok((Found::Unknown { version, flags }, 0, 0));
                 }
-                Some(Decoded::State { state, generation }) => {
-                    if best.as_ref().is_none_or(|(_, other, _)| generation > *other) {
-                        best = Some((state, generation, which));
-                    }
+                Some(Decoded::State { state, generation })
+                    if best.as_ref().is_none_or(|(_, other, _)| generation > *other) =>
+                {
+                    best = Some((state, generation, which));
                 }
-                None => {}
+                _ => {}
             }
         }
         Ok(match best {

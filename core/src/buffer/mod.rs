@@ -32,7 +32,7 @@ use keeper::Keeper;
 use log::{Appended, BatchCaps, Log, Past, Refusal, Spare, Status, Tail};
 pub(crate) use reader::Region;
 use reader::{Head, Reader};
-use storage::{ForkGuard, Open, SegmentReader};
+use storage::{ForkGuard, Open};
 
 /// The name of the lock file in the buffer's directory.
 pub(crate) const LOCK: &str = "lock";
