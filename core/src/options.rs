@@ -15,7 +15,8 @@ pub const NEVER: Duration = Duration::MAX;
 pub struct OptionSpec {
     /// The key, in every language.
     pub key: &'static str,
-    /// What the value is: `count`, `bytes`, `duration`, `number`, `durations`, `boolean` or `choice`.
+    /// What the value is: `count`, `bytes`, `duration`, `number`, `durations`, `boolean`, `choice`, `text` or
+    /// `secret`.
     pub kind: &'static str,
     /// The permitted values, for a person.
     pub range: &'static str,
@@ -133,6 +134,39 @@ impl Value for String {
     }
     fn print(&self) -> String {
         self.clone()
+    }
+}
+
+/// A text that neither `Debug` nor [`Value::print`] shows.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<T: Into<String>> From<T> for Secret {
+    fn from(text: T) -> Self {
+        Secret(text.into())
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.print())
+    }
+}
+
+impl Value for Secret {
+    const KIND: &'static str = "secret";
+    fn parse(text: &str) -> std::result::Result<Self, String> {
+        Ok(text.into())
+    }
+    fn print(&self) -> String {
+        if self.0.is_empty() { String::new() } else { "***".into() }
     }
 }
 
@@ -333,10 +367,10 @@ macro_rules! option_table {
             (@ty Bytes) => { u64 };
             (@ty Count) => { u64 };
             (@ty Text) => { impl Into<String> };
+            (@ty Secret) => { impl Into<$crate::options::Secret> };
             (@ty Durations) => { Vec<std::time::Duration> };
             (@ty $other:ident) => { $other };
         }
-        pub(crate) use $setters;
     };
 }
 pub(crate) use option_table;
@@ -399,6 +433,7 @@ option_table! {
     /// Let attempts at an unavailable sink count toward `max_attempts` too.
     count_unavailable: bool = "false", "true, false", |_| true;
 }
+pub(crate) use option_setters;
 
 impl Options {
     /// Checks every value against its range and the values against each other.
@@ -442,7 +477,7 @@ impl Options {
 }
 
 /// The reference page of a table of options, in Markdown.
-pub fn reference(table: &[OptionSpec]) -> String {
+pub(crate) fn reference(table: &[OptionSpec]) -> String {
     let mut page = String::from("| option | kind | permitted | default | what it does |\n|---|---|---|---|---|\n");
     for OptionSpec { key, kind, range, default, doc } in table {
         page.push_str(&format!("| `{key}` | {kind} | {range} | `{default}` | {doc} |\n"));
