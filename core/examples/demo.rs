@@ -127,6 +127,8 @@ fn check(path: &Path, acknowledged: u64) -> Result<(), Box<dyn Error>> {
     if records < acknowledged {
         return Err(format!("{acknowledged} records were acknowledged, the file has {records}").into());
     }
-    println!("OK: {records} records in the file, each once and in order; {acknowledged} were acknowledged, none is missing");
+    println!(
+        "OK: {records} records in the file, each once and in order; {acknowledged} were acknowledged, none is missing"
+    );
     Ok(())
 }
