@@ -2,6 +2,8 @@
 
 mod mapped;
 mod os;
+#[cfg(any(test, feature = "simulation"))]
+pub(crate) mod simulated;
 
 use std::io;
 use std::path::Path;
