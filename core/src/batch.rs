@@ -10,7 +10,8 @@ use crate::record::{NewRecord, Record};
 /// Records that go to the sink together.
 ///
 /// Its id and its contents stay the same across retries and restarts. Records that the sink has already
-/// taken or that were rejected are no longer in it when it comes again.
+/// taken or that were rejected are no longer in it when it comes again. A clone shares the records' bytes.
+#[derive(Clone)]
 pub struct Batch {
     pub(crate) id: BatchId,
     pub(crate) last_seq: u64,

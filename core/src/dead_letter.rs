@@ -368,10 +368,15 @@ impl DeadLetter {
     /// The records themselves.
     ///
     /// # Errors
-    /// `Io` if the records cannot be read or are not what was written; `UnsupportedFormat` for an unknown version.
+    /// `NotFound` if the letter was deleted; `Io` if the records cannot be read or are not what was written;
+    /// `UnsupportedFormat` for an unknown version.
     pub fn batch(&self) -> Result<Batch> {
-        let bytes = read(&*self.disk.0, &self.records_file)
-            .map_err(|error| Error::io(format_args!("could not read the records of dead letter {}", self.id), error))?;
+        let bytes = read(&*self.disk.0, &self.records_file).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                Error::new(ErrorKind::NotFound, format!("dead letter {} is no longer there", self.id))
+            }
+            _ => Error::io(format_args!("could not read the records of dead letter {}", self.id), error),
+        })?;
         let damaged = || {
             let message = format!(
                 "the records of dead letter {} are damaged; what is left of them is in {}",

@@ -606,10 +606,7 @@ impl Core {
 
     /// Notes what became of a batch, on disk too.
     pub(crate) fn settle(&self, first_seq: u64, settle: Settle) -> Result<()> {
-        if self.fork.is_forked() {
-            return Err(forked());
-        }
-        let mut reader = lock(&self.reader);
+        let mut reader = self.reader_in_service()?;
         let Some(head) = reader.heads.iter_mut().find(|head| head.id.first_seq == first_seq && !head.finished) else {
             return Err(Error::new(ErrorKind::NotFound, "this batch is committed already, or of another buffer"));
         };
@@ -628,9 +625,23 @@ impl Core {
         self.note(&mut reader, moved)
     }
 
+    /// The reader, to change what the cursor says: not in a forked child, and not after the close, when the
+    /// directory may be another owner's.
+    fn reader_in_service(&self) -> Result<MutexGuard<'_, Reader>> {
+        if self.fork.is_forked() {
+            return Err(forked());
+        }
+        let reader = lock(&self.reader);
+        match lock(&self.log).check() {
+            Err(error) if error.kind() == ErrorKind::Closed => Err(error),
+            // A log that takes nothing can still be read and committed.
+            _ => Ok(reader),
+        }
+    }
+
     /// Forgets attempts, so that what was given up on gets a fresh round.
     pub(crate) fn forgive(&self, exhausted: impl Fn(u32) -> bool) -> Result<()> {
-        let mut reader = lock(&self.reader);
+        let mut reader = self.reader_in_service()?;
         let fresh = |progress: &mut Progress| {
             if exhausted(progress.attempts) {
                 *progress = Progress { done: std::mem::take(&mut progress.done), ..Progress::default() };
@@ -945,7 +956,13 @@ impl Core {
         if self.fork.is_forked() {
             return Err(forked());
         }
-        let lsn = lock(&self.log).lsn;
+        let lsn = {
+            let log = lock(&self.log);
+            if matches!(log.status, Status::Closed) {
+                return log.check();
+            }
+            log.lsn
+        };
         self.sync_to(lsn)?;
         let _chores = lock(&self.chores);
         self.sync_cursor()
@@ -986,9 +1003,10 @@ impl Core {
             let synced = if durable { self.sync_cursor() } else { Ok(()) };
             result = result.and(freed).and(written).and(synced);
         }
-        let mut log = lock(&self.log);
-        log.status = Status::Closed;
-        drop(log);
+        // Under the reader's lock: who settles meanwhile is done with the cursor before the directory is let go.
+        let reader = lock(&self.reader);
+        lock(&self.log).status = Status::Closed;
+        drop(reader);
         self.space.notify_all();
         drop(owner);
         result
