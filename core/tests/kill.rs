@@ -116,12 +116,7 @@ fn kills(sink: &str, durability: &str, segment: &str, seed: u64) {
         let storage = if round % 3 == 2 { "file" } else { "auto" };
         let child = Process::spawn(
             sink,
-            &[
-                ("DIR", dir.to_str().unwrap()),
-                ("DURABILITY", durability),
-                ("STORAGE", storage),
-                ("SEGMENT", segment),
-            ],
+            &[("DIR", dir.to_str().unwrap()), ("DURABILITY", durability), ("STORAGE", storage), ("SEGMENT", segment)],
         );
         // Some die while they open what the last one left.
         std::thread::sleep(Duration::from_micros(random.below(90_000)));

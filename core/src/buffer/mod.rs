@@ -432,14 +432,12 @@ impl Core {
             Some(created_at) => created_at,
             None => self.env.clock.wall(),
         };
-        let mut log = lock(&self.log);
-        let appended = match log.append(&body, created_at, counted, self.caps, &*self.env.clock) {
+        // The guard ends with the statement: what follows takes the log again.
+        let appended = lock(&self.log).append(&body, created_at, counted, self.caps, &*self.env.clock);
+        let appended = match appended {
             Ok(appended) => appended,
             Err(Refusal::Error(error)) => return Err(error),
-            Err(Refusal::Segment(_)) => {
-                drop(log);
-                self.append_slowly(&body, created_at, counted, wait)?
-            }
+            Err(Refusal::Segment(_)) => self.append_slowly(&body, created_at, counted, wait)?,
         };
         if self.keeper_idle.load(Ordering::Relaxed) || appended.wants_spare {
             self.wake_keeper();
