@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::batch::{Batch, Entry};
 use crate::buffer::cursor::Progress;
 use crate::buffer::format::{self, BatchId, Body, Head, Kind};
-use crate::buffer::storage::{Chunk, Disk, Open, OsDisk};
+use crate::buffer::storage::{self, Chunk, Disk, Open, OsDisk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{micros, timestamp};
 
@@ -240,7 +240,7 @@ impl DeadLetters {
         let id = burial.batch.id();
         let disk = &*self.disk.0;
         let failed = |error| Error::io(format_args!("could not write dead letter {id}"), error);
-        disk.create_dir(&self.dir).map_err(failed)?;
+        storage::create_dir(disk, &self.dir, durable).map_err(failed)?;
         let existing = match self.get(&id) {
             Ok(letter) => Some(letter),
             Err(error) if error.kind() == ErrorKind::NotFound => None,

@@ -266,7 +266,8 @@ impl Core {
     fn open(dir: &Path, options: Options, limits: Limits, env: Environment) -> Result<Core> {
         options.validate()?;
         let failed = |error: io::Error| Error::io(format_args!("could not open the buffer {}", dir.display()), error);
-        env.disk.create_dir(dir).map_err(failed)?;
+        let durable = options.durability != Durability::Os;
+        storage::create_dir(&*env.disk, dir, durable).map_err(failed)?;
         let owner = match env.disk.lock(&dir.join(LOCK)).map_err(failed)? {
             Ok(owner) => owner,
             Err(holder) => return Err(in_use(dir, holder.pid)),
@@ -287,7 +288,6 @@ impl Core {
         if fresh_id == 0 {
             fresh_id = 1;
         }
-        let durable = options.durability != Durability::Os;
         let mut found = recovery::recover(&*env.disk, dir, &limits, fresh_id)?;
         let state = &mut found.state;
         if found.uncertain {

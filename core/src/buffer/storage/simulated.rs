@@ -503,6 +503,11 @@ impl State {
         }
         if let Some(parent) = dir.parent() {
             self.make_dirs(parent);
+            // Those above are made durably.
+            if let Some(above) = parent.parent().and_then(|above| self.dirs.get_mut(above)) {
+                above.synced = above.now.clone();
+                above.unsynced.clear();
+            }
             if let Some(names) = self.dirs.get_mut(parent) {
                 names.change(Change { removed: None, added: Some((name_of(dir), DIRECTORY)) });
             }
