@@ -115,7 +115,9 @@ pub fn frame(bytes: &[u8], offset: usize, salt: u32) -> Option<Frame> {
         return None;
     }
     let body = &rest[FRAME_HEADER..length];
-    if crc32c_from(salt, &rest[4..length]) != u32_at(rest, 0) {
+    let mut summed = rest[..FRAME_HEADER].to_vec();
+    summed[..4].copy_from_slice(&salt.to_le_bytes());
+    if crc32c_from(crc32c(body), &summed) != u32_at(rest, 0) {
         return None;
     }
     let kind = [Kind::Record, Kind::Seal, Kind::End][usize::from(rest[24]) - 1];
