@@ -1051,3 +1051,6 @@ fn reentrant() -> Error {
         "a call from inside a sink or an observer of the same producer; make it from elsewhere",
     )
 }
+
+#[cfg(test)]
+mod tests;
