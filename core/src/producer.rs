@@ -712,7 +712,7 @@ impl Shared {
     }
 
     fn succeed(&self, batch: Batch, elapsed: Duration) -> Result<()> {
-        let noted = self.core().settle(batch.first_seq(), Settle { finished: true, ..Settle::default() });
+        let noted = self.core().settle(batch.id, Settle { finished: true, ..Settle::default() });
         if noted.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
             return noted;
         }
@@ -802,7 +802,7 @@ impl Shared {
         let unavailable = !counts;
         let settle =
             Settle { finished: left == 0, done: places, progress: Some(progress), ready_at: clock.monotonic() + wait };
-        let noted = core.settle(batch.first_seq(), settle);
+        let noted = core.settle(batch.id, settle);
         if noted.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
             return noted;
         }
