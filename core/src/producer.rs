@@ -715,7 +715,7 @@ impl Shared {
     }
 
     fn succeed(&self, batch: Batch, elapsed: Duration) -> Result<()> {
-        let noted = self.core().settle(batch.first_seq(), Settle { finished: true, ..Settle::default() });
+        let noted = self.core().settle(batch.id, Settle { finished: true, ..Settle::default() });
         if noted.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
             return noted;
         }
@@ -805,7 +805,7 @@ impl Shared {
         let unavailable = !counts;
         let settle =
             Settle { finished: left == 0, done: places, progress: Some(progress), ready_at: clock.monotonic() + wait };
-        let noted = core.settle(batch.first_seq(), settle);
+        let noted = core.settle(batch.id, settle);
         if noted.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
             return noted;
         }
@@ -1054,3 +1054,6 @@ fn reentrant() -> Error {
         "a call from inside a sink or an observer of the same producer; make it from elsewhere",
     )
 }
+
+#[cfg(test)]
+mod tests;
