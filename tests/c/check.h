@@ -145,6 +145,13 @@ static inline size_t kept_records(kept *sink) {
   return records;
 }
 
+static inline bool kept_text_is(kept *sink, const char *text) {
+  pthread_mutex_lock(&sink->lock);
+  bool same = strcmp(sink->text, text) == 0;
+  pthread_mutex_unlock(&sink->lock);
+  return same;
+}
+
 static inline int kept_calls(kept *sink) {
   pthread_mutex_lock(&sink->lock);
   int calls = sink->calls;
@@ -152,10 +159,11 @@ static inline int kept_calls(kept *sink) {
   return calls;
 }
 
-/* A configuration of pairs of key and value, NULL behind the last, that retries without waiting. */
+/* A configuration of pairs of key and value, NULL behind the last, that neither lingers nor waits to retry. */
 static inline unistream_config *config_of(const char *const *pairs) {
   unistream_config *config = unistream_config_new();
-  unistream_error_free(unistream_config_set(config, "schedule_waits", "0.001"));
+  unistream_error_free(unistream_config_set(config, "linger", "5ms"));
+  unistream_error_free(unistream_config_set(config, "schedule_waits", "1ms"));
   for (; pairs && *pairs; pairs += 2) {
     unistream_error *error = unistream_config_set(config, pairs[0], pairs[1]);
     if (error) printf("# %s\n", unistream_error_message(error));

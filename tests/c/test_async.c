@@ -140,7 +140,7 @@ static void close_does_not_wait_for_ever_for_an_answer(void) {
   /* The next run, while the completion is still out. */
   OK(open_kept(path, &next, NULL, &producer));
   OK(unistream_producer_flush(producer, PATIENCE_MS));
-  CHECK(strcmp(next.text, "unanswered\n") == 0);
+  CHECK(kept_text_is(&next, "unanswered\n"));
   CHECK(unistream_batch_record(unistream_completion_batch(completion), 0, &record));
   CHECK(record.data_length == 10);
   unistream_completion_finish(completion, UNISTREAM_DELIVERED); /* Too late; without effect. */

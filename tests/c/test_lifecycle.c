@@ -46,7 +46,7 @@ static void a_closed_producer_says_so(void) {
   CHECK(unistream_stats_state(stats) == UNISTREAM_STATE_CLOSED);
   unistream_stats_free(stats);
   unistream_producer_free(producer);
-  CHECK(strcmp(sink.text, "x\n") == 0 && sink.destroyed == 1);
+  CHECK(kept_text_is(&sink, "x\n") && sink.destroyed == 1);
 }
 
 static void what_is_left_is_delivered_by_the_next_run(void) {
@@ -65,7 +65,7 @@ static void what_is_left_is_delivered_by_the_next_run(void) {
   unistream_producer_free(producer);
   OK(open_kept(path, &up, NULL, &producer));
   OK(unistream_producer_flush(producer, PATIENCE_MS));
-  CHECK(strcmp(up.text, "first\nsecond\n") == 0);
+  CHECK(kept_text_is(&up, "first\nsecond\n"));
   unistream_producer_free(producer);
 }
 
@@ -91,7 +91,7 @@ static void raise_stops_until_resume(void) {
   OK(unistream_producer_resume(producer));
   OK(put_text(producer, "y"));
   OK(unistream_producer_close(producer, PATIENCE_MS, NULL));
-  CHECK(strcmp(sink.text, "x\ny\n") == 0);
+  CHECK(kept_text_is(&sink, "x\ny\n"));
   unistream_producer_free(producer);
 }
 
@@ -106,7 +106,7 @@ static void inline_raise_says_that_the_record_is_in(void) {
   unistream_error_free(error);
   OK(unistream_producer_resume(producer));
   OK(unistream_producer_close(producer, PATIENCE_MS, NULL));
-  CHECK(strcmp(sink.text, "x\n") == 0);
+  CHECK(kept_text_is(&sink, "x\n"));
   unistream_producer_free(producer);
 }
 
@@ -212,7 +212,7 @@ static void a_forked_child_is_told_so(void) {
   CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
   OK(put_text(producer, "after"));
   OK(unistream_producer_close(producer, PATIENCE_MS, NULL));
-  CHECK(strcmp(sink.text, "before\nafter\n") == 0);
+  CHECK(kept_text_is(&sink, "before\nafter\n"));
   unistream_producer_free(producer);
 }
 
