@@ -276,8 +276,28 @@ impl Producer {
     /// `Timeout` when the time is over (what is left stays in the buffer); `RetriesExhausted` or
     /// `DeadLettersFull` if the producer stopped.
     pub fn flush(&self, timeout: Duration) -> Result<()> {
+        let point = self.begin_flush()?;
+        self.wait_flushed(point, timeout)
+    }
+
+    /// The first half of [`flush`](Self::flush), for those who have to look up from the wait now and then: ends the
+    /// batch being filled and returns the point that [`wait_flushed`](Self::wait_flushed) waits for.
+    ///
+    /// # Errors
+    /// Those of a stopped or closed producer.
+    pub fn begin_flush(&self) -> Result<u64> {
         self.shared.check()?;
-        self.shared.flush(timeout)
+        self.shared.begin_flush()
+    }
+
+    /// The second half of [`flush`](Self::flush): waits until what was put before the point is delivered or in the dead
+    /// letters. May be called again after `Timeout`.
+    ///
+    /// # Errors
+    /// Those of [`flush`](Self::flush).
+    pub fn wait_flushed(&self, point: u64, timeout: Duration) -> Result<()> {
+        self.shared.check()?;
+        self.shared.wait_flushed(point, timeout)
     }
 
     /// Flushes for at most `timeout`, then closes. Returns how many records are left on disk; the next producer on
@@ -298,7 +318,7 @@ impl Producer {
             return Ok(left);
         }
         let flushed = match shared.status.load(Ordering::Acquire) {
-            RUNNING => shared.flush(timeout),
+            RUNNING => shared.begin_flush().and_then(|point| shared.wait_flushed(point, timeout)),
             _ => shared.check(),
         };
         shared.status.store(CLOSED, Ordering::Release);
@@ -883,17 +903,22 @@ impl Shared {
         }
     }
 
-    fn flush(&self, timeout: Duration) -> Result<()> {
+    fn begin_flush(&self) -> Result<u64> {
         let core = self.core();
         if core.fork.is_forked() {
             return Err(buffer::forked());
         }
-        let clock = &*core.env.clock;
-        let deadline = clock.monotonic().saturating_add(timeout);
-        let target = core.next_seq();
+        let point = core.next_seq();
         // A log that takes nothing is sent as far as it is sealed.
         let _ = core.seal();
         self.wake_sender();
+        Ok(point)
+    }
+
+    fn wait_flushed(&self, target: u64, timeout: Duration) -> Result<()> {
+        let core = self.core();
+        let clock = &*core.env.clock;
+        let deadline = clock.monotonic().saturating_add(timeout);
         loop {
             if core.committed_seq() >= target {
                 return Ok(());
