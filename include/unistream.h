@@ -132,6 +132,68 @@
  *   corrupt_bytes         Bytes in them.
  *   lost_records          Records known to be lost by them.
  *   next_seq              The sequence number that the next record gets.
+ *
+ * Options of the sink kinesis: unistream_sink_from_options(), unistream_sink_from_url()
+ *
+ *   stream (text: the name or the ARN of a stream; default empty) The stream, by name or ARN.
+ *   partition_by (choice: key, id; default key) What the partition key of a record is, unless partition_key is set.
+ *   partition_key (text: 1 to 256 characters, or empty; default empty) One partition key for all records: they all go
+ *       to one shard.
+ *   explicit_hash_key (text: a decimal number below 2^128, key, or empty; default empty) What chooses the shard in
+ *       place of the partition key's hash: one number for all records, or key: each record's key, which must then be
+ *       such a number.
+ *   ordered (boolean: true, false; default false) Keep strict order per partition key: no record is in a call while
+ *       an earlier one of its key is not yet accepted. A call then holds at most one record a key. It needs
+ *       max_in_flight 1.
+ *   max_call_bytes (bytes: 1 to 10MiB; default 10MiB) The most bytes in a call, data and partition keys. Streams that
+ *       were not raised to more take 5 MiB.
+ *   max_record_bytes (bytes: 1 to 10MiB; default 1MiB) The most bytes in a record, data and partition key. Streams
+ *       take more than 1 MiB only if set so.
+ *   region (text: a region such as eu-central-1, or empty; default empty) The region; empty: that of the ARN, the
+ *       environment or the profile.
+ *   endpoint_url (text: a URL such as http://127.0.0.1:4567, or empty; default empty) Where to send instead of the
+ *       region's own endpoint, such as an emulator or a VPC endpoint.
+ *   profile (text: the name of a profile, or empty; default empty) The profile of the shared configuration files;
+ *       empty: that of AWS_PROFILE, or default.
+ *   access_key_id (text: an access key id, or empty; default empty) The id of the access key to sign with; empty:
+ *       credentials are looked for where the AWS tools do.
+ *   secret_access_key (secret: a secret access key, or empty; default empty) The secret access key, together with
+ *       access_key_id.
+ *   session_token (secret: a session token, or empty; default empty) The session token of temporary keys, together
+ *       with access_key_id.
+ *   use_fips (boolean: true, false; default false) Use the endpoint that is validated under FIPS 140.
+ *   use_dualstack (boolean: true, false; default false) Use the endpoint that is reached by IPv6 too.
+ *   ca_bundle (text: a path, or empty; default empty) A file of PEM certificates to trust instead of Mozilla's
+ *       authorities.
+ *   connect_timeout (duration: 0.01 to 600; default 5) The longest time to connect, TLS included.
+ *   timeout (duration: 0.01 to 600; default 30) The longest time of one call, from connecting to the last byte of the
+ *       answer.
+ *
+ * Options of the sink cloudwatch-logs
+ *
+ *   group (text: the name of a log group; default empty) The log group.
+ *   stream (text: the name of a log stream; default empty) The log stream in it.
+ *   create_if_missing (boolean: true, false; default false) Make the log stream, and the log group too, where a call
+ *       finds that there is none.
+ *   region (text: a region such as eu-central-1, or empty; default empty) The region; empty: that of the ARN, the
+ *       environment or the profile.
+ *   endpoint_url (text: a URL such as http://127.0.0.1:4567, or empty; default empty) Where to send instead of the
+ *       region's own endpoint, such as an emulator or a VPC endpoint.
+ *   profile (text: the name of a profile, or empty; default empty) The profile of the shared configuration files;
+ *       empty: that of AWS_PROFILE, or default.
+ *   access_key_id (text: an access key id, or empty; default empty) The id of the access key to sign with; empty:
+ *       credentials are looked for where the AWS tools do.
+ *   secret_access_key (secret: a secret access key, or empty; default empty) The secret access key, together with
+ *       access_key_id.
+ *   session_token (secret: a session token, or empty; default empty) The session token of temporary keys, together
+ *       with access_key_id.
+ *   use_fips (boolean: true, false; default false) Use the endpoint that is validated under FIPS 140.
+ *   use_dualstack (boolean: true, false; default false) Use the endpoint that is reached by IPv6 too.
+ *   ca_bundle (text: a path, or empty; default empty) A file of PEM certificates to trust instead of Mozilla's
+ *       authorities.
+ *   connect_timeout (duration: 0.01 to 600; default 5) The longest time to connect, TLS included.
+ *   timeout (duration: 0.01 to 600; default 30) The longest time of one call, from connecting to the last byte of the
+ *       answer.
  */
 
 
@@ -972,6 +1034,25 @@ unistream_error *unistream_sink_file(const char *path, uint32_t flags, unistream
  * Writes the sink to `sink`. Errors: `UNISTREAM_INVALID_ARGUMENT`.
  */
 unistream_error *unistream_sink_null(unistream_sink **sink);
+
+/**
+ * Makes a sink of a service from a URL, such as `kinesis://stream?region=eu-central-1` or
+ * `cloudwatch-logs://group/stream?create_if_missing=true`. What follows `?` are options of the sink, as the table
+ * above lists them, divided by `&`; reserved characters are percent-encoded. Secrets are refused there.
+ *
+ * Writes the sink to `sink` on success.
+ * Errors: `UNISTREAM_INVALID_ARGUMENT`; `UNISTREAM_UNSUPPORTED` if the library was built without that sink.
+ */
+unistream_error *unistream_sink_from_url(const char *url, unistream_sink **sink);
+
+/**
+ * Makes a sink of a service from the name of its kind, `kinesis` or `cloudwatch-logs`, and its options: an array of
+ * keys and values in turn, with NULL behind the last; NULL: no options. The table above lists them.
+ *
+ * Writes the sink to `sink` on success.
+ * Errors: `UNISTREAM_INVALID_ARGUMENT`; `UNISTREAM_UNSUPPORTED` if the library was built without that sink.
+ */
+unistream_error *unistream_sink_from_options(const char *kind, const char *const *options, unistream_sink **sink);
 
 /**
  * Makes a sink of callbacks. The structure is copied; it need not outlive the call.

@@ -80,4 +80,12 @@
  * Counters: unistream_stats_get(stats, name, &counter)
  *
 @COUNTERS@
+ *
+ * Options of the sink kinesis: unistream_sink_from_options(), unistream_sink_from_url()
+ *
+@KINESIS@
+ *
+ * Options of the sink cloudwatch-logs
+ *
+@CLOUDWATCH_LOGS@
  */

@@ -63,6 +63,16 @@ pub(crate) unsafe fn text<'a>(text: *const c_char, name: &str) -> Result<&'a str
     unsafe { optional_text(text, name) }?.ok_or_else(|| invalid(format!("{name} is NULL")))
 }
 
+/// A borrowed path. An empty one would mean the working directory here and nothing there.
+///
+/// # Safety
+/// As of [`text`].
+pub(crate) unsafe fn path<'a>(path: *const c_char, name: &str) -> Result<&'a str> {
+    // SAFETY: our caller promises it.
+    let path = unsafe { text(path, name) }?;
+    if path.is_empty() { Err(invalid(format!("{name} is empty"))) } else { Ok(path) }
+}
+
 /// A borrowed C string that may be left out.
 ///
 /// # Safety

@@ -7,7 +7,7 @@ use std::ptr;
 use engine::{DeadLetter, DeadLetters};
 
 use crate::batch::unistream_batch;
-use crate::boundary::{boundary, c_text, required, text, value};
+use crate::boundary::{boundary, c_text, path, required, text, value};
 use crate::error::unistream_error;
 
 /// The dead letters of a buffer as they were when this list was made, oldest first. One thread at a time.
@@ -57,7 +57,7 @@ pub unsafe extern "C" fn unistream_dead_letters_open(
     boundary(|| {
         let out = required(letters, "letters")?;
         // SAFETY: the contract: a C string that lives for the call.
-        let path = unsafe { text(buffer_path, "buffer_path") }?;
+        let path = unsafe { path(buffer_path, "buffer_path") }?;
         out.write(Some(unistream_dead_letters::list(DeadLetters::open(path))?));
         Ok(())
     })

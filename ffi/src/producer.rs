@@ -8,7 +8,7 @@ use std::time::Duration;
 use engine::{Error, ErrorKind, Limits, Mode, NewRecord, Producer, Report, Result, SendError};
 
 use crate::batch::unistream_batch;
-use crate::boundary::{Answer, boundary, bytes, invalid, required, text, timeout, value};
+use crate::boundary::{Answer, boundary, bytes, invalid, path, required, text, timeout, value};
 use crate::config::unistream_config;
 use crate::constants::{UNISTREAM_FOREVER, unistream_outcome};
 use crate::dead_letter::unistream_dead_letters;
@@ -74,7 +74,7 @@ pub unsafe extern "C" fn unistream_producer_open(
     boundary(|| {
         let out = required(producer, "producer")?;
         // SAFETY: the contract: a C string that lives for the call.
-        let mut builder = Producer::builder(unsafe { text(path, "path") }?);
+        let mut builder = Producer::builder(unsafe { self::path(path, "path") }?);
         let mut mode = Mode::Background;
         if let Some(config) = config {
             mode = config.options.mode;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use cbindgen::{Builder, Config, DocumentationStyle, Language, Style};
-use engine::{OptionSpec, Options, Stats};
+use engine::{OptionSpec, Options, Stats, sink};
 
 const PREAMBLE: &str = include_str!("../header/preamble.h");
 
@@ -80,10 +80,15 @@ fn preamble() -> String {
         let default = if default.is_empty() { "empty" } else { default };
         comment(key, &format!("({kind}: {range}; default {default}) {doc}").replace('`', ""))
     };
-    let options: String = Options::TABLE.iter().map(option).collect();
+    let table = |specs: &[OptionSpec]| specs.iter().map(option).collect::<String>().trim_end().to_owned();
+    let sink = |kind| table(sink::options_of(kind).expect("the kind is known"));
     let counter = |(name, _, doc): (&str, u64, &str)| comment(&format!("{name:<21}"), &doc.replace('`', ""));
     let counters: String = Stats::default().counters().map(counter).collect();
-    PREAMBLE.replace("@OPTIONS@", options.trim_end()).replace("@COUNTERS@", counters.trim_end())
+    PREAMBLE
+        .replace("@OPTIONS@", &table(Options::TABLE))
+        .replace("@COUNTERS@", counters.trim_end())
+        .replace("@KINESIS@", &sink("kinesis"))
+        .replace("@CLOUDWATCH_LOGS@", &sink("cloudwatch-logs"))
 }
 
 fn macros() -> String {

@@ -152,7 +152,7 @@ check "the tests use every exported symbol" none "$scratch/unused"
 # -------------------------------------------------------------------------------------------------------- the tests
 
 programs "gcc, C99" "gcc -std=c99 -O2" "$tests"
-LD_LIBRARY_PATH=$scratch/debug/usr/lib programs "gcc, C99, library with assertions" "gcc -std=c99" "$tests"
+programs "gcc, C99, library with assertions" "gcc -std=c99" "$tests" env LD_LIBRARY_PATH="$scratch/debug/usr/lib"
 programs "g++, C++17" "g++ -std=c++17 -x c++" "$tests"
 if has clang; then
   programs "clang, C99" "clang -std=c99 -O2" "$tests"
@@ -161,11 +161,11 @@ else
 fi
 programs "address and undefined sanitizers" \
   "gcc -std=c99 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" "$tests"
-TSAN_OPTIONS="suppressions=$here/tsan.supp exitcode=66" \
-  programs "thread sanitizer" "gcc -std=c99 -O1 -fsanitize=thread" "test_threads test_async test_events"
+programs "thread sanitizer" "gcc -std=c99 -O1 -fsanitize=thread" "test_threads test_async test_events" \
+  env TSAN_OPTIONS="suppressions=$here/tsan.supp exitcode=66"
 if has valgrind; then
   # With the library as it is developed: optimised code computes with bytes whose value does not matter.
-  LD_LIBRARY_PATH=$scratch/debug/usr/lib programs "valgrind" "gcc -std=c99" "$tests" \
+  programs "valgrind" "gcc -std=c99" "$tests" env LD_LIBRARY_PATH="$scratch/debug/usr/lib" \
     valgrind --quiet --error-exitcode=99 --leak-check=full --show-leak-kinds=definite,indirect,possible \
     --errors-for-leak-kinds=definite,indirect,possible --child-silent-after-fork=yes
 else

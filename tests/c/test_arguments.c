@@ -82,6 +82,8 @@ static void a_null_handle_is_an_error(void) {
   FAILS(invalid, unistream_config_get(NULL, "linger", &text));
   FAILS(invalid, unistream_config_on_event(NULL, UNISTREAM_INFO, NULL, NULL, NULL));
   FAILS(invalid, unistream_sink_file(NULL, 0, &sink));
+  FAILS(invalid, unistream_sink_from_url(NULL, &sink));
+  FAILS(invalid, unistream_sink_from_options(NULL, NULL, &sink));
   FAILS(invalid, unistream_sink_new(NULL, &sink));
   FAILS(invalid, unistream_sink_callback(NULL, NULL, NULL, &sink));
   FAILS(invalid, unistream_sink_callback_async(NULL, NULL, NULL, &sink));
@@ -209,7 +211,7 @@ static void what_open_refuses(void) {
   unistream_producer *producer = NULL;
   FAILS(invalid, open_kept(NULL, &kept_sink, NULL, &producer));
   FAILS(invalid, open_kept("\xff\xfe", &kept_sink, NULL, &producer));
-  FAILS(UNISTREAM_IO, open_kept("", &kept_sink, NULL, &producer));
+  FAILS(invalid, open_kept("", &kept_sink, NULL, &producer));
   FAILS(invalid, open_kept(fresh_path(), &kept_sink, manual, &producer)); /* A sink in mode manual. */
   FAILS(invalid, unistream_producer_open(fresh_path(), NULL, NULL, &producer)); /* None in another mode. */
   CHECK(producer == NULL && kept_sink.destroyed == 4);
@@ -298,8 +300,30 @@ static void what_a_sink_refuses(void) {
   CHECK(kept_sink.destroyed == 2 && sink == NULL);
   FAILS(invalid, unistream_sink_file(fresh_path(), 4, &sink));
   FAILS(invalid, unistream_sink_file("\xff\xfe", 0, &sink));
+  FAILS(invalid, unistream_sink_file("", 0, &sink));
   FAILS(UNISTREAM_IO, unistream_sink_file("/dev/null/file", 0, &sink));
+  FAILS(invalid, unistream_sink_from_url("kinesis", &sink));
+  FAILS(invalid, unistream_sink_from_url("carrier-pigeon://roof", &sink));
+  FAILS(invalid, unistream_sink_from_url("kinesis://stream?region=nowhere&pigeons=7", &sink));
+  FAILS(invalid, unistream_sink_from_options("carrier-pigeon", NULL, &sink));
   CHECK(sink == NULL);
+}
+
+/* Making a sink talks to nobody: the keys and the address are looked at, not used. */
+static void service_sinks_are_made_of_text(void) {
+  const char *const options[] = {"stream", "events", "region", "eu-central-1", "access_key_id", "id",
+                                 "secret_access_key", "secret", NULL};
+  const char *const half[] = {"stream", "events", "region", NULL};
+  const char *const unknown[] = {"stream", "events", "pigeons", "7", NULL};
+  unistream_sink *sink = NULL;
+  FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_sink_from_options("kinesis", half, &sink));
+  FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_sink_from_options("kinesis", unknown, &sink));
+  FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_sink_from_options("kinesis", options, NULL));
+  CHECK(sink == NULL);
+  OK(unistream_sink_from_options("kinesis", options, &sink));
+  unistream_sink_free(sink);
+  OK(unistream_sink_from_url("cloudwatch-logs://group/stream?region=eu-central-1", &sink));
+  unistream_sink_free(sink);
 }
 
 int main(void) {
@@ -316,5 +340,6 @@ int main(void) {
   RUN(inline_mode_refuses_asynchronous_sinks);
   RUN(what_a_put_refuses);
   RUN(what_a_sink_refuses);
+  RUN(service_sinks_are_made_of_text);
   return failed_tests != 0;
 }
