@@ -67,6 +67,14 @@
  *   A producer belongs to the process that opened it. In a forked child every call answers UNISTREAM_FORKED;
  *   unistream_producer_free() frees the handle and leaves the parent's buffer alone. Open producers after the fork.
  *
+ * Signals
+ *   The log is mapped memory. Should the disk fail under it, or someone truncate a file of it, the kernel raises
+ *   SIGBUS; the library's handler, installed when the first buffer is opened, makes an error of that (UNISTREAM_IO),
+ *   and passes every other SIGBUS to the handler that was there before. A program that installs a handler of its own
+ *   later should do the same. For the same reason the library stays loaded after a dlclose().
+ *   The library's threads begin with the signal mask of the thread that opens a producer: a program that wants its
+ *   signals on threads of its own blocks them around unistream_producer_open().
+ *
  * Ways to drive it (option "mode")
  *   background  a thread of the library sends; a put never waits for the sink
  *   inline      puts, flush and close send; nothing happens between calls

@@ -117,6 +117,7 @@ check "the library has its soname and links" has_soname
 
 # ------------------------------------------------------------------------------------------------------- the header
 
+check "the header is the generated one, and the library's own tests" cargo test -q --locked -p unistream-ffi
 compiles_alone() {
   printf '#include <unistream.h>\n#include <unistream.h>\n' > "$scratch/alone.$2"
   # shellcheck disable=SC2086
