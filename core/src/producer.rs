@@ -346,9 +346,13 @@ impl Producer {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
-        let left = shared.core().pending().0;
-        *lock(&shared.left) = Some(left);
+        let note_left = || {
+            let left = shared.core().pending().0;
+            *lock(&shared.left) = Some(left);
+            left
+        };
         if stuck {
+            let left = note_left();
             // Its threads have the buffer until the sink returns; the last of them closes it.
             senders.clear();
             return Err(Error::new(
@@ -360,6 +364,8 @@ impl Producer {
             let _ = sender.join();
         }
         let closed = shared.buffer.close();
+        // Counted last: a put that was under way is accepted until the buffer is closed.
+        let left = note_left();
         match flushed {
             // That time was short is no error of closing: the number says what is left.
             Err(error) if !matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Closed) => Err(error),
