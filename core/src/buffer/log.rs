@@ -231,21 +231,16 @@ impl Log {
 
     /// Goes on in the spare segment, if there is one.
     pub(crate) fn roll(&mut self, now: i64) -> Result<(), Error> {
-        if self.spare.is_none() {
-            return Ok(());
-        }
-        // Should the next segment not begin below, no record may come behind the end that stands here already.
-        if std::mem::take(&mut self.limit) > 0 {
-            let end = Body { id: None, key: None, data: &[] };
-            let head = Head { kind: Kind::End, seq: self.next_seq, created_at: now };
-            if let Err(error) = self.frame(head, &end) {
-                self.limit = limit(self.length);
-                return Err(error);
-            }
-        }
-        let Some(Spare { index, length, mut writer }) = self.spare.take() else { return Ok(()) };
+        let Some((index, length)) = self.spare.as_ref().map(|spare| (spare.index, spare.length)) else { return Ok(()) };
         let header = self.header_for(index, length);
-        begin(&mut *writer, &header).map_err(|error| self.failed("begin a segment", error))?;
+        if let Some(spare) = &mut self.spare {
+            begin(&mut *spare.writer, &header).map_err(|error| self.failed("begin a segment", error))?;
+        }
+        // The end comes after the beginning of the next segment: an end that nothing follows means a lost file. A
+        // segment that lacks its end is read just as well, so that this may fail.
+        let head = Head { kind: Kind::End, seq: self.next_seq, created_at: now };
+        let _ = self.frame(head, &Body { id: None, key: None, data: &[] });
+        let Some(Spare { writer, .. }) = self.spare.take() else { return Ok(()) };
         let reader = std::mem::replace(&mut self.reader, writer.reader());
         self.unsynced.push((self.index, reader));
         let old = std::mem::replace(&mut self.writer, writer);

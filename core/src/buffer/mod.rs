@@ -31,7 +31,7 @@ use format::Body;
 use keeper::Keeper;
 use log::{Appended, BatchCaps, Log, Past, Refusal, Spare, Status, Tail};
 pub(crate) use reader::Region;
-use reader::{Head, Reader};
+use reader::{Head, Reader, Source};
 use storage::{ForkGuard, Open};
 
 /// The name of the lock file in the buffer's directory.
@@ -285,11 +285,11 @@ impl Core {
         let durable = options.durability != Durability::Os;
         let mut found = recovery::recover(&*env.disk, dir, &limits, fresh_id)?;
         let state = &mut found.state;
-        if found.power_lost || found.corrupt_tail {
+        if found.uncertain {
             state.epoch += 1;
         }
         let end = found.end;
-        let next_seq = if found.power_lost { end.next_seq.max(state.seq_limit) } else { end.next_seq };
+        let next_seq = if found.uncertain { end.next_seq.max(state.seq_limit) } else { end.next_seq };
 
         let segment_bytes = options.effective_segment_bytes();
         let mut past: VecDeque<Past> = found
@@ -326,10 +326,12 @@ impl Core {
             Some((active, at)) => {
                 past.pop_back();
                 let mut log = Log::resume(active, at, tail, past, disk_bytes);
-                if found.power_lost {
-                    // What was lost may have been in the same batch: this one ends here, under a new epoch, and
-                    // what comes has seqs that were certainly never given out.
+                // What is missing may be of the open batch, or its seal: it ends here.
+                if found.uncertain || found.torn_bytes > 0 {
                     log.seal(env.clock.wall())?;
+                }
+                if found.uncertain {
+                    // What comes has seqs that were certainly never given out.
                     let index = log.index + 1;
                     let spare = make_segment(&env, dir, index, segment_bytes, mapped, durable)?;
                     log.disk_bytes += spare.length;
@@ -383,7 +385,7 @@ impl Core {
             reader.cursor.end_sync(synced.is_ok());
             synced.and_then(|()| env.disk.sync_dir(dir)).map_err(failed)?;
         }
-        Ok(Core {
+        let core = Core {
             dir: dir.to_path_buf(),
             caps,
             max_data: options.max_record_bytes,
@@ -406,7 +408,9 @@ impl Core {
             owner: Mutex::new(Some(owner)),
             options,
             env,
-        })
+        };
+        found.missing.iter().for_each(|region| core.set_aside(region, &[]));
+        Ok(core)
     }
 
     // ------------------------------------------------------------------------------------------------ in
@@ -428,14 +432,12 @@ impl Core {
             Some(created_at) => created_at,
             None => self.env.clock.wall(),
         };
-        let mut log = lock(&self.log);
-        let appended = match log.append(&body, created_at, counted, self.caps, &*self.env.clock) {
+        // The guard ends with the statement: what follows takes the log again.
+        let appended = lock(&self.log).append(&body, created_at, counted, self.caps, &*self.env.clock);
+        let appended = match appended {
             Ok(appended) => appended,
             Err(Refusal::Error(error)) => return Err(error),
-            Err(Refusal::Segment(_)) => {
-                drop(log);
-                self.append_slowly(&body, created_at, counted, wait)?
-            }
+            Err(Refusal::Segment(_)) => self.append_slowly(&body, created_at, counted, wait)?,
         };
         if self.keeper_idle.load(Ordering::Relaxed) || appended.wants_spare {
             self.wake_keeper();
@@ -1014,7 +1016,7 @@ const POOL: usize = 2;
 /// Corrupt regions that are remembered one by one until somebody is told; all are counted.
 const MOST_REGIONS: usize = 1000;
 
-impl reader::Source for Core {
+impl Source for Core {
     fn open(&self, index: u64) -> Result<Option<segment::Finished>> {
         let own = {
             let log = lock(&self.log);
