@@ -10,34 +10,34 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 #[derive(Clone, Debug)]
-pub struct Request {
-    pub method: String,
+pub(crate) struct Request {
+    pub(crate) method: String,
     /// Path and query, as on the wire.
-    pub target: String,
+    pub(crate) target: String,
     /// Names in lower case.
-    pub headers: HashMap<String, String>,
-    pub body: Vec<u8>,
+    pub(crate) headers: HashMap<String, String>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Request {
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
     }
 }
 
 /// What the server does about a request.
 #[derive(Clone, Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
     /// Wait before answering.
-    pub delay: Duration,
-    pub cut: Cut,
+    pub(crate) delay: Duration,
+    pub(crate) cut: Cut,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Cut {
+pub(crate) enum Cut {
     /// The whole answer.
     Nowhere,
     /// No byte of it: the connection is closed.
@@ -47,12 +47,12 @@ pub enum Cut {
 }
 
 impl Reply {
-    pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
         Reply { status, headers: Vec::new(), body: body.into(), delay: Duration::ZERO, cut: Cut::Nowhere }
     }
 }
 
-pub trait Handler: Fn(Request) -> Reply + Send + Sync + 'static {}
+pub(crate) trait Handler: Fn(Request) -> Reply + Send + Sync + 'static {}
 impl<F: Fn(Request) -> Reply + Send + Sync + 'static> Handler for F {}
 
 /// Threads that accept connections, and how to end them.
@@ -114,19 +114,19 @@ impl Drop for Closed {
     }
 }
 
-pub struct Server {
+pub(crate) struct Server {
     listening: Listening,
     connections: Arc<AtomicU64>,
     tls: Option<Certificates>,
 }
 
 impl Server {
-    pub fn start(handler: impl Handler) -> Self {
+    pub(crate) fn start(handler: impl Handler) -> Self {
         Self::start_with(None, handler)
     }
 
     /// With TLS, by a certificate for these names.
-    pub fn start_tls(names: &[&str], handler: impl Handler) -> Self {
+    pub(crate) fn start_tls(names: &[&str], handler: impl Handler) -> Self {
         Self::start_with(Some(Certificates::new(names)), handler)
     }
 
@@ -149,22 +149,22 @@ impl Server {
         Server { listening, connections, tls }
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.listening.address
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.address())
     }
 
     /// Connections that were made so far.
-    pub fn connections(&self) -> u64 {
+    pub(crate) fn connections(&self) -> u64 {
         self.connections.load(Ordering::SeqCst)
     }
 
     /// The file with the certificate of the authority.
-    pub fn ca_bundle(&self) -> String {
+    pub(crate) fn ca_bundle(&self) -> String {
         self.tls.as_ref().unwrap().bundle.to_str().unwrap().into()
     }
 }
@@ -247,20 +247,20 @@ impl Drop for Certificates {
 }
 
 /// A path of its own in the directory of temporary files.
-pub fn scratch(name: &str) -> PathBuf {
+pub(crate) fn scratch(name: &str) -> PathBuf {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::SeqCst);
     std::env::temp_dir().join(format!("unistream-aws-{}-{count}-{name}", std::process::id()))
 }
 
 /// A CONNECT proxy that leads every connection to one address, whatever host was asked for.
-pub struct Proxy {
+pub(crate) struct Proxy {
     listening: Listening,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Proxy {
-    pub fn start(to: SocketAddr) -> Self {
+    pub(crate) fn start(to: SocketAddr) -> Self {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let log = asked.clone();
         let listening = Listening::start(move |stream| {
@@ -269,12 +269,12 @@ impl Proxy {
         Proxy { listening, asked }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.listening.address)
     }
 
     /// The `host:port` of every CONNECT, and its `Proxy-Authorization` where there was one.
-    pub fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }
 }

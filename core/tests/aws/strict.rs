@@ -14,15 +14,15 @@ use serde_json::{Value, json};
 
 use crate::http::{Cut, Reply, Request, Server};
 
-pub const REGION: &str = "eu-west-1";
-pub const KEY_ID: &str = "AKIDTEST";
-pub const SECRET: &str = "wJalrXUtnFEMI/K7MDENG";
+pub(crate) const REGION: &str = "eu-west-1";
+pub(crate) const KEY_ID: &str = "AKIDTEST";
+pub(crate) const SECRET: &str = "wJalrXUtnFEMI/K7MDENG";
 const MIB: usize = 1024 * 1024;
 const HOUR_MS: i64 = 60 * 60 * 1000;
 
 /// What happens to one call instead of, or besides, the ordinary.
 #[derive(Clone, Debug)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Nothing: lets a call pass.
     None,
     /// These records of the call fail with a code; the others are taken.
@@ -49,22 +49,22 @@ pub enum Fault {
 
 /// A record or event that the service took.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Taken {
-    pub data: String,
+pub(crate) struct Taken {
+    pub(crate) data: String,
     /// Partition key, or the timestamp in milliseconds.
-    pub key: String,
+    pub(crate) key: String,
 }
 
 #[derive(Clone, Debug)]
-pub struct Call {
-    pub operation: String,
+pub(crate) struct Call {
+    pub(crate) operation: String,
     /// The payloads in it.
-    pub records: Vec<String>,
+    pub(crate) records: Vec<String>,
     /// `ok`, or the code that it was answered with.
-    pub answer: String,
+    pub(crate) answer: String,
 }
 
-pub struct Key {
+pub(crate) struct Key {
     secret: String,
     token: Option<String>,
     expired: bool,
@@ -90,7 +90,7 @@ struct Group {
     retention_days: Option<i64>,
 }
 
-pub struct State {
+pub(crate) struct State {
     keys: HashMap<String, Key>,
     streams: HashMap<String, Stream>,
     groups: BTreeMap<String, Group>,
@@ -105,23 +105,23 @@ pub struct State {
     poison: Option<String>,
 }
 
-pub struct Strict {
+pub(crate) struct Strict {
     state: Arc<Mutex<State>>,
-    pub server: Server,
+    pub(crate) server: Server,
 }
 
 /// Code and message of a refused call.
 type Refusal = (&'static str, String);
 
 impl Strict {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let state = State::shared();
         let handler = state.clone();
         Strict { server: Server::start(move |request| answer(&handler, &request)), state }
     }
 
     /// With TLS, and another service in front that may answer instead.
-    pub fn start_tls(names: &[&str], front: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static) -> Self {
+    pub(crate) fn start_tls(names: &[&str], front: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static) -> Self {
         let state = State::shared();
         let handler = state.clone();
         let server =
@@ -129,7 +129,7 @@ impl Strict {
         Strict { server, state }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         self.server.url()
     }
 
@@ -138,93 +138,93 @@ impl Strict {
     }
 
     /// A stream that takes records of 1 MiB and calls of 10 MiB.
-    pub fn stream(&self, name: &str, shards: usize) {
+    pub(crate) fn stream(&self, name: &str, shards: usize) {
         let shards = (0..shards).map(|_| Shard::default()).collect();
         let stream = Stream { shards, max_record_bytes: MIB, max_call_bytes: 10 * MIB, taken: Vec::new() };
         self.state().streams.insert(name.into(), stream);
     }
 
-    pub fn stream_limits(&self, name: &str, max_record_bytes: usize, max_call_bytes: usize) {
+    pub(crate) fn stream_limits(&self, name: &str, max_record_bytes: usize, max_call_bytes: usize) {
         let mut state = self.state();
         let stream = state.streams.get_mut(name).unwrap();
         (stream.max_record_bytes, stream.max_call_bytes) = (max_record_bytes, max_call_bytes);
     }
 
-    pub fn log_stream(&self, group: &str, stream: &str) {
+    pub(crate) fn log_stream(&self, group: &str, stream: &str) {
         self.state().groups.entry(group.into()).or_default().streams.insert(stream.into(), Vec::new());
     }
 
-    pub fn retention(&self, group: &str, days: i64) {
+    pub(crate) fn retention(&self, group: &str, days: i64) {
         self.state().groups.entry(group.into()).or_default().retention_days = Some(days);
     }
 
-    pub fn log_streams(&self, group: &str) -> Option<Vec<String>> {
+    pub(crate) fn log_streams(&self, group: &str) -> Option<Vec<String>> {
         self.state().groups.get(group).map(|group| group.streams.keys().cloned().collect())
     }
 
-    pub fn key(&self, id: &str, secret: &str, token: Option<&str>) {
+    pub(crate) fn key(&self, id: &str, secret: &str, token: Option<&str>) {
         let key = Key { secret: secret.into(), token: token.map(Into::into), expired: false };
         self.state().keys.insert(id.into(), key);
     }
 
-    pub fn expire(&self, id: &str) {
+    pub(crate) fn expire(&self, id: &str) {
         self.state().keys.get_mut(id).unwrap().expired = true;
     }
 
     /// The faults of the next calls that put something, one a call.
-    pub fn script(&self, faults: impl IntoIterator<Item = Fault>) {
+    pub(crate) fn script(&self, faults: impl IntoIterator<Item = Fault>) {
         self.state().faults.extend(faults);
     }
 
-    pub fn poison(&self, payload: &str) {
+    pub(crate) fn poison(&self, payload: &str) {
         self.state().poison = Some(payload.into());
     }
 
     /// The region that it is in, [`REGION`] at first.
-    pub fn region(&self, region: &str) {
+    pub(crate) fn region(&self, region: &str) {
         self.state().region = region.into();
     }
 
-    pub fn race(&self) {
+    pub(crate) fn race(&self) {
         self.state().raced = true;
     }
 
-    pub fn skew(&self, millis: i64) {
+    pub(crate) fn skew(&self, millis: i64) {
         self.state().skew_ms = millis;
     }
 
     /// The second of the shards' limits is over.
-    pub fn next_second(&self) {
+    pub(crate) fn next_second(&self) {
         let mut state = self.state();
         state.streams.values_mut().flat_map(|stream| &mut stream.shards).for_each(|shard| *shard = Shard::default());
     }
 
-    pub fn taken(&self, stream: &str) -> Vec<Taken> {
+    pub(crate) fn taken(&self, stream: &str) -> Vec<Taken> {
         self.state().streams[stream].taken.clone()
     }
 
-    pub fn events(&self, group: &str, stream: &str) -> Vec<Taken> {
+    pub(crate) fn events(&self, group: &str, stream: &str) -> Vec<Taken> {
         self.state().groups[group].streams[stream].clone()
     }
 
-    pub fn calls(&self) -> Vec<Call> {
+    pub(crate) fn calls(&self) -> Vec<Call> {
         self.state().calls.clone()
     }
 
     /// The payloads of each call that put something.
-    pub fn puts(&self) -> Vec<Vec<String>> {
+    pub(crate) fn puts(&self) -> Vec<Vec<String>> {
         let puts = |call: Call| call.operation.starts_with("Put").then_some(call.records);
         self.calls().into_iter().filter_map(puts).collect()
     }
 
     /// The codes that calls were answered with, `ok` among them.
-    pub fn answers(&self) -> Vec<String> {
+    pub(crate) fn answers(&self) -> Vec<String> {
         self.calls().into_iter().map(|call| call.answer).collect()
     }
 }
 
 /// Milliseconds since the epoch on this machine's clock.
-pub fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
 }
 

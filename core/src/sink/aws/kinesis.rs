@@ -13,7 +13,7 @@ use serde::de::IgnoredAny;
 
 use super::client::{CallError, Client, Fault, is_passing};
 use super::config::invalid;
-use super::delivery::{Delivery, Item, split};
+use super::delivery::{Answer, Delivery, Item, split};
 use super::{Connection, Service, aws_options, connection_setters};
 use crate::batch::Batch;
 use crate::error::Result;
@@ -357,7 +357,7 @@ impl Rules {
     }
 
     /// Sends the batch by `call`, in as many calls as it takes.
-    fn deliver(&self, batch: &Batch, call: &mut dyn FnMut(&[&Entry<'_>]) -> Result<Vec<Outcome>, CallError>) -> Report {
+    fn deliver(&self, batch: &Batch, call: &mut dyn FnMut(&[&Entry<'_>]) -> Answer) -> Report {
         let mut delivery = Delivery::new(batch.len());
         let ids: Vec<_> = batch.iter().map(|record| record.id()).collect();
         let mut entries = Vec::with_capacity(batch.len());
@@ -432,10 +432,10 @@ fn held_back() -> Outcome {
 
 /// What an answer says about each record of the call. An answer with more or fewer entries than records says
 /// nothing about any.
-fn outcomes(answer: &[u8], records: usize) -> Result<Vec<Outcome>, CallError> {
+fn outcomes(answer: &[u8], records: usize) -> Answer {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
-    struct Answer {
+    struct Body {
         records: Vec<Result>,
     }
     #[derive(Deserialize)]
@@ -445,7 +445,7 @@ fn outcomes(answer: &[u8], records: usize) -> Result<Vec<Outcome>, CallError> {
         error_code: Option<String>,
         error_message: Option<String>,
     }
-    let answer: Answer =
+    let answer: Body =
         serde_json::from_slice(answer).map_err(|error| CallError::nonsense(PUT_RECORDS, format_args!("{error}")))?;
     if answer.records.len() != records {
         let what = format_args!("{} entries for {records} records", answer.records.len());
