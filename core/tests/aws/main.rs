@@ -6,6 +6,7 @@ mod connect;
 mod credentials;
 mod http;
 mod kinesis;
+mod producer;
 mod strict;
 
 use std::time::Duration;

@@ -62,6 +62,8 @@ pub(crate) struct Call {
     pub(crate) records: Vec<String>,
     /// `ok`, or the code that it was answered with.
     pub(crate) answer: String,
+    /// The payloads that it was told, in a whole answer, to have been taken.
+    pub(crate) told: Vec<String>,
 }
 
 pub(crate) struct Key {
@@ -236,8 +238,10 @@ fn answer(state: &Mutex<State>, request: &Request) -> Reply {
     let fault = if is_put { state.faults.pop_front().unwrap_or(Fault::None) } else { Fault::None };
     let parsed: Option<Value> = serde_json::from_slice(&request.body).ok();
     let records = parsed.as_ref().map(payloads).unwrap_or_default();
+    let whole = matches!(fault, Fault::None | Fault::Records(..));
     let (reply, code) = state.reply(request, &target, parsed, &records, fault);
-    state.calls.push(Call { operation, records, answer: code });
+    let told = if whole && reply.status == 200 { told(&reply.body, &records) } else { Vec::new() };
+    state.calls.push(Call { operation, records, answer: code, told });
     reply
 }
 
@@ -253,6 +257,14 @@ fn payloads(body: &Value) -> Vec<String> {
         (_, Some(events)) => events.iter().filter_map(|event| text(&event["message"])).collect(),
         _ => Vec::new(),
     }
+}
+
+/// The payloads of a call whose entries in a `PutRecords` answer are no errors.
+fn told(answer: &[u8], records: &[String]) -> Vec<String> {
+    let answer: Value = serde_json::from_slice(answer).unwrap();
+    let entries = answer["Records"].as_array().map_or(&[][..], Vec::as_slice);
+    let good = entries.iter().zip(records).filter(|(entry, _)| entry["ErrorCode"].is_null());
+    good.map(|(_, record)| record.clone()).collect()
 }
 
 fn refuse(status: u16, code: &str, message: &str) -> Reply {
