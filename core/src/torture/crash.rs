@@ -44,9 +44,10 @@ pub(crate) fn crash_everywhere(workload: &Workload, depth: Depth, seed: u64, fig
         lock(&world.oracle).verdict().map_err(|what| told(format!("step {at}, {step:?}: {what}")))?;
         let taken = std::mem::take(&mut *lock(&pictures));
         for picture in taken {
-            let at = (seed, picture.operation);
-            crash_at(&picture, depth, seed, figures)
-                .map_err(|what| told(format!("step {}, operation {}: {what}", at.0, at.1)))?;
+            crash_at(&picture, depth, seed, figures).map_err(|what| {
+                let place = format!("operation {} ({:?})", picture.operation, picture.disk.op);
+                told(format!("step {at}, {step:?}, {place}: {what}"))
+            })?;
         }
     }
     figures.operations += world.disk.operations().0;
@@ -129,9 +130,9 @@ pub(crate) fn recover(
     if let Some(stats) = world.producer().map(|producer| producer.stats()).filter(|stats| stats.pending_records > 0) {
         return Err(format!("{} records are pending after a close with none", stats.pending_records));
     }
+    lock(&world.oracle).account(&letters);
     world.put(10).map_err(failed("putting once more"))?;
-    let mut oracle = lock(&world.oracle);
-    oracle.account(&letters);
+    let oracle = lock(&world.oracle);
     figures.duplicates += oracle.duplicates;
     figures.offers += oracle.offers;
     oracle.verdict()?;

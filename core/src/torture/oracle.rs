@@ -84,6 +84,8 @@ pub(crate) struct Oracle {
     options: Options,
     /// The disk answers wrongly at times: what is noted may not be.
     faulty: bool,
+    /// There may be no room to note what was answered, or to bury what was given up.
+    pub(crate) tight: bool,
     /// A power loss has been: records that were not durable may be missing.
     lossy: bool,
     violations: Vec<String>,
@@ -103,6 +105,7 @@ impl Oracle {
             mood: Mood::Good,
             options: options.clone(),
             faulty,
+            tight: options.max_dead_letter_bytes < 1 << 20,
             lossy: false,
             violations: Vec::new(),
             offers: 0,
@@ -176,7 +179,7 @@ impl Oracle {
 
     /// A step of the workload went by without a crash: what was answered in it is noted.
     pub(crate) fn noted(&mut self) {
-        if !self.faulty {
+        if !self.faulty && !self.tight {
             for (_, stage) in self.seqs.values_mut() {
                 if *stage == Stage::Answered {
                     *stage = Stage::Noted;

@@ -223,7 +223,10 @@ impl World {
             Step::Sleep(time) => self.clock.sleep(*time),
             Step::JumpWall(micros) => self.clock.jump_wall(*micros),
             Step::Sink(mood) => lock(&self.oracle).mood = *mood,
-            Step::FreeBlocks(free) => self.disk.set_free_blocks(*free),
+            Step::FreeBlocks(free) => {
+                lock(&self.oracle).tight = true;
+                self.disk.set_free_blocks(*free);
+            }
             Step::Put(len) => return self.put(*len).map(|_| ()),
             Step::Restart(max_records) => return self.restart(*max_records),
             _ => {}
@@ -271,6 +274,11 @@ impl World {
 
     pub(crate) fn letters(&self) -> Result<Vec<Batch>> {
         let letters = DeadLetters::open_on(Arc::new(self.disk.clone()), Path::new(DIR));
-        letters.list()?.iter().map(|letter| letter.batch()).collect()
+        let batches = letters.list()?.into_iter().map(|letter| letter.batch());
+        match self.options.durability {
+            // A power loss may have damaged any of them.
+            Durability::Os => Ok(batches.flatten().collect()),
+            _ => batches.collect(),
+        }
     }
 }

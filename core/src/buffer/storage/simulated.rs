@@ -301,9 +301,19 @@ struct State {
 
 /// The disk at the instant before an operation.
 pub(crate) struct Snapshot {
+    /// The operation, for messages.
+    pub(crate) op: Option<Op>,
     state: State,
-    /// The store that the crash tears: inode, offset, bytes.
-    torn: Option<(u64, usize, Vec<u8>)>,
+    /// The store that the crash tears.
+    torn: Option<Torn>,
+}
+
+/// A store of several words, and whether they reach the page one after the other.
+struct Torn {
+    inode: u64,
+    offset: usize,
+    bytes: Vec<u8>,
+    in_order: bool,
 }
 
 impl Snapshot {
@@ -311,11 +321,11 @@ impl Snapshot {
     pub(crate) fn crash(&self, crash: Crash, seed: u64) -> SimulatedDisk {
         let mut dice = Dice::new(seed);
         let mut state = self.state.clone();
-        if let Some((inode, offset, bytes)) = &self.torn
+        if let Some(Torn { inode, offset, bytes, in_order }) = &self.torn
             && let Some(inode) = state.inodes.get_mut(inode)
         {
             let inode = Arc::make_mut(inode);
-            match dice.below(3) {
+            match dice.below(if *in_order { 2 } else { 3 }) {
                 0 => {}
                 1 => inode.write(&bytes[..dice.below(bytes.len() + 1)], *offset),
                 _ => {
@@ -398,7 +408,7 @@ impl SimulatedDisk {
 
     /// The disk as it is now, between two operations.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        Snapshot { state: lock(&self.shared.state).clone(), torn: None }
+        Snapshot { op: None, state: lock(&self.shared.state).clone(), torn: None }
     }
 
     /// Calls `recorder` before every operation that changes something.
@@ -452,14 +462,14 @@ impl SimulatedDisk {
     }
 
     /// Counts an operation. `torn` is what a crash in its midst could store in part.
-    fn enter(&self, op: Op, torn: impl FnOnce() -> Option<(u64, usize, Vec<u8>)>) -> io::Result<()> {
+    fn enter(&self, op: Op, torn: impl FnOnce() -> Option<Torn>) -> io::Result<()> {
         let mut control = lock(&self.shared.control);
         let at = control.operations;
         control.operations += 1;
         if op.changes()
             && let Some(recorder) = &mut control.recorder
         {
-            recorder(Snapshot { state: lock(&self.shared.state).clone(), torn: torn() });
+            recorder(Snapshot { op: Some(op), state: lock(&self.shared.state).clone(), torn: torn() });
         }
         match control.fault {
             Some(fault) if (fault.at == at || (fault.lasts && at > fault.at)) && fault.trouble.fits(op) => {
@@ -637,8 +647,9 @@ struct SimulatedFile {
 
 impl SimulatedFile {
     /// Stores what a mapped page or a write takes.
-    fn store(&self, op: Op, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let entered = self.disk.enter(op, || Some((self.inode, offset as usize, bytes.to_vec())));
+    fn store(&self, op: Op, bytes: &[u8], offset: u64, in_order: bool) -> io::Result<()> {
+        let torn = || Some(Torn { inode: self.inode, offset: offset as usize, bytes: bytes.to_vec(), in_order });
+        let entered = self.disk.enter(op, torn);
         let mut state = lock(&self.disk.shared.state);
         if let Err(error) = entered {
             if let Some(part) = self.disk.stored_part(op, bytes.len()) {
@@ -692,7 +703,7 @@ impl File for SimulatedFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.store(Op::Write, bytes, offset)
+        self.store(Op::Write, bytes, offset, true)
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -726,7 +737,7 @@ struct SimulatedMapping {
 
 impl SegmentWriter for SimulatedWriter {
     fn write(&mut self, offset: usize, bytes: &[u8]) -> io::Result<()> {
-        self.reader.file.store(Op::Store, bytes, offset as u64)
+        self.reader.file.store(Op::Store, bytes, offset as u64, true)
     }
 
     fn space(&mut self, _: usize, len: usize) -> io::Result<&mut [u8]> {
@@ -737,7 +748,7 @@ impl SegmentWriter for SimulatedWriter {
     }
 
     fn append(&mut self, offset: usize, _: usize) -> io::Result<()> {
-        self.reader.file.store(Op::Store, &self.scratch, offset as u64)
+        self.reader.file.store(Op::Store, &self.scratch, offset as u64, false)
     }
 
     fn publish(&mut self, _: usize) {}
