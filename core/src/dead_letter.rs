@@ -313,10 +313,13 @@ impl DeadLetters {
             file.write_at(bytes, 0)?;
             if durable { file.sync() } else { Ok(()) }
         };
+        let sync_names = || if durable { disk.sync_dir(&self.dir) } else { Ok(()) };
+        // The name of the records is durable before that of the letter which points to them.
         let written = write(&records_path, &records)
             .and_then(|()| write(&temporary, &text))
+            .and_then(|()| sync_names())
             .and_then(|()| disk.rename(&temporary, &path))
-            .and_then(|()| if durable { disk.sync_dir(&self.dir) } else { Ok(()) });
+            .and_then(|()| sync_names());
         if let Err(error) = written {
             let _ = disk.remove(&temporary);
             return Err(failed(error));
