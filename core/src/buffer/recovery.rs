@@ -74,8 +74,9 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, limits: &Limits, fresh_id: u6
                 break;
             }
             HeaderState::Blank => blanks.push(index),
+            HeaderState::Torn if segment::is_empty(&*file).map_err(failed)? => blanks.push(index),
             // Neither copy of the header is whole. Its frames can still be told by their salt.
-            HeaderState::Damaged => {
+            HeaderState::Torn | HeaderState::Damaged => {
                 last = Some((index, file, None));
                 break;
             }
