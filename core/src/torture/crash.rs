@@ -120,7 +120,7 @@ pub(crate) fn recover(
     }
     // Whoever dies without a power loss leaves no hole.
     if clean && (stats.corrupt_regions > 0 || stats.lost_records > 0) {
-        return Err(format!("{} corrupt regions, {} records lost", stats.corrupt_regions, stats.lost_records));
+        return Err(format!("the death of the process left holes: {:?}", lock(&world.events)));
     }
     let left = producer.close(HOUR).map_err(failed("closing"))?;
     if left > 0 {

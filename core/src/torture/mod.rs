@@ -33,7 +33,7 @@ mod tests {
     #[test]
     fn nothing_is_lost_wherever_a_crash_comes() {
         let mut figures = Figures::default();
-        let depth = Depth { stride: 7, powers: 1, second: 0 };
+        let depth = Depth { stride: 3, powers: 2, second: 9 };
         let mut failures = Vec::new();
         for workload in workloads::all() {
             if let Err(what) = crash_everywhere(&workload, depth, 1, &mut figures) {

@@ -11,6 +11,7 @@ use crate::buffer::storage::simulated::{Crash, Dice, SimulatedDisk, Snapshot};
 use crate::dead_letter::DeadLetters;
 use crate::environment::{Clock, Environment, lock};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::Event;
 use crate::options::{Durability, Mode, Options};
 use crate::producer::Producer;
 use crate::record::NewRecord;
@@ -112,13 +113,15 @@ pub(crate) struct World {
     pub(crate) clock: Arc<SimulatedClock>,
     pub(crate) oracle: Arc<Mutex<Oracle>>,
     pub(crate) options: Options,
+    /// What the producer told of, for messages.
+    pub(crate) events: Arc<Mutex<Vec<String>>>,
     seed: u64,
     producer: Option<Producer>,
 }
 
 impl World {
     pub(crate) fn new(disk: SimulatedDisk, clock: Arc<SimulatedClock>, oracle: Oracle, options: &Options, seed: u64) -> Self {
-        World { disk, clock, oracle: Arc::new(Mutex::new(oracle)), options: options.clone(), seed, producer: None }
+        World { disk, clock, oracle: Arc::new(Mutex::new(oracle)), options: options.clone(), events: Arc::default(), seed, producer: None }
     }
 
     pub(crate) fn open(&mut self) -> Result<()> {
@@ -131,7 +134,13 @@ impl World {
             random: Arc::new(move || lock(&dice).roll()),
             threads: false,
         };
-        let builder = Producer::builder(DIR).options(self.options.clone()).environment(env);
+        let events = self.events.clone();
+        let observer = move |event: &Event<'_>| {
+            if matches!(event, Event::Corrupt { .. } | Event::Recovered { .. } | Event::Stopped { .. }) {
+                lock(&events).push(event.message());
+            }
+        };
+        let builder = Producer::builder(DIR).options(self.options.clone()).environment(env).observer(observer);
         self.producer = Some(match self.options.mode {
             Mode::Manual => builder.open_manual(Limits::default())?,
             _ => builder.open(OracleSink(self.oracle.clone()))?,
