@@ -350,20 +350,21 @@ impl Core {
                 let known = past.back().map_or(0, |last| last.index).max(state.committed.segment);
                 let fresh = found.segments.is_empty() && state.committed.records == 0;
                 let index = if fresh { 1 } else { known + 1 };
-                if fresh {
-                    state.committed.segment = 1;
-                    tail.sealed.segment = 1;
-                }
-                // What is open can't be sealed by a mark in a segment that is not written any more; the reader
-                // takes it for a batch whose seal was lost.
-                if tail.open.records > 0 {
-                    tail.sealed = Position {
-                        segment: index,
-                        offset: format::SEGMENT_HEADER_BYTES as u64,
-                        seq: tail.next_seq,
-                        records: tail.records,
-                        bytes: tail.bytes,
-                    };
+                let begin = Position {
+                    segment: index,
+                    offset: format::SEGMENT_HEADER_BYTES as u64,
+                    seq: tail.next_seq,
+                    records: tail.records,
+                    bytes: tail.bytes,
+                };
+                if found.last.is_none() {
+                    // Nothing is unfinished: everything starts here.
+                    state.committed = begin;
+                    tail.sealed = begin;
+                } else if tail.open.records > 0 {
+                    // What is open can't be sealed by a mark in a segment that is not written any more; the reader
+                    // takes it for a batch whose seal was lost.
+                    tail.sealed = begin;
                     tail.open = Default::default();
                 }
                 tail.next_seq = next_seq;

@@ -135,7 +135,7 @@ pub(crate) fn recover(
     let oracle = lock(&world.oracle);
     figures.duplicates += oracle.duplicates;
     figures.offers += oracle.offers;
-    oracle.verdict()?;
+    oracle.verdict().map_err(|what| format!("{what}; {:?}", lock(&world.events)))?;
     drop(oracle);
     let pictures = std::mem::take(&mut *lock(&pictures));
     Ok(pictures)
