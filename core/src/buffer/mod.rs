@@ -1003,12 +1003,9 @@ impl Core {
     fn close(&self) -> Result<()> {
         let Some(owner) = lock(&self.owner).take() else { return Ok(()) };
         let durable = self.options.durability != Durability::Os;
-        let mut result = Ok(());
-        let healthy = {
-            let log = lock(&self.log);
-            matches!(log.status, Status::Open)
-        };
-        if healthy {
+        // A log that has failed does not know what is durable: that is said once more.
+        let mut result = lock(&self.log).check();
+        if result.is_ok() {
             if durable {
                 let lsn = lock(&self.log).lsn;
                 result = self.sync_to(lsn);

@@ -337,8 +337,17 @@ impl Reader {
         Reader { cursor, state, heads: Default::default(), walk, unwritten: false, entries: Vec::new() }
     }
 
-    /// Reads the next sealed batch, if one ends before `upto`.
+    /// Reads the next sealed batch, if one ends before `upto`. After an error it begins at the same place again.
     pub(crate) fn load(&mut self, source: &dyn Source, upto: &Position, now: (i64, Duration)) -> Result<Option<Head>> {
+        let start = self.walk.at;
+        let loaded = self.read_batch(source, upto, now);
+        if loaded.is_err() {
+            self.walk.seek(start);
+        }
+        loaded
+    }
+
+    fn read_batch(&mut self, source: &dyn Source, upto: &Position, now: (i64, Duration)) -> Result<Option<Head>> {
         let mut chunks: Vec<Chunk> = Vec::new();
         // Where each chunk begins, to find the way back when a batch turns out to end earlier.
         let mut bases: Vec<(u64, u64)> = Vec::new();

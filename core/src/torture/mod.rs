@@ -4,6 +4,7 @@
 //! `docs/reliability.md` tells what is promised and what stands behind it.
 
 mod crash;
+mod faults;
 mod oracle;
 mod workloads;
 mod world;
@@ -19,6 +20,8 @@ pub struct Figures {
     pub crashes: u64,
     /// Crashes while recovering from another.
     pub second_crashes: u64,
+    /// Runs in which an operation failed as told.
+    pub faults: u64,
     /// Batches offered to sinks.
     pub offers: u64,
     /// Records that came again, each in the whole batch that it was in before.
@@ -29,6 +32,31 @@ pub struct Figures {
 mod tests {
     use super::crash::{Depth, crash_everywhere};
     use super::*;
+    use crate::options::Durability;
+
+    #[test]
+    fn debug_one() {
+        let mut figures = Figures::default();
+        let workload = workloads::all().into_iter().find(|w| w.name == "restarts (Always, File, Inline)").unwrap();
+        let fault = crate::buffer::storage::simulated::Fault { at: 115, trouble: faults::TROUBLES[0], lasts: true };
+        faults::run_with(&workload, fault, &mut figures).unwrap();
+    }
+
+    #[test]
+    fn a_failing_disk_is_an_error_and_costs_nothing_that_was_accepted() {
+        let mut figures = Figures::default();
+        let mut failures = Vec::new();
+        for (at, workload) in workloads::all().into_iter().enumerate() {
+            if workload.options.durability == Durability::Os {
+                continue;
+            }
+            if let Err(what) = faults::fail_everywhere(&workload, 29, at as u64, &mut figures) {
+                failures.push(what);
+            }
+        }
+        println!("{figures:?}");
+        assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures[..failures.len().min(12)].join("\n"));
+    }
 
     #[test]
     fn nothing_is_lost_wherever_a_crash_comes() {
