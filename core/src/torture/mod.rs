@@ -35,14 +35,6 @@ mod tests {
     use crate::options::Durability;
 
     #[test]
-    fn debug_one() {
-        let mut figures = Figures::default();
-        let workload = workloads::all().into_iter().find(|w| w.name == "restarts (Always, File, Inline)").unwrap();
-        let fault = crate::buffer::storage::simulated::Fault { at: 115, trouble: faults::TROUBLES[0], lasts: true };
-        faults::run_with(&workload, fault, &mut figures).unwrap();
-    }
-
-    #[test]
     fn a_failing_disk_is_an_error_and_costs_nothing_that_was_accepted() {
         let mut figures = Figures::default();
         let mut failures = Vec::new();
@@ -50,7 +42,7 @@ mod tests {
             if workload.options.durability == Durability::Os {
                 continue;
             }
-            if let Err(what) = faults::fail_everywhere(&workload, 29, at as u64, &mut figures) {
+            if let Err(what) = faults::fail_everywhere(&workload, 7, at as u64, &mut figures) {
                 failures.push(what);
             }
         }
@@ -61,7 +53,7 @@ mod tests {
     #[test]
     fn nothing_is_lost_wherever_a_crash_comes() {
         let mut figures = Figures::default();
-        let depth = Depth { stride: 3, powers: 2, second: 9 };
+        let depth = Depth { stride: 1, powers: 3, second: 5 };
         let mut failures = Vec::new();
         for workload in workloads::all() {
             if let Err(what) = crash_everywhere(&workload, depth, 1, &mut figures) {
