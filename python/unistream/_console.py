@@ -34,6 +34,11 @@ class Console:
         """Start outside of every block, switched on."""
         self._style = contextvars.ContextVar("unistream_console", default=_Style())
 
+    @property
+    def enabled(self) -> bool:
+        """Whether anything is printed here and now."""
+        return self._style.get().enabled
+
     def info(self, msg: str, indent: int = 0, tab: str = "  ", pipe: str | None = None) -> str:
         """Print a message, each of its lines behind the block's emoji."""
         style = self._style.get()
