@@ -3,15 +3,14 @@
 use std::fmt;
 
 use crate::buffer::cursor::Progress;
-use crate::buffer::format::{self, BatchId, Body, Kind};
+use crate::buffer::format::{self, BatchId, Body, Head, Kind};
 use crate::buffer::storage::Chunk;
 use crate::record::{NewRecord, Record};
 
 /// Records that go to the sink together.
 ///
 /// Its id and its contents stay the same across retries and restarts. Records that the sink has already
-/// taken or that were rejected are no longer in it when it comes again. A clone is cheap: it shares the payloads, and
-/// keeps them readable after the batch is committed.
+/// taken or that were rejected are no longer in it when it comes again. A clone shares the records' bytes.
 #[derive(Clone)]
 pub struct Batch {
     pub(crate) id: BatchId,
@@ -80,10 +79,8 @@ impl Batch {
             entries.push(Entry { chunk: 0, offset: bytes.len() as u32, place });
             let body = Body { id: record.id, key: record.key, data: record.data };
             let created_at = record.created_at.unwrap_or_default();
-            let seq = u64::from(place) + 1;
-            bytes.extend_from_slice(&format::header(Kind::Record, seq, created_at, &body, body.crc(), 0));
-            body.parts().iter().for_each(|part| bytes.extend_from_slice(part));
-            bytes.resize(bytes.len().next_multiple_of(format::ALIGN), 0);
+            let head = Head { kind: Kind::Record, seq: u64::from(place) + 1, created_at };
+            bytes.extend_from_slice(&format::frame(head, &body, 0));
         }
         Batch {
             id: BatchId { buffer_id: 0, epoch: 0, first_seq: 1 },

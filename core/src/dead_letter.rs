@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::batch::{Batch, Entry};
 use crate::buffer::cursor::Progress;
-use crate::buffer::format::{self, BatchId, Body, Kind};
+use crate::buffer::format::{self, BatchId, Body, Head, Kind};
 use crate::buffer::storage::{Chunk, Disk, Open, OsDisk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{micros, timestamp};
@@ -368,10 +368,15 @@ impl DeadLetter {
     /// The records themselves.
     ///
     /// # Errors
-    /// `Io` if the records cannot be read or are not what was written; `UnsupportedFormat` for an unknown version.
+    /// `NotFound` if the letter was deleted; `Io` if the records cannot be read or are not what was written;
+    /// `UnsupportedFormat` for an unknown version.
     pub fn batch(&self) -> Result<Batch> {
-        let bytes = read(&*self.disk.0, &self.records_file)
-            .map_err(|error| Error::io(format_args!("could not read the records of dead letter {}", self.id), error))?;
+        let bytes = read(&*self.disk.0, &self.records_file).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                Error::new(ErrorKind::NotFound, format!("dead letter {} is no longer there", self.id))
+            }
+            _ => Error::io(format_args!("could not read the records of dead letter {}", self.id), error),
+        })?;
         let damaged = || {
             let message = format!(
                 "the records of dead letter {} are damaged; what is left of them is in {}",
@@ -413,10 +418,8 @@ impl DeadLetter {
 /// A record as a frame of a records file.
 fn frame(record: &crate::Record<'_>) -> Vec<u8> {
     let body = Body { id: record.own_id(), key: record.key, data: record.data };
-    let mut frame = format::header(Kind::Record, record.seq, record.created_at, &body, body.crc(), 0).to_vec();
-    body.parts().iter().for_each(|part| frame.extend_from_slice(part));
-    frame.resize(format::padded(body.len()), 0);
-    frame
+    let head = Head { kind: Kind::Record, seq: record.seq, created_at: record.created_at };
+    format::frame(head, &body, 0)
 }
 
 fn read(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {

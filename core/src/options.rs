@@ -1,5 +1,6 @@
 //! ONE table of options. The struct, its defaults and ranges, the builder's methods, the keys that C and the
-//! command line use, Python's keywords and the reference page all come from the table in this file.
+//! command line use, Python's keywords and the reference page all come from the table in this file. Sinks that
+//! have options declare tables of their own with the same [`option_table!`].
 
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ pub const NEVER: Duration = Duration::MAX;
 pub struct OptionSpec {
     /// The key, in every language.
     pub key: &'static str,
-    /// What the value is: `count`, `bytes`, `duration`, `number`, `durations`, `boolean` or `choice`.
+    /// What the value is: `count`, `bytes`, `duration`, `number`, `durations`, `boolean`, `choice`, `text` or
+    /// `secret`.
     pub kind: &'static str,
     /// The permitted values, for a person.
     pub range: &'static str,
@@ -25,14 +27,14 @@ pub struct OptionSpec {
 }
 
 /// A value that has a text form.
-trait Value: Sized {
+pub(crate) trait Value: Sized {
     const KIND: &'static str;
     fn parse(text: &str) -> std::result::Result<Self, String>;
     fn print(&self) -> String;
 }
 
 /// A count of things.
-type Count = u64;
+pub(crate) type Count = u64;
 
 impl Value for u64 {
     const KIND: &'static str = "count";
@@ -46,7 +48,7 @@ impl Value for u64 {
 
 /// A size: `1048576`, `1KiB`, `16MiB`, `1GiB` (and `KB`, `MB`, `GB` as powers of 1000).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Bytes(u64);
+pub(crate) struct Bytes(pub(crate) u64);
 
 impl Value for Bytes {
     const KIND: &'static str = "bytes";
@@ -122,6 +124,52 @@ impl Value for bool {
     }
 }
 
+/// Any text; empty is "not set".
+pub(crate) type Text = String;
+
+impl Value for String {
+    const KIND: &'static str = "text";
+    fn parse(text: &str) -> std::result::Result<Self, String> {
+        Ok(text.into())
+    }
+    fn print(&self) -> String {
+        self.clone()
+    }
+}
+
+/// A text that neither `Debug` nor [`Value::print`] shows.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<T: Into<String>> From<T> for Secret {
+    fn from(text: T) -> Self {
+        Secret(text.into())
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.print())
+    }
+}
+
+impl Value for Secret {
+    const KIND: &'static str = "secret";
+    fn parse(text: &str) -> std::result::Result<Self, String> {
+        Ok(text.into())
+    }
+    fn print(&self) -> String {
+        if self.0.is_empty() { String::new() } else { "***".into() }
+    }
+}
+
 impl Value for Vec<Duration> {
     const KIND: &'static str = "durations";
     fn parse(text: &str) -> std::result::Result<Self, String> {
@@ -144,7 +192,7 @@ macro_rules! choice {
         choice!(@value $name: $text { $($variant = $word),+ });
     };
     (@value $name:ident: $text:literal { $($variant:ident = $word:literal),+ }) => {
-        impl Value for $name {
+        impl $crate::options::Value for $name {
             const KIND: &'static str = "choice";
             fn parse(text: &str) -> std::result::Result<Self, String> {
                 match text { $($word => Ok($name::$variant),)+ _ => Err($text.into()) }
@@ -209,6 +257,8 @@ choice! {
 }
 choice!(@value Jitter: "one of none, full" { None = "none", Full = "full" });
 
+pub(crate) use choice;
+
 macro_rules! field_type {
     (Bytes) => {
         u64
@@ -234,24 +284,29 @@ macro_rules! to_value {
     };
 }
 
-macro_rules! options {
-    ($($(#[doc = $doc:literal])* $key:ident: $ty:tt = $default:literal, $range:literal, $check:expr;)+) => {
-        /// Every option of a buffer and its producer. All may change between runs on one directory.
-        ///
-        /// [`TABLE`](Self::TABLE) describes them; [`set`](Self::set) takes them as text.
+pub(crate) use {field_type, to_field, to_value};
+
+/// Declares a struct of options, its table and its text form, and a macro that writes a builder's setters. A
+/// row is `key: type = default, permitted values, check;`.
+macro_rules! option_table {
+    (
+        $(#[$meta:meta])* $vis:vis struct $name:ident, setters $setters:ident;
+        $($(#[doc = $doc:literal])* $key:ident: $ty:tt = $default:literal, $range:literal, $check:expr;)+
+    ) => {
+        $(#[$meta])*
         #[derive(Clone, Debug, PartialEq)]
         #[non_exhaustive]
-        pub struct Options {
+        $vis struct $name {
             $($(#[doc = $doc])* #[doc = concat!("\n\nPermitted: ", $range, ". Default: `", $default, "`.")]
-              pub $key: field_type!($ty),)+
+              pub $key: $crate::options::field_type!($ty),)+
         }
 
-        impl Options {
+        impl $name {
             /// The table itself, in the order of the reference page.
-            pub const TABLE: &'static [OptionSpec] = &[
-                $(OptionSpec {
+            pub const TABLE: &'static [$crate::options::OptionSpec] = &[
+                $($crate::options::OptionSpec {
                     key: stringify!($key),
-                    kind: <options!(@ty $ty) as Value>::KIND,
+                    kind: <$ty as $crate::options::Value>::KIND,
                     range: $range,
                     default: $default,
                     doc: concat!($($doc),*).trim_ascii(),
@@ -263,77 +318,75 @@ macro_rules! options {
             /// # Errors
             /// `InvalidArgument`, naming the option and what it takes, for an unknown key, a value that
             /// does not parse or one out of its range.
-            pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
+            pub fn set(&mut self, key: &str, value: &str) -> $crate::Result<()> {
                 match key {
                     $(stringify!($key) => {
-                        let parsed = <options!(@ty $ty) as Value>::parse(value.trim()).map_err(|hint| {
-                            Error::new(ErrorKind::InvalidArgument,
-                                format!("option {key}: {value:?} is not {hint}"))
-                        })?;
-                        let field = to_field!($ty, parsed);
-                        let check: fn(&field_type!($ty)) -> bool = $check;
+                        let parsed = <$ty as $crate::options::Value>::parse(value.trim())
+                            .map_err(|hint| $crate::options::not_a(key, value, &hint))?;
+                        let field = $crate::options::to_field!($ty, parsed);
+                        let check: fn(&$crate::options::field_type!($ty)) -> bool = $check;
                         if !check(&field) {
-                            return Err(out_of_range(key, value, $range));
+                            return Err($crate::options::out_of_range(key, value, $range));
                         }
                         self.$key = field;
                     })+
-                    _ => return Err(unknown(key)),
+                    _ => return Err($crate::options::unknown(key, $name::TABLE)),
                 }
                 Ok(())
             }
 
             /// The value of an option in the form that [`set`](Self::set) takes; `None` for an unknown key.
             pub fn get(&self, key: &str) -> Option<String> {
+                use $crate::options::Value as _;
                 match key {
-                    $(stringify!($key) => Some(to_value!($ty, self.$key).print()),)+
+                    $(stringify!($key) => Some($crate::options::to_value!($ty, self.$key).print()),)+
                     _ => None,
                 }
             }
 
-            /// Checks every value against its range and the values against each other.
-            ///
-            /// # Errors
-            /// `InvalidArgument`, naming the first option that is wrong.
-            pub fn validate(&self) -> Result<()> {
+            /// Checks every value against its range.
+            fn check_ranges(&self) -> $crate::Result<()> {
+                use $crate::options::Value as _;
                 $({
-                    let check: fn(&field_type!($ty)) -> bool = $check;
+                    let check: fn(&$crate::options::field_type!($ty)) -> bool = $check;
                     if !check(&self.$key) {
-                        let value = to_value!($ty, self.$key).print();
-                        return Err(out_of_range(stringify!($key), &value, $range));
+                        let value = $crate::options::to_value!($ty, self.$key).print();
+                        return Err($crate::options::out_of_range(stringify!($key), &value, $range));
                     }
                 })+
-                self.schedule().map(|_| ())
+                Ok(())
             }
         }
 
-        impl Default for Options {
+        impl Default for $name {
             fn default() -> Self {
-                Options {
-                    $($key: to_field!($ty, <options!(@ty $ty) as Value>::parse($default)
+                $name {
+                    $($key: $crate::options::to_field!($ty, <$ty as $crate::options::Value>::parse($default)
                         .expect("the table's own default parses")),)+
                 }
             }
         }
 
         /// The builder's setters, one an option.
-        macro_rules! option_setters {
+        macro_rules! $setters {
             () => {
                 $($(#[doc = $doc])* #[doc = concat!("\n\nPermitted: ", $range, ". Default: `", $default, "`.")]
                 #[must_use]
-                pub fn $key(mut self, value: option_setters!(@ty $ty)) -> Self {
-                    self.options.$key = value;
+                pub fn $key(mut self, value: $setters!(@ty $ty)) -> Self {
+                    self.options.$key = value.into();
                     self
                 })+
             };
             (@ty Bytes) => { u64 };
             (@ty Count) => { u64 };
+            (@ty Text) => { impl Into<String> };
+            (@ty Secret) => { impl Into<$crate::options::Secret> };
             (@ty Durations) => { Vec<std::time::Duration> };
             (@ty $other:ident) => { $other };
         }
-        pub(crate) use option_setters;
     };
-    (@ty $ty:ty) => { $ty };
 }
+pub(crate) use option_table;
 
 type Durations = Vec<Duration>;
 
@@ -341,7 +394,11 @@ const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
 
-options! {
+option_table! {
+    /// Every option of a buffer and its producer. All may change between runs on one directory.
+    ///
+    /// [`TABLE`](Self::TABLE) describes them; [`set`](Self::set) takes them as text.
+    pub struct Options, setters option_setters;
     /// The most records in a batch. A sink's own limit, if lower, rules.
     max_records: Count = "500", "1 to 1000000", |v| (1..=1_000_000).contains(v);
     /// The most bytes in a batch: payloads, plus what the sink counts besides. A sink's own limit, if lower, rules.
@@ -389,8 +446,18 @@ options! {
     /// Let attempts at an unavailable sink count toward `max_attempts` too.
     count_unavailable: bool = "false", "true, false", |_| true;
 }
+pub(crate) use option_setters;
 
 impl Options {
+    /// Checks every value against its range and the values against each other.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, naming the first option that is wrong.
+    pub fn validate(&self) -> Result<()> {
+        self.check_ranges()?;
+        self.schedule().map(|_| ())
+    }
+
     /// The schedule that the options describe.
     ///
     /// # Errors
@@ -413,22 +480,31 @@ impl Options {
 
     /// The reference page of all options, in Markdown.
     pub fn reference() -> String {
-        let mut page = String::from("| option | kind | permitted | default | what it does |\n|---|---|---|---|---|\n");
-        for spec in Options::TABLE {
-            let OptionSpec { key, kind, range, default, doc } = spec;
-            page.push_str(&format!("| `{key}` | {kind} | {range} | `{default}` | {doc} |\n"));
-        }
-        page
+        reference(Options::TABLE)
     }
 }
 
+/// The reference page of a table of options, in Markdown.
+pub(crate) fn reference(table: &[OptionSpec]) -> String {
+    let mut page = String::from("| option | kind | permitted | default | what it does |\n|---|---|---|---|---|\n");
+    for OptionSpec { key, kind, range, default, doc } in table {
+        page.push_str(&format!("| `{key}` | {kind} | {range} | `{default}` | {doc} |\n"));
+    }
+    page
+}
+
 #[cold]
-fn out_of_range(key: &str, value: &str, range: &str) -> Error {
+pub(crate) fn not_a(key: &str, value: &str, hint: &str) -> Error {
+    Error::new(ErrorKind::InvalidArgument, format!("option {key}: {value:?} is not {hint}"))
+}
+
+#[cold]
+pub(crate) fn out_of_range(key: &str, value: &str, range: &str) -> Error {
     Error::new(ErrorKind::InvalidArgument, format!("option {key}: {value} is out of range; it takes {range}"))
 }
 
 #[cold]
-fn unknown(key: &str) -> Error {
-    let keys: Vec<_> = Options::TABLE.iter().map(|spec| spec.key).collect();
+pub(crate) fn unknown(key: &str, table: &[OptionSpec]) -> Error {
+    let keys: Vec<_> = table.iter().map(|spec| spec.key).collect();
     Error::new(ErrorKind::InvalidArgument, format!("there is no option {key:?}; the options are {}", keys.join(", ")))
 }

@@ -1,6 +1,6 @@
 //! [`Producer`]: joins the buffer, the schedule, the sink and the dead letters. The only file that knows them all.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -92,6 +92,8 @@ const GRACE: Duration = Duration::from_secs(2);
 thread_local! {
     /// The producers whose sink or observer this thread is inside of.
     static INSIDE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+    /// Whether there is any: all that an ordinary `put` looks at.
+    static DEEP: Cell<bool> = const { Cell::new(false) };
 }
 
 /// How to open a [`Producer`]: every option has a setter of its name.
@@ -476,14 +478,14 @@ impl Producer {
     /// says so.
     ///
     /// # Errors
-    /// `WrongMode` in other modes; `NotFound` for a batch that is settled already; `RetriesExhausted` or
+    /// `WrongMode` in other modes; `Closed`; `NotFound` for a batch that is settled already; `RetriesExhausted` or
     /// `DeadLettersFull` if this stops the producer; `DiskFull` or `Io` if it could not be noted on disk.
     pub fn settle(&self, batch: Batch, answer: Result<Report, SendError>) -> Result<()> {
         let shared = &*self.shared;
         shared.check_reentrant()?;
         shared.check_manual()?;
-        if shared.core().fork.is_forked() {
-            return Err(buffer::forked());
+        if shared.core().fork.is_forked() || shared.status.load(Ordering::Acquire) == CLOSED {
+            return Err(shared.refusal());
         }
         shared.settle(batch, answer, Duration::ZERO)
     }
@@ -521,8 +523,10 @@ impl Shared {
 
     #[inline]
     fn check_reentrant(&self) -> Result<()> {
-        let inside = INSIDE.with_borrow(|inside| !inside.is_empty() && inside.contains(&self.address()));
-        if inside { Err(reentrant()) } else { Ok(()) }
+        if DEEP.get() && INSIDE.with_borrow(|inside| inside.contains(&self.address())) {
+            return Err(reentrant());
+        }
+        Ok(())
     }
 
     fn check_manual(&self) -> Result<()> {
@@ -562,10 +566,14 @@ impl Shared {
         struct Leave;
         impl Drop for Leave {
             fn drop(&mut self) {
-                INSIDE.with_borrow_mut(|inside| inside.pop());
+                INSIDE.with_borrow_mut(|inside| {
+                    inside.pop();
+                    DEEP.set(!inside.is_empty());
+                });
             }
         }
         INSIDE.with_borrow_mut(|inside| inside.push(self.address()));
+        DEEP.set(true);
         let _leave = Leave;
         catch_unwind(AssertUnwindSafe(callback)).ok()
     }

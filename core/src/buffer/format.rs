@@ -4,7 +4,7 @@
 //!
 //! | at | size | field |
 //! |---|---|---|
-//! | 0 | 4 | CRC-32C of the body, then bytes 4..32, then the segment's salt |
+//! | 0 | 4 | CRC-32C of bytes 4 to the length, begun from the segment's salt |
 //! | 4 | 4 | length of header and body, without padding |
 //! | 8 | 8 | seq |
 //! | 16 | 8 | created_at, microseconds since the epoch |
@@ -15,8 +15,8 @@
 //! | 30 | 2 | zero |
 //! | 32 | .. | body: id, key, payload; then zeros up to a multiple of 8 |
 //!
-//! The body comes first in the checksum so that it can be summed before the log's lock is taken. Behind the
-//! last frame stands a zero word.
+//! Behind the last frame stands a zero word. Beginning the checksum from the salt makes it differ, for the same
+//! bytes, with certainty between two uses of one file.
 
 use std::fmt;
 
@@ -84,20 +84,6 @@ impl<'a> Body<'a> {
     pub(crate) fn len(&self) -> usize {
         self.id.map_or(0, str::len) + self.key.map_or(0, <[u8]>::len) + self.data.len()
     }
-
-    /// The checksum's first stage, which needs neither seq nor salt.
-    #[inline]
-    pub(crate) fn crc(&self) -> u32 {
-        let [id, key, data] = self.parts();
-        let mut crc = 0;
-        if !id.is_empty() {
-            crc = crc32c::crc32c_append(crc, id);
-        }
-        if !key.is_empty() {
-            crc = crc32c::crc32c_append(crc, key);
-        }
-        crc32c::crc32c_append(crc, data)
-    }
 }
 
 /// The length of a frame with this body, padding included.
@@ -106,33 +92,46 @@ pub(crate) const fn padded(body: usize) -> usize {
     (FRAME_BYTES + body).next_multiple_of(ALIGN)
 }
 
-/// The header of a frame over `body`, whose checksum so far is `body_crc`.
+/// What a frame says besides its body.
+#[derive(Clone, Copy)]
+pub(crate) struct Head {
+    pub(crate) kind: Kind,
+    pub(crate) seq: u64,
+    pub(crate) created_at: i64,
+}
+
+/// Writes a frame, its padding and the terminator behind it into `space`, which is exactly that long.
 #[inline]
-pub(crate) fn header(
-    kind: Kind,
-    seq: u64,
-    created_at: i64,
-    body: &Body<'_>,
-    body_crc: u32,
-    salt: u32,
-) -> [u8; FRAME_BYTES] {
-    // The four bytes of the checksum's own place hold the salt while it is computed, at the end.
-    let mut summed = [0u8; FRAME_BYTES];
-    let length = (FRAME_BYTES + body.len()) as u32;
+pub(crate) fn encode(space: &mut [u8], head: Head, body: &Body<'_>, salt: u32) {
+    let length = FRAME_BYTES + body.len();
+    debug_assert_eq!(space.len(), padded(body.len()) + TERMINATOR_BYTES);
+    // Before the body, which may reach into the last word.
+    let last = space.len() - TERMINATOR_BYTES - ALIGN;
+    space[last..].fill(0);
     let flags = if body.id.is_some() { FLAG_ID } else { 0 } | if body.key.is_some() { FLAG_KEY } else { 0 };
-    summed[0..4].copy_from_slice(&length.to_le_bytes());
-    summed[4..12].copy_from_slice(&seq.to_le_bytes());
-    summed[12..20].copy_from_slice(&created_at.to_le_bytes());
-    summed[20] = kind as u8;
-    summed[21] = flags;
-    summed[22..24].copy_from_slice(&(body.id.map_or(0, str::len) as u16).to_le_bytes());
-    summed[24..26].copy_from_slice(&(body.key.map_or(0, <[u8]>::len) as u16).to_le_bytes());
-    summed[28..32].copy_from_slice(&salt.to_le_bytes());
-    let crc = crc32c::crc32c_append(body_crc, &summed);
-    let mut header = [0u8; FRAME_BYTES];
-    header[0..4].copy_from_slice(&crc.to_le_bytes());
-    header[4..32].copy_from_slice(&summed[0..28]);
-    header
+    let (id_len, key_len) = (body.id.map_or(0, str::len), body.key.map_or(0, <[u8]>::len));
+    let (fixed, rest) = space.split_at_mut(FRAME_BYTES);
+    fixed[4..8].copy_from_slice(&(length as u32).to_le_bytes());
+    fixed[8..16].copy_from_slice(&head.seq.to_le_bytes());
+    fixed[16..24].copy_from_slice(&head.created_at.to_le_bytes());
+    fixed[24..28].copy_from_slice(&[head.kind as u8, flags, (id_len & 0xff) as u8, (id_len >> 8) as u8]);
+    fixed[28..32].copy_from_slice(&[(key_len & 0xff) as u8, (key_len >> 8) as u8, 0, 0]);
+    if id_len | key_len > 0 {
+        let [id, key, _] = body.parts();
+        rest[..id_len].copy_from_slice(id);
+        rest[id_len..id_len + key_len].copy_from_slice(key);
+    }
+    rest[id_len + key_len..length - FRAME_BYTES].copy_from_slice(body.data);
+    let crc = crc32c::crc32c_append(salt, &space[4..length]);
+    space[0..4].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// A frame by itself, without a terminator.
+pub(crate) fn frame(head: Head, body: &Body<'_>, salt: u32) -> Vec<u8> {
+    let mut bytes = vec![0; padded(body.len()) + TERMINATOR_BYTES];
+    encode(&mut bytes, head, body, salt);
+    bytes.truncate(padded(body.len()));
+    bytes
 }
 
 /// Why bytes are not a frame.
@@ -152,12 +151,7 @@ pub(crate) fn decode(bytes: &[u8], salt: u32) -> Result<Frame<'_>, Bad> {
     }
     let frame = parse(bytes).ok_or(Bad::Damaged)?;
     let length = le_u32(bytes, 4) as usize;
-    let mut crc = crc32c::crc32c(&bytes[FRAME_BYTES..length]);
-    let mut summed = [0u8; FRAME_BYTES];
-    summed[0..28].copy_from_slice(&bytes[4..32]);
-    summed[28..32].copy_from_slice(&salt.to_le_bytes());
-    crc = crc32c::crc32c_append(crc, &summed);
-    if crc != le_u32(bytes, 0) {
+    if crc32c::crc32c_append(salt, &bytes[4..length]) != le_u32(bytes, 0) {
         return Err(Bad::Damaged);
     }
     Ok(frame)
@@ -379,10 +373,7 @@ mod tests {
     use super::*;
 
     fn framed(seq: u64, body: Body<'_>, salt: u32) -> Vec<u8> {
-        let mut bytes = header(Kind::Record, seq, -5, &body, body.crc(), salt).to_vec();
-        body.parts().iter().for_each(|part| bytes.extend_from_slice(part));
-        bytes.resize(padded(body.len()), 0);
-        bytes
+        frame(Head { kind: Kind::Record, seq, created_at: -5 }, &body, salt)
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cursor::Position;
-use super::format::{self, Body, Kind, SEGMENT_HEADER_BYTES, Seal, SegmentHeader, TAIL_BYTES};
+use super::format::{self, Body, Head, Kind, SEGMENT_HEADER_BYTES, Seal, SegmentHeader, TAIL_BYTES, TERMINATOR_BYTES};
 use super::segment;
 use super::storage::{SegmentReader, SegmentWriter};
 use crate::environment::Clock;
@@ -172,7 +172,6 @@ impl Log {
     pub(crate) fn append(
         &mut self,
         body: &Body<'_>,
-        body_crc: u32,
         created_at: i64,
         counted: u64,
         caps: BatchCaps,
@@ -188,7 +187,7 @@ impl Log {
             return Err(Refusal::Segment(Log::segment_for(body.len())));
         }
         let seq = self.next_seq;
-        self.frame(Kind::Record, seq, created_at, body, body_crc).map_err(Refusal::Error)?;
+        self.frame(Head { kind: Kind::Record, seq, created_at }, body).map_err(Refusal::Error)?;
         self.next_seq = seq + 1;
         self.records += 1;
         self.put_records += 1;
@@ -218,7 +217,7 @@ impl Log {
             Seal { first_seq: self.open.first_seq, last_seq, records: self.open.records as u32, epoch: self.epoch };
         let encoded = seal.encode();
         let body = Body { id: None, key: None, data: &encoded };
-        self.frame(Kind::Seal, last_seq, now, &body, body.crc())?;
+        self.frame(Head { kind: Kind::Seal, seq: last_seq, created_at: now }, &body)?;
         self.open = OpenBatch::default();
         self.sealed = Position {
             segment: self.index,
@@ -238,7 +237,8 @@ impl Log {
         // Should the next segment not begin below, no record may come behind the end that stands here already.
         if std::mem::take(&mut self.limit) > 0 {
             let end = Body { id: None, key: None, data: &[] };
-            if let Err(error) = self.frame(Kind::End, self.next_seq, now, &end, end.crc()) {
+            let head = Head { kind: Kind::End, seq: self.next_seq, created_at: now };
+            if let Err(error) = self.frame(head, &end) {
                 self.limit = limit(self.length);
                 return Err(error);
             }
@@ -312,12 +312,19 @@ impl Log {
 
     /// Writes a frame at the tail and moves the tail behind it.
     #[inline]
-    fn frame(&mut self, kind: Kind, seq: u64, created_at: i64, body: &Body<'_>, crc: u32) -> Result<(), Error> {
-        let header = format::header(kind, seq, created_at, body, crc, self.salt);
-        if let Err(error) = self.writer.append(self.tail, &header, body) {
+    fn frame(&mut self, head: Head, body: &Body<'_>) -> Result<(), Error> {
+        let padded = format::padded(body.len());
+        let stored = match self.writer.space(self.tail, padded + TERMINATOR_BYTES) {
+            Ok(space) => {
+                format::encode(space, head, body, self.salt);
+                self.writer.append(self.tail, self.tail + padded)
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = stored {
             return Err(self.failed("write to the log", error));
         }
-        self.tail += format::padded(body.len());
+        self.tail += padded;
         self.lsn += 1;
         Ok(())
     }
@@ -348,7 +355,7 @@ fn limit(length: u64) -> usize {
 
 /// Writes the header of a segment that is about to be used, behind a terminator for what is to come.
 pub(crate) fn begin(writer: &mut dyn SegmentWriter, header: &SegmentHeader) -> io::Result<()> {
-    writer.write(SEGMENT_HEADER_BYTES, &[0; format::TERMINATOR_BYTES])?;
+    writer.write(SEGMENT_HEADER_BYTES, &[0; TERMINATOR_BYTES])?;
     writer.write(0, &header.encode())?;
     writer.publish(SEGMENT_HEADER_BYTES);
     Ok(())

@@ -424,18 +424,17 @@ impl Core {
         if record.data.len() as u64 > self.max_data || counted > self.max_counted || (key_len | id_len) > MAX_ID_BYTES {
             return Err(self.too_large(&record, counted));
         }
-        let crc = body.crc();
         let created_at = match record.created_at {
             Some(created_at) => created_at,
             None => self.env.clock.wall(),
         };
         let mut log = lock(&self.log);
-        let appended = match log.append(&body, crc, created_at, counted, self.caps, &*self.env.clock) {
+        let appended = match log.append(&body, created_at, counted, self.caps, &*self.env.clock) {
             Ok(appended) => appended,
             Err(Refusal::Error(error)) => return Err(error),
             Err(Refusal::Segment(_)) => {
                 drop(log);
-                self.append_slowly(&body, crc, created_at, counted, wait)?
+                self.append_slowly(&body, created_at, counted, wait)?
             }
         };
         if self.keeper_idle.load(Ordering::Relaxed) || appended.wants_spare {
@@ -450,25 +449,18 @@ impl Core {
 
     /// The rest of a put that found no room: prepares the next segment, or waits for space.
     #[cold]
-    fn append_slowly(
-        &self,
-        body: &Body<'_>,
-        crc: u32,
-        created_at: i64,
-        counted: u64,
-        wait: Duration,
-    ) -> Result<Appended> {
+    fn append_slowly(&self, body: &Body<'_>, created_at: i64, counted: u64, wait: Duration) -> Result<Appended> {
         let deadline = self.env.clock.monotonic().saturating_add(wait);
         let clock = &*self.env.clock;
         loop {
             let needed = {
                 let mut log = lock(&self.log);
-                let mut result = log.append(body, crc, created_at, counted, self.caps, clock);
+                let mut result = log.append(body, created_at, counted, self.caps, clock);
                 if let Err(Refusal::Segment(needed)) = result
                     && log.spare.as_ref().is_some_and(|spare| spare.length >= needed)
                 {
                     log.roll(created_at)?;
-                    result = log.append(body, crc, created_at, counted, self.caps, clock);
+                    result = log.append(body, created_at, counted, self.caps, clock);
                 }
                 match result {
                     Ok(appended) => return Ok(appended),
@@ -610,10 +602,7 @@ impl Core {
 
     /// Notes what became of a batch, on disk too.
     pub(crate) fn settle(&self, first_seq: u64, settle: Settle) -> Result<()> {
-        if self.fork.is_forked() {
-            return Err(forked());
-        }
-        let mut reader = lock(&self.reader);
+        let mut reader = self.reader_in_service()?;
         let Some(head) = reader.heads.iter_mut().find(|head| head.id.first_seq == first_seq && !head.finished) else {
             return Err(Error::new(ErrorKind::NotFound, "this batch is committed already, or of another buffer"));
         };
@@ -632,9 +621,23 @@ impl Core {
         self.note(&mut reader, moved)
     }
 
+    /// The reader, to change what the cursor says: not in a forked child, and not after the close, when the
+    /// directory may be another owner's.
+    fn reader_in_service(&self) -> Result<MutexGuard<'_, Reader>> {
+        if self.fork.is_forked() {
+            return Err(forked());
+        }
+        let reader = lock(&self.reader);
+        match lock(&self.log).check() {
+            Err(error) if error.kind() == ErrorKind::Closed => Err(error),
+            // A log that takes nothing can still be read and committed.
+            _ => Ok(reader),
+        }
+    }
+
     /// Forgets attempts, so that what was given up on gets a fresh round.
     pub(crate) fn forgive(&self, exhausted: impl Fn(u32) -> bool) -> Result<()> {
-        let mut reader = lock(&self.reader);
+        let mut reader = self.reader_in_service()?;
         let fresh = |progress: &mut Progress| {
             if exhausted(progress.attempts) {
                 *progress = Progress { done: std::mem::take(&mut progress.done), ..Progress::default() };
@@ -949,7 +952,13 @@ impl Core {
         if self.fork.is_forked() {
             return Err(forked());
         }
-        let lsn = lock(&self.log).lsn;
+        let lsn = {
+            let log = lock(&self.log);
+            if matches!(log.status, Status::Closed) {
+                return log.check();
+            }
+            log.lsn
+        };
         self.sync_to(lsn)?;
         let _chores = lock(&self.chores);
         self.sync_cursor()
@@ -990,9 +999,10 @@ impl Core {
             let synced = if durable { self.sync_cursor() } else { Ok(()) };
             result = result.and(freed).and(written).and(synced);
         }
-        let mut log = lock(&self.log);
-        log.status = Status::Closed;
-        drop(log);
+        // Under the reader's lock: who settles meanwhile is done with the cursor before the directory is let go.
+        let reader = lock(&self.reader);
+        lock(&self.log).status = Status::Closed;
+        drop(reader);
         self.space.notify_all();
         drop(owner);
         result

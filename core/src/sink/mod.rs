@@ -1,7 +1,10 @@
 //! Where batches go: the trait [`Sink`] and what a sink answers.
 
+#[cfg(feature = "aws")]
+pub mod aws;
 mod closure;
 mod file;
+mod url;
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -11,6 +14,7 @@ use std::time::Duration;
 
 pub use closure::{FnSink, IntoReport, NullSink, from_fn};
 pub use file::{FileSink, Framing};
+pub use url::{from_options, from_url, options_of};
 
 use crate::batch::Batch;
 use crate::error::Cause;

@@ -12,7 +12,6 @@ use std::sync::{Arc, Once, OnceLock};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 use super::{Chunk, SegmentReader, SegmentWriter};
-use crate::buffer::format::{self, Body, FRAME_BYTES, TERMINATOR_BYTES};
 
 /// A shared mapping of the first `len` bytes of a file.
 ///
@@ -98,52 +97,36 @@ impl MappedWriter {
         Ok(MappedWriter { mapping: Arc::new(Mapping::new(file, len, true)?) })
     }
 
+    /// Bytes that nobody else can see.
     #[inline]
-    fn check(&self, offset: usize, len: usize) -> io::Result<()> {
-        let free = self.mapping.published.load(Ordering::Relaxed);
-        if offset < free || offset.checked_add(len).is_none_or(|end| end > self.mapping.len) {
+    fn unpublished(&mut self, offset: usize, len: usize) -> io::Result<&mut [u8]> {
+        let published = self.mapping.published.load(Ordering::Relaxed);
+        if offset < published || offset.checked_add(len).is_none_or(|end| end > self.mapping.len) {
             return Err(io::Error::other("a store outside the unpublished part of a segment"));
         }
-        self.mapping.guard.check()
-    }
-
-    /// Copies bytes to an offset that [`check`](Self::check) has passed.
-    #[inline]
-    fn store(&self, offset: usize, bytes: &[u8]) {
-        // SAFETY: `check` has passed for a range that contains this one: within the mapping, not published,
-        // so no shared slice covers it; `&mut self` of the callers excludes other writers.
-        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.mapping.base.as_ptr().add(offset), bytes.len()) }
+        self.mapping.guard.check()?;
+        // SAFETY: within the mapping and not published, so no shared slice covers it; the result borrows this
+        // one writer exclusively, so there is no other slice of unpublished bytes either.
+        Ok(unsafe { std::slice::from_raw_parts_mut(self.mapping.base.as_ptr().add(offset), len) })
     }
 }
 
 impl SegmentWriter for MappedWriter {
     fn write(&mut self, offset: usize, bytes: &[u8]) -> io::Result<()> {
-        self.check(offset, bytes.len())?;
-        self.store(offset, bytes);
+        self.unpublished(offset, bytes.len())?.copy_from_slice(bytes);
         self.mapping.guard.check()
     }
 
     #[inline]
-    fn append(&mut self, offset: usize, header: &[u8; FRAME_BYTES], body: &Body<'_>) -> io::Result<()> {
-        let padded = format::padded(body.len());
-        self.check(offset, padded + TERMINATOR_BYTES)?;
-        // Padding and terminator: at most 7 + 8 bytes behind the body, all within what was checked.
-        self.store(offset + padded - format::ALIGN, &[0; format::ALIGN + TERMINATOR_BYTES]);
-        let mut at = offset + FRAME_BYTES;
-        for part in body.parts() {
-            self.store(at, part);
-            at += part.len();
-        }
-        self.store(offset + 8, &header[8..]);
-        // SAFETY: within what was checked; frames are aligned to 8 and the mapping to a page, so the word is
-        // aligned; only this writer touches it. The release store keeps it last: until it is there, the place
-        // holds the terminator.
-        unsafe {
-            let word = AtomicU64::from_ptr(self.mapping.base.as_ptr().add(offset).cast());
-            word.store(u64::from_le(format::le_u64(header, 0)).to_le(), Ordering::Release);
-        }
+    fn space(&mut self, offset: usize, len: usize) -> io::Result<&mut [u8]> {
+        self.unpublished(offset, len)
+    }
+
+    #[inline]
+    fn append(&mut self, _: usize, published: usize) -> io::Result<()> {
+        // The stores went to the page cache; a page that could not take them has marked the mapping.
         self.mapping.guard.check()?;
-        self.mapping.published.store(offset + padded, Ordering::Release);
+        self.mapping.published.store(published.min(self.mapping.len), Ordering::Release);
         Ok(())
     }
 

@@ -10,8 +10,6 @@ use std::sync::Arc;
 pub(crate) use mapped::{ForkGuard, MappedBytes};
 pub(crate) use os::OsDisk;
 
-use crate::buffer::format::{self, Body, FRAME_BYTES};
-
 /// A disk: directories and files by path. Errors are the operating system's own.
 pub(crate) trait Disk: Send + Sync {
     /// Creates the directory, 0700, and those above it; one that exists is no error.
@@ -70,13 +68,14 @@ pub(crate) trait File: Send + Sync {
     fn map_read(&self, len: usize) -> io::Result<Arc<dyn SegmentReader>>;
 }
 
-/// The one writer of a segment's bytes. What is below [`published`](SegmentReader) never changes again.
+/// The one writer of a segment's bytes. What it has published never changes again.
 pub(crate) trait SegmentWriter: Send + Sync {
     /// Writes bytes at `offset` without publishing them: a segment's header.
     fn write(&mut self, offset: usize, bytes: &[u8]) -> io::Result<()>;
-    /// Writes the terminator behind the frame, its body, then its header, so that a death in between
-    /// leaves the terminator of the frame before, and publishes it.
-    fn append(&mut self, offset: usize, header: &[u8; FRAME_BYTES], body: &Body<'_>) -> io::Result<()>;
+    /// Unpublished space to fill, for [`append`](Self::append). What is in it before is undefined.
+    fn space(&mut self, offset: usize, len: usize) -> io::Result<&mut [u8]>;
+    /// Stores the space that was filled and publishes it up to `published`.
+    fn append(&mut self, offset: usize, published: usize) -> io::Result<()>;
     /// Publishes what is there already, up to `offset`.
     fn publish(&mut self, offset: usize);
     /// A handle for those who read and sync.
@@ -130,11 +129,12 @@ impl SegmentWriter for PlainWriter {
         self.file.write_at(bytes, offset as u64)
     }
 
-    fn append(&mut self, offset: usize, header: &[u8; FRAME_BYTES], body: &Body<'_>) -> io::Result<()> {
-        self.scratch.clear();
-        self.scratch.extend_from_slice(header);
-        body.parts().iter().for_each(|part| self.scratch.extend_from_slice(part));
-        self.scratch.resize(format::padded(body.len()) + format::TERMINATOR_BYTES, 0);
+    fn space(&mut self, _: usize, len: usize) -> io::Result<&mut [u8]> {
+        self.scratch.resize(len, 0);
+        Ok(&mut self.scratch)
+    }
+
+    fn append(&mut self, offset: usize, _: usize) -> io::Result<()> {
         self.file.write_at(&self.scratch, offset as u64)
     }
 

@@ -1,0 +1,270 @@
+//! From the answers to calls to a report about the batch. Knows no service and no network.
+
+use std::sync::Arc;
+
+use super::client::{CallError, Fault};
+use crate::sink::{Outcome, Report};
+
+/// A record on its way into a call.
+pub(super) trait Item {
+    /// Its index in the batch.
+    fn index(&self) -> usize;
+}
+
+impl<T: Item> Item for &T {
+    fn index(&self) -> usize {
+        (*self).index()
+    }
+}
+
+/// Cuts items into consecutive calls. A state measures a call: `start` makes it from a call's first item, `grow`
+/// adds one more or says by `None` that it does not fit.
+pub(super) fn split<T, S>(items: &[T], start: impl Fn(&T) -> S, grow: impl Fn(&S, &T) -> Option<S>) -> Vec<&[T]> {
+    let mut calls = Vec::new();
+    let mut rest = items;
+    while let Some(first) = rest.first() {
+        let mut state = start(first);
+        let mut len = 1;
+        while let Some(next) = rest.get(len).and_then(|item| grow(&state, item)) {
+            state = next;
+            len += 1;
+        }
+        let (call, after) = rest.split_at(len);
+        calls.push(call);
+        rest = after;
+    }
+    calls
+}
+
+/// What is known about the records of one batch so far.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    /// By index in the batch; `None`: not known, not sent.
+    outcomes: Vec<Option<Outcome>>,
+    /// Records that were refused in a call of their own.
+    refused: Vec<(usize, CallError)>,
+    /// Records of calls that were sent.
+    sent: usize,
+    /// The service has answered a call record by record: it does not refuse whatever we say.
+    understood: bool,
+}
+
+impl Delivery {
+    pub(super) fn new(len: usize) -> Self {
+        Delivery { outcomes: vec![None; len], refused: Vec::new(), sent: 0, understood: false }
+    }
+
+    /// A record that no call can carry.
+    pub(super) fn reject(&mut self, index: usize, reason: String) {
+        self.outcomes[index] = Some(Outcome::Rejected { reason });
+    }
+
+    /// A record that is not sent this time.
+    pub(super) fn hold(&mut self, index: usize, outcome: Outcome) {
+        self.outcomes[index] = Some(outcome);
+    }
+
+    /// Whether the service has taken the record, or never will.
+    pub(super) fn is_settled(&self, index: usize) -> bool {
+        match &self.outcomes[index] {
+            Some(outcome) => matches!(outcome, Outcome::Delivered | Outcome::Rejected { .. }),
+            None => self.refused.iter().any(|(refused, _)| *refused == index),
+        }
+    }
+
+    /// Sends items in one call, or, where the service refuses it for an argument, in halves of it. `call`
+    /// answers for each item.
+    ///
+    /// # Errors
+    /// What ends this delivery: there is no point in further calls now.
+    pub(super) fn send<T: Item>(
+        &mut self,
+        items: &[T],
+        call: &mut dyn FnMut(&[T]) -> Result<Vec<Outcome>, CallError>,
+    ) -> Result<(), CallError> {
+        self.sent += items.len();
+        self.send_halving(items, call)
+    }
+
+    fn send_halving<T: Item>(
+        &mut self,
+        items: &[T],
+        call: &mut dyn FnMut(&[T]) -> Result<Vec<Outcome>, CallError>,
+    ) -> Result<(), CallError> {
+        match call(items) {
+            Ok(outcomes) => {
+                assert_eq!(outcomes.len(), items.len(), "one outcome an item");
+                self.understood = true;
+                for (item, outcome) in items.iter().zip(outcomes) {
+                    self.outcomes[item.index()] = Some(outcome);
+                }
+                Ok(())
+            }
+            Err(error) if error.fault == Fault::Refused => match items {
+                [one] => {
+                    self.refused.push((one.index(), error));
+                    Ok(())
+                }
+                several => {
+                    let (first, second) = several.split_at(several.len() / 2);
+                    self.send_halving(first, call)?;
+                    self.send_halving(second, call)
+                }
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The report. `stopped` is what [`send`](Self::send) ended with, and what becomes of all that was not sent.
+    ///
+    /// Where the service has refused each of several records, the fault is more likely with what the calls have
+    /// in common than with every record: then they have failed, and are not rejected.
+    pub(super) fn finish(mut self, stopped: Option<CallError>) -> Report {
+        let culprits = self.understood || self.sent == 1;
+        for (index, error) in std::mem::take(&mut self.refused) {
+            self.outcomes[index] = Some(match culprits {
+                true => Outcome::Rejected { reason: error.to_string() },
+                false => Outcome::Failed { error: Arc::new(error) },
+            });
+        }
+        let unsent = stopped.map(CallError::into_outcome);
+        let mut report = Report::delivered();
+        for (index, outcome) in self.outcomes.into_iter().enumerate() {
+            let outcome = outcome.or_else(|| unsent.clone());
+            report.set(index, outcome.expect("every record was answered for unless the delivery was stopped"));
+        }
+        report
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Item for usize {
+        fn index(&self) -> usize {
+            *self
+        }
+    }
+
+    fn refused() -> CallError {
+        CallError {
+            operation: "Put",
+            fault: Fault::Refused,
+            code: Some("ValidationException".into()),
+            message: "bad".into(),
+        }
+    }
+
+    fn away() -> CallError {
+        CallError {
+            operation: "Put",
+            fault: Fault::Unavailable { retry_after: None },
+            code: None,
+            message: "connection reset".into(),
+        }
+    }
+
+    /// Sends 0..len through a service that refuses calls with a record of `bad`; what the service took, the
+    /// number of calls and the report.
+    fn deliver(len: usize, bad: &[usize]) -> (Vec<usize>, usize, Report) {
+        let items: Vec<usize> = (0..len).collect();
+        let (mut taken, mut calls) = (Vec::new(), 0);
+        let mut delivery = Delivery::new(len);
+        let result = delivery.send(&items, &mut |call: &[usize]| {
+            calls += 1;
+            if call.iter().any(|item| bad.contains(item)) {
+                return Err(refused());
+            }
+            taken.extend(call);
+            Ok(vec![Outcome::Delivered; call.len()])
+        });
+        (taken, calls, delivery.finish(result.err()))
+    }
+
+    fn rejected(report: &Report) -> Vec<usize> {
+        let is_rejected = |outcome: &Outcome| matches!(outcome, Outcome::Rejected { .. });
+        report.exceptions().filter(|(_, outcome)| is_rejected(outcome)).map(|(index, _)| index).collect()
+    }
+
+    #[test]
+    fn halving_finds_every_culprit_alone() {
+        // Every subset of six records but the full one, which speaks against the call.
+        for mask in 0u32..63 {
+            let bad: Vec<usize> = (0..6).filter(|bit| mask & (1 << bit) != 0).collect();
+            let good: Vec<usize> = (0..6).filter(|bit| mask & (1 << bit) == 0).collect();
+            let (taken, _, report) = deliver(6, &bad);
+            assert_eq!(taken, good, "delivered once each, in order");
+            assert_eq!(rejected(&report), bad);
+            assert_eq!(report.exceptions().count(), bad.len());
+        }
+    }
+
+    #[test]
+    fn halving_one_culprit_of_many_takes_few_calls() {
+        let (taken, calls, report) = deliver(500, &[317]);
+        assert_eq!(taken.len(), 499);
+        assert_eq!(rejected(&report), [317]);
+        assert!(calls <= 2 * 9 + 1, "{calls} calls");
+    }
+
+    #[test]
+    fn a_record_alone_is_rejected_but_a_refusal_of_all_is_a_failure() {
+        let (_, _, report) = deliver(1, &[0]);
+        assert_eq!(rejected(&report), [0]);
+        let (_, _, report) = deliver(3, &[0, 1, 2]);
+        assert_eq!(report.exceptions().count(), 3);
+        assert!(report.exceptions().all(|(_, outcome)| matches!(outcome, Outcome::Failed { .. })), "{report:?}");
+    }
+
+    #[test]
+    fn a_stop_leaves_the_rest_unsent_and_keeps_what_was_delivered() {
+        let items: Vec<usize> = (0..6).collect();
+        let mut delivery = Delivery::new(8);
+        delivery.reject(6, "no".into());
+        let mut calls = 0;
+        let mut stopped = None;
+        for call in items.chunks(2) {
+            let sent = delivery.send(call, &mut |_| {
+                calls += 1;
+                if calls == 2 { Err(away()) } else { Ok(vec![Outcome::Delivered; 2]) }
+            });
+            if let Err(error) = sent {
+                stopped = Some(error);
+                break;
+            }
+        }
+        let report = delivery.finish(stopped);
+        assert!(matches!(report.outcome(0), Outcome::Delivered) && matches!(report.outcome(1), Outcome::Delivered));
+        for index in [2, 3, 4, 5, 7] {
+            assert!(matches!(report.outcome(index), Outcome::Unavailable { .. }), "{index}");
+        }
+        assert_eq!(rejected(&report), [6]);
+    }
+
+    #[test]
+    fn a_stop_while_halving_forgets_no_refusal() {
+        // [0 1 2 3]: refused, [0 1]: refused, [0]: refused, [1]: taken, [2 3]: the network is gone.
+        let items: Vec<usize> = (0..4).collect();
+        let mut delivery = Delivery::new(4);
+        let result = delivery.send(&items, &mut |call: &[usize]| match call {
+            [1] => Ok(vec![Outcome::Delivered]),
+            [2, 3] => Err(away()),
+            _ => Err(refused()),
+        });
+        let report = delivery.finish(result.err());
+        assert_eq!(rejected(&report), [0]);
+        assert!(matches!(report.outcome(1), Outcome::Delivered));
+        assert!(matches!(report.outcome(2), Outcome::Unavailable { .. }));
+        assert!(matches!(report.outcome(3), Outcome::Unavailable { .. }));
+    }
+
+    #[test]
+    fn split_cuts_in_order_and_never_loses() {
+        let sizes: [usize; 7] = [3, 3, 3, 9, 1, 1, 20];
+        let fits = |sum: &usize, size: &usize| Some(sum + size).filter(|sum| *sum <= 10);
+        let calls = split(&sizes, |size| *size, fits);
+        assert_eq!(calls, [&[3, 3, 3][..], &[9, 1], &[1], &[20]]);
+        assert!(split(&[], |size: &usize| *size, fits).is_empty());
+    }
+}

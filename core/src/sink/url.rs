@@ -1,0 +1,222 @@
+//! Sinks by name and text: for the command line, and for bindings that know options as keys and values.
+
+use super::Sink;
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::OptionSpec;
+
+/// The kinds of sinks that are known by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Kinesis,
+    CloudWatchLogs,
+}
+
+impl Kind {
+    fn parse(name: &str) -> Result<Self> {
+        match name {
+            "kinesis" => Ok(Kind::Kinesis),
+            "cloudwatch-logs" => Ok(Kind::CloudWatchLogs),
+            _ => Err(invalid(format!("there is no kind of sink {name:?}; there are {KINDS}"))),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Kinesis => "kinesis",
+            Kind::CloudWatchLogs => "cloudwatch-logs",
+        }
+    }
+}
+
+const KINDS: &str = "kinesis and cloudwatch-logs";
+
+/// A sink from a URL.
+///
+/// | URL | sink |
+/// |---|---|
+/// | `kinesis://stream?region=eu-central-1` | `aws::KinesisSink`; in place of the name an ARN |
+/// | `cloudwatch-logs://group/stream?create_if_missing=true` | `aws::CloudWatchLogsSink`; the last `/` divides group and stream |
+///
+/// What follows `?` are options of the sink, the keys and values of its table, divided by `&`. Reserved
+/// characters are percent-encoded. Secrets do not belong in URLs and are refused there.
+///
+/// # Errors
+/// `InvalidArgument` for what is not such a URL or such an option; `Unsupported` for a sink that this build
+/// lacks; what the sink itself finds wrong.
+pub fn from_url(url: &str) -> Result<Box<dyn Sink>> {
+    let bad = |why: &str| invalid(format!("{url:?} is not the URL of a sink: {why}"));
+    let (scheme, rest) = url.split_once(':').ok_or_else(|| bad("it has no scheme such as kinesis:"))?;
+    let kind = Kind::parse(scheme)?;
+    let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let decoded = |text: &str| percent_decode(text).ok_or_else(|| bad("it is not percent-encoded UTF-8"));
+    let after_slashes = || place.strip_prefix("//").ok_or_else(|| bad("its scheme is not followed by //"));
+    let mut options = Vec::new();
+    match kind {
+        Kind::Kinesis => options.push(("stream".to_owned(), decoded(after_slashes()?)?)),
+        Kind::CloudWatchLogs => {
+            let (group, stream) = after_slashes()?.rsplit_once('/').ok_or_else(|| bad("it names no log stream"))?;
+            options.push(("group".to_owned(), decoded(group)?));
+            options.push(("stream".to_owned(), decoded(stream)?));
+        }
+    }
+    let named = options.len();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').ok_or_else(|| bad("an option has no value"))?;
+        let (key, value) = (decoded(key)?, decoded(value)?);
+        if options[..named].iter().any(|(known, _)| *known == key) {
+            return Err(bad("an option repeats what the URL has named"));
+        }
+        if table(kind)?.iter().any(|spec| spec.key == key && spec.kind == "secret") {
+            return Err(invalid(format!("a secret such as {key} does not belong in a URL; others can see it")));
+        }
+        options.push((key, value));
+    }
+    make(kind, options.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+}
+
+/// A sink by the name of its kind and its options as text: `kinesis`, `cloudwatch-logs`.
+///
+/// # Errors
+/// `InvalidArgument` for an unknown kind or option; `Unsupported` for a sink that this build lacks; what the sink
+/// itself finds wrong.
+pub fn from_options<'a>(kind: &str, options: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Box<dyn Sink>> {
+    make(Kind::parse(kind)?, options.into_iter())
+}
+
+/// The options that [`from_options`] takes for a kind of sink.
+///
+/// # Errors
+/// `InvalidArgument` for an unknown kind; `Unsupported` for a sink that this build lacks.
+pub fn options_of(kind: &str) -> Result<&'static [OptionSpec]> {
+    table(Kind::parse(kind)?)
+}
+
+#[cfg(feature = "aws")]
+fn table(kind: Kind) -> Result<&'static [OptionSpec]> {
+    match kind {
+        Kind::Kinesis => Ok(super::aws::KinesisOptions::TABLE),
+        Kind::CloudWatchLogs => Ok(super::aws::CloudWatchLogsOptions::TABLE),
+    }
+}
+
+#[cfg(not(feature = "aws"))]
+fn table(kind: Kind) -> Result<&'static [OptionSpec]> {
+    Err(lacking(kind))
+}
+
+#[cfg(feature = "aws")]
+fn make<'a>(kind: Kind, mut options: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Box<dyn Sink>> {
+    use super::aws::{CloudWatchLogsSink, KinesisSink};
+    Ok(match kind {
+        Kind::Kinesis => Box::new(options.try_fold(KinesisSink::builder(""), |b, (k, v)| b.set(k, v))?.build()?),
+        Kind::CloudWatchLogs => {
+            Box::new(options.try_fold(CloudWatchLogsSink::builder("", ""), |b, (k, v)| b.set(k, v))?.build()?)
+        }
+    })
+}
+
+#[cfg(not(feature = "aws"))]
+fn make<'a>(kind: Kind, _: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Box<dyn Sink>> {
+    Err(lacking(kind))
+}
+
+#[cfg(not(feature = "aws"))]
+fn lacking(kind: Kind) -> Error {
+    let kind = kind.name();
+    Error::new(
+        ErrorKind::Unsupported,
+        format!("this build of unistream has no {kind} sink: it was built without the cargo feature \"aws\""),
+    )
+}
+
+fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        if byte == b'%' {
+            let digits = std::str::from_utf8(after.get(..2)?).ok()?;
+            bytes.push(u8::from_str_radix(digits, 16).ok()?);
+            rest = &after[2..];
+        } else {
+            bytes.push(byte);
+            rest = after;
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn invalid(message: String) -> Error {
+    Error::new(ErrorKind::InvalidArgument, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error_of(url: &str) -> Error {
+        from_url(url).err().unwrap_or_else(|| panic!("{url} was taken"))
+    }
+
+    #[test]
+    fn what_is_no_url_of_a_sink_is_refused() {
+        for bad in [
+            "",
+            "kinesis",
+            "kinesis:stream",
+            "kafka://topic",
+            "kinesis://s?region",
+            "kinesis://%zz",
+            "kinesis://%ff",
+            "cloudwatch-logs://group",
+            "cloudwatch-logs://g/s?group=other",
+        ] {
+            assert_eq!(error_of(bad).kind(), ErrorKind::InvalidArgument, "{bad}");
+        }
+    }
+
+    #[test]
+    fn percent_encoding() {
+        assert_eq!(percent_decode("a%2Fb%C3%A4+").unwrap(), "a/bä+");
+        assert_eq!(percent_decode("%"), None);
+        assert_eq!(percent_decode("%4"), None);
+        assert_eq!(percent_decode("%C3"), None);
+    }
+
+    #[cfg(not(feature = "aws"))]
+    #[test]
+    fn a_build_without_the_feature_says_what_is_missing() {
+        for url in ["kinesis://s", "kinesis://s?region=eu-west-1", "cloudwatch-logs://g/s"] {
+            let error = error_of(url);
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            assert!(error.message().contains("cargo feature \"aws\""), "{error}");
+        }
+        assert_eq!(options_of("kinesis").unwrap_err().kind(), ErrorKind::Unsupported);
+        assert_eq!(from_options("kinesis", [("stream", "s")]).err().unwrap().kind(), ErrorKind::Unsupported);
+    }
+
+    #[cfg(feature = "aws")]
+    #[test]
+    fn urls_of_aws_sinks() {
+        let name = |url: &str| from_url(url).map(|sink| sink.name().into_owned()).unwrap();
+        let arn = "arn:aws:kinesis:eu-west-1:123456789012:stream/clicks";
+        assert_eq!(name("kinesis://clicks?region=eu-west-1&ordered=true"), "kinesis:clicks");
+        assert_eq!(name(&format!("kinesis://{arn}")), "kinesis:clicks");
+        assert_eq!(name("cloudwatch-logs://g/s?region=eu-west-1"), "cloudwatch-logs:g/s");
+        let url = "cloudwatch-logs:///app/web/2024%2F01?region=eu-west-1&endpoint_url=http%3A%2F%2F127.0.0.1:1";
+        assert_eq!(name(url), "cloudwatch-logs:/app/web/2024/01");
+        assert!(error_of("kinesis://s?region=eu-west-1&colour=red").message().contains("partition_key"));
+        assert!(error_of("kinesis://s?region=eu-west-1&timeout=0").message().contains("timeout"));
+    }
+
+    #[cfg(feature = "aws")]
+    #[test]
+    fn secrets_do_not_belong_in_urls() {
+        let error = error_of("kinesis://s?region=eu-west-1&access_key_id=a&secret_access_key=hush");
+        assert!(error.message().contains("secret_access_key") && !error.message().contains("hush"), "{error}");
+        let options = [("stream", "s"), ("region", "eu-west-1"), ("access_key_id", "a"), ("secret_access_key", "b")];
+        assert_eq!(from_options("kinesis", options).unwrap().name(), "kinesis:s");
+        assert!(from_options("kinesis", options[..3].iter().copied()).is_err(), "one half of a key");
+        let keys: Vec<_> = options_of("cloudwatch-logs").unwrap().iter().map(|spec| spec.key).collect();
+        assert!(keys.starts_with(&["group", "stream", "create_if_missing", "region"]), "{keys:?}");
+    }
+}
