@@ -70,6 +70,12 @@ impl Buffer {
         py.detach(|| self.core.seal()).or_raise(py)
     }
 
+    /// Records in the batch being filled, and their bytes.
+    #[getter]
+    fn filling(&self) -> (u64, u64) {
+        self.core.filling()
+    }
+
     /// Makes every record put so far survive power loss.
     fn sync(&self, py: Python<'_>) -> PyResult<()> {
         py.detach(|| self.core.sync()).or_raise(py)

@@ -192,8 +192,6 @@ class FileBuffer(BaseBuffer):
         self.max_records = max_records
         self.max_bytes = max_bytes
         self._directory = self.path_wal.absolute().with_name(f"{self.path_wal.name}.buffer")
-        #: Bytes put since the last batch was full or the buffer was opened.
-        self._n_bytes = 0
         self._emitted: tuple[Batch, list[t.Any]] | None = None
         with self._owners_lock:
             before = self._owners.pop(self._directory, None)
@@ -252,14 +250,10 @@ class FileBuffer(BaseBuffer):
 
     def put(self, record: BaseRecord) -> None:
         """Put a record; when this returns, it survives the death of the process."""
-        data = record.serialize().encode()
-        record_id = record.id if isinstance(record.id, str) else None
-        self._buffer.put(data, id=record_id)
-        self._n_bytes += len(data)
-        if self._n_bytes >= self.max_bytes:
+        self._buffer.put(record)
+        _, filled = self._buffer.filling
+        if filled >= self.max_bytes:
             self._buffer.seal()
-        if self._buffer.should_emit() and self._n_bytes >= self.max_bytes:
-            self._n_bytes = 0
 
     def should_i_emit(self) -> bool:
         """Whether a batch is full."""
@@ -291,7 +285,6 @@ class FileBuffer(BaseBuffer):
         """Remove every record and every file of this buffer."""
         self._buffer.close()
         self._emitted = None
-        self._n_bytes = 0
         shutil.rmtree(self._directory, ignore_errors=True)
         for wal in self._old_wals():
             wal.unlink()
