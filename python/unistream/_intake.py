@@ -33,21 +33,20 @@ class _Note:
 def take_in(
     source: Path,
     directory: Path,
-    put: Callable[[bytes], int],
+    put: Callable[[bytes, int], int],
     sync: Callable[[], None],
     *,
     accept: Callable[[bytes], bool] = lambda _: True,
-    progress: Callable[[int, int], None] = lambda _lines, _offset: None,
 ) -> int:
     """Put the lines of a file that are not yet in, and return how many that were.
 
     Args:
         source: the file; it must not change meanwhile but by growing.
         directory: the buffer's directory; the caller owns the buffer and nobody else puts.
-        put: puts a line, without its line feed, as one record.
+        put: puts a line, without its line feed, as one record; it also gets the line's number, from 1, and
+            returns the seq.
         sync: makes what was put durable.
         accept: whether a line is a record; must say the same of the same line again.
-        progress: called now and then with the lines and bytes done.
     """
     with source.open("rb") as file:
         found = os.fstat(file.fileno())
@@ -66,14 +65,12 @@ def take_in(
             if known > 0:
                 known -= 1
                 continue
-            seq = put(record)
+            seq = put(record, lines)
             taken += 1
             if taken % _LINES_PER_NOTE == 0:
                 sync()
                 _write(directory, _Note(identity, _boot(), offset, lines, seq + 1))
-                progress(lines, offset)
         sync()
-        progress(lines, offset)
     return taken
 
 

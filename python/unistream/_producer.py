@@ -202,7 +202,7 @@ class Producer(_native.Producer):
             logger.exception("closing failed under another exception", exc_info=failure)
 
     def _left(self, records: int) -> None:
-        if records:
+        if records and self.options["mode"] != "manual":
             logger.warning("%d records are left in %s for the next producer", records, self.path)
 
     def __del__(self) -> None:

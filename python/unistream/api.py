@@ -104,6 +104,11 @@ class BaseRecord(abc.ABC):
         """Return the record of a text form."""
 
 
+def _text_id(record: object) -> str | None:
+    record_id = getattr(record, "id", None)
+    return record_id if isinstance(record_id, str) else None
+
+
 T_RECORD = t.TypeVar("T_RECORD", bound=BaseRecord)
 
 
@@ -212,7 +217,7 @@ class FileBuffer(BaseBuffer):
             max_buffer_bytes="1024TiB",
         )
         for wal in self._old_wals():
-            take_in(wal, self._directory, self._buffer.put, self._buffer.sync, accept=self._is_record)
+            take_in(wal, self._directory, self._take, self._buffer.sync, accept=self._is_record)
             wal.unlink()
             sync_directory(wal.parent)
             forget(self._directory)
@@ -238,6 +243,9 @@ class FileBuffer(BaseBuffer):
         folder = self._directory.parent
         wals = sorted(path for path in folder.iterdir() if full.fullmatch(path.name) and path.is_file())
         return [*wals, self.path_wal] if self.path_wal.is_file() else wals
+
+    def _take(self, line: bytes, _: int) -> int:
+        return self._buffer.put(line, id=_text_id(self.record_class.deserialize(line.decode())))
 
     def _is_record(self, line: bytes) -> bool:
         """Whether a line of a 0.1.2 file is whole: a crash may have torn the last one."""
