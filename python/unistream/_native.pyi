@@ -1,6 +1,6 @@
 """The extension module: the engine. The package around it re-exports what is public."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
@@ -83,7 +83,7 @@ class Buffer:
     def __bool__(self) -> bool: ...
 
 @final
-class Batch(Sequence[Record]):
+class Batch:
     @property
     def id(self) -> str: ...
     @property
@@ -93,6 +93,8 @@ class Batch(Sequence[Record]):
     @property
     def last_seq(self) -> int: ...
     def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Record]: ...
+    def __reversed__(self) -> Iterator[Record]: ...
     @overload
     def __getitem__(self, index: SupportsIndex) -> Record: ...
     @overload

@@ -61,10 +61,10 @@ class Producer(_native.Producer):
     3
     """
 
-    __slots__ = ("__weakref__", "_closed", "_loop")
+    __slots__ = ("__weakref__", "_loop", "_mode")
 
-    _closed: bool
     _loop: asyncio.AbstractEventLoop | None
+    _mode: str
 
     def __new__(
         cls,
@@ -98,7 +98,7 @@ class Producer(_native.Producer):
             if mode == "background":
                 send, native = cast("Send", native), _native.Channel(name)
         self = super().__new__(cls, os.fspath(path), native, name, keywords | {"mode": mode}, logger.getEffectiveLevel())
-        self._closed, self._loop = False, loop
+        self._loop, self._mode = loop, mode
         if send is not None:
             start_workers(cast("_native.Channel", native), send, int(self.options["max_in_flight"]))
         _open.add(self)
@@ -123,7 +123,8 @@ class Producer(_native.Producer):
         """Flush for at most `timeout`, then close. Idempotent.
 
         Args:
-            timeout: seconds or a `timedelta`; `None` waits for ever.
+            timeout: seconds or a `timedelta`; `None` waits for ever. Manual mode waits for nothing: it is the program
+                itself that sends.
 
         Returns:
             How many records are left; they stay on disk and are sent by the next producer on this path.
@@ -133,9 +134,16 @@ class Producer(_native.Producer):
         """
         if timeout != 0:
             self._refuse_on_loop("aclose")
-        self._closed = True
-        _open.discard(self)
-        return super().close(timeout)
+        try:
+            return super().close(0 if self._mode == "manual" else timeout)
+        finally:
+            if self.closed:
+                _open.discard(self)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more calls."""
+        return bool(self._stats()["state"] == "closed")
 
     async def aflush(self, timeout: Seconds | None = None) -> None:
         """Do as `flush`, without blocking the event loop. It can be cancelled."""
@@ -153,23 +161,21 @@ class Producer(_native.Producer):
     async def aclose(self, timeout: Seconds | None = CLOSE_TIMEOUT) -> int:
         """Do as `close`, without blocking the event loop."""
         try:
-            await self.aflush(timeout)
-        except Exception:  # noqa: BLE001 closing says it again, or the count does
-            pass
-        finally:
-            left = self.close(0)
-        return left
+            # What is wrong, closing says again.
+            with contextlib.suppress(Exception):
+                await self.aflush(timeout)
+        except BaseException:
+            self.close(0)
+            raise
+        return await asyncio.to_thread(self.close, 0)
 
     def stats(self) -> Stats:
         """Return what the producer has done and what it is doing. May be called from anywhere, sinks included."""
         return Stats(**self._stats())
 
     def _refuse_on_loop(self, instead: str) -> None:
-        if self._loop is None:
-            return
-        with contextlib.suppress(RuntimeError):
-            if asyncio.get_running_loop() is self._loop:
-                raise Reentrant(f"waiting here would block the event loop that the sink runs on; await {instead}()")
+        if self._loop is not None and _running_loop() is self._loop:
+            raise Reentrant(f"waiting here would block the event loop that the sink runs on; await {instead}()")
 
     def __enter__(self) -> Self:
         """Return the producer itself."""
@@ -181,10 +187,10 @@ class Producer(_native.Producer):
         """Close; an exception of the `with` block goes on whatever closing says."""
         try:
             self._left(self.close(_exit_timeout(error)))
-        except Exception as failure:
+        except Exception:
             if error is None:
                 raise
-            logger.exception("closing failed under another exception", exc_info=failure)
+            logger.exception("closing failed under another exception")
 
     async def __aenter__(self) -> Self:
         """Return the producer itself."""
@@ -196,25 +202,32 @@ class Producer(_native.Producer):
         """Close; an exception of the `async with` block goes on whatever closing says."""
         try:
             self._left(await self.aclose(_exit_timeout(error)))
-        except Exception as failure:
+        except Exception:
             if error is None:
                 raise
-            logger.exception("closing failed under another exception", exc_info=failure)
+            logger.exception("closing failed under another exception")
 
     def _left(self, records: int) -> None:
-        if records and self.options["mode"] != "manual":
+        if records and self._mode != "manual":
             logger.warning("%d records are left in %s for the next producer", records, self.path)
 
     def __del__(self) -> None:
         """Close a producer that nobody closed; what is left stays on disk."""
-        if not self._closed and not self.is_forked:
+        if not self.closed:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
             self.close(0)
 
     def __repr__(self) -> str:
         """Name the directory and the mode."""
-        state = " closed" if self._closed else ""
-        return f"<Producer {os.fspath(self.path)!r} {self.options['mode']}{state}>"
+        state = " closed" if self.closed else ""
+        return f"<Producer {os.fspath(self.path)!r} {self._mode}{state}>"
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _exit_timeout(error: BaseException | None) -> float:

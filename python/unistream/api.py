@@ -237,11 +237,15 @@ class FileBuffer(BaseBuffer):
         return cls(record_class, path_wal, max_records, max_bytes)
 
     def _old_wals(self) -> list[Path]:
-        """Files of a 0.1.2 buffer of this very name, oldest first: the full ones by their time, then the open one."""
+        """Files of a 0.1.2 buffer of this very name, oldest first: the full ones, then the open one.
+
+        When they were written says more than the time in their names, which is that of a record.
+        """
         stem, suffix = re.escape(self.path_wal.stem), re.escape(self.path_wal.suffix)
         full = re.compile(rf"{stem}\.\d{{4}}-\d\d-\d\d_\d\d-\d\d-\d\d_\d{{6}}{suffix}")
         folder = self._directory.parent
-        wals = sorted(path for path in folder.iterdir() if full.fullmatch(path.name) and path.is_file())
+        wals = [path for path in folder.iterdir() if full.fullmatch(path.name) and path.is_file()]
+        wals.sort(key=lambda path: (path.stat().st_mtime_ns, path.name))
         return [*wals, self.path_wal] if self.path_wal.is_file() else wals
 
     def _take(self, line: bytes, _: int) -> int:
