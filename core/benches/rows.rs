@@ -388,7 +388,12 @@ impl Warm {
 fn counting() -> (Arc<AtomicU64>, impl Sink + use<>) {
     let seen = Arc::new(AtomicU64::new(0));
     let count = seen.clone();
-    (seen, sink::from_fn(move |batch: &Batch| drop(count.fetch_add(batch.len() as u64, Ordering::Relaxed))))
+    (
+        seen,
+        sink::from_fn(move |batch: &Batch| {
+            count.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        }),
+    )
 }
 
 fn per_record(time: Duration, count: usize) -> f64 {

@@ -1,4 +1,37 @@
-//! An embedded, durable producer.
+//! An embedded, durable producer: put a record, it is on disk, and it gets to its sink.
+//!
+//! When [`Producer::put`] has returned `Ok`, the record survives the death of the process at any later instant;
+//! under [`Durability::Always`] it survives power loss, under [`Durability::Interval`] power loss can cost at most the
+//! last interval. Every record is then delivered at least once, in order, or sits in the dead letters with the
+//! reason, or is still in the buffer. There is no fourth place.
+//!
+//! ```
+//! use std::time::Duration;
+//! use unistream::{FileSink, Producer};
+//! # let dir = std::env::temp_dir().join(format!("unistream-doc-lib-{}", std::process::id()));
+//! # std::fs::create_dir_all(&dir).unwrap();
+//! # let (outbox, events) = (dir.join("outbox"), dir.join("events.log"));
+//!
+//! let producer = Producer::builder(&outbox).max_records(500).open(FileSink::create(&events)?)?;
+//! producer.put(b"raw bytes")?;
+//! producer.put("text")?;
+//! producer.flush(Duration::from_secs(30))?;
+//! # assert_eq!(std::fs::read(&events).unwrap(), b"raw bytes\ntext\n");
+//! # producer.close(Duration::ZERO)?;
+//! # std::fs::remove_dir_all(&dir).unwrap();
+//! # Ok::<(), unistream::Error>(())
+//! ```
+//!
+//! # Where to look
+//!
+//! - [`Producer`] and [`Builder`]: putting, flushing, closing; the three [modes](Mode).
+//! - [`Options`]: every option with its range and default, in one table.
+//! - [`Sink`], [`sink::from_fn`], [`FileSink`]: where batches go, and what a sink may answer.
+//! - [`Schedule`]: the waits between attempts, and when to give up.
+//! - [`DeadLetters`]: what was given up on.
+//! - [`Event`] and [`Stats`]: what can be observed.
+//! - [`Buffer`]: the durable queue by itself. [`Inspection`]: a look at one without owning it.
+//! - [`Error`]: each [kind](ErrorKind) says what the caller can do now.
 #![deny(unsafe_code)]
 
 mod batch;

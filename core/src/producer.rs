@@ -629,19 +629,22 @@ impl Shared {
         if self.status.load(Ordering::Acquire) == STOPPED {
             return Some(LONG);
         }
-        let now = self.core().env.clock.monotonic();
-        // A log that takes nothing can still be read.
-        let linger = self.core().seal_if_old().unwrap_or(None);
-        let wait = match self.take(true) {
+        let taken = match self.take(true) {
             Ok(Taken::Batch(batch)) => {
                 self.send(batch);
                 return None;
             }
+            taken => taken,
+        };
+        let now = self.core().env.clock.monotonic();
+        // A log that takes nothing can still be read.
+        let linger = self.core().seal_if_old().unwrap_or(None);
+        let wait = match taken {
             Ok(Taken::Wait { ready_at, attempts }) => {
                 self.on_hold(ready_at, attempts);
                 ready_at.saturating_sub(now)
             }
-            Ok(Taken::Nothing) => {
+            Ok(_) => {
                 if linger.is_none() {
                     // Ask to be told of the next put, then look once more.
                     self.sender_idle.store(true, Ordering::SeqCst);

@@ -123,7 +123,8 @@ impl Walk {
             }
             let Some(window) = &mut self.window else { continue };
             let last = window.index == upto.segment;
-            let end = if last { upto.offset.min(window.length) } else { window.length };
+            // A file that was cut before this place ends here.
+            let end = if last { upto.offset.min(window.length) } else { window.length }.max(self.at.offset);
             window.load(self.at.offset, end, FRAME_BYTES)?;
             let bytes = window.bytes(self.at.offset, end);
             let needed = bytes.get(4..8).map_or(0, |length| format::le_u32(length, 0) as usize);
@@ -140,8 +141,11 @@ impl Walk {
                     self.at.offset = SEGMENT_HEADER_BYTES as u64;
                     self.window = None;
                 }
-                Ok(frame) if frame.kind == Kind::End || frame.seq.saturating_add(1) < self.at.seq => {
-                    // An end within the limit, or a record that was there before: neither is written. Pass.
+                Ok(frame)
+                    if frame.kind == Kind::End
+                        || frame.seq.saturating_add(u64::from(frame.kind == Kind::Seal)) < self.at.seq =>
+                {
+                    // An end within the limit, or a frame that was there before: neither is written. Pass.
                     self.at.offset += frame.padded as u64;
                 }
                 Ok(frame) => {
@@ -247,7 +251,10 @@ impl Walk {
                 };
                 let rest = bytes.len() as u64;
                 region.bytes = if nothing_lost { rest.min(FRAME_BYTES as u64) } else { rest };
-                source.set_aside(&region, &bytes[..region.bytes as usize]);
+                // A segment that only lacks its end: the process died between beginning the next and ending this.
+                if !nothing_lost || bad != Bad::Empty {
+                    source.set_aside(&region, &bytes[..region.bytes as usize]);
+                }
                 match following {
                     Some(index) => {
                         self.at.segment = index;

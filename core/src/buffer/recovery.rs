@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::cursor::{Cursor, Found, Position, State};
 use super::format::{self, HeaderState, Kind, SEGMENT_HEADER_BYTES, Seal, SegmentHeader};
 use super::log::OpenBatch;
-use super::reader::unknown_format;
+use super::reader::{Region, unknown_format};
 use super::segment;
 use super::storage::{Disk, File, Open};
 use crate::error::{Error, Result};
@@ -25,11 +25,12 @@ pub(crate) struct Recovered {
     pub(crate) last: Option<LastSegment>,
     /// The totals at the log's end.
     pub(crate) end: End,
-    /// A power loss may have taken what was not synced.
-    pub(crate) power_lost: bool,
+    /// Records or boundaries may be missing at the end: a power loss took what was not synced, or somebody
+    /// damaged or cut the last file. Seqs and batch ids that may have been given out are not given out again.
+    pub(crate) uncertain: bool,
     pub(crate) torn_bytes: u64,
-    /// The tail held bytes that are not frames, with whole frames behind them.
-    pub(crate) corrupt_tail: bool,
+    /// What is known to be missing.
+    pub(crate) missing: Vec<Region>,
 }
 
 /// The state behind the last whole frame.
@@ -103,6 +104,7 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, limits: &Limits, fresh_id: u6
     };
     let any_header = last.as_ref().and_then(|(_, _, header)| *header).or(header_of(&first));
     let boot_id = disk.boot_id();
+    let known = matches!(found, Found::State(_));
     let (mut state, cursor_lost) = match found {
         Found::State(state) => (state, false),
         _ => {
@@ -139,9 +141,9 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, limits: &Limits, fresh_id: u6
             records: committed.records,
             bytes: committed.bytes,
         },
-        power_lost,
+        uncertain: power_lost,
         torn_bytes: 0,
-        corrupt_tail: false,
+        missing: Vec::new(),
         cursor,
         state,
     };
@@ -151,13 +153,19 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, limits: &Limits, fresh_id: u6
     }
     match last {
         Some((index, file, header)) => recovered.scan(index, file, header, limits).map_err(failed)?,
-        // Every segment is gone though the cursor knows of some: their seqs must not be used again.
-        None => recovered.end.next_seq = recovered.end.next_seq.max(recovered.state.seq_limit),
+        // A segment is begun before the first cursor is written.
+        None if known => recovered.miss(Region { segment: committed.segment, offset: 0, bytes: 0, records: 0 }),
+        None => {}
     }
     Ok(recovered)
 }
 
 impl Recovered {
+    fn miss(&mut self, region: Region) {
+        self.missing.push(region);
+        self.uncertain = true;
+    }
+
     /// Finds the end of the last segment.
     fn scan(
         &mut self,
@@ -171,6 +179,10 @@ impl Recovered {
         let got = file.read_at(&mut bytes, 0)?;
         bytes.truncate(got);
         let salt = segment::salt(self.state.buffer_id, index);
+        if header.is_none() {
+            let bytes = length.min(SEGMENT_HEADER_BYTES as u64);
+            self.miss(Region { segment: index, offset: 0, bytes, records: 0 });
+        }
         let end = &mut self.end;
         match header {
             Some(header) => {
@@ -189,7 +201,6 @@ impl Recovered {
             }
             None => {
                 // What came before this segment counts as sealed, under a new epoch.
-                self.corrupt_tail = true;
                 if end.sealed.segment < index {
                     end.sealed = Position { segment: index, offset: SEGMENT_HEADER_BYTES as u64, ..end.sealed };
                 }
@@ -213,13 +224,15 @@ impl Recovered {
         while at < bytes.len() {
             let Ok(frame) = format::decode(&bytes[at..], salt) else {
                 let Some(next) = format::resync(&bytes, at + format::ALIGN, salt) else { break };
-                self.corrupt_tail = true;
+                self.uncertain = true;
                 at = next;
                 continue;
             };
             at += frame.padded;
             tail = at;
             match frame.kind {
+                // A copy of a record that was there before.
+                Kind::Record if frame.seq < end.next_seq => {}
                 Kind::Record => {
                     let lost = frame.seq.saturating_sub(end.next_seq);
                     if end.open.records == 0 {
@@ -229,7 +242,7 @@ impl Recovered {
                     end.open.bytes += limits.record_bytes(frame.data.len(), frame.key.map_or(0, <[u8]>::len));
                     end.records += 1 + lost;
                     end.bytes += frame.data.len() as u64;
-                    end.next_seq = end.next_seq.max(frame.seq + 1);
+                    end.next_seq = frame.seq + 1;
                 }
                 Kind::Seal => {
                     if let Some(seal) = Seal::decode(frame.data) {
@@ -257,8 +270,20 @@ impl Recovered {
             let torn = rest.iter().take(format::TERMINATOR_BYTES).any(|byte| *byte != 0);
             if torn {
                 let claimed = rest.get(4..8).map_or(0, |bytes| format::le_u32(bytes, 0) as usize);
-                self.torn_bytes = claimed.clamp(format::ALIGN, rest.len()) as u64;
+                self.torn_bytes = claimed.max(format::ALIGN).min(rest.len()) as u64;
+                // A process that died in a put leaves this; one that closed the log does not.
+                if self.state.clean {
+                    self.miss(Region { segment: index, offset: tail as u64, bytes: self.torn_bytes, records: 0 });
+                }
             }
+        }
+        let short = header.map_or(0, |header| header.length.saturating_sub(length));
+        if short > 0 && !ended {
+            self.miss(Region { segment: index, offset: length, bytes: short, records: 0 });
+        }
+        if ended {
+            // The next segment is begun before this one is ended.
+            self.miss(Region { segment: index + 1, offset: 0, bytes: 0, records: 0 });
         }
         self.last = Some(LastSegment { index, length, tail, ended, file });
         Ok(())

@@ -1,0 +1,150 @@
+//! A second reader of the log's bytes, written from `docs/format.md` alone. It shares no code with the crate, so
+//! that the page, the crate and the bytes on disk hold each other to account.
+
+pub const SEGMENT_HEADER: usize = 1024;
+pub const FRAME_HEADER: usize = 32;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Record,
+    Seal,
+    End,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    pub offset: usize,
+    /// Header and body.
+    pub length: usize,
+    pub kind: Kind,
+    pub seq: u64,
+    pub created_at: i64,
+    pub id: Option<Vec<u8>>,
+    pub key: Option<Vec<u8>>,
+    pub data: Vec<u8>,
+}
+
+impl Frame {
+    /// Where the next frame begins.
+    pub fn end(&self) -> usize {
+        (self.offset + self.length).next_multiple_of(8)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    pub version: u32,
+    pub flags: u32,
+    pub index: u64,
+    pub length: u64,
+    pub buffer_id: u64,
+    pub salt: u32,
+    pub epoch: u32,
+    pub next_seq: u64,
+    pub records_before: u64,
+    pub bytes_before: u64,
+    pub open_first_seq: u64,
+    pub open_records: u64,
+    pub open_bytes: u64,
+    /// Segment, offset, seq, records, bytes.
+    pub sealed: [u64; 5],
+}
+
+pub fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes(bytes[at..at + 2].try_into().unwrap())
+}
+
+pub fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
+}
+
+pub fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
+}
+
+/// CRC-32C, bit by bit.
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    crc32c_from(0, bytes)
+}
+
+/// The CRC-32C of `bytes` behind others whose CRC-32C is `before`.
+pub fn crc32c_from(before: u32, bytes: &[u8]) -> u32 {
+    let mut crc = !before;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 };
+        }
+    }
+    !crc
+}
+
+pub fn salt(buffer_id: u64, index: u64) -> u32 {
+    (((buffer_id >> 32) ^ buffer_id) as u32).wrapping_add(index as u32).wrapping_mul(0x9e37_79b1)
+}
+
+/// The first of the two copies of a segment's header that is whole.
+pub fn header(bytes: &[u8]) -> Option<Header> {
+    let copy = [&bytes[..512], &bytes[512..1024]]
+        .into_iter()
+        .find(|copy| copy[..8] == *b"unistrm\n" && crc32c(&copy[..508]) == u32_at(copy, 508))?;
+    Some(Header {
+        version: u32_at(copy, 8),
+        flags: u32_at(copy, 12),
+        index: u64_at(copy, 16),
+        length: u64_at(copy, 24),
+        buffer_id: u64_at(copy, 32),
+        salt: u32_at(copy, 40),
+        epoch: u32_at(copy, 44),
+        next_seq: u64_at(copy, 48),
+        records_before: u64_at(copy, 56),
+        bytes_before: u64_at(copy, 64),
+        open_first_seq: u64_at(copy, 72),
+        open_records: u64_at(copy, 80),
+        open_bytes: u64_at(copy, 88),
+        sealed: [96, 104, 112, 120, 128].map(|at| u64_at(copy, at)),
+    })
+}
+
+/// The frame at `offset`; `None` where there is none that is whole.
+pub fn frame(bytes: &[u8], offset: usize, salt: u32) -> Option<Frame> {
+    let rest = bytes.get(offset..).filter(|rest| rest.len() >= FRAME_HEADER)?;
+    let length = u32_at(rest, 4) as usize;
+    let (id, key) = (usize::from(u16_at(rest, 26)), usize::from(u16_at(rest, 28)));
+    if length < FRAME_HEADER + id + key || length > rest.len() {
+        return None;
+    }
+    let body = &rest[FRAME_HEADER..length];
+    if crc32c_from(salt, &rest[4..length]) != u32_at(rest, 0) {
+        return None;
+    }
+    let kind = [Kind::Record, Kind::Seal, Kind::End][usize::from(rest[24]) - 1];
+    assert_eq!((rest[25] & !3, &rest[30..32]), (0, &[0, 0][..]), "reserved bits of a whole frame");
+    Some(Frame {
+        offset,
+        length,
+        kind,
+        seq: u64_at(rest, 8),
+        created_at: u64_at(rest, 16).cast_signed(),
+        id: (rest[25] & 1 != 0).then(|| body[..id].to_vec()),
+        key: (rest[25] & 2 != 0).then(|| body[id..id + key].to_vec()),
+        data: body[id + key..].to_vec(),
+    })
+}
+
+/// All frames of an undamaged segment.
+pub fn frames(bytes: &[u8]) -> Vec<Frame> {
+    let salt = header(bytes).expect("a segment that was begun").salt;
+    let mut frames: Vec<Frame> = Vec::new();
+    let mut at = SEGMENT_HEADER;
+    while let Some(frame) = frame(bytes, at, salt) {
+        at = frame.end();
+        let last = frame.kind == Kind::End;
+        frames.push(frame);
+        if last {
+            return frames;
+        }
+    }
+    assert_eq!(bytes[at..at + 8], [0; 8], "the terminator behind the last frame");
+    frames
+}
