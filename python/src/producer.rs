@@ -13,7 +13,7 @@ use crate::dead_letter::DeadLetters;
 use crate::error::{OrRaise, raise, send_error};
 use crate::payload::Encoded;
 use crate::record::Batch;
-use crate::sink::{Answer, Channel, Direct, Exchange, NativeSink, Report, answer};
+use crate::sink::{Answer, Channel, Direct, Exchange, Lease, NativeSink, Report, answer};
 use crate::time::{self, Timeout};
 use crate::{event, options};
 
@@ -26,6 +26,8 @@ pub(crate) struct Producer {
     core: Option<unistream::Producer>,
     /// The sink, where it is a Python callable on threads of its own.
     exchange: Option<Arc<Exchange>>,
+    /// The sink, where it is a native one.
+    lease: Option<Arc<Lease>>,
     /// Every put may wait, for a sync or for the sink: the GIL is released for each.
     put_waits: bool,
     /// How long a put waits for space.
@@ -52,12 +54,13 @@ impl Producer {
         };
         let observer = event::observer(event::level(log_threshold));
         let builder = unistream::Producer::builder(path).options(options).observer(observer);
-        let mut exchange = None;
+        let (mut exchange, mut lease) = (None, None);
         let core = match sink {
             None => py.detach(|| builder.open_manual(Limits::default())),
             Some(sink) => {
                 if let Ok(native) = sink.cast::<NativeSink>() {
-                    let sink = native.get().core.clone();
+                    let sink = Lease::new(native.get());
+                    lease = Some(sink.clone());
                     py.detach(|| builder.open(sink))
                 } else if let Ok(channel) = sink.cast::<Channel>() {
                     let sink = channel.get().core.clone();
@@ -69,7 +72,7 @@ impl Producer {
                 }
             }
         };
-        Ok(Producer { core: Some(core.or_raise(py)?), exchange, put_waits, full_timeout })
+        Ok(Producer { core: Some(core.or_raise(py)?), exchange, lease, put_waits, full_timeout })
     }
 
     /// Puts a record: when this returns, it survives the death of the process.
@@ -147,9 +150,7 @@ impl Producer {
         let flushed = self._begin_flush(py).and_then(|point| self._wait_flushed(py, point, timeout));
         // Whatever flush said, nothing stays open; the count says what is left.
         let closed = py.detach(|| core.close(Duration::ZERO));
-        if let Some(exchange) = &self.exchange {
-            exchange.close();
-        }
+        self.release_sink();
         match flushed {
             Err(error) if !error.is_instance_of::<PyException>(py) => Err(error),
             _ => closed.or_raise(py),
@@ -254,6 +255,15 @@ impl Producer {
         }
     }
 
+    fn release_sink(&self) {
+        if let Some(exchange) = &self.exchange {
+            exchange.close();
+        }
+        if let Some(lease) = &self.lease {
+            lease.end();
+        }
+    }
+
     fn put_record<'py>(
         &self,
         data: &Bound<'py, PyAny>,
@@ -298,9 +308,7 @@ impl Producer {
 impl Drop for Producer {
     fn drop(&mut self) {
         let Some(core) = self.core.take() else { return };
-        if let Some(exchange) = &self.exchange {
-            exchange.close();
-        }
+        self.release_sink();
         // Dropping waits for the sender, which may be waiting for the GIL to log. An interpreter that is shutting
         // down stops such a sender for ever: then nothing is waited for, and the records are safe as they lie.
         let mut core = Some(core);

@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use pyo3::exceptions::{PyBaseException, PyIndexError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use unistream::sink::{FileSink as CoreFileSink, Framing};
-use unistream::{Outcome, SendError, Sink};
+use unistream::{NewRecord, Outcome, SendError, Sink};
 
 use crate::error::{OrRaise, Raised, send_error};
 use crate::record::Batch;
@@ -49,6 +49,48 @@ impl NativeSink {
         match py.detach(|| self.core.send(&batch.core)) {
             Ok(report) => Ok(Report::of(batch.core.len(), report)),
             Err(error) => Ok(Report::of(batch.core.len(), all(batch.core.len(), error))),
+        }
+    }
+}
+
+/// A native sink for as long as its producer is open: a closed producer that is still referenced must not keep a
+/// file locked.
+pub(crate) struct Lease(Mutex<Option<Arc<dyn Sink>>>);
+
+impl Lease {
+    pub(crate) fn new(sink: &NativeSink) -> Arc<Self> {
+        Arc::new(Lease(Mutex::new(Some(sink.core.clone()))))
+    }
+
+    pub(crate) fn end(&self) {
+        lock(&self.0).take();
+    }
+
+    fn sink(&self) -> Option<Arc<dyn Sink>> {
+        lock(&self.0).clone()
+    }
+}
+
+impl Sink for Lease {
+    fn send(&self, batch: &unistream::Batch) -> Answer {
+        self.sink().map_or_else(|| unavailable("the producer is closed"), |sink| sink.send(batch))
+    }
+
+    fn limits(&self) -> unistream::Limits {
+        self.sink().map(|sink| sink.limits()).unwrap_or_default()
+    }
+
+    fn admit(&self, record: &NewRecord<'_>) -> Result<(), String> {
+        self.sink().map_or(Ok(()), |sink| sink.admit(record))
+    }
+
+    fn name(&self) -> Cow<'_, str> {
+        Cow::Owned(self.sink().map_or_else(String::new, |sink| sink.name().into_owned()))
+    }
+
+    fn interrupt(&self) {
+        if let Some(sink) = self.sink() {
+            sink.interrupt();
         }
     }
 }

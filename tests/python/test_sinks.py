@@ -280,6 +280,9 @@ def test_file_sink(path: Path, tmp_path: Path) -> None:
             producer.put(b"two\nlines")
         producer.flush(30)
     assert target.read_bytes() == b'one\ntwo\n{"n":3}\n'
+    # A producer that is closed lets go of the file, although it is still referenced here.
+    assert producer.closed
+    FileSink(target)
     binary = tmp_path / "events.bin"
     with Producer(path, FileSink(binary, framing="length-prefixed")) as producer:
         producer.put(b"two\nlines")
