@@ -83,7 +83,7 @@ const CLOSED: u8 = 2;
 
 /// Errors kept of one batch, and the bytes of each.
 const KEPT_ERRORS: usize = 5;
-const KEPT_ERROR_BYTES: usize = 1024;
+const KEPT_ERROR_BYTES: usize = 4096;
 /// The least wait after a dead letter could not be written.
 const UNBURIED_WAIT: Duration = Duration::from_secs(1);
 /// How long closing waits for a sink that was interrupted.
@@ -346,9 +346,13 @@ impl Producer {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
-        let left = shared.core().pending().0;
-        *lock(&shared.left) = Some(left);
+        let note_left = || {
+            let left = shared.core().pending().0;
+            *lock(&shared.left) = Some(left);
+            left
+        };
         if stuck {
+            let left = note_left();
             // Its threads have the buffer until the sink returns; the last of them closes it.
             senders.clear();
             return Err(Error::new(
@@ -360,6 +364,8 @@ impl Producer {
             let _ = sender.join();
         }
         let closed = shared.buffer.close();
+        // Counted last: a put that was under way is accepted until the buffer is closed.
+        let left = note_left();
         match flushed {
             // That time was short is no error of closing: the number says what is left.
             Err(error) if !matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Closed) => Err(error),
@@ -743,7 +749,7 @@ impl Shared {
         if let Some(cause) = &sorted.cause {
             progress.failures = progress.failures.saturating_add(1);
             progress.attempts = progress.attempts.saturating_add(u32::from(counts));
-            let mut text = cause.to_string();
+            let mut text = chain(&**cause);
             text.truncate(text.floor_char_boundary(KEPT_ERROR_BYTES));
             progress.errors.push(text);
             let extra = progress.errors.len().saturating_sub(KEPT_ERRORS);
@@ -1031,6 +1037,18 @@ impl<'a> Sorted<'a> {
             _ => otherwise.to_owned(),
         }
     }
+}
+
+/// The error and what caused it, one a line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push('\n');
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 fn send_failed(cause: &Cause) -> Error {
