@@ -90,6 +90,7 @@ pub unsafe extern "C" fn unistream_sink_from_options(
         // SAFETY: the contract: C strings that live for the call, NULL behind the last; a key's value stands behind
         // it or is that NULL.
         while let Some(key) = unsafe { option(options, 2 * pairs.len()) }? {
+            // SAFETY: as above.
             let value = unsafe { option(options, 2 * pairs.len() + 1) }?;
             pairs.push((key, value.ok_or_else(|| invalid(format!("option {key} has no value")))?));
         }
