@@ -216,6 +216,13 @@ impl Buffer {
         self.core.pending().0
     }
 
+    /// Records in the batch being filled, and their bytes as the sink's limits count them: for callers that
+    /// [`seal`](Self::seal) by rules of their own.
+    pub fn filling(&self) -> (u64, u64) {
+        let log = lock(&self.core.log);
+        (log.open.records, log.open.bytes)
+    }
+
     /// Whether every record is committed.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -87,10 +87,9 @@ pub unsafe extern "C" fn unistream_sink_from_options(
         // SAFETY: the contract: a C string that lives for the call.
         let kind = unsafe { text(kind, "kind") }?;
         let mut pairs = Vec::new();
-        // SAFETY: the contract: C strings that live for the call, NULL behind the last; a key's value stands behind
-        // it or is that NULL.
+        // SAFETY: the contract: C strings that live for the call, NULL behind the last.
         while let Some(key) = unsafe { option(options, 2 * pairs.len()) }? {
-            // SAFETY: as above.
+            // SAFETY: as above: behind a key stands its value, or the NULL that ends the list.
             let value = unsafe { option(options, 2 * pairs.len() + 1) }?;
             pairs.push((key, value.ok_or_else(|| invalid(format!("option {key} has no value")))?));
         }
