@@ -9,12 +9,12 @@ import math
 import types
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
+import unistream
 from hypothesis import given
 from hypothesis import strategies as st
-
-import unistream
 from unistream import Buffer
 from unistream._native import encode
 
@@ -97,11 +97,11 @@ class Outer:
 class Own:
     """An object that knows its own form."""
 
-    def __init__(self, form: object, own_id: object = None) -> None:
+    def __init__(self, form: Any, own_id: object = None) -> None:
         """Take the form and the id."""
         self.form, self.id = form, own_id
 
-    def serialize(self) -> object:
+    def serialize(self) -> Any:
         """Return the form."""
         return self.form
 
@@ -198,11 +198,11 @@ def test_what_cannot_be_put(path: Path) -> None:
         with pytest.raises(TypeError):
             buffer.put(b"x", key=5)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="time zone"):
-            buffer.put(b"x", created_at=datetime(2024, 1, 1))  # noqa: DTZ001 that is the point
+            buffer.put(b"x", created_at=datetime(2024, 1, 1))
         with pytest.raises(OverflowError):
             buffer.put(b"x", created_at=1e300)
         with pytest.raises(TypeError):
-            buffer.put(b"x", "positional")  # type: ignore[misc]
+            buffer.put(b"x", "positional")  # type: ignore[call-arg]
         assert len(buffer) == 0
 
 
