@@ -137,7 +137,7 @@ impl Value for String {
     }
 }
 
-/// A text that neither `Debug` nor [`Value::print`] shows.
+/// A text that neither `Debug` nor the options' text form shows.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -368,6 +368,7 @@ macro_rules! option_table {
         }
 
         /// The builder's setters, one an option.
+        #[allow(unused_macros)]
         macro_rules! $setters {
             () => {
                 $($(#[doc = $doc])* #[doc = concat!("\n\nPermitted: ", $range, ". Default: `", $default, "`.")]
@@ -446,6 +447,8 @@ option_table! {
     /// Let attempts at an unavailable sink count toward `max_attempts` too.
     count_unavailable: bool = "false", "true, false", |_| true;
 }
+// A path to it for the builder, which is in another file.
+#[allow(clippy::single_component_path_imports)]
 pub(crate) use option_setters;
 
 impl Options {

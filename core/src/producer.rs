@@ -346,9 +346,13 @@ impl Producer {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
-        let left = shared.core().pending().0;
-        *lock(&shared.left) = Some(left);
+        let note_left = || {
+            let left = shared.core().pending().0;
+            *lock(&shared.left) = Some(left);
+            left
+        };
         if stuck {
+            let left = note_left();
             // Its threads have the buffer until the sink returns; the last of them closes it.
             senders.clear();
             return Err(Error::new(
@@ -360,6 +364,8 @@ impl Producer {
             let _ = sender.join();
         }
         let closed = shared.buffer.close();
+        // Counted last: a put that was under way is accepted until the buffer is closed.
+        let left = note_left();
         match flushed {
             // That time was short is no error of closing: the number says what is left.
             Err(error) if !matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Closed) => Err(error),
@@ -715,7 +721,7 @@ impl Shared {
     }
 
     fn succeed(&self, batch: Batch, elapsed: Duration) -> Result<()> {
-        let noted = self.core().settle(batch.first_seq(), Settle { finished: true, ..Settle::default() });
+        let noted = self.core().settle(batch.id, Settle { finished: true, ..Settle::default() });
         if noted.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
             return noted;
         }
@@ -805,7 +811,7 @@ impl Shared {
         let unavailable = !counts;
         let settle =
             Settle { finished: left == 0, done: places, progress: Some(progress), ready_at: clock.monotonic() + wait };
-        let noted = core.settle(batch.first_seq(), settle);
+        let noted = core.settle(batch.id, settle);
         if noted.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
             return noted;
         }
@@ -1066,3 +1072,6 @@ fn reentrant() -> Error {
         "a call from inside a sink or an observer of the same producer; make it from elsewhere",
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,7 @@ impl Raised {
     }
 
     /// The exception behind a core error, if a sink raised one.
-    pub(crate) fn of<'e>(error: &'e Error) -> Option<&'e PyErr> {
+    pub(crate) fn of(error: &Error) -> Option<&PyErr> {
         error.cause()?.downcast_ref::<Raised>().map(|raised| &raised.error)
     }
 }

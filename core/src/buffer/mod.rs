@@ -27,7 +27,7 @@ use crate::record::{MAX_ID_BYTES, NewRecord};
 use crate::sink::Limits;
 
 use cursor::{Position, Progress};
-use format::Body;
+use format::{BatchId, Body};
 use keeper::Keeper;
 use log::{Appended, BatchCaps, Log, Past, Refusal, Spare, Status, Tail};
 pub(crate) use reader::Region;
@@ -200,7 +200,7 @@ impl Buffer {
     /// `NotFound` if the batch is not the one that [`emit`](Self::emit) returns; `DiskFull` or `Io` if this could
     /// not be noted on disk. The batch is not emitted again in this run then, but after a restart it is.
     pub fn commit(&self, batch: &Batch) -> Result<()> {
-        self.core.settle(batch.first_seq(), Settle { finished: true, ..Settle::default() })
+        self.core.settle(batch.id, Settle { finished: true, ..Settle::default() })
     }
 
     /// Makes all records durable now, whatever the durability mode.
@@ -626,11 +626,12 @@ impl Core {
     }
 
     /// Notes what became of a batch, on disk too.
-    pub(crate) fn settle(&self, first_seq: u64, settle: Settle) -> Result<()> {
+    pub(crate) fn settle(&self, id: BatchId, settle: Settle) -> Result<()> {
         let mut reader = self.reader_in_service()?;
-        let Some(head) = reader.heads.iter_mut().find(|head| head.id.first_seq == first_seq && !head.finished) else {
+        let Some(at) = reader.heads.iter().position(|head| head.id == id && !head.finished) else {
             return Err(Error::new(ErrorKind::NotFound, "this batch is committed already, or of another buffer"));
         };
+        let head = &mut reader.heads[at];
         head.out = false;
         head.ready_at = settle.ready_at;
         if let Some(progress) = settle.progress {
@@ -640,6 +641,10 @@ impl Core {
             settle.done.iter().for_each(|place| head.progress.set_done(*place));
             let Head { entries, progress, .. } = head;
             entries.retain(|entry| !progress.is_done(entry.place));
+        }
+        if settle.finished && at > 0 {
+            // The committed position cannot pass it yet: a crash must find that nothing of it is left to send.
+            head.entries.drain(..).for_each(|entry| head.progress.set_done(entry.place));
         }
         head.finished = settle.finished || head.entries.is_empty();
         let before = reader.state.committed.segment;

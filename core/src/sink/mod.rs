@@ -14,7 +14,7 @@ use std::time::Duration;
 
 pub use closure::{FnSink, IntoReport, NullSink, from_fn};
 pub use file::{FileSink, Framing};
-pub use url::{from_options, from_url, options_of};
+pub use url::{FileOptions, from_options, from_url, options_of};
 
 use crate::batch::Batch;
 use crate::error::Cause;

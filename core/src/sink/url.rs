@@ -1,12 +1,13 @@
 //! Sinks by name and text: for the command line, and for bindings that know options as keys and values.
 
-use super::Sink;
+use super::{FileSink, Framing, Sink};
 use crate::error::{Error, ErrorKind, Result};
-use crate::options::OptionSpec;
+use crate::options::{OptionSpec, Text, choice, option_table};
 
 /// The kinds of sinks that are known by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
+    File,
     Kinesis,
     CloudWatchLogs,
 }
@@ -14,26 +15,34 @@ enum Kind {
 impl Kind {
     fn parse(name: &str) -> Result<Self> {
         match name {
+            "file" => Ok(Kind::File),
             "kinesis" => Ok(Kind::Kinesis),
             "cloudwatch-logs" => Ok(Kind::CloudWatchLogs),
             _ => Err(invalid(format!("there is no kind of sink {name:?}; there are {KINDS}"))),
         }
     }
-
-    fn name(self) -> &'static str {
-        match self {
-            Kind::Kinesis => "kinesis",
-            Kind::CloudWatchLogs => "cloudwatch-logs",
-        }
-    }
 }
 
-const KINDS: &str = "kinesis and cloudwatch-logs";
+choice!(@value Framing: "one of lines, length-prefixed" { Lines = "lines", LengthPrefixed = "length-prefixed" });
+
+option_table! {
+    /// The options of a [`FileSink`] as text. [`TABLE`](Self::TABLE) describes them.
+    pub struct FileOptions, setters file_setters;
+    /// The file.
+    path: Text = "", "a path", |v| !v.is_empty();
+    /// How records stand in the file.
+    framing: Framing = "lines", "lines, length-prefixed", |_| true;
+    /// Sync each batch to stable storage before it counts as delivered.
+    sync: bool = "false", "true, false", |_| true;
+}
+
+const KINDS: &str = "file, kinesis and cloudwatch-logs";
 
 /// A sink from a URL.
 ///
 /// | URL | sink |
 /// |---|---|
+/// | `file:events.log?sync=true`, `file:///var/spool/events.log` | [`FileSink`] |
 /// | `kinesis://stream?region=eu-central-1` | `aws::KinesisSink`; in place of the name an ARN |
 /// | `cloudwatch-logs://group/stream?create_if_missing=true` | `aws::CloudWatchLogsSink`; the last `/` divides group and stream |
 ///
@@ -44,7 +53,9 @@ const KINDS: &str = "kinesis and cloudwatch-logs";
 /// `InvalidArgument` for what is not such a URL or such an option; `Unsupported` for a sink that this build
 /// lacks; what the sink itself finds wrong.
 pub fn from_url(url: &str) -> Result<Box<dyn Sink>> {
-    let bad = |why: &str| invalid(format!("{url:?} is not the URL of a sink: {why}"));
+    // What stands behind `?` might hold a secret by mistake, so that no message repeats it.
+    let shown = url.split('?').next().unwrap_or_default();
+    let bad = |why: &str| invalid(format!("{shown:?} is not the URL of a sink: {why}"));
     let (scheme, rest) = url.split_once(':').ok_or_else(|| bad("it has no scheme such as kinesis:"))?;
     let kind = Kind::parse(scheme)?;
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -52,6 +63,13 @@ pub fn from_url(url: &str) -> Result<Box<dyn Sink>> {
     let after_slashes = || place.strip_prefix("//").ok_or_else(|| bad("its scheme is not followed by //"));
     let mut options = Vec::new();
     match kind {
+        Kind::File => {
+            let path = match place.strip_prefix("//") {
+                Some(path) if !path.starts_with('/') => return Err(bad("a path of a host that is not this one")),
+                path => path.unwrap_or(place),
+            };
+            options.push(("path".to_owned(), decoded(path)?));
+        }
         Kind::Kinesis => options.push(("stream".to_owned(), decoded(after_slashes()?)?)),
         Kind::CloudWatchLogs => {
             let (group, stream) = after_slashes()?.rsplit_once('/').ok_or_else(|| bad("it names no log stream"))?;
@@ -74,7 +92,7 @@ pub fn from_url(url: &str) -> Result<Box<dyn Sink>> {
     make(kind, options.iter().map(|(key, value)| (key.as_str(), value.as_str())))
 }
 
-/// A sink by the name of its kind and its options as text: `kinesis`, `cloudwatch-logs`.
+/// A sink by the name of its kind and its options as text: `file`, `kinesis`, `cloudwatch-logs`.
 ///
 /// # Errors
 /// `InvalidArgument` for an unknown kind or option; `Unsupported` for a sink that this build lacks; what the sink
@@ -91,42 +109,43 @@ pub fn options_of(kind: &str) -> Result<&'static [OptionSpec]> {
     table(Kind::parse(kind)?)
 }
 
-#[cfg(feature = "aws")]
 fn table(kind: Kind) -> Result<&'static [OptionSpec]> {
     match kind {
+        Kind::File => Ok(FileOptions::TABLE),
+        #[cfg(feature = "aws")]
         Kind::Kinesis => Ok(super::aws::KinesisOptions::TABLE),
+        #[cfg(feature = "aws")]
         Kind::CloudWatchLogs => Ok(super::aws::CloudWatchLogsOptions::TABLE),
+        #[cfg(not(feature = "aws"))]
+        Kind::Kinesis | Kind::CloudWatchLogs => Err(lacking()),
     }
 }
 
-#[cfg(not(feature = "aws"))]
-fn table(kind: Kind) -> Result<&'static [OptionSpec]> {
-    Err(lacking(kind))
-}
-
-#[cfg(feature = "aws")]
 fn make<'a>(kind: Kind, mut options: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Box<dyn Sink>> {
+    #[cfg(feature = "aws")]
     use super::aws::{CloudWatchLogsSink, KinesisSink};
     Ok(match kind {
+        Kind::File => {
+            let mut file = FileOptions::default();
+            options.try_for_each(|(key, value)| file.set(key, value))?;
+            file.check_ranges()?;
+            Box::new(FileSink::create(file.path)?.framing(file.framing).sync(file.sync))
+        }
+        #[cfg(feature = "aws")]
         Kind::Kinesis => Box::new(options.try_fold(KinesisSink::builder(""), |b, (k, v)| b.set(k, v))?.build()?),
+        #[cfg(feature = "aws")]
         Kind::CloudWatchLogs => {
             Box::new(options.try_fold(CloudWatchLogsSink::builder("", ""), |b, (k, v)| b.set(k, v))?.build()?)
         }
+        #[cfg(not(feature = "aws"))]
+        Kind::Kinesis | Kind::CloudWatchLogs => return Err(lacking()),
     })
 }
 
 #[cfg(not(feature = "aws"))]
-fn make<'a>(kind: Kind, _: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Box<dyn Sink>> {
-    Err(lacking(kind))
-}
-
-#[cfg(not(feature = "aws"))]
-fn lacking(kind: Kind) -> Error {
-    let kind = kind.name();
-    Error::new(
-        ErrorKind::Unsupported,
-        format!("this build of unistream has no {kind} sink: it was built without the cargo feature \"aws\""),
-    )
+fn lacking() -> Error {
+    let message = "this build of unistream has no AWS sinks: it was built without the cargo feature \"aws\"";
+    Error::new(ErrorKind::Unsupported, message)
 }
 
 fn percent_decode(text: &str) -> Option<String> {
@@ -169,6 +188,9 @@ mod tests {
             "kinesis://%ff",
             "cloudwatch-logs://group",
             "cloudwatch-logs://g/s?group=other",
+            "file:",
+            "file://host/path",
+            "file:a?framing=xml",
         ] {
             assert_eq!(error_of(bad).kind(), ErrorKind::InvalidArgument, "{bad}");
         }
@@ -180,6 +202,18 @@ mod tests {
         assert_eq!(percent_decode("%"), None);
         assert_eq!(percent_decode("%4"), None);
         assert_eq!(percent_decode("%C3"), None);
+    }
+
+    #[test]
+    fn urls_of_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("with space?.log");
+        let encoded = path.to_str().unwrap().replace(' ', "%20").replace('?', "%3F");
+        let name = format!("file:{}", path.display());
+        for url in [format!("file:{encoded}?sync=true"), format!("file://{encoded}?framing=length-prefixed")] {
+            assert_eq!(from_url(&url).unwrap().name(), name);
+        }
+        assert!(path.exists());
     }
 
     #[cfg(not(feature = "aws"))]
@@ -212,7 +246,7 @@ mod tests {
     #[test]
     fn secrets_do_not_belong_in_urls() {
         let error = error_of("kinesis://s?region=eu-west-1&access_key_id=a&secret_access_key=hush");
-        assert!(error.message().contains("secret_access_key") && !error.message().contains("hush"), "{error}");
+        assert!(error.message().contains("access_key_id") && !error.message().contains("hush"), "{error}");
         let options = [("stream", "s"), ("region", "eu-west-1"), ("access_key_id", "a"), ("secret_access_key", "b")];
         assert_eq!(from_options("kinesis", options).unwrap().name(), "kinesis:s");
         assert!(from_options("kinesis", options[..3].iter().copied()).is_err(), "one half of a key");

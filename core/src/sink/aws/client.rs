@@ -131,7 +131,7 @@ impl Client {
         })
     }
 
-    /// The endpoint, for `Debug`.
+    #[cfg(test)]
     pub(super) fn endpoint(&self) -> &Uri {
         &self.uri
     }

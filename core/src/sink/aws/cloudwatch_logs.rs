@@ -9,7 +9,7 @@ use ureq::Agent;
 
 use super::client::{CallError, Client, Fault};
 use super::config::invalid;
-use super::delivery::{Delivery, Item, split};
+use super::delivery::{Answer, Delivery, Item, split};
 use super::{Connection, Service, aws_options, connection_setters};
 use crate::batch::Batch;
 use crate::error::Result;
@@ -73,7 +73,7 @@ impl CloudWatchLogsSink {
     }
 
     /// One call, and where group or stream are missing and may be made, another.
-    fn put(&self, connections: &Agent, events: &[&Event<'_>]) -> Result<Vec<Outcome>, CallError> {
+    fn put(&self, connections: &Agent, events: &[&Event<'_>]) -> Answer {
         let body = self.target.request(events);
         let mut answer = self.client.call(connections, PUT_LOG_EVENTS, &body);
         if self.create_if_missing && matches!(&answer, Err(error) if error.fault == Fault::NotFound) {
@@ -147,7 +147,10 @@ impl Sink for CloudWatchLogsSink {
     }
 
     fn admit(&self, record: &NewRecord<'_>) -> Result<(), String> {
-        check_len(record.data)?;
+        // What is too large the limits refuse.
+        if record.data.is_empty() {
+            return check_len(record.data);
+        }
         record.created_at.map_or(Ok(()), |micros| timestamp(micros).map(|_| ()))
     }
 
@@ -259,7 +262,7 @@ fn timestamp(micros: i64) -> Result<i64, String> {
 }
 
 /// Sends the batch by `call`, in as many calls as it takes.
-fn deliver(batch: &Batch, call: &mut dyn FnMut(&[&Event<'_>]) -> Result<Vec<Outcome>, CallError>) -> Report {
+fn deliver(batch: &Batch, call: &mut dyn FnMut(&[&Event<'_>]) -> Answer) -> Report {
     let mut delivery = Delivery::new(batch.len());
     let mut events = Vec::with_capacity(batch.len());
     for (index, record) in batch.iter().enumerate() {
@@ -294,10 +297,10 @@ fn calls<'e, 'a>(events: &'e [Event<'a>]) -> Vec<&'e [Event<'a>]> {
 
 /// What an answer says about each event of the call: all are in, but for those that `rejectedLogEventsInfo` names
 /// by their place among the sorted events.
-fn outcomes(answer: &[u8], events: &[&Event<'_>]) -> Result<Vec<Outcome>, CallError> {
+fn outcomes(answer: &[u8], events: &[&Event<'_>]) -> Answer {
     #[derive(Default, Deserialize)]
     #[serde(rename_all = "camelCase", default)]
-    struct Answer {
+    struct Body {
         rejected_log_events_info: Option<Rejected>,
     }
     #[derive(Default, Deserialize)]
@@ -310,7 +313,7 @@ fn outcomes(answer: &[u8], events: &[&Event<'_>]) -> Result<Vec<Outcome>, CallEr
         /// The first that is not: exclusive.
         expired_log_event_end_index: Option<usize>,
     }
-    let answer: Answer =
+    let answer: Body =
         serde_json::from_slice(answer).map_err(|error| CallError::nonsense(PUT_LOG_EVENTS, format_args!("{error}")))?;
     let rejected = answer.rejected_log_events_info.unwrap_or_default();
     let outcome = |(place, event): (usize, &&Event<'_>)| {
@@ -367,8 +370,7 @@ mod tests {
     fn put_refuses_what_the_service_would() {
         let sink = sink();
         assert!(sink.admit(&NewRecord::new(b"")).unwrap_err().contains("empty"));
-        sink.admit(&NewRecord::new(&vec![b'x'; 1_000_000])).unwrap();
-        assert!(sink.admit(&NewRecord::new(&vec![b'x'; 1_000_001])).is_err());
+        assert_eq!(sink.limits().max_record_bytes, Some(1_000_026));
         assert!(sink.admit(&NewRecord::new(b"x").created_at(-1)).unwrap_err().contains("1970"));
         sink.admit(&NewRecord::new(b"x").created_at(0)).unwrap();
     }

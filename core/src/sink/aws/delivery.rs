@@ -5,6 +5,9 @@ use std::sync::Arc;
 use super::client::{CallError, Fault};
 use crate::sink::{Outcome, Report};
 
+/// What became of each item of a call, in their order, or of the call itself.
+pub(super) type Answer = Result<Vec<Outcome>, CallError>;
+
 /// A record on its way into a call.
 pub(super) trait Item {
     /// Its index in the batch.
@@ -77,20 +80,12 @@ impl Delivery {
     ///
     /// # Errors
     /// What ends this delivery: there is no point in further calls now.
-    pub(super) fn send<T: Item>(
-        &mut self,
-        items: &[T],
-        call: &mut dyn FnMut(&[T]) -> Result<Vec<Outcome>, CallError>,
-    ) -> Result<(), CallError> {
+    pub(super) fn send<T: Item>(&mut self, items: &[T], call: &mut dyn FnMut(&[T]) -> Answer) -> Result<(), CallError> {
         self.sent += items.len();
         self.send_halving(items, call)
     }
 
-    fn send_halving<T: Item>(
-        &mut self,
-        items: &[T],
-        call: &mut dyn FnMut(&[T]) -> Result<Vec<Outcome>, CallError>,
-    ) -> Result<(), CallError> {
+    fn send_halving<T: Item>(&mut self, items: &[T], call: &mut dyn FnMut(&[T]) -> Answer) -> Result<(), CallError> {
         match call(items) {
             Ok(outcomes) => {
                 assert_eq!(outcomes.len(), items.len(), "one outcome an item");

@@ -13,7 +13,7 @@ use serde::de::IgnoredAny;
 
 use super::client::{CallError, Client, Fault, is_passing};
 use super::config::invalid;
-use super::delivery::{Delivery, Item, split};
+use super::delivery::{Answer, Delivery, Item, split};
 use super::{Connection, Service, aws_options, connection_setters};
 use crate::batch::Batch;
 use crate::error::Result;
@@ -182,14 +182,16 @@ impl Sink for KinesisSink {
             max_bytes: Some(self.rules.max_call_bytes),
             max_record_bytes: Some(self.rules.max_record_bytes),
             overhead_bytes: 0,
-            counts_key: true,
+            counts_key: self.rules.counts_key(),
             checks_records: true,
         }
     }
 
     fn admit(&self, record: &NewRecord<'_>) -> Result<(), String> {
         // An id of the buffer's own is always a good key.
-        self.rules.check(record, record.id.unwrap_or("0")).map(|_| ())
+        let (key, _) = self.rules.keys(record, record.id.unwrap_or("0"))?;
+        // What the limits count is checked by them.
+        if self.rules.counts_key() { Ok(()) } else { self.rules.check_bytes(record, &key) }
     }
 
     fn name(&self) -> Cow<'_, str> {
@@ -314,19 +316,15 @@ impl Item for Entry<'_> {
     }
 }
 
-/// The explicit hash key: a decimal number below 2^128.
+/// The explicit hash key: a decimal number below 2^128, without leading zeros.
 fn is_hash_key(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u128>().is_ok()
+    text.parse::<u128>().is_ok_and(|number| number.to_string() == text)
 }
 
 impl Rules {
     /// The partition key and the explicit hash key of a record, or why there is none. `id` is the record's own,
     /// or the one that the buffer gave it.
-    fn check<'a>(
-        &'a self,
-        record: &NewRecord<'a>,
-        id: &'a str,
-    ) -> Result<(Cow<'a, str>, Option<Cow<'a, str>>), String> {
+    fn keys<'a>(&'a self, record: &NewRecord<'a>, id: &'a str) -> Result<(Cow<'a, str>, Option<Cow<'a, str>>), String> {
         let text =
             |key: &'a [u8]| std::str::from_utf8(key).map_err(|_| "its key is not UTF-8, as Kinesis demands".to_owned());
         let key = match (&self.partition, record.key) {
@@ -338,11 +336,6 @@ impl Rules {
         let chars = key.chars().count();
         if !(1..=MAX_KEY_CHARS).contains(&chars) {
             return Err(format!("its partition key has {chars} characters; Kinesis takes 1 to {MAX_KEY_CHARS}"));
-        }
-        let bytes = (record.data.len() + key.len()) as u64;
-        let limit = self.max_record_bytes.min(self.max_call_bytes);
-        if bytes > limit {
-            return Err(format!("its data and partition key are {bytes} bytes; Kinesis is set to take {limit}"));
         }
         let hash_key = match &self.hash {
             Hash::None => None,
@@ -356,14 +349,35 @@ impl Rules {
         Ok((key, hash_key))
     }
 
+    /// Whether the partition key is what the limits of a sink can count: the record's key, else its id.
+    fn counts_key(&self) -> bool {
+        matches!(self.partition, Partition::By(PartitionBy::Key))
+    }
+
+    fn check_bytes(&self, record: &NewRecord<'_>, key: &str) -> Result<(), String> {
+        let bytes = (record.data.len() + key.len()) as u64;
+        match self.max_record_bytes.min(self.max_call_bytes) {
+            limit if bytes > limit => {
+                Err(format!("its data and partition key are {bytes} bytes; Kinesis is set to take {limit}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn entry<'a>(&'a self, index: usize, record: &NewRecord<'a>, id: &'a str) -> Result<Entry<'a>, String> {
+        let (key, hash_key) = self.keys(record, id)?;
+        self.check_bytes(record, &key)?;
+        Ok(Entry { index, data: record.data, key, hash_key })
+    }
+
     /// Sends the batch by `call`, in as many calls as it takes.
-    fn deliver(&self, batch: &Batch, call: &mut dyn FnMut(&[&Entry<'_>]) -> Result<Vec<Outcome>, CallError>) -> Report {
+    fn deliver(&self, batch: &Batch, call: &mut dyn FnMut(&[&Entry<'_>]) -> Answer) -> Report {
         let mut delivery = Delivery::new(batch.len());
         let ids: Vec<_> = batch.iter().map(|record| record.id()).collect();
         let mut entries = Vec::with_capacity(batch.len());
         for (index, (record, id)) in batch.iter().zip(&ids).enumerate() {
-            match self.check(&record.to_new(), id) {
-                Ok((key, hash_key)) => entries.push(Entry { index, data: record.data, key, hash_key }),
+            match self.entry(index, &record.to_new(), id) {
+                Ok(entry) => entries.push(entry),
                 Err(reason) => delivery.reject(index, reason),
             }
         }
@@ -432,10 +446,10 @@ fn held_back() -> Outcome {
 
 /// What an answer says about each record of the call. An answer with more or fewer entries than records says
 /// nothing about any.
-fn outcomes(answer: &[u8], records: usize) -> Result<Vec<Outcome>, CallError> {
+fn outcomes(answer: &[u8], records: usize) -> Answer {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
-    struct Answer {
+    struct Body {
         records: Vec<Result>,
     }
     #[derive(Deserialize)]
@@ -445,7 +459,7 @@ fn outcomes(answer: &[u8], records: usize) -> Result<Vec<Outcome>, CallError> {
         error_code: Option<String>,
         error_message: Option<String>,
     }
-    let answer: Answer =
+    let answer: Body =
         serde_json::from_slice(answer).map_err(|error| CallError::nonsense(PUT_RECORDS, format_args!("{error}")))?;
     if answer.records.len() != records {
         let what = format_args!("{} entries for {records} records", answer.records.len());
@@ -551,7 +565,7 @@ mod tests {
         let without = NewRecord::new(b"data").id("id");
         let key_of = |builder: KinesisBuilder, record: NewRecord<'_>| {
             let rules = builder.build().unwrap().rules;
-            rules.check(&record, record.id.unwrap()).map(|(key, _)| key.into_owned())
+            rules.keys(&record, record.id.unwrap()).map(|(key, _)| key.into_owned())
         };
         assert_eq!(key_of(builder("s"), with_key).unwrap(), "key");
         assert_eq!(key_of(builder("s"), without).unwrap(), "id");
@@ -566,8 +580,11 @@ mod tests {
     fn put_refuses_what_kinesis_would() {
         let sink = builder("s").max_record_bytes(100).build().unwrap();
         let refused = |record: NewRecord<'_>| sink.admit(&record).unwrap_err();
-        sink.admit(&NewRecord::new(&[0; 99]).key(b"k")).unwrap();
-        assert!(refused(NewRecord::new(&[0; 100]).key(b"k")).contains("101 bytes"));
+        assert_eq!(sink.limits().max_record_bytes, Some(100));
+        let fixed = builder("s").max_record_bytes(100).partition_key("k").build().unwrap();
+        assert!(sink.limits().counts_key && !fixed.limits().counts_key);
+        fixed.admit(&NewRecord::new(&[0; 99])).unwrap();
+        assert!(fixed.admit(&NewRecord::new(&[0; 100])).unwrap_err().contains("101 bytes"));
         assert!(refused(NewRecord::new(b"").key(b"")).contains("0 characters"));
         assert!(refused(NewRecord::new(b"").key(b"\xff")).contains("UTF-8"));
         assert!(refused(NewRecord::new(b"").id(&"i".repeat(257))).contains("257 characters"));
@@ -581,10 +598,10 @@ mod tests {
     #[test]
     fn hash_keys_are_decimal_numbers_of_128_bits() {
         let max = "340282366920938463463374607431768211455";
-        for good in ["0", "007", max] {
+        for good in ["0", "7", max] {
             builder("s").explicit_hash_key(good).build().unwrap();
         }
-        for bad in ["340282366920938463463374607431768211456", "-1", "+1", "1e3", "0x10", " "] {
+        for bad in ["340282366920938463463374607431768211456", "007", "-1", "+1", "1e3", "0x10", " "] {
             assert!(builder("s").explicit_hash_key(bad).build().is_err(), "{bad}");
         }
         let sink = builder("s").explicit_hash_key("key").build().unwrap();
@@ -592,7 +609,7 @@ mod tests {
         assert!(sink.admit(&NewRecord::new(b"").key(b"x")).is_err());
         assert!(sink.admit(&NewRecord::new(b"")).is_err());
         let sink = builder("s").explicit_hash_key_fn(|record| record.data.len().to_string()).build().unwrap();
-        assert_eq!(sink.rules.check(&NewRecord::new(b"four"), "i").unwrap().1.unwrap(), "4");
+        assert_eq!(sink.rules.keys(&NewRecord::new(b"four"), "i").unwrap().1.unwrap(), "4");
     }
 
     #[test]

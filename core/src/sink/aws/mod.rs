@@ -29,6 +29,9 @@
 //! | the call is refused for an argument | halved until the culprit is alone: that record is rejected, the others go on |
 //! | anything else | failed |
 //!
+//! Credentials show in no message, name or `Debug`, and in no log record of level `DEBUG` or above; a program that
+//! switches on `TRACE` for the crate `ureq_proto` asks for a dump of the wire, and gets one.
+//!
 //! A call that the service accepted without our seeing its answer is sent again: delivery is at least once.
 
 mod client;
@@ -95,7 +98,7 @@ macro_rules! aws_options {
             /// The profile of the shared configuration files; empty: that of `AWS_PROFILE`, or `default`.
             profile: Text = "", "the name of a profile, or empty", |_| true;
             /// The id of the access key to sign with; empty: credentials are looked for where the AWS tools do.
-            access_key_id: Text = "", "an access key id, or empty", |_| true;
+            access_key_id: Secret = "", "an access key id, or empty", |_| true;
             /// The secret access key, together with `access_key_id`.
             secret_access_key: Secret = "", "a secret access key, or empty", |_| true;
             /// The session token of temporary keys, together with `access_key_id`.
@@ -130,7 +133,7 @@ macro_rules! aws_options {
                         use_dualstack: self.use_dualstack,
                     },
                     profile: &self.profile,
-                    access_key_id: &self.access_key_id,
+                    access_key_id: self.access_key_id.reveal(),
                     secret_access_key: self.secret_access_key.reveal(),
                     session_token: self.session_token.reveal(),
                     ca_bundle: &self.ca_bundle,

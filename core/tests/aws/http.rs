@@ -1,0 +1,299 @@
+//! An HTTP server, with TLS if need be, and a CONNECT proxy: on loopback, on free ports, gone when dropped.
+
+use std::collections::HashMap;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) method: String,
+    /// Path and query, as on the wire.
+    pub(crate) target: String,
+    /// Names in lower case.
+    pub(crate) headers: HashMap<String, String>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Request {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+}
+
+/// What the server does about a request.
+#[derive(Clone, Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+    /// Wait before answering.
+    pub(crate) delay: Duration,
+    pub(crate) cut: Cut,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Cut {
+    /// The whole answer.
+    Nowhere,
+    /// No byte of it: the connection is closed.
+    Before,
+    /// Half of the body, then the connection is closed.
+    Within,
+}
+
+impl Reply {
+    pub(crate) fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
+        Reply { status, headers: Vec::new(), body: body.into(), delay: Duration::ZERO, cut: Cut::Nowhere }
+    }
+}
+
+pub(crate) trait Handler: Fn(Request) -> Reply + Send + Sync + 'static {}
+impl<F: Fn(Request) -> Reply + Send + Sync + 'static> Handler for F {}
+
+/// Threads that accept connections, and how to end them.
+struct Listening {
+    address: SocketAddr,
+    stopping: Arc<AtomicBool>,
+    open: Arc<Mutex<Vec<TcpStream>>>,
+    accepting: Option<JoinHandle<()>>,
+}
+
+impl Listening {
+    fn start(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stopping, open) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::<TcpStream>::new())));
+        let (stop, streams, serve) = (stopping.clone(), open.clone(), Arc::new(serve));
+        let accepting = thread::spawn(move || {
+            let mut threads = Vec::new();
+            for stream in listener.incoming() {
+                if stop.load(Ordering::SeqCst) {
+                    break;
+                }
+                let stream = stream.unwrap();
+                streams.lock().unwrap().push(stream.try_clone().unwrap());
+                let serve = serve.clone();
+                threads.push(thread::spawn(move || {
+                    // A handler that panics must not leave its client waiting.
+                    let _closed = Closed(stream.try_clone().unwrap());
+                    serve(stream);
+                }));
+            }
+            for stream in streams.lock().unwrap().drain(..) {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+        });
+        Listening { address, stopping, open, accepting: Some(accepting) }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        for stream in self.open.lock().unwrap().iter() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        let _ = TcpStream::connect(self.address);
+        let ended = self.accepting.take().unwrap().join();
+        assert!(ended.is_ok() || thread::panicking(), "a thread of a test server panicked");
+    }
+}
+
+/// A connection that is closed when this is dropped, clones of it or not.
+struct Closed(TcpStream);
+
+impl Drop for Closed {
+    fn drop(&mut self) {
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
+}
+
+pub(crate) struct Server {
+    listening: Listening,
+    connections: Arc<AtomicU64>,
+    tls: Option<Certificates>,
+}
+
+impl Server {
+    pub(crate) fn start(handler: impl Handler) -> Self {
+        Self::start_with(None, handler)
+    }
+
+    /// With TLS, by a certificate for these names.
+    pub(crate) fn start_tls(names: &[&str], handler: impl Handler) -> Self {
+        Self::start_with(Some(Certificates::new(names)), handler)
+    }
+
+    fn start_with(tls: Option<Certificates>, handler: impl Handler) -> Self {
+        let config = tls.as_ref().map(|certificates| certificates.server.clone());
+        let connections = Arc::new(AtomicU64::new(0));
+        let count = connections.clone();
+        let listening = Listening::start(move |stream| {
+            count.fetch_add(1, Ordering::SeqCst);
+            let _ = stream.set_nodelay(true);
+            // An error is the client's way to go away.
+            let _ = match &config {
+                None => serve(stream, &handler),
+                Some(config) => {
+                    let connection = rustls::ServerConnection::new(config.clone()).unwrap();
+                    serve(rustls::StreamOwned::new(connection, stream), &handler)
+                }
+            };
+        });
+        Server { listening, connections, tls }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.listening.address
+    }
+
+    pub(crate) fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address())
+    }
+
+    /// Connections that were made so far.
+    pub(crate) fn connections(&self) -> u64 {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    /// The file with the certificate of the authority.
+    pub(crate) fn ca_bundle(&self) -> String {
+        self.tls.as_ref().unwrap().bundle.to_str().unwrap().into()
+    }
+}
+
+fn serve(stream: impl Read + Write, handler: &impl Handler) -> io::Result<()> {
+    let mut stream = BufReader::with_capacity(64 * 1024, stream);
+    while let Some(request) = read_request(&mut stream)? {
+        let reply = handler(request);
+        thread::sleep(reply.delay);
+        if reply.cut == Cut::Before {
+            return Ok(());
+        }
+        let mut head = format!("HTTP/1.1 {} Test\r\ncontent-length: {}\r\n", reply.status, reply.body.len());
+        reply.headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
+        let body = if reply.cut == Cut::Within { &reply.body[..reply.body.len() / 2] } else { &reply.body[..] };
+        let answer = [head.as_bytes(), b"\r\n", body].concat();
+        stream.get_mut().write_all(&answer)?;
+        stream.get_mut().flush()?;
+        if reply.cut == Cut::Within {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+fn read_request(stream: &mut impl BufRead) -> io::Result<Option<Request>> {
+    let mut line = String::new();
+    if stream.read_line(&mut line)? == 0 {
+        return Ok(None);
+    }
+    let mut words = line.split_whitespace().map(String::from);
+    let (Some(method), Some(target)) = (words.next(), words.next()) else { return Ok(None) };
+    let mut headers = HashMap::new();
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line)?;
+        let Some((name, value)) = line.split_once(':') else { break };
+        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+    }
+    let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body)?;
+    Ok(Some(Request { method, target, headers, body }))
+}
+
+/// An authority made for one server, and the server's certificate by it.
+struct Certificates {
+    server: Arc<rustls::ServerConfig>,
+    bundle: PathBuf,
+}
+
+impl Certificates {
+    fn new(names: &[&str]) -> Self {
+        let authority_key = rcgen::KeyPair::generate().unwrap();
+        let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let authority_certificate = authority.self_signed(&authority_key).unwrap();
+        let issuer = rcgen::Issuer::new(authority, authority_key);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let names: Vec<String> = names.iter().map(|name| (*name).into()).collect();
+        let certificate = rcgen::CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
+        let private = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let server = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], private.into())
+            .unwrap();
+        let bundle = scratch("ca.pem");
+        std::fs::write(&bundle, authority_certificate.pem()).unwrap();
+        Certificates { server: Arc::new(server), bundle }
+    }
+}
+
+impl Drop for Certificates {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.bundle);
+    }
+}
+
+/// A path of its own in the directory of temporary files.
+pub(crate) fn scratch(name: &str) -> PathBuf {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::SeqCst);
+    std::env::temp_dir().join(format!("unistream-aws-{}-{count}-{name}", std::process::id()))
+}
+
+/// A CONNECT proxy that leads every connection to one address, whatever host was asked for.
+pub(crate) struct Proxy {
+    listening: Listening,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Proxy {
+    pub(crate) fn start(to: SocketAddr) -> Self {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let log = asked.clone();
+        let listening = Listening::start(move |stream| {
+            let _ = tunnel(stream, to, &log);
+        });
+        Proxy { listening, asked }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.listening.address)
+    }
+
+    /// The `host:port` of every CONNECT, and its `Proxy-Authorization` where there was one.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+fn tunnel(stream: TcpStream, to: SocketAddr, log: &Mutex<Vec<String>>) -> io::Result<()> {
+    let mut client = BufReader::new(stream);
+    let Some(request) = read_request(&mut client)? else { return Ok(()) };
+    let authorization = request.header("proxy-authorization");
+    log.lock().unwrap().push(format!("{} {} {authorization}", request.method, request.target).trim_end().into());
+    let mut server = TcpStream::connect(to)?;
+    let mut client = client.into_inner();
+    client.write_all(b"HTTP/1.1 200 Connected\r\n\r\n")?;
+    let (mut from_client, mut to_server) = (client.try_clone()?, server.try_clone()?);
+    let forward = thread::spawn(move || {
+        let _ = io::copy(&mut from_client, &mut to_server);
+        let _ = to_server.shutdown(Shutdown::Both);
+    });
+    let _ = io::copy(&mut server, &mut client);
+    let _ = client.shutdown(Shutdown::Both);
+    forward.join().unwrap();
+    Ok(())
+}
