@@ -52,12 +52,14 @@ def test_floats_change_to_exponents_where_repr_does(exponent: int) -> None:
 
 @given(st.binary())
 def test_bytes_like_objects_are_stored_as_they_are(data: bytes) -> None:
-    for form in (data, bytearray(data), memoryview(data), memoryview(data + data)[: len(data)], array.array("B", data)):
+    forms: list[Any] = [data, bytearray(data), memoryview(data), memoryview(data + data)[: len(data)]]
+    for form in (*forms, array.array("B", data)):
         assert encode(form) == (data, None)
 
 
 def test_buffers_of_other_shapes_are_stored_in_their_order() -> None:
-    assert encode(array.array("i", [1, 2]))[0] == array.array("i", [1, 2]).tobytes()
+    numbers: Any = array.array("i", [1, 2])
+    assert encode(numbers)[0] == numbers.tobytes()
     assert encode(memoryview(b"abcdef")[::2])[0] == b"ace"
 
 
