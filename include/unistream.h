@@ -163,7 +163,7 @@
  *       region's own endpoint, such as an emulator or a VPC endpoint.
  *   profile (text: the name of a profile, or empty; default empty) The profile of the shared configuration files;
  *       empty: that of AWS_PROFILE, or default.
- *   access_key_id (text: an access key id, or empty; default empty) The id of the access key to sign with; empty:
+ *   access_key_id (secret: an access key id, or empty; default empty) The id of the access key to sign with; empty:
  *       credentials are looked for where the AWS tools do.
  *   secret_access_key (secret: a secret access key, or empty; default empty) The secret access key, together with
  *       access_key_id.
@@ -189,7 +189,7 @@
  *       region's own endpoint, such as an emulator or a VPC endpoint.
  *   profile (text: the name of a profile, or empty; default empty) The profile of the shared configuration files;
  *       empty: that of AWS_PROFILE, or default.
- *   access_key_id (text: an access key id, or empty; default empty) The id of the access key to sign with; empty:
+ *   access_key_id (secret: an access key id, or empty; default empty) The id of the access key to sign with; empty:
  *       credentials are looked for where the AWS tools do.
  *   secret_access_key (secret: a secret access key, or empty; default empty) The secret access key, together with
  *       access_key_id.
@@ -291,7 +291,7 @@ typedef struct unistream_config unistream_config;
 typedef struct unistream_dead_letter unistream_dead_letter;
 
 /**
- * The dead letters of a buffer as they were when this list was made, oldest first. One thread at a time.
+ * The dead letters of a buffer as they were when this list was made, oldest first. Immutable; any thread may read it.
  */
 typedef struct unistream_dead_letters unistream_dead_letters;
 

@@ -432,6 +432,9 @@ impl Producer {
     /// `NotFound`, those of [`put`](Self::put), and those of [`DeadLetters::replay`].
     pub fn replay_dead_letter(&self, id: &str) -> Result<u64> {
         self.shared.check()?;
+        if self.is_forked() {
+            return Err(buffer::forked());
+        }
         // A put that was accepted and then found the sink failing is a put.
         let put = |record: NewRecord<'_>| match self.put(record) {
             Err(error) if error.record_accepted() => Ok(0),

@@ -536,6 +536,9 @@ impl Core {
 
     /// Seals the open batch if it lingered long enough; else says when it will have.
     pub(crate) fn seal_if_old(&self) -> Result<Option<Duration>> {
+        if self.fork.is_forked() {
+            return Err(forked());
+        }
         let mut log = lock(&self.log);
         if log.open.records == 0 || self.options.linger == NEVER || !matches!(log.status, Status::Open) {
             return Ok(None);
@@ -707,6 +710,9 @@ impl Core {
 
     /// Records and payload bytes that are not committed.
     pub(crate) fn pending(&self) -> (u64, u64) {
+        if self.fork.is_forked() {
+            return (0, 0);
+        }
         let reader = lock(&self.reader);
         let log = lock(&self.log);
         let committed = &reader.state.committed;
