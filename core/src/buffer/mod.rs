@@ -169,7 +169,7 @@ impl Buffer {
             WhenFull::Block => self.core.options.full_timeout,
             WhenFull::Error => Duration::ZERO,
         };
-        self.core.put(record.into(), wait).map(|appended| appended.seq)
+        self.core.put(record.into(), Some(wait)).map(|appended| appended.seq)
     }
 
     /// Ends the batch being filled; `false` if it was empty.
@@ -431,9 +431,9 @@ impl Core {
 
     // ------------------------------------------------------------------------------------------------ in
 
-    /// Appends a record, waiting for space at most `wait`.
+    /// Appends a record, waiting for space at most `wait`; `None` does not even prepare the next segment.
     #[inline]
-    pub(crate) fn put(&self, record: NewRecord<'_>, wait: Duration) -> Result<Appended> {
+    pub(crate) fn put(&self, record: NewRecord<'_>, wait: Option<Duration>) -> Result<Appended> {
         if self.fork.is_forked() {
             return Err(forked());
         }
@@ -454,7 +454,10 @@ impl Core {
         let appended = match appended {
             Ok(appended) => appended,
             Err(Refusal::Error(error)) => return Err(error),
-            Err(Refusal::Segment(_)) => self.append_slowly(&body, body_crc, created_at, counted, wait)?,
+            Err(Refusal::Segment(_)) => match wait {
+                Some(wait) => self.append_slowly(&body, body_crc, created_at, counted, wait)?,
+                None => return Err(would_wait()),
+            },
         };
         if self.keeper_idle.load(Ordering::Relaxed) || appended.wants_spare {
             self.wake_keeper();
@@ -1120,6 +1123,11 @@ fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T>
 #[cold]
 fn unreadable(index: u64, error: io::Error) -> Error {
     Error::io(format_args!("could not read {}", segment::name(index)), error)
+}
+
+#[cold]
+fn would_wait() -> Error {
+    Error::new(ErrorKind::BufferFull, "the next segment is not prepared yet; put waits for it")
 }
 
 #[cold]
