@@ -70,6 +70,17 @@ fn system_random() -> u64 {
     }
 }
 
+/// A value in cache lines of its own: what one thread writes all the time must not sit beside what another reads.
+#[repr(align(128))]
+pub(crate) struct Apart<T>(pub(crate) T);
+
+impl<T> std::ops::Deref for Apart<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
 /// Locks a mutex. A panic while it was held is reported by the operation that panicked; what the mutex
 /// guards here stays consistent, because every update ends in plain assignments.
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -346,9 +346,13 @@ impl Producer {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
-        let left = shared.core().pending().0;
-        *lock(&shared.left) = Some(left);
+        let note_left = || {
+            let left = shared.core().pending().0;
+            *lock(&shared.left) = Some(left);
+            left
+        };
         if stuck {
+            let left = note_left();
             // Its threads have the buffer until the sink returns; the last of them closes it.
             senders.clear();
             return Err(Error::new(
@@ -360,6 +364,8 @@ impl Producer {
             let _ = sender.join();
         }
         let closed = shared.buffer.close();
+        // Counted last: a put that was under way is accepted until the buffer is closed.
+        let left = note_left();
         match flushed {
             // That time was short is no error of closing: the number says what is left.
             Err(error) if !matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Closed) => Err(error),
@@ -629,19 +635,22 @@ impl Shared {
         if self.status.load(Ordering::Acquire) == STOPPED {
             return Some(LONG);
         }
-        let now = self.core().env.clock.monotonic();
-        // A log that takes nothing can still be read.
-        let linger = self.core().seal_if_old().unwrap_or(None);
-        let wait = match self.take(true) {
+        let taken = match self.take(true) {
             Ok(Taken::Batch(batch)) => {
                 self.send(batch);
                 return None;
             }
+            taken => taken,
+        };
+        let now = self.core().env.clock.monotonic();
+        // A log that takes nothing can still be read.
+        let linger = self.core().seal_if_old().unwrap_or(None);
+        let wait = match taken {
             Ok(Taken::Wait { ready_at, attempts }) => {
                 self.on_hold(ready_at, attempts);
                 ready_at.saturating_sub(now)
             }
-            Ok(Taken::Nothing) => {
+            Ok(_) => {
                 if linger.is_none() {
                     // Ask to be told of the next put, then look once more.
                     self.sender_idle.store(true, Ordering::SeqCst);
@@ -712,7 +721,7 @@ impl Shared {
     }
 
     fn succeed(&self, batch: Batch, elapsed: Duration) -> Result<()> {
-        let noted = self.core().settle(batch.first_seq(), Settle { finished: true, ..Settle::default() });
+        let noted = self.core().settle(batch.id, Settle { finished: true, ..Settle::default() });
         if noted.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
             return noted;
         }
@@ -802,7 +811,7 @@ impl Shared {
         let unavailable = !counts;
         let settle =
             Settle { finished: left == 0, done: places, progress: Some(progress), ready_at: clock.monotonic() + wait };
-        let noted = core.settle(batch.first_seq(), settle);
+        let noted = core.settle(batch.id, settle);
         if noted.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
             return noted;
         }
@@ -1051,3 +1060,6 @@ fn reentrant() -> Error {
         "a call from inside a sink or an observer of the same producer; make it from elsewhere",
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -371,7 +371,7 @@ fn an_unknown_version_is_refused_and_nothing_is_touched() {
                 let mut bytes = fs::read(&path).unwrap();
                 for copy in bytes[..1024].chunks_exact_mut(512) {
                     copy[at..at + 4].copy_from_slice(&value.to_le_bytes());
-                    let crc = format::crc32c(&copy[..end]);
+                    let crc = format::crc32c(&[&copy[..end]]);
                     copy[end..end + 4].copy_from_slice(&crc.to_le_bytes());
                 }
                 fs::write(&path, bytes).unwrap();
@@ -384,7 +384,7 @@ fn an_unknown_version_is_refused_and_nothing_is_touched() {
                         continue;
                     }
                     bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
-                    let crc = format::crc32c(&bytes[..length - 4]);
+                    let crc = format::crc32c(&[&bytes[..length - 4]]);
                     bytes[length - 4..length].copy_from_slice(&crc.to_le_bytes());
                     fs::write(&path, bytes).unwrap();
                 }

@@ -49,11 +49,8 @@ fn a_crash_at_any_put_around_a_rotation_reopens() {
         options.storage = storage;
         options.max_records = 3;
         let live = buffer(&dir, options);
-        let mut rotations = 0;
         for seq in 1..=200 {
-            let before = segments(dir.path()).len();
             live.put(&payload(seq, 0).repeat(250)).unwrap();
-            rotations += usize::from(segments(dir.path()).len() != before);
             // What a process that dies now leaves: the kernel keeps what was stored.
             let image = root.path().join(seq.to_string());
             copy_dir(dir.path(), &image);
@@ -62,7 +59,7 @@ fn a_crash_at_any_put_around_a_rotation_reopens() {
             assert_eq!(drained.stats.corrupt_regions, 0, "after put {seq}: {:?}", drained.events.messages("corrupt"));
             fs::remove_dir_all(&image).unwrap();
         }
-        assert!(rotations >= 2, "{rotations}");
+        assert!(segments(dir.path()).len() > 5, "it rotated");
     }
 }
 

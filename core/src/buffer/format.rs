@@ -4,7 +4,7 @@
 //!
 //! | at | size | field |
 //! |---|---|---|
-//! | 0 | 4 | CRC-32C of bytes 4 to the length, begun from the segment's salt |
+//! | 0 | 4 | CRC-32C of the body, then of the header with the segment's salt in this place |
 //! | 4 | 4 | length of header and body, without padding |
 //! | 8 | 8 | seq |
 //! | 16 | 8 | created_at, microseconds since the epoch |
@@ -15,8 +15,9 @@
 //! | 30 | 2 | zero |
 //! | 32 | .. | body: id, key, payload; then zeros up to a multiple of 8 |
 //!
-//! Behind the last frame stands a zero word. Beginning the checksum from the salt makes it differ, for the same
-//! bytes, with certainty between two uses of one file.
+//! Behind the last frame stands a zero word. The salt makes the checksum differ, for the same bytes, with certainty
+//! between two uses of one file. The body is summed first so that it can be done before the log's lock is taken, from
+//! the caller's bytes: reading back what was just stored into the mapping would wait for its cache lines.
 
 use std::fmt;
 
@@ -80,6 +81,17 @@ impl<'a> Body<'a> {
         [self.id.unwrap_or("").as_bytes(), self.key.unwrap_or(&[]), self.data]
     }
 
+    /// The first part of a frame's checksum.
+    #[inline]
+    pub(crate) fn crc(&self) -> u32 {
+        let mut crc = 0;
+        if self.id.is_some() || self.key.is_some() {
+            let [id, key, _] = self.parts();
+            crc = crc32c::crc32c_append(crc32c::crc32c(id), key);
+        }
+        crc32c::crc32c_append(crc, self.data)
+    }
+
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.id.map_or(0, str::len) + self.key.map_or(0, <[u8]>::len) + self.data.len()
@@ -102,34 +114,43 @@ pub(crate) struct Head {
 
 /// Writes a frame, its padding and the terminator behind it into `space`, which is exactly that long.
 #[inline]
-pub(crate) fn encode(space: &mut [u8], head: Head, body: &Body<'_>, salt: u32) {
+pub(crate) fn encode(space: &mut [u8], head: Head, body: &Body<'_>, body_crc: u32, salt: u32) {
     let length = FRAME_BYTES + body.len();
     debug_assert_eq!(space.len(), padded(body.len()) + TERMINATOR_BYTES);
-    // Before the body, which may reach into the last word.
+    let (id_len, key_len) = (body.id.map_or(0, str::len), body.key.map_or(0, <[u8]>::len));
+    let flags = if body.id.is_some() { FLAG_ID } else { 0 } | if body.key.is_some() { FLAG_KEY } else { 0 };
+    let shape = u64::from(head.kind as u8) | u64::from(flags) << 8 | (id_len as u64) << 16 | (key_len as u64) << 32;
+    let first = (length as u64) << 32;
+    let mut header = words([first | u64::from(salt), head.seq, head.created_at.cast_unsigned(), shape]);
+    let crc = crc32c::crc32c_append(body_crc, &header);
+    header[..8].copy_from_slice(&(first | u64::from(crc)).to_le_bytes());
+    // Padding and terminator before the body, which may reach into the last word.
     let last = space.len() - TERMINATOR_BYTES - ALIGN;
     space[last..].fill(0);
-    let flags = if body.id.is_some() { FLAG_ID } else { 0 } | if body.key.is_some() { FLAG_KEY } else { 0 };
-    let (id_len, key_len) = (body.id.map_or(0, str::len), body.key.map_or(0, <[u8]>::len));
     let (fixed, rest) = space.split_at_mut(FRAME_BYTES);
-    fixed[4..8].copy_from_slice(&(length as u32).to_le_bytes());
-    fixed[8..16].copy_from_slice(&head.seq.to_le_bytes());
-    fixed[16..24].copy_from_slice(&head.created_at.to_le_bytes());
-    fixed[24..28].copy_from_slice(&[head.kind as u8, flags, (id_len & 0xff) as u8, (id_len >> 8) as u8]);
-    fixed[28..32].copy_from_slice(&[(key_len & 0xff) as u8, (key_len >> 8) as u8, 0, 0]);
     if id_len | key_len > 0 {
         let [id, key, _] = body.parts();
         rest[..id_len].copy_from_slice(id);
         rest[id_len..id_len + key_len].copy_from_slice(key);
     }
     rest[id_len + key_len..length - FRAME_BYTES].copy_from_slice(body.data);
-    let crc = crc32c::crc32c_append(salt, &space[4..length]);
-    space[0..4].copy_from_slice(&crc.to_le_bytes());
+    fixed.copy_from_slice(&header);
+}
+
+/// A header as whole words: its checksum reads it by the word right away.
+#[inline]
+fn words(words: [u64; 4]) -> [u8; FRAME_BYTES] {
+    let mut bytes = [0; FRAME_BYTES];
+    for (at, word) in words.iter().enumerate() {
+        bytes[at * 8..at * 8 + 8].copy_from_slice(&word.to_le_bytes());
+    }
+    bytes
 }
 
 /// A frame by itself, without a terminator.
 pub(crate) fn frame(head: Head, body: &Body<'_>, salt: u32) -> Vec<u8> {
     let mut bytes = vec![0; padded(body.len()) + TERMINATOR_BYTES];
-    encode(&mut bytes, head, body, salt);
+    encode(&mut bytes, head, body, body.crc(), salt);
     bytes.truncate(padded(body.len()));
     bytes
 }
@@ -151,7 +172,10 @@ pub(crate) fn decode(bytes: &[u8], salt: u32) -> Result<Frame<'_>, Bad> {
     }
     let frame = parse(bytes).ok_or(Bad::Damaged)?;
     let length = le_u32(bytes, 4) as usize;
-    if crc32c::crc32c_append(salt, &bytes[4..length]) != le_u32(bytes, 0) {
+    let mut header = [0; FRAME_BYTES];
+    header.copy_from_slice(&bytes[..FRAME_BYTES]);
+    header[..4].copy_from_slice(&salt.to_le_bytes());
+    if crc32c::crc32c_append(crc32c::crc32c(&bytes[FRAME_BYTES..length]), &header) != le_u32(bytes, 0) {
         return Err(Bad::Damaged);
     }
     Ok(frame)

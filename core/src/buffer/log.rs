@@ -4,14 +4,14 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::cursor::Position;
 use super::format::{self, Body, Head, Kind, SEGMENT_HEADER_BYTES, Seal, SegmentHeader, TAIL_BYTES, TERMINATOR_BYTES};
 use super::segment;
 use super::storage::{SegmentReader, SegmentWriter};
-use crate::environment::Clock;
+use crate::environment::{Apart, Clock, lock};
 use crate::error::{Error, ErrorKind};
 
 /// Whether the log takes records.
@@ -93,6 +93,8 @@ pub(crate) struct Log {
     pub(crate) open: OpenBatch,
     /// Behind the last seal: what lies before it is in sealed batches and never changes.
     pub(crate) sealed: Position,
+    /// The same, for readers, who do not take the log's lock.
+    sealed_shared: Arc<Apart<Mutex<Position>>>,
     /// Records and payload bytes put since the buffer was made.
     pub(crate) records: u64,
     pub(crate) bytes: u64,
@@ -140,6 +142,7 @@ impl Log {
             next_seq: state.next_seq,
             open: state.open,
             sealed: state.sealed,
+            sealed_shared: Arc::new(Apart(Mutex::new(state.sealed))),
             records: state.records,
             bytes: state.bytes,
             past,
@@ -172,6 +175,7 @@ impl Log {
     pub(crate) fn append(
         &mut self,
         body: &Body<'_>,
+        body_crc: u32,
         created_at: i64,
         counted: u64,
         caps: BatchCaps,
@@ -187,7 +191,7 @@ impl Log {
             return Err(Refusal::Segment(Log::segment_for(body.len())));
         }
         let seq = self.next_seq;
-        self.frame(Head { kind: Kind::Record, seq, created_at }, body).map_err(Refusal::Error)?;
+        self.frame(Head { kind: Kind::Record, seq, created_at }, body, body_crc).map_err(Refusal::Error)?;
         self.next_seq = seq + 1;
         self.records += 1;
         self.put_records += 1;
@@ -217,7 +221,7 @@ impl Log {
             Seal { first_seq: self.open.first_seq, last_seq, records: self.open.records as u32, epoch: self.epoch };
         let encoded = seal.encode();
         let body = Body { id: None, key: None, data: &encoded };
-        self.frame(Head { kind: Kind::Seal, seq: last_seq, created_at: now }, &body)?;
+        self.frame(Head { kind: Kind::Seal, seq: last_seq, created_at: now }, &body, body.crc())?;
         self.open = OpenBatch::default();
         self.sealed = Position {
             segment: self.index,
@@ -226,7 +230,13 @@ impl Log {
             records: self.records,
             bytes: self.bytes,
         };
+        *lock(&self.sealed_shared) = self.sealed;
         Ok(true)
+    }
+
+    /// Where the last sealed batch ends, now and later.
+    pub(crate) fn sealed_shared(&self) -> Arc<Apart<Mutex<Position>>> {
+        self.sealed_shared.clone()
     }
 
     /// Goes on in the spare segment, if there is one.
@@ -239,7 +249,8 @@ impl Log {
         // The end comes after the beginning of the next segment: an end that nothing follows means a lost file. A
         // segment that lacks its end is read just as well, so that this may fail.
         let head = Head { kind: Kind::End, seq: self.next_seq, created_at: now };
-        let _ = self.frame(head, &Body { id: None, key: None, data: &[] });
+        let body = Body { id: None, key: None, data: &[] };
+        let _ = self.frame(head, &body, body.crc());
         let Some(Spare { writer, .. }) = self.spare.take() else { return Ok(()) };
         let reader = std::mem::replace(&mut self.reader, writer.reader());
         self.unsynced.push((self.index, reader));
@@ -301,17 +312,17 @@ impl Log {
         match &self.status {
             Status::Open => Ok(()),
             Status::Failed(error) => Err(refused(error)),
-            Status::Closed => Err(Error::new(ErrorKind::Closed, "the buffer is closed; open it again")),
+            Status::Closed => Err(closed()),
         }
     }
 
     /// Writes a frame at the tail and moves the tail behind it.
     #[inline]
-    fn frame(&mut self, head: Head, body: &Body<'_>) -> Result<(), Error> {
+    fn frame(&mut self, head: Head, body: &Body<'_>, body_crc: u32) -> Result<(), Error> {
         let padded = format::padded(body.len());
         let stored = match self.writer.space(self.tail, padded + TERMINATOR_BYTES) {
             Ok(space) => {
-                format::encode(space, head, body, self.salt);
+                format::encode(space, head, body, body_crc, self.salt);
                 self.writer.append(self.tail, self.tail + padded)
             }
             Err(error) => Err(error),
@@ -354,6 +365,11 @@ pub(crate) fn begin(writer: &mut dyn SegmentWriter, header: &SegmentHeader) -> i
     writer.write(0, &header.encode())?;
     writer.publish(SEGMENT_HEADER_BYTES);
     Ok(())
+}
+
+#[cold]
+pub(crate) fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the buffer is closed; open it again")
 }
 
 #[cold]

@@ -20,14 +20,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::batch::Batch;
-use crate::environment::{Environment, lock};
+use crate::environment::{Apart, Environment, lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{Durability, NEVER, Options, Storage, WhenFull};
 use crate::record::{MAX_ID_BYTES, NewRecord};
 use crate::sink::Limits;
 
 use cursor::{Position, Progress};
-use format::Body;
+use format::{BatchId, Body};
 use keeper::Keeper;
 use log::{Appended, BatchCaps, Log, Past, Refusal, Spare, Status, Tail};
 pub(crate) use reader::Region;
@@ -79,8 +79,11 @@ pub(crate) struct Core {
     mapped: bool,
     pub(crate) fork: ForkGuard,
     chores: Mutex<Chores>,
-    reader: Mutex<Reader>,
-    log: Mutex<Log>,
+    reader: Apart<Mutex<Reader>>,
+    log: Apart<Mutex<Log>>,
+    /// Where the last sealed batch ends, for those who read: they need not take the log's lock.
+    sealed: Arc<Apart<Mutex<Position>>>,
+    closed: AtomicBool,
     /// Space was freed, or the log closed.
     space: Condvar,
     group: Mutex<Group>,
@@ -89,6 +92,8 @@ pub(crate) struct Core {
     keeper_idle: AtomicBool,
     keeper_thread: std::sync::OnceLock<std::thread::Thread>,
     stopping: AtomicBool,
+    /// A segment's name is not durable yet.
+    dir_unsynced: AtomicBool,
     pub(crate) counts: Counts,
     /// Corrupt regions that nobody was told of yet.
     regions: Mutex<Vec<Region>>,
@@ -195,7 +200,7 @@ impl Buffer {
     /// `NotFound` if the batch is not the one that [`emit`](Self::emit) returns; `DiskFull` or `Io` if this could
     /// not be noted on disk. The batch is not emitted again in this run then, but after a restart it is.
     pub fn commit(&self, batch: &Batch) -> Result<()> {
-        self.core.settle(batch.first_seq(), Settle { finished: true, ..Settle::default() })
+        self.core.settle(batch.id, Settle { finished: true, ..Settle::default() })
     }
 
     /// Makes all records durable now, whatever the durability mode.
@@ -395,14 +400,17 @@ impl Core {
             mapped,
             fork: ForkGuard::new(),
             chores: Mutex::default(),
-            reader: Mutex::new(reader),
-            log: Mutex::new(log),
+            reader: Apart(Mutex::new(reader)),
+            sealed: log.sealed_shared(),
+            closed: AtomicBool::new(false),
+            log: Apart(Mutex::new(log)),
             space: Condvar::new(),
             group: Mutex::default(),
             group_changed: Condvar::new(),
             keeper_idle: AtomicBool::new(false),
             keeper_thread: std::sync::OnceLock::new(),
             stopping: AtomicBool::new(false),
+            dir_unsynced: AtomicBool::new(false),
             counts,
             regions: Mutex::default(),
             owner: Mutex::new(Some(owner)),
@@ -432,12 +440,13 @@ impl Core {
             Some(created_at) => created_at,
             None => self.env.clock.wall(),
         };
+        let body_crc = body.crc();
         // The guard ends with the statement: what follows takes the log again.
-        let appended = lock(&self.log).append(&body, created_at, counted, self.caps, &*self.env.clock);
+        let appended = lock(&self.log).append(&body, body_crc, created_at, counted, self.caps, &*self.env.clock);
         let appended = match appended {
             Ok(appended) => appended,
             Err(Refusal::Error(error)) => return Err(error),
-            Err(Refusal::Segment(_)) => self.append_slowly(&body, created_at, counted, wait)?,
+            Err(Refusal::Segment(_)) => self.append_slowly(&body, body_crc, created_at, counted, wait)?,
         };
         if self.keeper_idle.load(Ordering::Relaxed) || appended.wants_spare {
             self.wake_keeper();
@@ -451,18 +460,25 @@ impl Core {
 
     /// The rest of a put that found no room: prepares the next segment, or waits for space.
     #[cold]
-    fn append_slowly(&self, body: &Body<'_>, created_at: i64, counted: u64, wait: Duration) -> Result<Appended> {
+    fn append_slowly(
+        &self,
+        body: &Body<'_>,
+        body_crc: u32,
+        created_at: i64,
+        counted: u64,
+        wait: Duration,
+    ) -> Result<Appended> {
         let deadline = self.env.clock.monotonic().saturating_add(wait);
         let clock = &*self.env.clock;
         loop {
             let needed = {
                 let mut log = lock(&self.log);
-                let mut result = log.append(body, created_at, counted, self.caps, clock);
+                let mut result = log.append(body, body_crc, created_at, counted, self.caps, clock);
                 if let Err(Refusal::Segment(needed)) = result
                     && log.spare.as_ref().is_some_and(|spare| spare.length >= needed)
                 {
                     log.roll(created_at)?;
-                    result = log.append(body, created_at, counted, self.caps, clock);
+                    result = log.append(body, body_crc, created_at, counted, self.caps, clock);
                 }
                 match result {
                     Ok(appended) => return Ok(appended),
@@ -541,13 +557,13 @@ impl Core {
             return false;
         }
         let reader = lock(&self.reader);
-        let sealed = lock(&self.log).sealed;
+        let sealed = *lock(&self.sealed);
         reader.heads.iter().any(|head| !head.finished) || reader.walk.at.seq < sealed.seq
     }
 
     fn load(&self, reader: &mut Reader) -> Result<bool> {
         loop {
-            let upto = lock(&self.log).sealed;
+            let upto = *lock(&self.sealed);
             let now = (self.env.clock.wall(), self.env.clock.monotonic());
             let Some(head) = reader.load(self, &upto, now)? else { return Ok(false) };
             let finished = head.finished;
@@ -603,11 +619,12 @@ impl Core {
     }
 
     /// Notes what became of a batch, on disk too.
-    pub(crate) fn settle(&self, first_seq: u64, settle: Settle) -> Result<()> {
+    pub(crate) fn settle(&self, id: BatchId, settle: Settle) -> Result<()> {
         let mut reader = self.reader_in_service()?;
-        let Some(head) = reader.heads.iter_mut().find(|head| head.id.first_seq == first_seq && !head.finished) else {
+        let Some(at) = reader.heads.iter().position(|head| head.id == id && !head.finished) else {
             return Err(Error::new(ErrorKind::NotFound, "this batch is committed already, or of another buffer"));
         };
+        let head = &mut reader.heads[at];
         head.out = false;
         head.ready_at = settle.ready_at;
         if let Some(progress) = settle.progress {
@@ -618,9 +635,15 @@ impl Core {
             let Head { entries, progress, .. } = head;
             entries.retain(|entry| !progress.is_done(entry.place));
         }
+        if settle.finished && at > 0 {
+            // The committed position cannot pass it yet: a crash must find that nothing of it is left to send.
+            head.entries.drain(..).for_each(|entry| head.progress.set_done(entry.place));
+        }
         head.finished = settle.finished || head.entries.is_empty();
-        let moved = reader.advance();
-        self.note(&mut reader, moved)
+        let before = reader.state.committed.segment;
+        reader.advance();
+        let frees = reader.state.committed.segment != before;
+        self.note(&mut reader, frees)
     }
 
     /// The reader, to change what the cursor says: not in a forked child, and not after the close, when the
@@ -630,11 +653,8 @@ impl Core {
             return Err(forked());
         }
         let reader = lock(&self.reader);
-        match lock(&self.log).check() {
-            Err(error) if error.kind() == ErrorKind::Closed => Err(error),
-            // A log that takes nothing can still be read and committed.
-            _ => Ok(reader),
-        }
+        // A log that takes nothing can still be read and committed; one that is closed cannot.
+        if self.closed.load(Ordering::Acquire) { Err(log::closed()) } else { Ok(reader) }
     }
 
     /// Forgets attempts, so that what was given up on gets a fresh round.
@@ -661,12 +681,10 @@ impl Core {
     }
 
     /// Writes the cursor, and durably so if the mode wants it.
-    fn note(&self, reader: &mut Reader, moved: bool) -> Result<()> {
-        let (next_seq, frees) = {
-            let log = lock(&self.log);
-            (log.next_seq, log.past.front().is_some_and(|past| past.index < reader.state.committed.segment))
-        };
-        reader.write(next_seq)?;
+    fn note(&self, reader: &mut Reader, frees: bool) -> Result<()> {
+        // The reader's own position does for the reservation: the keeper looks after what is ahead of it. The log's
+        // lock is left to those who put.
+        reader.write(reader.walk.at.seq)?;
         if self.options.durability == Durability::Always
             && let Some(file) = reader.cursor.begin_sync()
         {
@@ -674,7 +692,7 @@ impl Core {
             reader.cursor.end_sync(synced.is_ok());
             synced.map_err(|error| Error::io("could not sync the cursor", error))?;
         }
-        if moved && frees {
+        if frees {
             self.wake_keeper();
         }
         Ok(())
@@ -755,16 +773,21 @@ impl Core {
             let mut log = lock(&self.log);
             log.check()?;
             let small = log.spare.take();
-            let reused = log.pool.iter().position(|past| past.length >= length).map(|at| log.pool.swap_remove(at));
+            let reused = log.pool.iter().rposition(|kept| kept.length >= length).map(|at| log.pool.swap_remove(at));
             (log.index + 1, reused, small)
         };
         let failed = |error| Error::io("could not prepare a segment", error);
         if let Some(small) = small {
             self.discard(small).map_err(failed)?;
         }
-        let durable = self.options.durability != Durability::Os;
+        // The name is durable before a record in it can be: at once, or as the first step of the next sync.
+        let at_once = self.options.durability == Durability::Always;
+        if !at_once {
+            self.dir_unsynced.store(true, Ordering::Release);
+        }
+        // The last one kept, whose pages are the warmest.
         let mut spare = match reused {
-            Some(reused) => self.reuse(reused, index, durable).map_err(failed)?,
+            Some(reused) => self.reuse(reused, index, at_once).map_err(failed)?,
             None => {
                 let cap = self.options.max_buffer_bytes;
                 if length.saturating_mul(2) > cap {
@@ -778,7 +801,7 @@ impl Core {
                     let Some(kept) = lock(&self.log).pool.pop() else { return Err(full(cap)) };
                     self.discard(kept).map_err(failed)?;
                 }
-                let spare = make_segment(&self.env, &self.dir, index, length, self.mapped, durable)?;
+                let spare = make_segment(&self.env, &self.dir, index, length, self.mapped, at_once)?;
                 lock(&self.log).disk_bytes += length;
                 spare
             }
@@ -939,8 +962,11 @@ impl Core {
             readers.extend(log.reader(log.index).map(|reader| (log.index, reader)));
             (readers, log.lsn)
         };
-        for (_, reader) in &readers {
-            if let Err(error) = reader.sync() {
+        let names =
+            if self.dir_unsynced.swap(false, Ordering::AcqRel) { self.env.disk.sync_dir(&self.dir) } else { Ok(()) };
+        let files = readers.iter().map(|(_, reader)| reader.sync());
+        for synced in std::iter::once(names).chain(files) {
+            if let Err(error) = synced {
                 let error = Error::io("could not sync the log", error);
                 lock(&self.log).fail(error.clone());
                 return Err(error);
@@ -1003,6 +1029,7 @@ impl Core {
         }
         // Under the reader's lock: who settles meanwhile is done with the cursor before the directory is let go.
         let reader = lock(&self.reader);
+        self.closed.store(true, Ordering::Release);
         lock(&self.log).status = Status::Closed;
         drop(reader);
         self.space.notify_all();

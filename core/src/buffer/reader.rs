@@ -468,9 +468,10 @@ impl Reader {
         if !progress.done.is_empty() {
             entries.retain(|entry| !progress.is_done(entry.place));
         }
-        let wait = u64::try_from(progress.next_attempt.saturating_sub(wall)).unwrap_or(0);
-        let ready_at =
-            if progress.next_attempt == 0 { Duration::ZERO } else { monotonic + Duration::from_micros(wait) };
+        // Never longer than it was to begin with: the wall clock may have been set back since.
+        let wait = progress.next_attempt.saturating_sub(wall.max(progress.last_attempt));
+        let wait = u64::try_from(wait).unwrap_or(0);
+        let ready_at = if wait == 0 { Duration::ZERO } else { monotonic + Duration::from_micros(wait) };
         Head { id, last_seq, end, chunks, finished: entries.is_empty(), entries, progress, out: false, ready_at }
     }
 

@@ -113,6 +113,12 @@ impl FileSink {
     }
 }
 
+impl std::fmt::Debug for FileSink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileSink").field("path", &self.path).field("framing", &self.framing).finish_non_exhaustive()
+    }
+}
+
 impl Sink for FileSink {
     fn send(&self, batch: &Batch) -> Result<Report, SendError> {
         let inner = &mut *lock(&self.inner);

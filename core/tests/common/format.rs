@@ -62,15 +62,10 @@ pub fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
 }
 
-/// CRC-32C, bit by bit.
-pub fn crc32c(bytes: &[u8]) -> u32 {
-    crc32c_from(0, bytes)
-}
-
-/// The CRC-32C of `bytes` behind others whose CRC-32C is `before`.
-pub fn crc32c_from(before: u32, bytes: &[u8]) -> u32 {
-    let mut crc = !before;
-    for byte in bytes {
+/// CRC-32C, bit by bit, of all parts one behind the other.
+pub fn crc32c(parts: &[&[u8]]) -> u32 {
+    let mut crc = !0u32;
+    for byte in parts.iter().flat_map(|part| part.iter()) {
         crc ^= u32::from(*byte);
         for _ in 0..8 {
             crc = if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 };
@@ -87,7 +82,7 @@ pub fn salt(buffer_id: u64, index: u64) -> u32 {
 pub fn header(bytes: &[u8]) -> Option<Header> {
     let copy = [&bytes[..512], &bytes[512..1024]]
         .into_iter()
-        .find(|copy| copy[..8] == *b"unistrm\n" && crc32c(&copy[..508]) == u32_at(copy, 508))?;
+        .find(|copy| copy[..8] == *b"unistrm\n" && crc32c(&[&copy[..508]]) == u32_at(copy, 508))?;
     Some(Header {
         version: u32_at(copy, 8),
         flags: u32_at(copy, 12),
@@ -115,7 +110,7 @@ pub fn frame(bytes: &[u8], offset: usize, salt: u32) -> Option<Frame> {
         return None;
     }
     let body = &rest[FRAME_HEADER..length];
-    if crc32c_from(salt, &rest[4..length]) != u32_at(rest, 0) {
+    if crc32c(&[body, &salt.to_le_bytes(), &rest[4..FRAME_HEADER]]) != u32_at(rest, 0) {
         return None;
     }
     let kind = [Kind::Record, Kind::Seal, Kind::End][usize::from(rest[24]) - 1];
@@ -147,4 +142,108 @@ pub fn frames(bytes: &[u8]) -> Vec<Frame> {
     }
     assert_eq!(bytes[at..at + 8], [0; 8], "the terminator behind the last frame");
     frames
+}
+
+/// The bytes of a frame, padding included.
+pub fn encode_frame(kind: u8, seq: u64, created_at: i64, id: Option<&[u8]>, key: Option<&[u8]>, data: &[u8], salt: u32) -> Vec<u8> {
+    let body = [id.unwrap_or_default(), key.unwrap_or_default(), data].concat();
+    let mut frame = salt.to_le_bytes().to_vec();
+    frame.extend(((FRAME_HEADER + body.len()) as u32).to_le_bytes());
+    frame.extend(seq.to_le_bytes());
+    frame.extend(created_at.to_le_bytes());
+    frame.extend([kind, u8::from(id.is_some()) | u8::from(key.is_some()) << 1]);
+    frame.extend((id.map_or(0, <[u8]>::len) as u16).to_le_bytes());
+    frame.extend((key.map_or(0, <[u8]>::len) as u16).to_le_bytes());
+    frame.extend([0; 2]);
+    let crc = crc32c(&[&body, &frame]);
+    frame[..4].copy_from_slice(&crc.to_le_bytes());
+    frame.extend(body);
+    frame.resize(frame.len().next_multiple_of(8), 0);
+    frame
+}
+
+/// The 1024 bytes of a segment's header.
+pub fn encode_header(header: &Header) -> Vec<u8> {
+    let mut copy = b"unistrm\n".to_vec();
+    [header.version, header.flags].iter().for_each(|word| copy.extend(word.to_le_bytes()));
+    [header.index, header.length, header.buffer_id].iter().for_each(|word| copy.extend(word.to_le_bytes()));
+    [header.salt, header.epoch].iter().for_each(|word| copy.extend(word.to_le_bytes()));
+    let words = [header.next_seq, header.records_before, header.bytes_before, header.open_first_seq, header.open_records, header.open_bytes];
+    words.iter().chain(&header.sealed).for_each(|word| copy.extend(word.to_le_bytes()));
+    copy.resize(508, 0);
+    let crc = crc32c(&[&copy]);
+    copy.extend(crc.to_le_bytes());
+    copy.repeat(2)
+}
+
+/// A whole state of the cursor.
+#[derive(Debug)]
+pub struct Cursor {
+    pub generation: u64,
+    pub buffer_id: u64,
+    pub boot_id: u64,
+    pub seq_limit: u64,
+    pub epoch: u32,
+    pub clean: u32,
+    /// Segment, offset, seq, records, bytes.
+    pub committed: [u64; 5],
+    pub batches: Vec<CursorBatch>,
+}
+
+#[derive(Debug)]
+pub struct CursorBatch {
+    pub first_seq: u64,
+    pub attempts: u32,
+    pub failures: u32,
+    /// First, last, next.
+    pub times: [i64; 3],
+    pub done: Vec<u64>,
+    pub errors: Vec<String>,
+}
+
+/// What one of the cursor's files says; `None` if it is not whole.
+pub fn cursor(bytes: &[u8]) -> Option<Cursor> {
+    if bytes.len() < 108 || bytes[..8] != *b"unicurs\n" {
+        return None;
+    }
+    let length = u32_at(bytes, 100) as usize;
+    if !(108..=bytes.len()).contains(&length) || crc32c(&[&bytes[..length - 4]]) != u32_at(bytes, length - 4) {
+        return None;
+    }
+    assert_eq!((u32_at(bytes, 8), u32_at(bytes, 12)), (1, 0), "version and flags");
+    let mut at = 104;
+    let batches = (0..u32_at(bytes, 96)).map(|_| {
+        let times = [at + 16, at + 24, at + 32].map(|at| u64_at(bytes, at).cast_signed());
+        let (words, errors) = (u32_at(bytes, at + 40) as usize, u32_at(bytes, at + 44));
+        let head = at;
+        at += 48;
+        let done = (0..words).map(|word| u64_at(bytes, at + word * 8)).collect();
+        at += words * 8;
+        let errors = (0..errors).map(|_| {
+            let text = &bytes[at + 4..at + 4 + u32_at(bytes, at) as usize];
+            at += 4 + text.len();
+            String::from_utf8(text.to_vec()).unwrap()
+        });
+        let errors = errors.collect();
+        CursorBatch {
+            first_seq: u64_at(bytes, head),
+            attempts: u32_at(bytes, head + 8),
+            failures: u32_at(bytes, head + 12),
+            times,
+            done,
+            errors,
+        }
+    });
+    let batches = batches.collect();
+    assert_eq!(at, length - 4, "nothing else stands in a cursor");
+    Some(Cursor {
+        generation: u64_at(bytes, 16),
+        buffer_id: u64_at(bytes, 24),
+        boot_id: u64_at(bytes, 32),
+        seq_limit: u64_at(bytes, 40),
+        epoch: u32_at(bytes, 48),
+        clean: u32_at(bytes, 52),
+        committed: [56, 64, 72, 80, 88].map(|at| u64_at(bytes, at)),
+        batches,
+    })
 }

@@ -12,6 +12,7 @@ use std::sync::{Arc, Once, OnceLock};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 use super::{Chunk, SegmentReader, SegmentWriter};
+use crate::environment::Apart;
 
 /// A shared mapping of the first `len` bytes of a file.
 ///
@@ -20,7 +21,8 @@ use super::{Chunk, SegmentReader, SegmentWriter};
 struct Mapping {
     base: NonNull<u8>,
     len: usize,
-    published: AtomicUsize,
+    /// Written with every frame, so away from what readers look at.
+    published: Apart<AtomicUsize>,
     /// What `sync` goes to; `None` for a mapping that only reads.
     file: Option<std::fs::File>,
     guard: Guarded,
@@ -44,23 +46,13 @@ impl Mapping {
         let dont_fork = unsafe { rustix::mm::madvise(base.as_ptr().cast(), len, Advice::LinuxDontFork) };
         let guard = dont_fork.map_err(io::Error::from).and_then(|()| Guarded::new(base.as_ptr() as usize, len));
         match guard {
-            Ok(guard) => Ok(Mapping { base, len, published: AtomicUsize::new(0), file: kept, guard }),
+            Ok(guard) => Ok(Mapping { base, len, published: Apart(AtomicUsize::new(0)), file: kept, guard }),
             Err(error) => {
                 // SAFETY: the mapping was made above and nobody else knows of it.
                 let _ = unsafe { rustix::mm::munmap(base.as_ptr().cast(), len) };
                 Err(error)
             }
         }
-    }
-
-    /// The published bytes of a range, cut where publication ends.
-    fn slice(&self, offset: usize, len: usize) -> &[u8] {
-        let published = self.published.load(Ordering::Acquire);
-        let end = offset.saturating_add(len).min(published);
-        let start = offset.min(end);
-        // SAFETY: start <= end <= published <= self.len, and published bytes do not change while `self` is
-        // shared. Another *program* that overwrites the file can change them; readers treat them as plain bytes.
-        unsafe { std::slice::from_raw_parts(self.base.as_ptr().add(start), end - start) }
     }
 
     fn warm(&self, from: usize, to: usize, advice: Advice) {
@@ -127,6 +119,7 @@ impl SegmentWriter for MappedWriter {
         // The stores went to the page cache; a page that could not take them has marked the mapping.
         self.mapping.guard.check()?;
         self.mapping.published.store(published.min(self.mapping.len), Ordering::Release);
+        prefetch(self.mapping.base.as_ptr().wrapping_add(published + AHEAD));
         Ok(())
     }
 
@@ -143,7 +136,7 @@ impl SegmentWriter for MappedWriter {
         let sound = self.mapping.guard.check().is_ok();
         match Arc::get_mut(&mut self.mapping) {
             Some(mapping) if sound => {
-                *mapping.published.get_mut() = 0;
+                *mapping.published.0.get_mut() = 0;
                 true
             }
             _ => false,
@@ -153,6 +146,21 @@ impl SegmentWriter for MappedWriter {
     fn warm(&mut self, from: usize, to: usize) {
         self.mapping.warm(from, to, Advice::LinuxPopulateWrite);
     }
+}
+
+/// How far ahead of the tail lines are fetched: more than a frame of the common sizes.
+const AHEAD: usize = 512;
+
+/// Asks for the cache lines that the next frames go to, so that their stores do not wait for memory.
+#[inline]
+fn prefetch(line: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    for at in [0, 64, 128] {
+        // SAFETY: a hint that accesses nothing; any address is allowed.
+        unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_ET0 }>(line.wrapping_add(at).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
 }
 
 struct MappedReader(Arc<Mapping>);
@@ -167,7 +175,10 @@ pub(crate) fn map_read(file: &std::fs::File, len: usize) -> io::Result<Arc<dyn S
 
 impl SegmentReader for MappedReader {
     fn read(self: Arc<Self>, offset: usize, len: usize) -> io::Result<Chunk> {
-        Ok(Chunk::Mapped(MappedBytes { mapping: self.0.clone(), offset, len }))
+        // Cut where publication ends: from here on the range is known to be published.
+        let end = offset.saturating_add(len).min(self.0.published.load(Ordering::Acquire));
+        let start = offset.min(end);
+        Ok(Chunk::Mapped(MappedBytes { mapping: self.0.clone(), start, len: end - start }))
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -179,18 +190,21 @@ impl SegmentReader for MappedReader {
     }
 }
 
-/// Published bytes that keep their mapping alive.
+/// Published bytes that keep their mapping alive. Invariant: `start + len` was published when this was made.
 #[derive(Clone)]
 pub(crate) struct MappedBytes {
     mapping: Arc<Mapping>,
-    offset: usize,
+    start: usize,
     len: usize,
 }
 
 impl MappedBytes {
     #[inline]
     pub(crate) fn as_slice(&self) -> &[u8] {
-        self.mapping.slice(self.offset, self.len)
+        // SAFETY: the range is published (the invariant), so within the mapping, and published bytes do not change
+        // while the mapping is shared. Another *program* that overwrites the file can change them; readers treat
+        // them as plain bytes.
+        unsafe { std::slice::from_raw_parts(self.mapping.base.as_ptr().add(self.start), self.len) }
     }
 }
 

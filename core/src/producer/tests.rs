@@ -1,0 +1,237 @@
+//! What depends on the clock, on a clock of the tests' own.
+
+use std::sync::atomic::AtomicI64;
+
+use super::*;
+use crate::buffer::storage::OsDisk;
+use crate::environment::Clock;
+
+/// Two clocks that move when they are told to.
+#[derive(Default)]
+struct Hands {
+    wall: AtomicI64,
+    monotonic: AtomicU64,
+}
+
+impl Hands {
+    /// Both go on.
+    fn pass(&self, time: Duration) {
+        let micros = time.as_micros() as i64;
+        self.wall.fetch_add(micros, Ordering::SeqCst);
+        self.monotonic.fetch_add(micros as u64, Ordering::SeqCst);
+    }
+
+    /// Somebody sets the wall clock.
+    fn jump(&self, seconds: i64) {
+        self.wall.fetch_add(seconds * 1_000_000, Ordering::SeqCst);
+    }
+
+    fn now(&self) -> f64 {
+        self.monotonic().as_secs_f64()
+    }
+}
+
+impl Clock for Hands {
+    fn wall(&self) -> i64 {
+        1_700_000_000_000_000 + self.wall.load(Ordering::SeqCst)
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_micros(self.monotonic.load(Ordering::SeqCst))
+    }
+
+    fn sleep(&self, time: Duration) {
+        self.pass(time);
+    }
+}
+
+struct World {
+    dir: tempfile::TempDir,
+    hands: Arc<Hands>,
+    /// When attempts began, and at which batch.
+    attempts: Arc<Mutex<Vec<(f64, u64)>>>,
+}
+
+impl World {
+    fn new() -> World {
+        World { dir: tempfile::tempdir().unwrap(), hands: Arc::default(), attempts: Arc::default() }
+    }
+
+    /// An inline producer whose sink notes each attempt, takes `takes` of time, and answers with `answer`.
+    fn open(
+        &self,
+        options: &[(&str, &str)],
+        takes: Duration,
+        answer: impl Fn(&Batch) -> Result<Report, SendError> + Send + Sync + 'static,
+    ) -> Producer {
+        let (hands, attempts) = (self.hands.clone(), self.attempts.clone());
+        let sink = crate::sink::from_fn(move |batch: &Batch| {
+            attempts.lock().unwrap().push((hands.now(), batch.first_seq()));
+            hands.pass(takes);
+            answer(batch)
+        });
+        let mut builder = Producer::builder(self.dir.path())
+            .mode(Mode::Inline)
+            .durability(Durability::Os)
+            .segment_bytes(64 << 10)
+            .max_records(1)
+            .linger(NEVER)
+            .jitter(Jitter::None);
+        for (key, value) in options {
+            builder = builder.set(key, value).unwrap();
+        }
+        let random = Arc::new(|| 5);
+        builder.env = Environment { disk: Arc::new(OsDisk), clock: self.hands.clone(), random, threads: false };
+        builder.open(sink).unwrap()
+    }
+
+    /// Lets time pass in steps, with a turn of the event loop at each.
+    fn run(&self, producer: &Producer, steps: u32, step: Duration) {
+        for _ in 0..steps {
+            let _ = producer.shared.send_one();
+            self.hands.pass(step);
+        }
+    }
+
+    /// When the batch that begins with this seq was tried.
+    fn tried(&self, first_seq: u64) -> Vec<f64> {
+        let attempts = self.attempts.lock().unwrap();
+        attempts.iter().filter(|(_, seq)| *seq == first_seq).map(|(at, _)| *at).collect()
+    }
+}
+
+const SPEC: [(&str, &str); 2] = [("schedule_max", "4"), ("max_attempts", "4")];
+const TICK: Duration = Duration::from_millis(250);
+
+fn fail(_: &Batch) -> Result<Report, SendError> {
+    Err(SendError::failed("no"))
+}
+
+/// The picture of the spec, by the producer itself: attempts at t = 0, 1, 3, 7, then the next batch.
+#[test]
+fn attempts_at_0_1_3_and_7_seconds_then_skipped() {
+    let world = World::new();
+    let producer = world.open(&SPEC, Duration::ZERO, fail);
+    producer.put("poison").unwrap();
+    producer.put("next").unwrap();
+    world.run(&producer, 30, TICK);
+    assert_eq!(world.tried(1), [0.0, 1.0, 3.0, 7.0]);
+    assert_eq!(producer.dead_letters().list().unwrap()[0].attempts, 4);
+    assert_eq!(world.tried(2)[0], 7.25, "skipping makes way for the next batch");
+}
+
+#[test]
+fn raise_stops_at_the_last_attempt_and_says_that_the_record_was_accepted() {
+    let world = World::new();
+    let producer = world.open(&[SPEC[0], SPEC[1], ("on_exhausted", "raise")], Duration::ZERO, fail);
+    producer.put("poison").unwrap();
+    let mut puts = 1;
+    let error = loop {
+        world.hands.pass(TICK);
+        puts += 1;
+        if let Err(error) = producer.put("more") {
+            break error;
+        }
+    };
+    assert_eq!((error.kind(), error.record_accepted()), (ErrorKind::RetriesExhausted, true));
+    assert!(!producer.put("refused").unwrap_err().record_accepted());
+    assert_eq!(world.tried(1), [0.0, 1.0, 3.0, 7.0]);
+    assert_eq!(producer.stats().pending_records, puts, "the backlog stays");
+    producer.resume().unwrap();
+    world.run(&producer, 1, TICK);
+    assert_eq!(world.tried(1)[4], 7.0, "a fresh round begins at once");
+}
+
+#[test]
+fn backoff_runs_from_the_end_of_the_attempt() {
+    let world = World::new();
+    let producer = world.open(&SPEC, Duration::from_secs(10), fail);
+    producer.put("x").unwrap();
+    world.run(&producer, 40, TICK);
+    assert_eq!(world.tried(1), [0.0, 11.0, 23.0, 37.0]);
+}
+
+#[test]
+fn backoff_runs_on_the_monotonic_clock() {
+    let world = World::new();
+    let producer = world.open(&SPEC, Duration::ZERO, fail);
+    producer.put("x").unwrap();
+    // An hour on, two hours back: neither brings the next attempt nearer nor puts it off.
+    world.hands.jump(3600);
+    world.run(&producer, 3, TICK);
+    world.hands.jump(-7200);
+    world.run(&producer, 30, TICK);
+    assert_eq!(world.tried(1), [0.0, 1.0, 3.0, 7.0]);
+}
+
+#[test]
+fn the_next_attempts_time_survives_a_restart_whatever_the_wall_clock_does() {
+    for (jump, passes, expected) in [(0, 1, 3.0), (3600, 1, 2.0), (-3600, 1, 4.0)] {
+        let world = World::new();
+        let producer = world.open(&[("schedule_waits", "2")], Duration::ZERO, fail);
+        world.hands.pass(Duration::from_secs(1));
+        producer.put("x").unwrap();
+        drop(producer);
+        world.hands.pass(Duration::from_secs(passes));
+        world.hands.jump(jump);
+        let producer = world.open(&[("schedule_waits", "2")], Duration::ZERO, fail);
+        world.run(&producer, 20, TICK);
+        // Set back, the clock says nothing of the time between: then the whole wait is waited again, not an hour.
+        assert_eq!(world.tried(1)[..2], [1.0, expected], "wall clock set by {jump} s");
+        assert_eq!(world.tried(1)[2], expected + 2.0);
+    }
+}
+
+#[test]
+fn an_unavailable_sink_uses_up_no_attempts_and_may_say_when_to_come_back() {
+    let world = World::new();
+    let answer = |_: &Batch| {
+        let retry_after = Some(Duration::from_secs(30));
+        Err(SendError::Unavailable { error: Arc::new(std::io::Error::other("throttled")), retry_after })
+    };
+    let producer = world.open(&SPEC, Duration::ZERO, answer);
+    producer.put("x").unwrap();
+    world.run(&producer, 100, Duration::from_secs(3));
+    assert_eq!(world.tried(1), [0.0, 30.0, 60.0, 90.0, 120.0, 150.0, 180.0, 210.0, 240.0, 270.0]);
+    let stats = producer.stats();
+    assert_eq!((stats.head_attempts, stats.unavailable_attempts, stats.dead_letters), (0, 10, 0));
+    assert_eq!(stats.state, State::Unavailable);
+}
+
+#[test]
+fn count_unavailable_takes_the_cap_literally() {
+    let world = World::new();
+    let options = [SPEC[0], SPEC[1], ("count_unavailable", "true")];
+    let producer = world.open(&options, Duration::ZERO, |_: &Batch| Err(SendError::unavailable("down")));
+    producer.put("x").unwrap();
+    world.run(&producer, 60, TICK);
+    assert_eq!(world.tried(1), [0.0, 1.0, 3.0, 7.0]);
+    assert_eq!(producer.stats().skipped_records, 1);
+}
+
+#[test]
+fn jitter_spreads_the_waits_by_the_random_number() {
+    let world = World::new();
+    // The random number of these tests is near 0: no wait to speak of.
+    let producer = world.open(&[SPEC[0], SPEC[1], ("jitter", "full")], Duration::ZERO, fail);
+    producer.put("x").unwrap();
+    world.run(&producer, 10, TICK);
+    assert_eq!(world.tried(1), [0.0, 0.0, 0.25, 0.5]);
+}
+
+#[test]
+fn a_batch_lingers_from_its_oldest_record() {
+    let world = World::new();
+    let options = [("max_records", "100"), ("linger", "2")];
+    let producer = world.open(&options, Duration::ZERO, |_: &Batch| Ok(Report::delivered()));
+    producer.put("1").unwrap();
+    world.hands.pass(Duration::from_millis(1999));
+    producer.put("2").unwrap();
+    assert!(world.tried(1).is_empty());
+    world.hands.jump(3600);
+    assert!(world.tried(1).is_empty(), "the wall clock has no say");
+    world.hands.pass(Duration::from_millis(1));
+    producer.put("3").unwrap();
+    assert_eq!(world.tried(1), [2.0]);
+    assert_eq!(producer.stats().delivered_records, 3);
+}

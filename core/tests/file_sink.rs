@@ -1,0 +1,215 @@
+//! `FileSink`: an append-only file that gets every record exactly once, unless somebody edits it.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::*;
+use unistream::*;
+
+/// A batch of a buffer of its own, so that no two have the same id.
+fn batch(texts: &[&str]) -> Batch {
+    let dir = scratch();
+    let mut options = Options::default();
+    options.max_records = texts.len() as u64;
+    options.segment_bytes = 64 << 10;
+    options.durability = Durability::Os;
+    let buffer = Buffer::open(dir.path(), options, Limits::default()).unwrap();
+    texts.iter().for_each(|text| drop(buffer.put(*text).unwrap()));
+    buffer.emit().unwrap().unwrap()
+}
+
+struct Place {
+    _dir: tempfile::TempDir,
+    path: PathBuf,
+}
+
+fn place() -> Place {
+    let dir = scratch();
+    let path = dir.path().join("out.log");
+    Place { _dir: dir, path }
+}
+
+fn text(path: &Path) -> String {
+    fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn a_batch_that_is_sent_again_is_not_written_again() {
+    let place = place();
+    let (one, two) = (batch(&["a", "b"]), batch(&["c"]));
+    let sink = FileSink::create(&place.path).unwrap();
+    sink.send(&one).unwrap();
+    sink.send(&one).unwrap();
+    drop(sink);
+    // Nor by the next process.
+    let sink = FileSink::create(&place.path).unwrap();
+    sink.send(&one).unwrap();
+    assert_eq!(text(&place.path), "a\nb\n");
+    sink.send(&two).unwrap();
+    sink.send(&two).unwrap();
+    assert_eq!(text(&place.path), "a\nb\nc\n");
+}
+
+#[test]
+fn a_torn_batch_is_cut_off_and_written_again_wherever_it_was_torn() {
+    let (one, two) = (batch(&["first", "second"]), batch(&["third", "", "fourth"]));
+    let whole = "first\nsecond\nthird\n\nfourth\n";
+    for torn in "first\nsecond\n".len()..=whole.len() {
+        let place = place();
+        let sink = FileSink::create(&place.path).unwrap();
+        sink.send(&one).unwrap();
+        sink.send(&two).unwrap();
+        drop(sink);
+        // The crash came while the second batch was written: its mark is there, the file ends somewhere in it.
+        fs::OpenOptions::new().write(true).open(&place.path).unwrap().set_len(torn as u64).unwrap();
+        let sink = FileSink::create(&place.path).unwrap();
+        sink.send(&two).unwrap();
+        assert_eq!(text(&place.path), whole, "torn at {torn}");
+        sink.send(&batch(&["fifth"])).unwrap();
+        assert_eq!(text(&place.path), format!("{whole}fifth\n"), "torn at {torn}");
+    }
+}
+
+#[test]
+fn a_torn_batch_that_never_comes_again_leaves_no_half_line() {
+    let place = place();
+    let sink = FileSink::create(&place.path).unwrap();
+    sink.send(&batch(&["first"])).unwrap();
+    sink.send(&batch(&["second"])).unwrap();
+    drop(sink);
+    fs::OpenOptions::new().write(true).open(&place.path).unwrap().set_len(8).unwrap();
+    // It was torn, so it was not acknowledged; whatever comes next begins on a line of its own.
+    let sink = FileSink::create(&place.path).unwrap();
+    sink.send(&batch(&["third"])).unwrap();
+    assert_eq!(text(&place.path), "first\nthird\n");
+}
+
+#[test]
+fn either_half_of_the_sidecar_may_be_damaged() {
+    let (one, two) = (batch(&["a"]), batch(&["b"]));
+    for at in (0..1024).step_by(8) {
+        let place = place();
+        let sink = FileSink::create(&place.path).unwrap();
+        sink.send(&one).unwrap();
+        sink.send(&two).unwrap();
+        drop(sink);
+        let sidecar = place.path.with_file_name("out.log.unistream");
+        let mut bytes = fs::read(&sidecar).unwrap();
+        bytes.resize(1024, 0);
+        bytes[at] ^= 0xff;
+        fs::write(&sidecar, bytes).unwrap();
+        // What was written stays, and what is new is appended.
+        let sink = FileSink::create(&place.path).unwrap();
+        sink.send(&batch(&["c"])).unwrap();
+        assert_eq!(text(&place.path), "a\nb\nc\n", "byte {at}");
+    }
+}
+
+#[test]
+fn what_somebody_else_wrote_is_never_cut() {
+    let place = place();
+    fs::write(&place.path, "mine\n").unwrap();
+    let sink = FileSink::create(&place.path).unwrap();
+    let (one, two) = (batch(&["a"]), batch(&["b"]));
+    sink.send(&one).unwrap();
+    fs::write(&place.path, "mine\na\nedited\n").unwrap();
+    // A finished batch and the next one: appended behind the edit.
+    sink.send(&one).unwrap();
+    sink.send(&two).unwrap();
+    assert_eq!(text(&place.path), "mine\na\nedited\nb\n");
+    // An edit inside the batch that comes again, with something behind it: nobody can tell what is whose.
+    fs::write(&place.path, "mine\na\nedited\nX\nmore\n").unwrap();
+    let error = sink.send(&two).unwrap_err();
+    assert!(matches!(error, SendError::Failed(_)), "{error}");
+    assert_eq!(text(&place.path), "mine\na\nedited\nX\nmore\n");
+    // The file is emptied: what comes is written.
+    fs::write(&place.path, "").unwrap();
+    sink.send(&batch(&["c"])).unwrap();
+    assert_eq!(text(&place.path), "c\n");
+}
+
+#[test]
+fn a_newline_is_refused_at_put() {
+    let place = place();
+    let buffers = scratch();
+    let producer = Producer::builder(buffers.path()).open(FileSink::create(&place.path).unwrap()).unwrap();
+    let error = producer.put("two\nlines").unwrap_err();
+    assert_eq!((error.kind(), error.record_accepted()), (ErrorKind::InvalidArgument, false));
+    assert!(error.message().contains("newline"), "{error}");
+    producer.put("one\rline").unwrap();
+    producer.flush(LONG).unwrap();
+    assert_eq!(text(&place.path), "one\rline\n");
+}
+
+/// A backlog from a run with another framing or another sink can hold what this one does not take.
+#[test]
+fn a_newline_that_is_in_the_buffer_already_is_a_dead_letter() {
+    let place = place();
+    let buffers = scratch();
+    let buffer = Buffer::open(buffers.path(), Options::default(), Limits::default()).unwrap();
+    for text in ["1", "2\n2", "3"] {
+        buffer.put(text).unwrap();
+    }
+    buffer.close().unwrap();
+    let producer = Producer::builder(buffers.path()).open(FileSink::create(&place.path).unwrap()).unwrap();
+    producer.flush(LONG).unwrap();
+    assert_eq!(text(&place.path), "1\n3\n");
+    let letters = producer.dead_letters().list().unwrap();
+    assert_eq!((letters.len(), letters[0].records.len(), letters[0].records[0].seq), (1, 1, 2));
+    assert!(letters[0].records[0].rejected && letters[0].sink.starts_with("file:"));
+}
+
+#[test]
+fn length_prefixed_takes_any_bytes() {
+    let place = place();
+    let buffers = scratch();
+    let sink = FileSink::create(&place.path).unwrap().framing(Framing::LengthPrefixed);
+    let producer = Producer::builder(buffers.path()).open(sink).unwrap();
+    let payloads: [&[u8]; 4] = [b"two\nlines", b"", b"\xff\xfe\x00", &[7; 300]];
+    for payload in payloads {
+        producer.put(payload).unwrap();
+    }
+    producer.flush(LONG).unwrap();
+    let mut expected = Vec::new();
+    for payload in payloads {
+        expected.extend_from_slice(&u32::try_from(payload.len()).unwrap().to_le_bytes());
+        expected.extend_from_slice(payload);
+    }
+    assert_eq!(fs::read(&place.path).unwrap(), expected);
+}
+
+#[test]
+fn one_file_sink_at_a_time_has_a_file() {
+    let place = place();
+    let sink = FileSink::create(&place.path).unwrap();
+    let error = FileSink::create(&place.path).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InUse);
+    assert!(error.message().contains(&std::process::id().to_string()), "{error}");
+    Process::spawn("second opener", &[("PATH_OF_FILE", place.path.to_str().unwrap())]).finish();
+    drop(sink);
+    FileSink::create(&place.path).unwrap();
+}
+
+#[test]
+#[ignore = "the child's side of the other tests"]
+fn child() {
+    if role().is_some() {
+        let error = FileSink::create(argument("PATH_OF_FILE")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InUse);
+    }
+}
+
+#[test]
+fn synced_it_writes_the_same() {
+    let place = place();
+    let buffers = tempfile::tempdir().unwrap();
+    let sink = FileSink::create(&place.path).unwrap().sync(true);
+    let producer = Producer::builder(buffers.path()).max_records(3).open(sink).unwrap();
+    for number in 0..10 {
+        producer.put(&number.to_string()).unwrap();
+    }
+    producer.flush(LONG).unwrap();
+    assert_eq!(text(&place.path), (0..10).map(|number| format!("{number}\n")).collect::<String>());
+}

@@ -1,0 +1,240 @@
+//! The bytes on disk are those that `docs/format.md` describes: a second implementation, written from the page,
+//! reads what the crate writes and writes what the crate reads.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use common::format::{self, Header, Kind};
+use common::*;
+use unistream::*;
+
+fn options(max_records: u64) -> Options {
+    let mut options = Options::default();
+    options.max_records = max_records;
+    options.segment_bytes = 64 << 10;
+    options.durability = Durability::Os;
+    options.linger = NEVER;
+    options
+}
+
+/// The newest state in the cursor's files.
+fn cursor(dir: &Path) -> format::Cursor {
+    let files = (0..4).map(|which| fs::read(dir.join(format!("cursor.{which}"))).unwrap());
+    files.filter_map(|bytes| format::cursor(&bytes)).max_by_key(|cursor| cursor.generation).unwrap()
+}
+
+#[test]
+fn the_page_describes_what_the_crate_writes() {
+    for storage in [Storage::Auto, Storage::File] {
+        let dir = scratch();
+        let mut options = options(3);
+        options.storage = storage;
+        let buffer = Buffer::open(dir.path(), options, Limits::default()).unwrap();
+        let mut put = Vec::new();
+        for number in 0..400u64 {
+            let (id, key, data) = (format!("id {number}"), number.to_le_bytes(), payload(number, 900));
+            let mut record = NewRecord::new(&data).created_at(-(number as i64));
+            record.id = (number % 2 == 0).then_some(&id);
+            record.key = (number % 3 == 0).then_some(&key[..]);
+            assert_eq!(buffer.put(record).unwrap(), number + 1);
+            let (id, key) = (record.id.map(|id| id.as_bytes().to_vec()), record.key.map(<[u8]>::to_vec));
+            put.push((number + 1, record.created_at.unwrap(), id, key, data));
+        }
+        buffer.close().unwrap();
+        let files = segments(dir.path());
+        let (mut found, mut seals, mut records, mut bytes, mut sealed) = (Vec::new(), Vec::new(), 0, 0, None);
+        for (index, path) in (1u64..).zip(&files) {
+            assert_eq!(path.file_name().unwrap().to_str().unwrap(), format!("{index:016x}.seg"));
+            let file = fs::read(path).unwrap();
+            let header = format::header(&file).unwrap();
+            assert_eq!(file[..512], file[512..1024], "two copies");
+            assert_eq!((header.version, header.flags, header.index, header.length), (1, 0, index, file.len() as u64));
+            assert_eq!(header.salt, format::salt(header.buffer_id, index));
+            let open = records - seals.len() as u64 * 3;
+            assert_eq!((header.epoch, header.next_seq, header.records_before), (0, records + 1, records));
+            assert_eq!((header.bytes_before, header.open_records), (bytes, open));
+            assert!(open == 0 || header.open_first_seq == records - open + 1);
+            assert!(sealed.is_none() || sealed == Some(header.sealed), "where the last seal ended");
+            let frames = format::frames(&file);
+            for frame in &frames {
+                match frame.kind {
+                    Kind::Record => {
+                        records += 1;
+                        bytes += frame.data.len() as u64;
+                        let frame = frame.clone();
+                        found.push((frame.seq, frame.created_at, frame.id, frame.key, frame.data));
+                    }
+                    Kind::Seal => {
+                        let word = |at| format::u64_at(&frame.data, at);
+                        assert_eq!((frame.data.len(), frame.seq, word(8)), (32, records, records));
+                        assert_eq!((word(0), format::u32_at(&frame.data, 16)), (records - 2, 3));
+                        assert_eq!((format::u32_at(&frame.data, 20), word(24)), (0, 0), "epoch, zeros");
+                        seals.push(word(0));
+                        sealed = Some([index, frame.end() as u64, records + 1, records, bytes]);
+                    }
+                    Kind::End => assert_eq!((frame.seq, frame.data.len()), (records + 1, 0)),
+                }
+            }
+            let ended = frames.last().unwrap().kind == Kind::End;
+            assert_eq!(ended, index < files.len() as u64, "every segment but the last has an end");
+        }
+        assert!(files.len() > 2);
+        assert_eq!(found, put);
+        assert_eq!(seals.len(), 133);
+        let cursor = cursor(dir.path());
+        assert_eq!((cursor.epoch, cursor.clean, cursor.seq_limit), (0, 1, 401));
+        assert_eq!(cursor.committed, [1, 1024, 1, 0, 0]);
+        assert!(cursor.boot_id != 0 && cursor.batches.is_empty());
+    }
+}
+
+#[test]
+fn the_page_describes_the_cursor() {
+    let dir = scratch();
+    let builder = || {
+        let waits = vec![Duration::from_secs(50)];
+        Producer::builder(dir.path()).options(options(70)).schedule_waits(waits).jitter(Jitter::None)
+    };
+    let producer = builder().open_manual(Limits::default()).unwrap();
+    for number in 0..200 {
+        producer.put(&number.to_string()).unwrap();
+    }
+    let batch = producer.next_batch().unwrap().unwrap();
+    producer.settle(batch, Ok(Report::delivered())).unwrap();
+    let batch = producer.next_batch().unwrap().unwrap();
+    let report = Report::delivered().failed(0, "first").failed(65, "second");
+    producer.settle(batch, Ok(report)).unwrap();
+    let live = cursor(dir.path());
+    assert_eq!((live.clean, live.epoch), (0, 0));
+    assert!(live.seq_limit > 1 << 31, "far ahead while it is open");
+    let [segment, offset, seq, records, bytes] = live.committed;
+    assert_eq!((segment, seq, records, bytes), (1, 71, 70, (0..70).map(|n: u64| n.to_string().len() as u64).sum()));
+    let file = fs::read(&segments(dir.path())[0]).unwrap();
+    let first_seal = format::frames(&file).into_iter().find(|frame| frame.kind == Kind::Seal).unwrap();
+    assert_eq!(offset, first_seal.end() as u64);
+    let [batch] = &live.batches[..] else { panic!("{:?}", live.batches) };
+    assert_eq!((batch.first_seq, batch.attempts, batch.failures), (71, 1, 1));
+    assert_eq!(batch.done, [!1, 0b1_1101], "all of 70 but the first and the 66th");
+    assert_eq!(batch.errors, ["first"]);
+    assert!(batch.times[0] > 0 && batch.times[0] == batch.times[1] && batch.times[2] == batch.times[1] + 50_000_000);
+    producer.close(Duration::ZERO).unwrap();
+    let closed = cursor(dir.path());
+    assert_eq!((closed.clean, closed.seq_limit, closed.generation > live.generation), (1, 201, true));
+    // The generations stand in different files.
+    assert!(fs::read_dir(dir.path()).unwrap().count() >= 6);
+}
+
+/// The other direction: a directory of which the crate has not written a byte.
+#[test]
+fn the_crate_reads_what_the_page_describes() {
+    let dir = scratch();
+    let (buffer_id, index) = (0x0123_4567_89ab_cdef, 7);
+    let salt = format::salt(buffer_id, index);
+    let header = Header {
+        version: 1,
+        flags: 0,
+        index,
+        length: 65536,
+        buffer_id,
+        salt,
+        epoch: 4,
+        next_seq: 1000,
+        records_before: 999,
+        bytes_before: 5000,
+        open_first_seq: 0,
+        open_records: 0,
+        open_bytes: 0,
+        sealed: [index, 1024, 1000, 999, 5000],
+    };
+    let mut file = format::encode_header(&header);
+    file.extend(format::encode_frame(1, 1000, 5, None, None, b"plain", salt));
+    file.extend(format::encode_frame(1, 1001, -6, Some(b"own id"), Some(b"key"), b"with all", salt));
+    let mut seal = Vec::new();
+    [1000u64, 1001].iter().for_each(|seq| seal.extend(seq.to_le_bytes()));
+    [2u32, 4, 0, 0].iter().for_each(|word| seal.extend(word.to_le_bytes()));
+    file.extend(format::encode_frame(2, 1001, 7, None, None, &seal, salt));
+    file.extend(format::encode_frame(1, 1002, 8, None, Some(b""), b"", salt));
+    file.resize(65536, 0);
+    fs::write(dir.path().join("0000000000000007.seg"), &file).unwrap();
+    let drained = drain(dir.path());
+    let ids: Vec<&str> = drained.batches.iter().map(|batch| batch.id.as_str()).collect();
+    assert_eq!(ids[0], "0123456789abcdef-4-1000");
+    let record = |seq: u64, id: &str, key: Option<&[u8]>, created_at, data: &[u8]| {
+        SeenRecord { seq, id: id.into(), key: key.map(<[u8]>::to_vec), created_at, data: data.to_vec() }
+    };
+    let expected = [
+        record(1000, "0123456789abcdef-1000", None, 5, b"plain"),
+        record(1001, "own id", Some(b"key"), -6, b"with all"),
+        record(1002, "0123456789abcdef-1002", Some(b""), 8, b""),
+    ];
+    assert_eq!(drained.records(), expected);
+    assert_eq!(drained.stats.lost_records, 0);
+}
+
+/// A segment that was used before holds old frames behind the new ones; the salt tells them apart.
+#[test]
+fn recycled_segments_give_no_old_record() {
+    let dir = scratch();
+    let builder = || Producer::builder(dir.path()).options(options(10));
+    let producer = builder().open_manual(Limits::default()).unwrap();
+    let mut put = 0;
+    // Frames of one length, so that old ones stand exactly where new ones end.
+    let fill = |count: u64, put: &mut u64| {
+        for _ in 0..count {
+            *put = producer.put(&[b'x'; 1000]).unwrap();
+        }
+    };
+    fill(600, &mut put);
+    assert_eq!(take_all(&producer).iter().map(|batch| batch.records.len()).sum::<usize>(), 600);
+    fill(100, &mut put);
+    // A crash now: what stands behind the last frame is of an earlier use.
+    let image = scratch();
+    copy_dir(dir.path(), image.path());
+    let used_before = segments(image.path()).iter().any(|path| {
+        let bytes = fs::read(path).unwrap();
+        let Some(header) = format::header(&bytes) else { return false };
+        let old = (1..header.index).map(|index| format::salt(header.buffer_id, index));
+        let offsets = (1024..bytes.len() - 1032).step_by(8).filter(|at| format::u32_at(&bytes, at + 4) == 1032);
+        let offsets: Vec<usize> = offsets.collect();
+        old.into_iter().any(|salt| offsets.iter().any(|at| format::frame(&bytes, *at, salt).is_some()))
+    });
+    assert!(used_before, "no segment was used again, so this test tests nothing");
+    let drained = drain(image.path());
+    assert_eq!(drained.seqs(), (601..=put).collect::<Vec<_>>());
+    assert_eq!(drained.stats.corrupt_regions, 0, "{:?}", drained.events.messages("corrupt"));
+}
+
+#[test]
+fn the_page_describes_dead_letters_and_the_sidecar() {
+    let dir = scratch();
+    let producer = Producer::builder(dir.path()).options(options(2)).max_attempts(1).open(failing()).unwrap();
+    producer.put(NewRecord::new(b"one").id("i").created_at(1)).unwrap();
+    producer.put(NewRecord::new(b"two").key(b"k").created_at(2)).unwrap();
+    producer.flush(LONG).unwrap();
+    let letter = producer.dead_letters().list().unwrap().remove(0);
+    let folder = dir.path().join("dead-letters");
+    let records = fs::read(folder.join(format!("{}.0.records", letter.id))).unwrap();
+    let mut expected = b"unidead\n".to_vec();
+    [1u32, 0].iter().for_each(|word| expected.extend(word.to_le_bytes()));
+    expected.extend(format::encode_frame(1, 1, 1, Some(b"i"), None, b"one", 0));
+    expected.extend(format::encode_frame(1, 2, 2, None, Some(b"k"), b"two", 0));
+    assert_eq!(records, expected);
+
+    let path = dir.path().join("out.log");
+    let sink = FileSink::create(&path).unwrap();
+    let batch = letter.batch().unwrap();
+    sink.send(&batch).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"one\ntwo\n");
+    let sidecar = fs::read(dir.path().join("out.log.unistream")).unwrap();
+    let mut sector = b"unimark\n".to_vec();
+    [1u64, 0, 8].iter().for_each(|word| sector.extend(word.to_le_bytes()));
+    sector.extend((letter.id.len() as u32).to_le_bytes());
+    sector.extend(letter.id.as_bytes());
+    sector.resize(508, 0);
+    let crc = format::crc32c(&[&sector]);
+    sector.extend(crc.to_le_bytes());
+    assert_eq!(sidecar[512..1024], sector, "an odd generation stands in the second sector");
+}

@@ -1,0 +1,238 @@
+//! A long outage of the sink costs disk up to the limit that the user set, never memory, and never empties the
+//! backlog into the dead letters (P8). Neither memory nor opening depends on the backlog (P9).
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use common::*;
+use unistream::*;
+
+const CAP: u64 = 8 << 20;
+
+fn builder(dir: impl AsRef<Path>) -> Builder {
+    Producer::builder(dir)
+        .durability(Durability::Os)
+        .segment_bytes(256 << 10)
+        .max_buffer_bytes(CAP)
+        .when_full(WhenFull::Error)
+        .schedule_max(Duration::from_millis(1))
+        .max_attempts(2)
+}
+
+/// Anonymous memory of this process in KiB: heap and stacks, not the mapped log.
+fn anonymous_kib() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+fn memory_is_flat_the_cap_holds_and_nothing_is_given_up() {
+    for storage in ["auto", "file"] {
+        let dir = scratch();
+        Process::spawn("outage", &[("DIR", dir.path().to_str().unwrap()), ("STORAGE", storage)]).finish();
+    }
+}
+
+#[test]
+#[ignore = "the child's side of the other tests"]
+fn child() {
+    match role().as_deref() {
+        Some("outage") => outage(Path::new(&argument("DIR"))),
+        Some("open") => open_and_count(Path::new(&argument("DIR"))),
+        _ => {}
+    }
+}
+
+fn outage(dir: &Path) {
+    let up = Arc::new(AtomicBool::new(false));
+    let (sent, is_up) = (Collector::default(), up.clone());
+    let sink = {
+        let sent = sent.clone();
+        sink::from_fn(move |batch: &Batch| match is_up.load(Ordering::Relaxed) {
+            true => {
+                sent.add(batch);
+                Ok(())
+            }
+            false => Err(SendError::unavailable("down")),
+        })
+    };
+    let producer = builder(dir).set("storage", &argument("STORAGE")).unwrap().open(sink).unwrap();
+    let payload = [b'x'; 1000];
+    let mut put = 0;
+    for _ in 0..1000 {
+        producer.put(&payload).unwrap();
+        put += 1;
+    }
+    wait_until("the sink was tried", || producer.stats().unavailable_attempts > 3);
+    let early = anonymous_kib();
+    let error = loop {
+        match producer.put(&payload) {
+            Ok(_) => put += 1,
+            Err(error) => break error,
+        }
+        if put % 500 == 0 {
+            assert!(segment_bytes(dir) <= CAP);
+        }
+    };
+    assert_eq!((error.kind(), error.record_accepted()), (ErrorKind::BufferFull, false), "{error}");
+    assert!(put > 7000, "the cap is used: {put} records of 1 kB in 8 MiB");
+    // It goes on being refused, and the sink goes on being tried, far beyond max_attempts.
+    let attempts = producer.stats().unavailable_attempts;
+    wait_until("the sink was tried again and again", || {
+        assert_eq!(producer.put(&payload).unwrap_err().kind(), ErrorKind::BufferFull);
+        producer.stats().unavailable_attempts > attempts + 20
+    });
+    let late = anonymous_kib();
+    assert!(late < early + 2048, "{late} KiB after {put} records, {early} KiB after 1000");
+    let stats = producer.stats();
+    assert!(segment_bytes(dir) <= CAP && stats.buffer_bytes <= CAP, "{} {}", segment_bytes(dir), stats.buffer_bytes);
+    assert_eq!((stats.pending_records, stats.dead_letters, stats.skipped_records), (put, 0, 0));
+    assert_eq!(stats.state, State::Unavailable);
+    // The sink comes back.
+    up.store(true, Ordering::Relaxed);
+    producer.flush(LONG).unwrap();
+    assert_eq!(sent.seqs(), (1..=put).collect::<Vec<_>>());
+    producer.put(&payload).unwrap();
+    assert_eq!(producer.close(LONG).unwrap(), 0);
+    assert!(producer.dead_letters().list().unwrap().is_empty());
+    assert!(segment_bytes(dir) <= 256 << 10, "a drained and closed buffer keeps no more than its last segment");
+}
+
+#[test]
+fn a_blocked_put_goes_on_when_space_is_freed() {
+    let dir = scratch();
+    let producer = builder(dir.path())
+        .max_buffer_bytes(256 << 10)
+        .when_full(WhenFull::Block)
+        .full_timeout(LONG)
+        .max_records(20)
+        .open_manual(Limits::default())
+        .unwrap();
+    // Waiting for no time is not waiting.
+    let mut put = 0;
+    while producer.put_within(&vec![1; 1000], Duration::ZERO).is_ok() {
+        put += 1;
+    }
+    std::thread::scope(|scope| {
+        let blocked = scope.spawn(|| producer.put(&vec![1; 1000]));
+        while !blocked.is_finished() {
+            if let Some(batch) = producer.next_batch().unwrap() {
+                producer.settle(batch, Ok(Report::delivered())).unwrap();
+            }
+        }
+        assert_eq!(blocked.join().unwrap().unwrap(), put + 1);
+    });
+    take_all(&producer);
+}
+
+#[test]
+fn a_blocked_put_gives_up_after_its_time() {
+    let dir = scratch();
+    let producer = builder(dir.path())
+        .max_buffer_bytes(256 << 10)
+        .when_full(WhenFull::Block)
+        .full_timeout(Duration::from_millis(30))
+        .open(down())
+        .unwrap();
+    let error = loop {
+        if let Err(error) = producer.put(&vec![1; 1000]) {
+            break error;
+        }
+    };
+    assert_eq!((error.kind(), error.record_accepted()), (ErrorKind::BufferFull, false));
+    assert!(error.is_retryable());
+}
+
+/// Inline, nobody else would make room: the put that finds the buffer full sends.
+#[test]
+fn a_full_buffer_in_inline_mode_is_sent_by_the_put_that_needs_room() {
+    let dir = scratch();
+    let (up, sent) = (Arc::new(AtomicBool::new(false)), Collector::default());
+    let (is_up, kept) = (up.clone(), sent.clone());
+    let sink = sink::from_fn(move |batch: &Batch| match is_up.load(Ordering::Relaxed) {
+        true => {
+            kept.add(batch);
+            Ok(())
+        }
+        false => Err(SendError::unavailable("down")),
+    });
+    let producer = builder(dir.path())
+        .max_buffer_bytes(256 << 10)
+        .mode(Mode::Inline)
+        .when_full(WhenFull::Block)
+        .full_timeout(LONG)
+        .schedule_max(Duration::ZERO)
+        .open(sink)
+        .unwrap();
+    let mut put = 0;
+    while producer.put_within(&vec![1; 1000], Duration::ZERO).is_ok() {
+        put += 1;
+    }
+    up.store(true, Ordering::Relaxed);
+    for _ in 0..1000 {
+        put = producer.put(&vec![1; 1000]).unwrap();
+    }
+    producer.flush(LONG).unwrap();
+    assert_eq!(sent.seqs(), (1..=put).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_record_that_never_fits_is_not_waited_for() {
+    let dir = scratch();
+    let producer = builder(dir.path())
+        .max_buffer_bytes(256 << 10)
+        .max_record_bytes(1 << 20)
+        .when_full(WhenFull::Block)
+        .full_timeout(LONG)
+        .open(down())
+        .unwrap();
+    let error = producer.put(&vec![1; 300_000]).unwrap_err();
+    assert_eq!((error.kind(), error.record_accepted()), (ErrorKind::RecordTooLarge, false), "{error}");
+    producer.put("fits").unwrap();
+}
+
+/// Bytes that this process asked the kernel for by read calls so far.
+fn bytes_read() -> u64 {
+    let io = fs::read_to_string("/proc/self/io").unwrap();
+    io.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
+}
+
+fn open_and_count(dir: &Path) {
+    let (read, memory) = (bytes_read(), anonymous_kib());
+    let producer = builder(dir).max_buffer_bytes(1 << 30).open_manual(Limits::default()).unwrap();
+    say(format_args!("read {}", bytes_read() - read));
+    say(format_args!("memory {}", anonymous_kib().saturating_sub(memory)));
+    say(format_args!("pending {}", producer.stats().pending_records));
+    let _ = producer.flush(Duration::ZERO);
+    wait_until("the first batch may go out", || {
+        producer.next_batch().unwrap().is_some_and(|batch| batch.first_seq() == 1)
+    });
+}
+
+/// How many bytes opening reads, the memory it takes in KiB, and the records it finds.
+fn opening(records: u64) -> (u64, u64, u64) {
+    let dir = scratch();
+    let producer = builder(dir.path()).max_buffer_bytes(1 << 30).open(down()).unwrap();
+    for _ in 0..records {
+        producer.put(&[b'x'; 4000]).unwrap();
+    }
+    producer.close(Duration::ZERO).unwrap();
+    let said = Process::spawn("open", &[("DIR", dir.path().to_str().unwrap())]).finish();
+    let number = |what: &str| said.iter().find_map(|line| line.strip_prefix(what)).unwrap().trim().parse().unwrap();
+    (number("read"), number("memory"), number("pending"))
+}
+
+#[test]
+fn opening_reads_the_end_of_the_log_not_the_backlog() {
+    let (small, large) = (opening(200), opening(20_000));
+    assert_eq!((small.2, large.2), (200, 20_000));
+    // 80 MB against 0.8 MB: what is read is the last segment (256 KiB) and, of each other, nothing.
+    assert!(large.0 < 600 << 10, "{} bytes were read to open", large.0);
+    assert!(large.1 < small.1 + 1024, "{} KiB against {} KiB", large.1, small.1);
+}

@@ -1,0 +1,99 @@
+/*
+ * unistream: an embedded, durable producer.
+ *
+ * A program puts records. When a put has returned, the record is in a log on the local disk and survives the death
+ * of the process. Batches of records go to a sink: a callback of the program, a file, a service. What the sink does
+ * not take is tried again on a schedule, and in the end delivered, or kept as a dead letter with the reason, or
+ * still in the buffer. Delivery is at least once and in put order.
+ *
+ *     #include <stdio.h>
+ *     #include <unistream.h>
+ *
+ *     int main(void) {
+ *       unistream_sink *sink = NULL;
+ *       unistream_producer *producer = NULL;
+ *       unistream_error *error = unistream_sink_file("events.log", 0, &sink);
+ *       if (!error) error = unistream_producer_open("outbox", sink, NULL, &producer);
+ *       if (!error) error = unistream_producer_put(producer, "hello", 5);
+ *       if (!error) error = unistream_producer_close(producer, 30000, NULL);
+ *       if (error) fprintf(stderr, "%s\n", unistream_error_message(error));
+ *       int status = error ? 1 : 0;
+ *       unistream_error_free(error);
+ *       unistream_producer_free(producer);
+ *       return status;
+ *     }
+ *
+ *     cc app.c $(pkg-config --cflags --libs unistream)
+ *
+ * Errors
+ *   A function that can fail returns a unistream_error *: NULL is success; anything else says what happened and
+ *   is the caller's to free with unistream_error_free(). There is no hidden "last error". Out parameters stand last
+ *   and are written on success only, unless their function says otherwise. A defect of the library is an error too
+ *   (UNISTREAM_INTERNAL); it never brings the program down.
+ *
+ * Ownership
+ *   What a *_new, *_open, *_file, *_null, *_callback* or *_stats function hands out is the caller's, who frees it
+ *   with the function that the type's name begins: unistream_config_new(), unistream_config_free(). A free function
+ *   takes NULL and does nothing. A function that takes something over says so; everything else is borrowed for the
+ *   call. A const pointer that is returned belongs to what it was asked of, and lives as long. A const handle that
+ *   is taken may be shared by threads for the call.
+ *   Do not use a handle after its free function; after unistream_producer_close() a producer may still be used, and
+ *   answers UNISTREAM_CLOSED.
+ *
+ * Threads
+ *   unistream_producer        any threads at once; unistream_producer_free() after all other calls have returned
+ *   unistream_batch           any threads at once, for reading is all there is
+ *   unistream_error, _stats   any threads at once, likewise
+ *   unistream_dead_letter(s)  any threads at once, likewise
+ *   unistream_completion      any thread, one at a time
+ *   unistream_report          any thread, one at a time
+ *   unistream_config          any thread, one at a time
+ *   unistream_sink            any thread, one at a time, until a producer takes it over
+ *   unistream_event           the thread of the callback only
+ *
+ * Callbacks
+ *   A callback is a function, a user_data pointer that is passed to it, and a destroy function that is called exactly
+ *   once when the library needs the pointer no more, even if the call that registers it fails. Each callback's type
+ *   says on which threads it is called. From inside one, calls to the same producer answer UNISTREAM_REENTRANT
+ *   rather than wait for themselves. A callback must not throw a C++ exception, longjmp, or end its thread.
+ *
+ * Text and sizes
+ *   Text passed in is UTF-8, NUL-terminated and borrowed for the call; text handed out is UTF-8 and NUL-terminated,
+ *   except inside a unistream_record, which has lengths. Numbers for codes, outcomes, levels and states are 32-bit
+ *   integers; expect ones that you do not know. Public structures begin with their own size and only grow: a
+ *   program that was compiled with an older header of the same soname runs with a newer library.
+ *
+ * fork
+ *   A producer belongs to the process that opened it. In a forked child every call answers UNISTREAM_FORKED;
+ *   unistream_producer_free() frees the handle and leaves the parent's buffer alone. Open producers after the fork.
+ *
+ * Signals
+ *   The log is mapped memory. Should the disk fail under it, or someone truncate a file of it, the kernel raises
+ *   SIGBUS; the library's handler, installed when the first buffer is opened, makes an error of that (UNISTREAM_IO),
+ *   and passes every other SIGBUS to the handler that was there before. A program that installs a handler of its own
+ *   later should do the same. For the same reason the library stays loaded after a dlclose().
+ *   The library's threads begin with the signal mask of the thread that opens a producer: a program that wants its
+ *   signals on threads of its own blocks them around unistream_producer_open().
+ *
+ * Ways to drive it (option "mode")
+ *   background  a thread of the library sends; a put never waits for the sink
+ *   inline      puts, flush and close send; nothing happens between calls
+ *   manual      the program asks for batches, sends them its own way, and says how that went
+ *
+ * Options: unistream_config_set(config, key, value)
+ *   Durations: seconds ("0.5"), or with a unit ("250ms", "5m"), or "none" for never. Bytes: "1048576" or "16MiB".
+ *
+@OPTIONS@
+ *
+ * Counters: unistream_stats_get(stats, name, &counter)
+ *
+@COUNTERS@
+ *
+ * Options of the sink kinesis: unistream_sink_from_options(), unistream_sink_from_url()
+ *
+@KINESIS@
+ *
+ * Options of the sink cloudwatch-logs
+ *
+@CLOUDWATCH_LOGS@
+ */

@@ -1,0 +1,141 @@
+//! The numbers of the ABI. They are 32-bit integers on both sides: any value may come in, none is undefined.
+
+use engine::{ErrorKind, Level};
+
+/// What an error is about, and so what to do: `unistream_error_code()`.
+pub type unistream_code = i32;
+
+/// Success; the code of a NULL error.
+pub const UNISTREAM_OK: unistream_code = 0;
+/// An argument or option is out of its range. Correct the call.
+pub const UNISTREAM_INVALID_ARGUMENT: unistream_code = 1;
+/// The record is larger than `max_record_bytes`, a batch, or the sink allows. Never retry.
+pub const UNISTREAM_RECORD_TOO_LARGE: unistream_code = 2;
+/// The log has reached `max_buffer_bytes`. Retry when the sink has caught up, or raise the cap.
+pub const UNISTREAM_BUFFER_FULL: unistream_code = 3;
+/// The filesystem has no space. Retry when there is some; nothing that was accepted is touched.
+pub const UNISTREAM_DISK_FULL: unistream_code = 4;
+/// The disk failed. The buffer refuses further puts; close it and open it again.
+pub const UNISTREAM_IO: unistream_code = 5;
+/// Another producer, of this or another process, has the buffer. Retry when it is closed.
+pub const UNISTREAM_IN_USE: unistream_code = 6;
+/// The producer is closed. Open a new one.
+pub const UNISTREAM_CLOSED: unistream_code = 7;
+/// This process is a fork of the one that opened the producer. Open one after the fork.
+pub const UNISTREAM_FORKED: unistream_code = 8;
+/// The log was written by an unknown version. Nothing was touched; use that version.
+pub const UNISTREAM_UNSUPPORTED_FORMAT: unistream_code = 9;
+/// A batch failed `max_attempts` times under `on_exhausted = raise`. The backlog is on disk;
+/// `unistream_producer_resume()` or opening again starts a fresh round.
+pub const UNISTREAM_RETRIES_EXHAUSTED: unistream_code = 10;
+/// The dead letters have reached `max_dead_letter_bytes`. Replay or delete some, then resume.
+pub const UNISTREAM_DEAD_LETTERS_FULL: unistream_code = 11;
+/// The time given was over first. What was not sent stays on disk; call again to wait longer.
+pub const UNISTREAM_TIMEOUT: unistream_code = 12;
+/// There is no such dead letter, counter or file.
+pub const UNISTREAM_NOT_FOUND: unistream_code = 13;
+/// A call from inside a callback of the same producer. Make it from elsewhere.
+pub const UNISTREAM_REENTRANT: unistream_code = 14;
+/// The call does not fit the mode that the producer was opened in.
+pub const UNISTREAM_WRONG_MODE: unistream_code = 15;
+/// This build lacks what was asked for.
+pub const UNISTREAM_UNSUPPORTED: unistream_code = 16;
+/// A defect of unistream. The producer refuses further work.
+pub const UNISTREAM_INTERNAL: unistream_code = 17;
+/// A sink did not take a batch; it is tried again. Only events carry it.
+pub const UNISTREAM_SEND_FAILED: unistream_code = 18;
+
+/// What became of a batch or of one record of it: the answer of a sink.
+pub type unistream_outcome = i32;
+
+/// The sink has it.
+pub const UNISTREAM_DELIVERED: unistream_outcome = 0;
+/// Not delivered; try again. The attempt counts toward `max_attempts`. So does every number that is not an outcome.
+pub const UNISTREAM_FAILED: unistream_outcome = 1;
+/// Never to be delivered: into the dead letters with it, now.
+pub const UNISTREAM_REJECTED: unistream_outcome = 2;
+/// The sink cannot be reached now (network down, throttled). Retried on the same schedule, using up no attempt.
+pub const UNISTREAM_UNAVAILABLE: unistream_outcome = 3;
+
+/// How much an event matters.
+pub type unistream_level = i32;
+
+/// The ordinary course.
+pub const UNISTREAM_DEBUG: unistream_level = 0;
+/// Worth a line in a log.
+pub const UNISTREAM_INFO: unistream_level = 1;
+/// Something failed and will be tried again.
+pub const UNISTREAM_WARNING: unistream_level = 2;
+/// Something was given up, set aside or stopped.
+pub const UNISTREAM_ERROR: unistream_level = 3;
+
+/// What a producer is doing.
+pub type unistream_state = i32;
+
+/// Sending, or ready to.
+pub const UNISTREAM_RUNNING: unistream_state = 0;
+/// The head batch waits for its next attempt.
+pub const UNISTREAM_ON_HOLD: unistream_state = 1;
+/// The sink cannot be reached now; retried without using up attempts.
+pub const UNISTREAM_SINK_UNAVAILABLE: unistream_state = 2;
+/// Stopped by an error until `unistream_producer_resume()`.
+pub const UNISTREAM_STOPPED: unistream_state = 3;
+/// Closed.
+pub const UNISTREAM_STATE_CLOSED: unistream_state = 4;
+
+/// A time-out without end. The header has it among its macros, in parentheses.
+///
+/// cbindgen:ignore
+pub const UNISTREAM_FOREVER: i64 = -1;
+
+/// For `unistream_sink_file()`: before each payload its length, as 4 bytes little-endian, and nothing after it.
+/// For payloads that may hold line feeds.
+pub const UNISTREAM_FILE_LENGTH_PREFIXED: u32 = 1;
+/// For `unistream_sink_file()`: sync the file after every batch, so that what was delivered survives a power loss.
+pub const UNISTREAM_FILE_SYNC: u32 = 2;
+
+/// For `unistream_option()`: the key.
+pub const UNISTREAM_OPTION_KEY: i32 = 0;
+/// For `unistream_option()`: `count`, `bytes`, `duration`, `number`, `durations`, `boolean` or `choice`.
+pub const UNISTREAM_OPTION_KIND: i32 = 1;
+/// For `unistream_option()`: the permitted values.
+pub const UNISTREAM_OPTION_RANGE: i32 = 2;
+/// For `unistream_option()`: the default, as `unistream_config_set()` takes it.
+pub const UNISTREAM_OPTION_DEFAULT: i32 = 3;
+/// For `unistream_option()`: what it does.
+pub const UNISTREAM_OPTION_DOC: i32 = 4;
+
+/// The level of an event as C has it.
+pub(crate) const fn level(level: Level) -> unistream_level {
+    match level {
+        Level::Debug => UNISTREAM_DEBUG,
+        Level::Info => UNISTREAM_INFO,
+        Level::Warning => UNISTREAM_WARNING,
+        Level::Error => UNISTREAM_ERROR,
+    }
+}
+
+// The codes are written out because cbindgen reads, but does not evaluate; they are the engine's numbers.
+macro_rules! same {
+    ($($code:ident = $kind:ident),+ $(,)?) => { $(const _: () = assert!($code == ErrorKind::$kind as i32);)+ };
+}
+same! {
+    UNISTREAM_INVALID_ARGUMENT = InvalidArgument,
+    UNISTREAM_RECORD_TOO_LARGE = RecordTooLarge,
+    UNISTREAM_BUFFER_FULL = BufferFull,
+    UNISTREAM_DISK_FULL = DiskFull,
+    UNISTREAM_IO = Io,
+    UNISTREAM_IN_USE = InUse,
+    UNISTREAM_CLOSED = Closed,
+    UNISTREAM_FORKED = Forked,
+    UNISTREAM_UNSUPPORTED_FORMAT = UnsupportedFormat,
+    UNISTREAM_RETRIES_EXHAUSTED = RetriesExhausted,
+    UNISTREAM_DEAD_LETTERS_FULL = DeadLettersFull,
+    UNISTREAM_TIMEOUT = Timeout,
+    UNISTREAM_NOT_FOUND = NotFound,
+    UNISTREAM_REENTRANT = Reentrant,
+    UNISTREAM_WRONG_MODE = WrongMode,
+    UNISTREAM_UNSUPPORTED = Unsupported,
+    UNISTREAM_INTERNAL = Internal,
+    UNISTREAM_SEND_FAILED = SendFailed,
+}

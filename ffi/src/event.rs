@@ -1,0 +1,102 @@
+//! Events and who hears of them.
+
+use std::cell::OnceCell;
+use std::ffi::{CString, c_char, c_void};
+use std::ptr;
+
+use engine::Event;
+
+use crate::batch::unistream_batch;
+use crate::boundary::{c_text, value};
+use crate::constants::{UNISTREAM_DEBUG, level, unistream_level};
+use crate::error::unistream_error;
+use crate::sink::UserData;
+
+/// Something that happened in a producer. It lives for the callback that it is passed to, and belongs to its thread.
+pub struct unistream_event<'a> {
+    event: &'a Event<'a>,
+    // C wants NUL-terminated text and handles; each is made when it is asked for.
+    name: OnceCell<CString>,
+    message: OnceCell<CString>,
+    batch: OnceCell<unistream_batch<'a>>,
+    error: OnceCell<unistream_error>,
+}
+
+/// Hears of events, on the thread on which they happen: the one that puts or calls, or the sender's. Several threads
+/// may call at once. It must return soon, must not throw or longjmp, and must not call the same producer
+/// (`UNISTREAM_REENTRANT`), `unistream_producer_stats()` excepted.
+pub type unistream_event_callback =
+    Option<unsafe extern "C" fn(user_data: *mut c_void, event: *const unistream_event<'_>)>;
+
+pub(crate) struct EventCallback {
+    pub(crate) level: unistream_level,
+    pub(crate) callback: unsafe extern "C" fn(*mut c_void, *const unistream_event<'_>),
+    pub(crate) user_data: UserData,
+}
+
+impl EventCallback {
+    pub(crate) fn notify(&self, event: &Event<'_>) {
+        if level(event.level()) < self.level {
+            return;
+        }
+        let view = unistream_event {
+            event,
+            name: OnceCell::new(),
+            message: OnceCell::new(),
+            batch: OnceCell::new(),
+            error: OnceCell::new(),
+        };
+        // SAFETY: the contract: a function of this type that may be called from any thread with this user data,
+        // which lives until `destroy`.
+        unsafe { (self.callback)(self.user_data.pointer(), &view) }
+    }
+}
+
+/// What happened: `put`, `on_hold`, `should_not_emit`, `send_started`, `send_succeeded`, `send_failed`, `rejected`,
+/// `skipped`, `stopped`, `recovered` or `corrupt`. Later versions may add names. The text lives as long as the event.
+#[unsafe(no_mangle)]
+pub extern "C" fn unistream_event_name(event: Option<&unistream_event<'_>>) -> *const c_char {
+    value(|| event.map_or(ptr::null(), |view| view.name.get_or_init(|| c_text(view.event.name())).as_ptr()))
+}
+
+/// How much it matters: one of the `unistream_level` numbers.
+#[unsafe(no_mangle)]
+pub extern "C" fn unistream_event_level(event: Option<&unistream_event<'_>>) -> unistream_level {
+    event.map_or(UNISTREAM_DEBUG, |view| level(view.event.level()))
+}
+
+/// One line for a log. The text lives as long as the event.
+#[unsafe(no_mangle)]
+pub extern "C" fn unistream_event_message(event: Option<&unistream_event<'_>>) -> *const c_char {
+    value(|| event.map_or(ptr::null(), |view| view.message.get_or_init(|| c_text(view.event.message())).as_ptr()))
+}
+
+/// The batch that `send_started`, `send_succeeded` and `send_failed` are about; NULL for other events. It lives as
+/// long as the event.
+#[unsafe(no_mangle)]
+pub extern "C" fn unistream_event_batch<'a>(event: Option<&'a unistream_event<'a>>) -> Option<&'a unistream_batch<'a>> {
+    value(|| {
+        let view = event?;
+        match view.event {
+            Event::SendStarted { batch } | Event::SendSucceeded { batch, .. } | Event::SendFailed { batch, .. } => {
+                Some(view.batch.get_or_init(|| unistream_batch::borrowed(batch)))
+            }
+            _ => None,
+        }
+    })
+}
+
+/// The error that `send_failed`, `skipped` and `stopped` are about; NULL for other events. It belongs to the event
+/// and lives as long.
+#[unsafe(no_mangle)]
+pub extern "C" fn unistream_event_error<'a>(event: Option<&'a unistream_event<'a>>) -> Option<&'a unistream_error> {
+    value(|| {
+        let view = event?;
+        match view.event {
+            Event::SendFailed { error, .. } | Event::Skipped { error, .. } | Event::Stopped { error } => {
+                Some(view.error.get_or_init(|| unistream_error::from(*error)))
+            }
+            _ => None,
+        }
+    })
+}

@@ -1,0 +1,399 @@
+//! The producer: every call that can find it defective goes through one place.
+
+use std::ffi::{c_char, c_void};
+use std::mem::{self, MaybeUninit};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use engine::{Error, ErrorKind, Limits, Mode, NewRecord, Producer, Report, Result, SendError};
+
+use crate::batch::unistream_batch;
+use crate::boundary::{Answer, boundary, bytes, invalid, path, required, text, timeout, value};
+use crate::config::unistream_config;
+use crate::constants::{UNISTREAM_FOREVER, unistream_outcome};
+use crate::dead_letter::unistream_dead_letters;
+use crate::error::unistream_error;
+use crate::record::unistream_record;
+use crate::report::{self, unistream_report};
+use crate::sink::unistream_sink;
+use crate::stats::unistream_stats;
+
+/// An open buffer and its way to the sink. Any threads may use it at once; only `unistream_producer_free()` must be
+/// the last call.
+pub struct unistream_producer {
+    engine: Producer,
+    /// A panic has unwound through a call: what it left behind is unknown.
+    defective: AtomicBool,
+}
+
+/// Marks the producer when it is dropped, which only unwinding does.
+struct Fuse<'a>(&'a AtomicBool);
+
+impl Drop for Fuse<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl unistream_producer {
+    /// Every call goes through here: the handle is there and no earlier call has panicked.
+    #[inline]
+    fn call(handle: Option<&Self>, work: impl FnOnce(&Producer) -> Result<()>) -> Answer {
+        boundary(|| {
+            let producer = required(handle, "producer")?;
+            if producer.defective.load(Ordering::Relaxed) {
+                return Err(Error::new(ErrorKind::Internal, "the producer refuses work after a defect; open it again"));
+            }
+            let fuse = Fuse(&producer.defective);
+            let result = work(&producer.engine);
+            mem::forget(fuse);
+            result
+        })
+    }
+}
+
+/// Opens the buffer in the directory `path`, creating it if there is none, and begins to deliver: first what an
+/// earlier run left there.
+///
+/// `sink`: where batches go. In mode `manual`, and only there, it must be NULL.
+/// `config`: the options, copied; NULL: every option has its default.
+///
+/// Writes the producer to `producer` on success; free it with `unistream_producer_free()`. Ownership: takes the sink
+/// over in every case; on failure it is freed, and its `destroy` called, before this returns.
+///
+/// Errors: `UNISTREAM_INVALID_ARGUMENT`, `UNISTREAM_IN_USE` (the message names the process that has the buffer),
+/// `UNISTREAM_UNSUPPORTED_FORMAT`, `UNISTREAM_DISK_FULL`, `UNISTREAM_IO`. Damaged bytes are no error: they are set
+/// aside, counted, and reported as the event `corrupt`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn unistream_producer_open(
+    path: *const c_char,
+    sink: Option<Box<unistream_sink>>,
+    config: Option<&unistream_config>,
+    producer: Option<&mut MaybeUninit<Option<Box<unistream_producer>>>>,
+) -> Option<Box<unistream_error>> {
+    boundary(|| {
+        let out = required(producer, "producer")?;
+        // SAFETY: the contract: a C string that lives for the call.
+        let mut builder = Producer::builder(unsafe { self::path(path, "path") }?);
+        let mut mode = Mode::Background;
+        if let Some(config) = config {
+            mode = config.options.mode;
+            builder = builder.options(config.options.clone());
+            if let Some(events) = config.events.clone() {
+                builder = builder.observer(move |event| events.notify(event));
+            }
+        }
+        let engine = match (mode, sink) {
+            (Mode::Manual, None) => builder.open_manual(Limits::default())?,
+            (Mode::Manual, Some(_)) => {
+                return Err(invalid("in mode manual the program sends itself: sink must be NULL"));
+            }
+            (Mode::Inline, Some(sink)) if sink.is_async => {
+                return Err(invalid("an asynchronous sink does not go with mode inline"));
+            }
+            (_, Some(sink)) => builder.open(sink.sink)?,
+            (_, None) => return Err(invalid("sink is NULL, which only mode manual allows")),
+        };
+        out.write(Some(Box::new(unistream_producer { engine, defective: AtomicBool::new(false) })));
+        Ok(())
+    })
+}
+
+/// Puts a record: `length` bytes at `data`, copied. When it has returned NULL, the record is in the log and survives
+/// the death of the process at any later instant; what it survives beyond that, `durability` says.
+///
+/// Errors: `UNISTREAM_RECORD_TOO_LARGE`, `UNISTREAM_BUFFER_FULL` (after `full_timeout`, or at once, as `when_full`
+/// says), `UNISTREAM_DISK_FULL`, `UNISTREAM_IO`, `UNISTREAM_CLOSED`, `UNISTREAM_FORKED`, `UNISTREAM_REENTRANT`,
+/// `UNISTREAM_INVALID_ARGUMENT`; and when the producer has stopped, the error that stopped it:
+/// `UNISTREAM_RETRIES_EXHAUSTED` or `UNISTREAM_DEAD_LETTERS_FULL`. The record was not accepted, unless
+/// `unistream_error_record_accepted()` says otherwise.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn unistream_producer_put(
+    producer: Option<&unistream_producer>,
+    data: *const c_void,
+    length: usize,
+) -> Option<Box<unistream_error>> {
+    unistream_producer::call(producer, |engine| {
+        // SAFETY: the contract: `length` bytes that live for the call.
+        let data = unsafe { bytes(data, length, "data") }?.unwrap_or_default();
+        engine.put(NewRecord::new(data)).map(drop)
+    })
+}
+
+/// Puts a record with an id, a key or a time of its own. All of it is copied.
+///
+/// Writes its sequence number to `seq`, unless NULL, on success. Errors: as of `unistream_producer_put()`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn unistream_producer_put_record(
+    producer: Option<&unistream_producer>,
+    record: *const unistream_record,
+    seq: Option<&mut MaybeUninit<u64>>,
+) -> Option<Box<unistream_error>> {
+    unistream_producer::call(producer, |engine| {
+        // SAFETY: the contract: a record of the size that it says, whose pointers live for the call.
+        let put = engine.put(unsafe { unistream_record::to_new(record) }?)?;
+        if let Some(seq) = seq {
+            seq.write(put);
+        }
+        Ok(())
+    })
+}
+
+/// Puts `count` records in one call, in order: an array of structures that all say the same `size`. The first record
+/// that is refused ends the call.
+///
+/// Writes to `accepted`, unless NULL, how many were put, also on failure: those at the front.
+/// Errors: as of `unistream_producer_put()`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn unistream_producer_put_many(
+    producer: Option<&unistream_producer>,
+    records: *const unistream_record,
+    count: usize,
+    accepted: Option<&mut MaybeUninit<usize>>,
+) -> Option<Box<unistream_error>> {
+    let mut put = 0;
+    let answer = unistream_producer::call(producer, |engine| {
+        if count == 0 {
+            return Ok(());
+        }
+        // SAFETY: the contract: an array of `count` records.
+        let stride = unsafe { unistream_record::stride(records) }?;
+        if count > isize::MAX as usize / stride {
+            return Err(invalid(format!("count is {count}; is it negative?")));
+        }
+        let mut mistake = None;
+        let views = (0..count).map_while(|index| {
+            // SAFETY: within the array, by the contract; its size was checked not to overflow.
+            let view = unsafe { unistream_record::to_new(records.byte_add(index * stride)) };
+            view.map_err(|error| mistake = Some(error)).ok()
+        });
+        let (accepted, result) = engine.put_many(views);
+        put = accepted as usize;
+        result.and(mistake.map_or(Ok(()), Err))
+    });
+    if let Some(accepted) = accepted {
+        accepted.write(put);
+    }
+    answer
+}
+
+/// Waits until every record that was put before is delivered or a dead letter. Batches that are not full are sealed.
+///
+/// `timeout_ms`: milliseconds, or `UNISTREAM_FOREVER`. In mode manual, another thread must be sending.
+///
+/// Errors: `UNISTREAM_TIMEOUT` (nothing is lost; call again), the error that stopped the producer,
+/// `UNISTREAM_CLOSED`, `UNISTREAM_FORKED`, `UNISTREAM_REENTRANT`, `UNISTREAM_INVALID_ARGUMENT`.
+#[unsafe(no_mangle)]
+pub extern "C" fn unistream_producer_flush(
+    producer: Option<&unistream_producer>,
+    timeout_ms: i64,
+) -> Option<Box<unistream_error>> {
+    unistream_producer::call(producer, |engine| engine.flush(timeout(timeout_ms)?))
+}
+
+/// Makes every record that was put before durable: it then survives a power loss, in any durability.
+///
+/// Errors: `UNISTREAM_IO`, `UNISTREAM_CLOSED`, `UNISTREAM_FORKED`, `UNISTREAM_REENTRANT`.
+#[unsafe(no_mangle)]
+pub extern "C" fn unistream_producer_sync(producer: Option<&unistream_producer>) -> Option<Box<unistream_error>> {
+    unistream_producer::call(producer, Producer::sync)
+}
+
+/// Goes on after the producer has stopped, with a fresh round of attempts. Does nothing if it has not.
+///
+/// Errors: `UNISTREAM_CLOSED`, `UNISTREAM_FORKED`, `UNISTREAM_REENTRANT`.
+#[unsafe(no_mangle)]
+pub extern "C" fn unistream_producer_resume(producer: Option<&unistream_producer>) -> Option<Box<unistream_error>> {
+    unistream_producer::call(producer, Producer::resume)
+}
+
+/// Delivers what it can within `timeout_ms` milliseconds (or `UNISTREAM_FOREVER`) and closes the buffer. A send that
+/// is still under way then is interrupted. What is left stays safe on disk, for the next run. Closing again returns
+/// the same number. The handle remains, and answers `UNISTREAM_CLOSED`, until it is freed.
+///
+/// Writes to `left`, unless NULL, on success how many records were left.
+/// Errors: the error that stopped the producer, `UNISTREAM_DISK_FULL`, `UNISTREAM_IO`, and `UNISTREAM_TIMEOUT` if a
+/// callback does not return even after it was interrupted (the buffer is released when it does): the producer is
+/// closed all the same. `UNISTREAM_FORKED`, `UNISTREAM_REENTRANT`, `UNISTREAM_INVALID_ARGUMENT`: it is not.
+#[unsafe(no_mangle)]
+pub extern "C" fn unistream_producer_close(
+    producer: Option<&unistream_producer>,
+    timeout_ms: i64,
+    left: Option<&mut MaybeUninit<u64>>,
+) -> Option<Box<unistream_error>> {
+    unistream_producer::call(producer, |engine| {
+        let count = engine.close(timeout(timeout_ms)?)?;
+        if let Some(left) = left {
+            left.write(count);
+        }
+        Ok(())
+    })
+}
+
+/// Frees a producer, after closing it, if that was not done, without waiting for deliveries. No other call may be
+/// under way. Its sink is freed and `destroy` called before it returns, or, if a callback does not return even after
+/// it was interrupted, when it does. NULL does nothing.
+///
+/// From inside a callback of the same producer it does nothing, since the callback's caller still needs it; free it
+/// from elsewhere. In a forked child it frees the handle only, and leaves the parent's buffer alone.
+#[unsafe(no_mangle)]
+pub extern "C" fn unistream_producer_free(producer: Option<Box<unistream_producer>>) {
+    value(|| {
+        if let Some(producer) = producer {
+            match producer.engine.close(Duration::ZERO) {
+                Err(error) if error.kind() == ErrorKind::Reentrant => mem::forget(producer),
+                _ => drop(producer),
+            }
+        }
+    });
+}
+
+/// Takes a snapshot of the counters and the state. Allowed at any time: inside callbacks, and after the close.
+///
+/// Writes it to `stats` on success; free it with `unistream_stats_free()`. Errors: `UNISTREAM_INVALID_ARGUMENT`.
+#[unsafe(no_mangle)]
+pub extern "C" fn unistream_producer_stats(
+    producer: Option<&unistream_producer>,
+    stats: Option<&mut MaybeUninit<Option<Box<unistream_stats>>>>,
+) -> Option<Box<unistream_error>> {
+    boundary(|| {
+        let (producer, out) = (required(producer, "producer")?, required(stats, "stats")?);
+        out.write(Some(Box::new(unistream_stats::from(&producer.engine.stats()))));
+        Ok(())
+    })
+}
+
+/// Mode manual: takes the next batch whose time has come.
+///
+/// Writes it to `batch` on success, or NULL if there is none now: wait as long as `unistream_producer_next_wait()`
+/// says. Ownership: the caller's, until it is given back by `unistream_producer_commit()`, `_failed()` or
+/// `_settle()`. Until then it is not handed out again, also not after `unistream_batch_free()`: what was never
+/// answered is handed out again when the producer is closed and opened again.
+///
+/// Errors: `UNISTREAM_WRONG_MODE`, the error that stopped the producer, `UNISTREAM_IO`, `UNISTREAM_CLOSED`,
+/// `UNISTREAM_FORKED`, `UNISTREAM_INVALID_ARGUMENT`.
+#[unsafe(no_mangle)]
+pub extern "C" fn unistream_producer_next_batch(
+    producer: Option<&unistream_producer>,
+    batch: Option<&mut MaybeUninit<Option<Box<unistream_batch<'static>>>>>,
+) -> Option<Box<unistream_error>> {
+    unistream_producer::call(producer, |engine| {
+        let out = required(batch, "batch")?;
+        out.write(engine.next_batch()?.map(|batch| Box::new(unistream_batch::owned(batch))));
+        Ok(())
+    })
+}
+
+/// Mode manual: how long until `unistream_producer_next_batch()` may have a batch, for the timer of an event loop.
+///
+/// Writes to `wait_ms` milliseconds, rounded up, such as poll() takes: 0 for now, `UNISTREAM_FOREVER` (-1) if only a
+/// put or an answer can change that, or if the producer has stopped or was closed, as
+/// `unistream_producer_next_batch()` then says. Errors: `UNISTREAM_INVALID_ARGUMENT`.
+#[unsafe(no_mangle)]
+pub extern "C" fn unistream_producer_next_wait(
+    producer: Option<&unistream_producer>,
+    wait_ms: Option<&mut MaybeUninit<i64>>,
+) -> Option<Box<unistream_error>> {
+    unistream_producer::call(producer, |engine| {
+        let milliseconds = |wait: Duration| i64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX);
+        required(wait_ms, "wait_ms")?.write(engine.next_wait().map_or(UNISTREAM_FOREVER, milliseconds));
+        Ok(())
+    })
+}
+
+/// Mode manual: the batch was delivered. Takes the batch over, in every case.
+///
+/// Errors: `UNISTREAM_WRONG_MODE`, `UNISTREAM_NOT_FOUND` for a batch of another producer, `UNISTREAM_DISK_FULL`,
+/// `UNISTREAM_IO`, `UNISTREAM_CLOSED`, `UNISTREAM_FORKED`, `UNISTREAM_INVALID_ARGUMENT`. On failure the batch stays
+/// in the buffer.
+#[unsafe(no_mangle)]
+pub extern "C" fn unistream_producer_commit(
+    producer: Option<&unistream_producer>,
+    batch: Option<Box<unistream_batch<'static>>>,
+) -> Option<Box<unistream_error>> {
+    settle(producer, batch, |_| Ok(Report::delivered()))
+}
+
+/// Mode manual: the attempt at the batch failed; it comes again as the schedule says. Takes the batch over, in every
+/// case.
+///
+/// `message`, copied, says why; it may be NULL. Errors: as of `unistream_producer_commit()`, and, if this was the last
+/// attempt under `on_exhausted = raise`, `UNISTREAM_RETRIES_EXHAUSTED`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn unistream_producer_failed(
+    producer: Option<&unistream_producer>,
+    batch: Option<Box<unistream_batch<'static>>>,
+    message: *const c_char,
+) -> Option<Box<unistream_error>> {
+    settle(producer, batch, |_| {
+        // SAFETY: the contract: NULL or a C string that lives for the call.
+        let message = unsafe { report::message(message) };
+        Err(SendError::failed(message.unwrap_or_else(|| "the program says it failed".to_owned())))
+    })
+}
+
+/// Mode manual: says what became of the batch as a callback does, with an outcome and a report (NULL: no more to
+/// say). Takes the batch over, in every case; borrows the report.
+///
+/// Errors: as of `unistream_producer_failed()`.
+#[unsafe(no_mangle)]
+pub extern "C" fn unistream_producer_settle(
+    producer: Option<&unistream_producer>,
+    batch: Option<Box<unistream_batch<'static>>>,
+    outcome: unistream_outcome,
+    report: Option<&unistream_report>,
+) -> Option<Box<unistream_error>> {
+    settle(producer, batch, |count| match report {
+        Some(report) => report.answer(outcome, count),
+        None => unistream_report::default().answer(outcome, count),
+    })
+}
+
+fn settle(
+    producer: Option<&unistream_producer>,
+    batch: Option<Box<unistream_batch<'static>>>,
+    answer: impl FnOnce(usize) -> std::result::Result<Report, SendError>,
+) -> Option<Box<unistream_error>> {
+    unistream_producer::call(producer, |engine| {
+        let batch = required(batch, "batch")?.batch.into_owned();
+        let answer = answer(batch.len());
+        engine.settle(batch, answer)
+    })
+}
+
+/// Lists the dead letters of the producer's buffer.
+///
+/// Writes the list to `letters` on success; free it with `unistream_dead_letters_free()`.
+/// Errors: `UNISTREAM_IO`, `UNISTREAM_INVALID_ARGUMENT`.
+#[unsafe(no_mangle)]
+pub extern "C" fn unistream_producer_dead_letters(
+    producer: Option<&unistream_producer>,
+    letters: Option<&mut MaybeUninit<Option<Box<unistream_dead_letters>>>>,
+) -> Option<Box<unistream_error>> {
+    unistream_producer::call(producer, |engine| {
+        let out = required(letters, "letters")?;
+        out.write(Some(unistream_dead_letters::list(engine.dead_letters())?));
+        Ok(())
+    })
+}
+
+/// Puts the records of the dead letter `id` into the buffer again, in order, behind what is there, with their ids,
+/// keys and times; then deletes the letter.
+///
+/// Writes to `records`, unless NULL, on success how many there were.
+/// Errors: `UNISTREAM_NOT_FOUND`, and those of `unistream_producer_put()`; the letter then stays.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn unistream_producer_replay(
+    producer: Option<&unistream_producer>,
+    id: *const c_char,
+    records: Option<&mut MaybeUninit<u64>>,
+) -> Option<Box<unistream_error>> {
+    unistream_producer::call(producer, |engine| {
+        // SAFETY: the contract: a C string that lives for the call.
+        let count = engine.replay_dead_letter(unsafe { text(id, "id") }?)?;
+        if let Some(records) = records {
+            records.write(count);
+        }
+        Ok(())
+    })
+}

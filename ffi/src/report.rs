@@ -1,0 +1,126 @@
+//! What a sink answers.
+
+use std::collections::BTreeMap;
+use std::ffi::{CStr, c_char};
+use std::time::Duration;
+
+use engine::{Outcome, Report, SendError};
+
+use crate::boundary::value;
+use crate::constants::{
+    UNISTREAM_DELIVERED, UNISTREAM_FAILED, UNISTREAM_REJECTED, UNISTREAM_UNAVAILABLE, unistream_outcome,
+};
+
+/// What a sink says besides the outcome of the whole batch: a message, a retry-after, outcomes of single records.
+/// One thread at a time.
+#[derive(Default)]
+pub struct unistream_report {
+    message: Option<String>,
+    retry_after: Option<Duration>,
+    records: BTreeMap<usize, (unistream_outcome, Option<String>)>,
+}
+
+impl unistream_report {
+    /// The engine's answer for a batch of `count` records of which `outcome` holds, single records excepted.
+    ///
+    /// An answer that makes no sense is a failed attempt that says so: nothing may count as delivered by mistake.
+    pub(crate) fn answer(&self, outcome: unistream_outcome, count: usize) -> Result<Report, SendError> {
+        let whole = self.outcome(outcome, self.message.as_deref())?;
+        if let Some((last, _)) = self.records.last_key_value().filter(|(last, _)| **last >= count) {
+            return Err(SendError::failed(format!("the sink answered for record {last} of a batch of {count}")));
+        }
+        if self.records.is_empty() {
+            return match whole {
+                Outcome::Delivered => Ok(Report::delivered()),
+                Outcome::Failed { error } => Err(SendError::Failed(error)),
+                Outcome::Rejected { reason } => Err(SendError::Rejected(reason)),
+                Outcome::Unavailable { error, retry_after } => Err(SendError::Unavailable { error, retry_after }),
+            };
+        }
+        let mut report = Report::all(count, whole);
+        for (index, (outcome, message)) in &self.records {
+            report.set(*index, self.outcome(*outcome, message.as_deref().or(self.message.as_deref()))?);
+        }
+        Ok(report)
+    }
+
+    fn outcome(&self, outcome: unistream_outcome, message: Option<&str>) -> Result<Outcome, SendError> {
+        let message = |default: &str| message.unwrap_or(default).to_owned();
+        let cause = |default: &str| Box::<dyn std::error::Error + Send + Sync>::from(message(default)).into();
+        match outcome {
+            UNISTREAM_DELIVERED => Ok(Outcome::Delivered),
+            UNISTREAM_FAILED => Ok(Outcome::Failed { error: cause("the sink failed") }),
+            UNISTREAM_REJECTED => Ok(Outcome::Rejected { reason: message("the sink rejected it") }),
+            UNISTREAM_UNAVAILABLE => {
+                Ok(Outcome::Unavailable { error: cause("the sink is unavailable"), retry_after: self.retry_after })
+            }
+            other => Err(SendError::failed(format!("the sink answered {other}, which is no outcome"))),
+        }
+    }
+}
+
+/// A message of a sink: text that is not UTF-8 is repaired rather than refused, since a sink that failed should not
+/// fail again over its own message.
+///
+/// # Safety
+/// `message` is NULL or a C string that lives for the call.
+pub(crate) unsafe fn message(message: *const c_char) -> Option<String> {
+    // SAFETY: not NULL, so our caller promises a C string.
+    (!message.is_null()).then(|| unsafe { CStr::from_ptr(message) }.to_string_lossy().into_owned())
+}
+
+/// Makes an empty report for `unistream_producer_settle()`. Callbacks are lent theirs.
+#[unsafe(no_mangle)]
+pub extern "C" fn unistream_report_new() -> Option<Box<unistream_report>> {
+    value(|| Some(Box::default()))
+}
+
+/// Answers for record `index` of the batch, counted from 0; the last answer for a record holds. Records that are not
+/// answered for share the outcome of the whole batch.
+///
+/// `message`, copied, says why, and stands in the dead letter of a rejected record; NULL: the report's message.
+///
+/// An index behind the batch's end and a number that is no outcome turn the whole answer into a failed attempt whose
+/// error names the mistake; the attempt's records are then all sent again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn unistream_report_record(
+    report: Option<&mut unistream_report>,
+    index: usize,
+    outcome: unistream_outcome,
+    message: *const c_char,
+) {
+    value(|| {
+        // SAFETY: the contract: NULL or a C string that lives for the call.
+        let message = unsafe { self::message(message) };
+        if let Some(report) = report {
+            report.records.insert(index, (outcome, message));
+        }
+    });
+}
+
+/// Says, for the log, the error and the dead letter, why records were not delivered. Copied; NULL takes it back.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn unistream_report_message(report: Option<&mut unistream_report>, message: *const c_char) {
+    value(|| {
+        // SAFETY: the contract: NULL or a C string that lives for the call.
+        let message = unsafe { self::message(message) };
+        if let Some(report) = report {
+            report.message = message;
+        }
+    });
+}
+
+/// Asks, beside `UNISTREAM_UNAVAILABLE`, not to be tried again before this many milliseconds. The schedule may wait
+/// longer. Without effect on other outcomes.
+#[unsafe(no_mangle)]
+pub extern "C" fn unistream_report_retry_after(report: Option<&mut unistream_report>, milliseconds: u64) {
+    if let Some(report) = report {
+        report.retry_after = Some(Duration::from_millis(milliseconds));
+    }
+}
+
+/// Frees a report of `unistream_report_new()`. NULL does nothing.
+#[unsafe(no_mangle)]
+pub extern "C" fn unistream_report_free(report: Option<Box<unistream_report>>) {
+    drop(report);
+}

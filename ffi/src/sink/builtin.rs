@@ -1,0 +1,111 @@
+//! Sinks that the library brings.
+
+use std::ffi::c_char;
+use std::mem::MaybeUninit;
+
+use engine::Result;
+use engine::sink::{self, FileSink, Framing, NullSink};
+
+use super::unistream_sink;
+use crate::boundary::{boundary, invalid, optional_text, path, required, text};
+use crate::constants::{UNISTREAM_FILE_LENGTH_PREFIXED, UNISTREAM_FILE_SYNC};
+use crate::error::unistream_error;
+
+/// Makes a sink that appends every payload to the file `path`, with a line feed after each; the file is created if
+/// there is none. Beside it a small file with `.unistream` in its name remembers how far it was written, so that a
+/// crash neither tears a record nor writes it twice.
+///
+/// `flags`: 0, or the sum of `UNISTREAM_FILE_LENGTH_PREFIXED` and `UNISTREAM_FILE_SYNC`.
+///
+/// Writes the sink to `sink` on success.
+/// Errors: `UNISTREAM_INVALID_ARGUMENT`, `UNISTREAM_IO`, `UNISTREAM_DISK_FULL`, `UNISTREAM_IN_USE`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn unistream_sink_file(
+    path: *const c_char,
+    flags: u32,
+    sink: Option<&mut MaybeUninit<Option<Box<unistream_sink>>>>,
+) -> Option<Box<unistream_error>> {
+    boundary(|| {
+        let out = required(sink, "sink")?;
+        if flags & !(UNISTREAM_FILE_LENGTH_PREFIXED | UNISTREAM_FILE_SYNC) != 0 {
+            return Err(invalid(format!("flags is {flags:#x}, of which this version knows only 0x3")));
+        }
+        let framing =
+            if flags & UNISTREAM_FILE_LENGTH_PREFIXED != 0 { Framing::LengthPrefixed } else { Framing::Lines };
+        // SAFETY: the contract: a C string that lives for the call.
+        let file = FileSink::create(unsafe { self::path(path, "path") }?)?;
+        out.write(unistream_sink::boxed(file.framing(framing).sync(flags & UNISTREAM_FILE_SYNC != 0)));
+        Ok(())
+    })
+}
+
+/// Makes a sink that takes everything and keeps nothing: for measuring what comes before it.
+///
+/// Writes the sink to `sink`. Errors: `UNISTREAM_INVALID_ARGUMENT`.
+#[unsafe(no_mangle)]
+pub extern "C" fn unistream_sink_null(
+    sink: Option<&mut MaybeUninit<Option<Box<unistream_sink>>>>,
+) -> Option<Box<unistream_error>> {
+    boundary(|| {
+        required(sink, "sink")?.write(unistream_sink::boxed(NullSink));
+        Ok(())
+    })
+}
+
+/// Makes a sink of a service from a URL, such as `kinesis://stream?region=eu-central-1` or
+/// `cloudwatch-logs://group/stream?create_if_missing=true`. What follows `?` are options of the sink, as the table
+/// above lists them, divided by `&`; reserved characters are percent-encoded. Secrets are refused there.
+///
+/// Writes the sink to `sink` on success.
+/// Errors: `UNISTREAM_INVALID_ARGUMENT`; `UNISTREAM_UNSUPPORTED` if the library was built without that sink.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn unistream_sink_from_url(
+    url: *const c_char,
+    sink: Option<&mut MaybeUninit<Option<Box<unistream_sink>>>>,
+) -> Option<Box<unistream_error>> {
+    boundary(|| {
+        let out = required(sink, "sink")?;
+        // SAFETY: the contract: a C string that lives for the call.
+        out.write(unistream_sink::boxed(sink::from_url(unsafe { text(url, "url") }?)?));
+        Ok(())
+    })
+}
+
+/// Makes a sink of a service from the name of its kind, `kinesis` or `cloudwatch-logs`, and its options: an array of
+/// keys and values in turn, with NULL behind the last; NULL: no options. The table above lists them.
+///
+/// Writes the sink to `sink` on success.
+/// Errors: `UNISTREAM_INVALID_ARGUMENT`; `UNISTREAM_UNSUPPORTED` if the library was built without that sink.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn unistream_sink_from_options(
+    kind: *const c_char,
+    options: *const *const c_char,
+    sink: Option<&mut MaybeUninit<Option<Box<unistream_sink>>>>,
+) -> Option<Box<unistream_error>> {
+    boundary(|| {
+        let out = required(sink, "sink")?;
+        // SAFETY: the contract: a C string that lives for the call.
+        let kind = unsafe { text(kind, "kind") }?;
+        let mut pairs = Vec::new();
+        // SAFETY: the contract: C strings that live for the call, NULL behind the last; a key's value stands behind
+        // it or is that NULL.
+        while let Some(key) = unsafe { option(options, 2 * pairs.len()) }? {
+            let value = unsafe { option(options, 2 * pairs.len() + 1) }?;
+            pairs.push((key, value.ok_or_else(|| invalid(format!("option {key} has no value")))?));
+        }
+        out.write(unistream_sink::boxed(sink::from_options(kind, pairs)?));
+        Ok(())
+    })
+}
+
+/// Entry `index` of an array of C strings that ends with NULL; none of an array that is NULL.
+///
+/// # Safety
+/// No entry before `index` is NULL, and the strings live for `'a`.
+unsafe fn option<'a>(options: *const *const c_char, index: usize) -> Result<Option<&'a str>> {
+    if options.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: the array goes on at least to its first NULL; our caller promises the rest.
+    unsafe { optional_text(*options.add(index), "option") }
+}

@@ -1,0 +1,216 @@
+//! Sinks of the program's own.
+
+use std::borrow::Cow;
+use std::ffi::{c_char, c_void};
+use std::mem::MaybeUninit;
+
+use engine::{Batch, Limits, Report, SendError, Sink};
+
+use super::completion::{Desk, unistream_completion};
+use super::{UserData, unistream_destroy_callback, unistream_sink};
+use crate::batch::unistream_batch;
+use crate::boundary::{boundary, invalid, optional_text, required};
+use crate::constants::unistream_outcome;
+use crate::error::unistream_error;
+use crate::report::unistream_report;
+
+/// Sends a batch and returns what became of it: `UNISTREAM_DELIVERED`, `UNISTREAM_FAILED`, `UNISTREAM_REJECTED` or
+/// `UNISTREAM_UNAVAILABLE`. `report` takes what more there is to say: a message, a retry-after, other outcomes of
+/// single records.
+///
+/// `batch` and `report` are lent until it returns. It is called on the sender's thread (background mode) or on the
+/// one that puts, flushes or closes (inline mode); by one thread at a time, or by up to `max_in_flight`. It may
+/// take its time: puts do not wait for it. It must not throw or longjmp, and must not call the same producer
+/// (`UNISTREAM_REENTRANT`), `unistream_producer_stats()` excepted.
+pub type unistream_send_callback = Option<
+    unsafe extern "C" fn(
+        user_data: *mut c_void,
+        batch: *const unistream_batch<'_>,
+        report: *mut unistream_report,
+    ) -> unistream_outcome,
+>;
+
+/// Begins to send a batch, `unistream_completion_batch(completion)`, and returns; later, or at once, on any thread,
+/// the program calls `unistream_completion_finish()`. The completion belongs to the program from the moment of the
+/// call. The next batch is passed when this one is answered (or as many at once as `max_in_flight` says).
+///
+/// The same threads and rules as for `unistream_send_callback`; in inline mode, where a put would have to wait for
+/// the answer, asynchronous sinks are refused.
+pub type unistream_send_async_callback =
+    Option<unsafe extern "C" fn(user_data: *mut c_void, completion: *mut unistream_completion)>;
+
+/// Asks a `send` under way to return as soon as it can, because the producer's time to close is over. Called from
+/// another thread. It must not throw or longjmp, nor call the same producer.
+pub type unistream_interrupt_callback = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
+
+/// A sink of the program's own. A public structure: zero it, set `size` and what is needed; what is 0 or NULL is
+/// left out. Later versions may add fields at its end, never change these.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct unistream_sink_callbacks {
+    /// `sizeof(unistream_sink_callbacks)`: the version of the structure that the program knows.
+    pub size: usize,
+    /// Passed to every callback. It must stay valid until `destroy`.
+    pub user_data: *mut c_void,
+    /// Called once when the sink is no longer used, also if making it or opening its producer fails.
+    pub destroy: unistream_destroy_callback,
+    /// Sends a batch. Exactly one of `send` and `send_async` must be set.
+    pub send: unistream_send_callback,
+    /// Begins to send a batch.
+    pub send_async: unistream_send_async_callback,
+    /// Cuts a `send` short.
+    pub interrupt: unistream_interrupt_callback,
+    /// A name for messages and dead letters, UTF-8, copied; NULL: `callback`. It must hold no secret.
+    pub name: *const c_char,
+    /// The most records in one call; 0: no limit of its own.
+    pub max_records: u64,
+    /// The most bytes of payload in one call; 0: no limit of its own. A batch that an earlier run sealed under other
+    /// limits may be larger.
+    pub max_bytes: u64,
+    /// The most bytes of payload in one record, refused by the put otherwise; 0: no limit of its own.
+    pub max_record_bytes: u64,
+}
+
+/// Which of the two ways to send was set.
+enum Send {
+    Now(unsafe extern "C" fn(*mut c_void, *const unistream_batch<'_>, *mut unistream_report) -> unistream_outcome),
+    Later(unsafe extern "C" fn(*mut c_void, *mut unistream_completion), Desk),
+}
+
+struct CallbackSink {
+    send: Send,
+    interrupt: unistream_interrupt_callback,
+    name: Cow<'static, str>,
+    limits: Limits,
+    user_data: UserData,
+}
+
+impl CallbackSink {
+    fn new(callbacks: &unistream_sink_callbacks, user_data: UserData) -> engine::Result<Self> {
+        let send = match (callbacks.send, callbacks.send_async) {
+            (Some(send), None) => Send::Now(send),
+            (None, Some(send)) => Send::Later(send, Desk::default()),
+            (None, None) => return Err(invalid("send and send_async are both NULL")),
+            (Some(_), Some(_)) => return Err(invalid("send and send_async are both set")),
+        };
+        // SAFETY: the contract: NULL or a C string that lives for the call.
+        let name = unsafe { optional_text(callbacks.name, "name") }?;
+        let limit = |limit: u64| Some(limit).filter(|limit| *limit != 0);
+        let limits = Limits {
+            max_records: limit(callbacks.max_records),
+            max_bytes: limit(callbacks.max_bytes),
+            max_record_bytes: limit(callbacks.max_record_bytes),
+            ..Limits::default()
+        };
+        let name = name.map_or(Cow::Borrowed("callback"), |name| Cow::Owned(name.to_owned()));
+        Ok(CallbackSink { send, interrupt: callbacks.interrupt, name, limits, user_data })
+    }
+}
+
+impl Sink for CallbackSink {
+    fn send(&self, batch: &Batch) -> Result<Report, SendError> {
+        match &self.send {
+            Send::Now(send) => {
+                let (view, mut report) = (unistream_batch::borrowed(batch), unistream_report::default());
+                // SAFETY: the contract: a function of this type that may be called from any thread with this user
+                // data, which lives until `destroy`; the two views outlive the call.
+                let outcome = unsafe { send(self.user_data.pointer(), &view, &mut report) };
+                report.answer(outcome, batch.len())
+            }
+            Send::Later(send, desk) => desk.pass(batch, |completion| {
+                // SAFETY: as above; the completion is the program's from here on.
+                unsafe { send(self.user_data.pointer(), completion) }
+            }),
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    fn name(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.name)
+    }
+
+    fn interrupt(&self) {
+        if let Send::Later(_, desk) = &self.send {
+            desk.interrupt();
+        }
+        if let Some(interrupt) = self.interrupt {
+            // SAFETY: as in `send`.
+            unsafe { interrupt(self.user_data.pointer()) }
+        }
+    }
+}
+
+/// Makes a sink of callbacks. The structure is copied; it need not outlive the call.
+///
+/// Writes the sink to `sink` on success. Ownership: `destroy(user_data)` is called exactly once, when the sink is
+/// freed, be it by the producer that took it over; if this call fails, before it returns (but not if `callbacks` is
+/// NULL or its `size` is wrong, since then there is nothing to rely on).
+///
+/// Errors: `UNISTREAM_INVALID_ARGUMENT`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn unistream_sink_new(
+    callbacks: *const unistream_sink_callbacks,
+    sink: Option<&mut MaybeUninit<Option<Box<unistream_sink>>>>,
+) -> Option<Box<unistream_error>> {
+    boundary(|| {
+        if callbacks.is_null() || !callbacks.is_aligned() {
+            return Err(invalid("callbacks is NULL or not aligned"));
+        }
+        // SAFETY: not NULL, aligned, and by the contract it begins with its size.
+        let size = unsafe { (*callbacks).size };
+        if !(size_of::<unistream_sink_callbacks>()..=4096).contains(&size) {
+            return Err(invalid(format!("callbacks.size is {size}; set it to sizeof(unistream_sink_callbacks)")));
+        }
+        // SAFETY: it has at least the fields of this version.
+        let callbacks = unsafe { *callbacks };
+        let user_data = UserData::new(callbacks.user_data, callbacks.destroy);
+        let out = required(sink, "sink")?;
+        let callback = CallbackSink::new(&callbacks, user_data)?;
+        let is_async = matches!(callback.send, Send::Later(..));
+        out.write(Some(Box::new(unistream_sink { sink: Box::new(callback), is_async })));
+        Ok(())
+    })
+}
+
+const NOTHING: unistream_sink_callbacks = unistream_sink_callbacks {
+    size: size_of::<unistream_sink_callbacks>(),
+    user_data: std::ptr::null_mut(),
+    destroy: None,
+    send: None,
+    send_async: None,
+    interrupt: None,
+    name: std::ptr::null(),
+    max_records: 0,
+    max_bytes: 0,
+    max_record_bytes: 0,
+};
+
+/// Makes a sink of one callback: `unistream_sink_new()` with `send`, `user_data` and `destroy` set, and its rules.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn unistream_sink_callback(
+    send: unistream_send_callback,
+    user_data: *mut c_void,
+    destroy: unistream_destroy_callback,
+    sink: Option<&mut MaybeUninit<Option<Box<unistream_sink>>>>,
+) -> Option<Box<unistream_error>> {
+    let callbacks = unistream_sink_callbacks { send, user_data, destroy, ..NOTHING };
+    // SAFETY: a structure of our own; the rest is our caller's promise.
+    unsafe { unistream_sink_new(&callbacks, sink) }
+}
+
+/// Makes a sink of one asynchronous callback: `unistream_sink_new()` with `send_async`, `user_data` and `destroy`
+/// set, and its rules.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn unistream_sink_callback_async(
+    send: unistream_send_async_callback,
+    user_data: *mut c_void,
+    destroy: unistream_destroy_callback,
+    sink: Option<&mut MaybeUninit<Option<Box<unistream_sink>>>>,
+) -> Option<Box<unistream_error>> {
+    let callbacks = unistream_sink_callbacks { send_async: send, user_data, destroy, ..NOTHING };
+    // SAFETY: a structure of our own; the rest is our caller's promise.
+    unsafe { unistream_sink_new(&callbacks, sink) }
+}

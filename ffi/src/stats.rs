@@ -1,0 +1,102 @@
+//! Counters and state.
+
+use std::ffi::{CString, c_char};
+use std::mem::MaybeUninit;
+use std::ptr;
+
+use engine::{Error, ErrorKind, State, Stats};
+
+use crate::boundary::{boundary, c_text, required, text, value};
+use crate::constants::{
+    UNISTREAM_ON_HOLD, UNISTREAM_RUNNING, UNISTREAM_SINK_UNAVAILABLE, UNISTREAM_STATE_CLOSED, UNISTREAM_STOPPED,
+    unistream_state,
+};
+use crate::error::unistream_error;
+
+/// A snapshot of a producer's counters and state. Immutable; any thread may read it.
+pub struct unistream_stats {
+    counters: Vec<(CString, u64)>,
+    state: unistream_state,
+    state_name: CString,
+    last_error: CString,
+}
+
+impl From<&Stats> for unistream_stats {
+    fn from(stats: &Stats) -> Self {
+        unistream_stats {
+            counters: stats.counters().map(|(name, value, _)| (c_text(name), value)).collect(),
+            state: match stats.state {
+                State::Running => UNISTREAM_RUNNING,
+                State::OnHold => UNISTREAM_ON_HOLD,
+                State::Unavailable => UNISTREAM_SINK_UNAVAILABLE,
+                State::Stopped => UNISTREAM_STOPPED,
+                State::Closed => UNISTREAM_STATE_CLOSED,
+            },
+            state_name: c_text(stats.state.name()),
+            last_error: c_text(&*stats.last_error),
+        }
+    }
+}
+
+/// Gets the counter `name` of the table above.
+///
+/// Writes it to `counter` on success. Errors: `UNISTREAM_NOT_FOUND`, `UNISTREAM_INVALID_ARGUMENT`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn unistream_stats_get(
+    stats: Option<&unistream_stats>,
+    name: *const c_char,
+    counter: Option<&mut MaybeUninit<u64>>,
+) -> Option<Box<unistream_error>> {
+    boundary(|| {
+        let (stats, out) = (required(stats, "stats")?, required(counter, "counter")?);
+        // SAFETY: the contract: a C string that lives for the call.
+        let name = unsafe { text(name, "name") }?;
+        let found = stats.counters.iter().find(|(key, _)| key.as_bytes() == name.as_bytes());
+        let (_, value) =
+            found.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no counter {name:?}")))?;
+        out.write(*value);
+        Ok(())
+    })
+}
+
+/// How many counters there are, for a program that goes through all of them.
+#[unsafe(no_mangle)]
+pub extern "C" fn unistream_stats_count(stats: Option<&unistream_stats>) -> usize {
+    stats.map_or(0, |stats| stats.counters.len())
+}
+
+/// The name of counter `index`, counted from 0; NULL behind the last one. The text lives as long as the snapshot.
+#[unsafe(no_mangle)]
+pub extern "C" fn unistream_stats_name(stats: Option<&unistream_stats>, index: usize) -> *const c_char {
+    value(|| stats.and_then(|stats| stats.counters.get(index)).map_or(ptr::null(), |(name, _)| name.as_ptr()))
+}
+
+/// The value of counter `index`, counted from 0; 0 behind the last one.
+#[unsafe(no_mangle)]
+pub extern "C" fn unistream_stats_value(stats: Option<&unistream_stats>, index: usize) -> u64 {
+    value(|| stats.and_then(|stats| stats.counters.get(index)).map_or(0, |(_, value)| *value))
+}
+
+/// What the producer was doing: one of the `unistream_state` numbers.
+#[unsafe(no_mangle)]
+pub extern "C" fn unistream_stats_state(stats: Option<&unistream_stats>) -> unistream_state {
+    stats.map_or(UNISTREAM_STATE_CLOSED, |stats| stats.state)
+}
+
+/// The state's name, such as `running`. The text lives as long as the snapshot.
+#[unsafe(no_mangle)]
+pub extern "C" fn unistream_stats_state_name(stats: Option<&unistream_stats>) -> *const c_char {
+    stats.map_or(ptr::null(), |stats| stats.state_name.as_ptr())
+}
+
+/// The last error of the sink or the disk, as text; empty if there was none. It lives as long as the snapshot.
+#[unsafe(no_mangle)]
+pub extern "C" fn unistream_stats_last_error(stats: Option<&unistream_stats>) -> *const c_char {
+    stats.map_or(ptr::null(), |stats| stats.last_error.as_ptr())
+}
+
+/// Frees a snapshot. NULL does nothing.
+#[unsafe(no_mangle)]
+pub extern "C" fn unistream_stats_free(stats: Option<Box<unistream_stats>>) {
+    drop(stats);
+}

@@ -1,0 +1,1293 @@
+/*
+ * unistream: an embedded, durable producer.
+ *
+ * A program puts records. When a put has returned, the record is in a log on the local disk and survives the death
+ * of the process. Batches of records go to a sink: a callback of the program, a file, a service. What the sink does
+ * not take is tried again on a schedule, and in the end delivered, or kept as a dead letter with the reason, or
+ * still in the buffer. Delivery is at least once and in put order.
+ *
+ *     #include <stdio.h>
+ *     #include <unistream.h>
+ *
+ *     int main(void) {
+ *       unistream_sink *sink = NULL;
+ *       unistream_producer *producer = NULL;
+ *       unistream_error *error = unistream_sink_file("events.log", 0, &sink);
+ *       if (!error) error = unistream_producer_open("outbox", sink, NULL, &producer);
+ *       if (!error) error = unistream_producer_put(producer, "hello", 5);
+ *       if (!error) error = unistream_producer_close(producer, 30000, NULL);
+ *       if (error) fprintf(stderr, "%s\n", unistream_error_message(error));
+ *       int status = error ? 1 : 0;
+ *       unistream_error_free(error);
+ *       unistream_producer_free(producer);
+ *       return status;
+ *     }
+ *
+ *     cc app.c $(pkg-config --cflags --libs unistream)
+ *
+ * Errors
+ *   A function that can fail returns a unistream_error *: NULL is success; anything else says what happened and
+ *   is the caller's to free with unistream_error_free(). There is no hidden "last error". Out parameters stand last
+ *   and are written on success only, unless their function says otherwise. A defect of the library is an error too
+ *   (UNISTREAM_INTERNAL); it never brings the program down.
+ *
+ * Ownership
+ *   What a *_new, *_open, *_file, *_null, *_callback* or *_stats function hands out is the caller's, who frees it
+ *   with the function that the type's name begins: unistream_config_new(), unistream_config_free(). A free function
+ *   takes NULL and does nothing. A function that takes something over says so; everything else is borrowed for the
+ *   call. A const pointer that is returned belongs to what it was asked of, and lives as long. A const handle that
+ *   is taken may be shared by threads for the call.
+ *   Do not use a handle after its free function; after unistream_producer_close() a producer may still be used, and
+ *   answers UNISTREAM_CLOSED.
+ *
+ * Threads
+ *   unistream_producer        any threads at once; unistream_producer_free() after all other calls have returned
+ *   unistream_batch           any threads at once, for reading is all there is
+ *   unistream_error, _stats   any threads at once, likewise
+ *   unistream_dead_letter(s)  any threads at once, likewise
+ *   unistream_completion      any thread, one at a time
+ *   unistream_report          any thread, one at a time
+ *   unistream_config          any thread, one at a time
+ *   unistream_sink            any thread, one at a time, until a producer takes it over
+ *   unistream_event           the thread of the callback only
+ *
+ * Callbacks
+ *   A callback is a function, a user_data pointer that is passed to it, and a destroy function that is called exactly
+ *   once when the library needs the pointer no more, even if the call that registers it fails. Each callback's type
+ *   says on which threads it is called. From inside one, calls to the same producer answer UNISTREAM_REENTRANT
+ *   rather than wait for themselves. A callback must not throw a C++ exception, longjmp, or end its thread.
+ *
+ * Text and sizes
+ *   Text passed in is UTF-8, NUL-terminated and borrowed for the call; text handed out is UTF-8 and NUL-terminated,
+ *   except inside a unistream_record, which has lengths. Numbers for codes, outcomes, levels and states are 32-bit
+ *   integers; expect ones that you do not know. Public structures begin with their own size and only grow: a
+ *   program that was compiled with an older header of the same soname runs with a newer library.
+ *
+ * fork
+ *   A producer belongs to the process that opened it. In a forked child every call answers UNISTREAM_FORKED;
+ *   unistream_producer_free() frees the handle and leaves the parent's buffer alone. Open producers after the fork.
+ *
+ * Signals
+ *   The log is mapped memory. Should the disk fail under it, or someone truncate a file of it, the kernel raises
+ *   SIGBUS; the library's handler, installed when the first buffer is opened, makes an error of that (UNISTREAM_IO),
+ *   and passes every other SIGBUS to the handler that was there before. A program that installs a handler of its own
+ *   later should do the same. For the same reason the library stays loaded after a dlclose().
+ *   The library's threads begin with the signal mask of the thread that opens a producer: a program that wants its
+ *   signals on threads of its own blocks them around unistream_producer_open().
+ *
+ * Ways to drive it (option "mode")
+ *   background  a thread of the library sends; a put never waits for the sink
+ *   inline      puts, flush and close send; nothing happens between calls
+ *   manual      the program asks for batches, sends them its own way, and says how that went
+ *
+ * Options: unistream_config_set(config, key, value)
+ *   Durations: seconds ("0.5"), or with a unit ("250ms", "5m"), or "none" for never. Bytes: "1048576" or "16MiB".
+ *
+ *   max_records (count: 1 to 1000000; default 500) The most records in a batch. A sink's own limit, if lower, rules.
+ *   max_bytes (bytes: 1 to 1GiB; default 1MiB) The most bytes in a batch: payloads, plus what the sink counts
+ *       besides. A sink's own limit, if lower, rules.
+ *   linger (duration: 0 to 1 day, or none; default 1) The age of its oldest record at which a batch is sealed though
+ *       it is not full; none: never by age.
+ *   max_record_bytes (bytes: 1 to 256MiB; default 1MiB) The largest payload that put takes.
+ *   durability (choice: always, interval, os; default interval) What a power loss can cost.
+ *   sync_interval (duration: 0.001 to 3600; default 0.5) The time between syncs under durability = interval.
+ *   segment_bytes (bytes: 64KiB to 1GiB; default 16MiB) The size of one file of the log.
+ *   max_buffer_bytes (bytes: at least 256KiB; default 1GiB) The most disk that the log may take. Segments are made
+ *       smaller where fewer than four would fit.
+ *   when_full (choice: block, error; default block) What put does when the log has reached max_buffer_bytes.
+ *   full_timeout (duration: 0 to 1 day, or none; default 60) How long put waits for space before it is an error;
+ *       none: for ever.
+ *   storage (choice: auto, mapped, file; default auto) How the log is written.
+ *   mode (choice: background, inline, manual; default background) Who sends.
+ *   max_in_flight (count: 1 to 64; default 1) The most batches being sent at once. Above 1 the order between batches
+ *       is given up.
+ *   on_exhausted (choice: skip, raise; default skip) What follows the last attempt at a batch.
+ *   max_dead_letter_bytes (bytes: any; default 256MiB) The most disk that the dead letters may take; when they would
+ *       exceed it the producer stops as under raise.
+ *   schedule_base (number: 1 to 100; default 2) The growth of the waits: after the n-th failed attempt multiplier *
+ *       base^(n-1).
+ *   schedule_multiplier (duration: 0 to 1 day; default 1) The first wait, before growth.
+ *   schedule_min (duration: 0 to 1 day; default 0) The shortest wait.
+ *   schedule_max (duration: 0 to 1 day; default 60) The longest wait.
+ *   schedule_waits (durations: a list of durations, or empty; default empty) The waits as a list, instead of the four
+ *       options before; the last repeats.
+ *   max_attempts (count: 0 to 1000000; default 10) The most attempts at one batch before on_exhausted rules; 0: no
+ *       limit.
+ *   jitter (choice: none, full; default full) Spread the waits evenly between schedule_min and the computed wait
+ *       (full), or not (none).
+ *   count_unavailable (boolean: true, false; default false) Let attempts at an unavailable sink count toward
+ *       max_attempts too.
+ *
+ * Counters: unistream_stats_get(stats, name, &counter)
+ *
+ *   put_records           Records accepted by put.
+ *   put_bytes             Payload bytes accepted by put.
+ *   delivered_records     Records that the sink took.
+ *   attempts              Attempts at a batch.
+ *   failed_attempts       Attempts that failed and counted.
+ *   unavailable_attempts  Attempts that found the sink unavailable.
+ *   rejected_records      Records that the sink rejected for ever.
+ *   skipped_records       Records skipped after the last attempt.
+ *   pending_records       Records in the log that are neither delivered nor in the dead letters.
+ *   pending_bytes         Their payload bytes.
+ *   buffer_bytes          Disk that the log takes, spare segments included.
+ *   dead_letters          Dead letters there are.
+ *   dead_letter_bytes     Disk that the dead letters take.
+ *   head_attempts         Counted attempts at the head batch so far.
+ *   next_attempt_ms       Milliseconds until the head batch's next attempt; 0 when it waits for nothing.
+ *   syncs                 Syncs of the log.
+ *   corrupt_regions       Corrupt regions set aside.
+ *   corrupt_bytes         Bytes in them.
+ *   lost_records          Records known to be lost by them.
+ *   next_seq              The sequence number that the next record gets.
+ *
+ * Options of the sink kinesis: unistream_sink_from_options(), unistream_sink_from_url()
+ *
+ *   stream (text: the name or the ARN of a stream; default empty) The stream, by name or ARN.
+ *   partition_by (choice: key, id; default key) What the partition key of a record is, unless partition_key is set.
+ *   partition_key (text: 1 to 256 characters, or empty; default empty) One partition key for all records: they all go
+ *       to one shard.
+ *   explicit_hash_key (text: a decimal number below 2^128, key, or empty; default empty) What chooses the shard in
+ *       place of the partition key's hash: one number for all records, or key: each record's key, which must then be
+ *       such a number.
+ *   ordered (boolean: true, false; default false) Keep strict order per partition key: no record is in a call while
+ *       an earlier one of its key is not yet accepted. A call then holds at most one record a key. It needs
+ *       max_in_flight 1.
+ *   max_call_bytes (bytes: 1 to 10MiB; default 10MiB) The most bytes in a call, data and partition keys. Streams that
+ *       were not raised to more take 5 MiB.
+ *   max_record_bytes (bytes: 1 to 10MiB; default 1MiB) The most bytes in a record, data and partition key. Streams
+ *       take more than 1 MiB only if set so.
+ *   region (text: a region such as eu-central-1, or empty; default empty) The region; empty: that of the ARN, the
+ *       environment or the profile.
+ *   endpoint_url (text: a URL such as http://127.0.0.1:4567, or empty; default empty) Where to send instead of the
+ *       region's own endpoint, such as an emulator or a VPC endpoint.
+ *   profile (text: the name of a profile, or empty; default empty) The profile of the shared configuration files;
+ *       empty: that of AWS_PROFILE, or default.
+ *   access_key_id (text: an access key id, or empty; default empty) The id of the access key to sign with; empty:
+ *       credentials are looked for where the AWS tools do.
+ *   secret_access_key (secret: a secret access key, or empty; default empty) The secret access key, together with
+ *       access_key_id.
+ *   session_token (secret: a session token, or empty; default empty) The session token of temporary keys, together
+ *       with access_key_id.
+ *   use_fips (boolean: true, false; default false) Use the endpoint that is validated under FIPS 140.
+ *   use_dualstack (boolean: true, false; default false) Use the endpoint that is reached by IPv6 too.
+ *   ca_bundle (text: a path, or empty; default empty) A file of PEM certificates to trust instead of Mozilla's
+ *       authorities.
+ *   connect_timeout (duration: 0.01 to 600; default 5) The longest time to connect, TLS included.
+ *   timeout (duration: 0.01 to 600; default 30) The longest time of one call, from connecting to the last byte of the
+ *       answer.
+ *
+ * Options of the sink cloudwatch-logs
+ *
+ *   group (text: the name of a log group; default empty) The log group.
+ *   stream (text: the name of a log stream; default empty) The log stream in it.
+ *   create_if_missing (boolean: true, false; default false) Make the log stream, and the log group too, where a call
+ *       finds that there is none.
+ *   region (text: a region such as eu-central-1, or empty; default empty) The region; empty: that of the ARN, the
+ *       environment or the profile.
+ *   endpoint_url (text: a URL such as http://127.0.0.1:4567, or empty; default empty) Where to send instead of the
+ *       region's own endpoint, such as an emulator or a VPC endpoint.
+ *   profile (text: the name of a profile, or empty; default empty) The profile of the shared configuration files;
+ *       empty: that of AWS_PROFILE, or default.
+ *   access_key_id (text: an access key id, or empty; default empty) The id of the access key to sign with; empty:
+ *       credentials are looked for where the AWS tools do.
+ *   secret_access_key (secret: a secret access key, or empty; default empty) The secret access key, together with
+ *       access_key_id.
+ *   session_token (secret: a session token, or empty; default empty) The session token of temporary keys, together
+ *       with access_key_id.
+ *   use_fips (boolean: true, false; default false) Use the endpoint that is validated under FIPS 140.
+ *   use_dualstack (boolean: true, false; default false) Use the endpoint that is reached by IPv6 too.
+ *   ca_bundle (text: a path, or empty; default empty) A file of PEM certificates to trust instead of Mozilla's
+ *       authorities.
+ *   connect_timeout (duration: 0.01 to 600; default 5) The longest time to connect, TLS included.
+ *   timeout (duration: 0.01 to 600; default 30) The longest time of one call, from connecting to the last byte of the
+ *       answer.
+ */
+
+
+#ifndef UNISTREAM_H
+#define UNISTREAM_H
+
+/* Generated from the source of the library; do not edit. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/** The version of this header; unistream_version() tells that of the library. */
+#define UNISTREAM_VERSION "0.2.0"
+#define UNISTREAM_VERSION_MAJOR 0
+#define UNISTREAM_VERSION_MINOR 2
+#define UNISTREAM_VERSION_PATCH 0
+/** One number that grows: major * 1000000 + minor * 1000 + patch. */
+#define UNISTREAM_VERSION_NUMBER (UNISTREAM_VERSION_MAJOR * 1000000 + UNISTREAM_VERSION_MINOR * 1000 + UNISTREAM_VERSION_PATCH)
+
+/** A time-out without end. */
+#define UNISTREAM_FOREVER ((int64_t)-1)
+
+/** unistream_record record = UNISTREAM_RECORD_INIT; */
+#define UNISTREAM_RECORD_INIT { sizeof(unistream_record), NULL, 0, NULL, 0, NULL, 0, 0, 0 }
+
+/** unistream_sink_callbacks callbacks = UNISTREAM_SINK_CALLBACKS_INIT; */
+#define UNISTREAM_SINK_CALLBACKS_INIT { sizeof(unistream_sink_callbacks), NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0 }
+
+/**
+ * For `unistream_sink_file()`: before each payload its length, as 4 bytes little-endian, and nothing after it.
+ * For payloads that may hold line feeds.
+ */
+#define UNISTREAM_FILE_LENGTH_PREFIXED 1
+
+/**
+ * For `unistream_sink_file()`: sync the file after every batch, so that what was delivered survives a power loss.
+ */
+#define UNISTREAM_FILE_SYNC 2
+
+/**
+ * For `unistream_option()`: the key.
+ */
+#define UNISTREAM_OPTION_KEY 0
+
+/**
+ * For `unistream_option()`: `count`, `bytes`, `duration`, `number`, `durations`, `boolean` or `choice`.
+ */
+#define UNISTREAM_OPTION_KIND 1
+
+/**
+ * For `unistream_option()`: the permitted values.
+ */
+#define UNISTREAM_OPTION_RANGE 2
+
+/**
+ * For `unistream_option()`: the default, as `unistream_config_set()` takes it.
+ */
+#define UNISTREAM_OPTION_DEFAULT 3
+
+/**
+ * For `unistream_option()`: what it does.
+ */
+#define UNISTREAM_OPTION_DOC 4
+
+/**
+ * Consecutive records on their way to a sink, shown where they lie in the log. Immutable: any threads may read it at
+ * once, for as long as it lives.
+ */
+typedef struct unistream_batch unistream_batch;
+
+/**
+ * A batch that an asynchronous callback has taken on, to be answered exactly once: by
+ * `unistream_completion_finish()`, or by `unistream_completion_free()` as failed. Any thread may hold it, one at a
+ * time.
+ */
+typedef struct unistream_completion unistream_completion;
+
+/**
+ * Options for opening producers, and who listens to their events. One thread at a time.
+ */
+typedef struct unistream_config unistream_config;
+
+/**
+ * A batch, or single records of one, that was given up on, with the reasons. Belongs to its list; immutable.
+ */
+typedef struct unistream_dead_letter unistream_dead_letter;
+
+/**
+ * The dead letters of a buffer as they were when this list was made, oldest first. One thread at a time.
+ */
+typedef struct unistream_dead_letters unistream_dead_letters;
+
+/**
+ * Why a call failed. Immutable; any thread may read it.
+ */
+typedef struct unistream_error unistream_error;
+
+/**
+ * Something that happened in a producer. It lives for the callback that it is passed to, and belongs to its thread.
+ */
+typedef struct unistream_event unistream_event;
+
+/**
+ * An open buffer and its way to the sink. Any threads may use it at once; only `unistream_producer_free()` must be
+ * the last call.
+ */
+typedef struct unistream_producer unistream_producer;
+
+/**
+ * What a sink says besides the outcome of the whole batch: a message, a retry-after, outcomes of single records.
+ * One thread at a time.
+ */
+typedef struct unistream_report unistream_report;
+
+/**
+ * A destination of batches. Made by one of the functions below, taken over by `unistream_producer_open()`.
+ */
+typedef struct unistream_sink unistream_sink;
+
+/**
+ * A snapshot of a producer's counters and state. Immutable; any thread may read it.
+ */
+typedef struct unistream_stats unistream_stats;
+
+/**
+ * What an error is about, and so what to do: `unistream_error_code()`.
+ */
+typedef int32_t unistream_code;
+
+/**
+ * How much an event matters.
+ */
+typedef int32_t unistream_level;
+
+/**
+ * Hears of events, on the thread on which they happen: the one that puts or calls, or the sender's. Several threads
+ * may call at once. It must return soon, must not throw or longjmp, and must not call the same producer
+ * (`UNISTREAM_REENTRANT`), `unistream_producer_stats()` excepted.
+ */
+typedef void (*unistream_event_callback)(void *user_data, const unistream_event *event);
+
+/**
+ * Frees what a callback's `user_data` points to. Called exactly once, after the last call of the callback has
+ * returned, on any thread. It must not throw or longjmp, and must not call the producer that it belonged to.
+ */
+typedef void (*unistream_destroy_callback)(void *user_data);
+
+/**
+ * A record: what is put, and what a batch holds. A public structure; begin with `UNISTREAM_RECORD_INIT`, or zero it
+ * and set `size`. Later versions may add fields at its end, never change these.
+ *
+ * On the way out everything points into the batch and lives as long as it does.
+ */
+typedef struct {
+  /**
+   * `sizeof(unistream_record)`: the version of the structure that the program knows.
+   */
+  size_t size;
+  /**
+   * The payload, opaque to unistream. May be NULL if `data_length` is 0.
+   */
+  const void *data;
+  /**
+   * Bytes of payload.
+   */
+  size_t data_length;
+  /**
+   * The partition key, for sinks that have partitions; NULL: none. At most 65535 bytes.
+   */
+  const void *key;
+  /**
+   * Bytes of the key.
+   */
+  size_t key_length;
+  /**
+   * The record's own id, UTF-8, not NUL-terminated; NULL: none was given, and
+   * `unistream_batch_record_id()` makes one of the buffer and the sequence number. At most 65535 bytes.
+   */
+  const char *id;
+  /**
+   * Bytes of the id.
+   */
+  size_t id_length;
+  /**
+   * Microseconds since 1970-01-01, UTC. 0 on the way in: the time of the put, to about 4 ms.
+   */
+  int64_t created_at;
+  /**
+   * The sequence number: it rises with every record of a buffer and is never used again. Ignored on the way in.
+   */
+  uint64_t seq;
+} unistream_record;
+
+/**
+ * What became of a batch or of one record of it: the answer of a sink.
+ */
+typedef int32_t unistream_outcome;
+
+/**
+ * Sends a batch and returns what became of it: `UNISTREAM_DELIVERED`, `UNISTREAM_FAILED`, `UNISTREAM_REJECTED` or
+ * `UNISTREAM_UNAVAILABLE`. `report` takes what more there is to say: a message, a retry-after, other outcomes of
+ * single records.
+ *
+ * `batch` and `report` are lent until it returns. It is called on the sender's thread (background mode) or on the
+ * one that puts, flushes or closes (inline mode); by one thread at a time, or by up to `max_in_flight`. It may
+ * take its time: puts do not wait for it. It must not throw or longjmp, and must not call the same producer
+ * (`UNISTREAM_REENTRANT`), `unistream_producer_stats()` excepted.
+ */
+typedef unistream_outcome (*unistream_send_callback)(void *user_data,
+                                                     const unistream_batch *batch,
+                                                     unistream_report *report);
+
+/**
+ * Begins to send a batch, `unistream_completion_batch(completion)`, and returns; later, or at once, on any thread,
+ * the program calls `unistream_completion_finish()`. The completion belongs to the program from the moment of the
+ * call. The next batch is passed when this one is answered (or as many at once as `max_in_flight` says).
+ *
+ * The same threads and rules as for `unistream_send_callback`; in inline mode, where a put would have to wait for
+ * the answer, asynchronous sinks are refused.
+ */
+typedef void (*unistream_send_async_callback)(void *user_data, unistream_completion *completion);
+
+/**
+ * Asks a `send` under way to return as soon as it can, because the producer's time to close is over. Called from
+ * another thread. It must not throw or longjmp, nor call the same producer.
+ */
+typedef void (*unistream_interrupt_callback)(void *user_data);
+
+/**
+ * A sink of the program's own. A public structure: zero it, set `size` and what is needed; what is 0 or NULL is
+ * left out. Later versions may add fields at its end, never change these.
+ */
+typedef struct {
+  /**
+   * `sizeof(unistream_sink_callbacks)`: the version of the structure that the program knows.
+   */
+  size_t size;
+  /**
+   * Passed to every callback. It must stay valid until `destroy`.
+   */
+  void *user_data;
+  /**
+   * Called once when the sink is no longer used, also if making it or opening its producer fails.
+   */
+  unistream_destroy_callback destroy;
+  /**
+   * Sends a batch. Exactly one of `send` and `send_async` must be set.
+   */
+  unistream_send_callback send;
+  /**
+   * Begins to send a batch.
+   */
+  unistream_send_async_callback send_async;
+  /**
+   * Cuts a `send` short.
+   */
+  unistream_interrupt_callback interrupt;
+  /**
+   * A name for messages and dead letters, UTF-8, copied; NULL: `callback`. It must hold no secret.
+   */
+  const char *name;
+  /**
+   * The most records in one call; 0: no limit of its own.
+   */
+  uint64_t max_records;
+  /**
+   * The most bytes of payload in one call; 0: no limit of its own. A batch that an earlier run sealed under other
+   * limits may be larger.
+   */
+  uint64_t max_bytes;
+  /**
+   * The most bytes of payload in one record, refused by the put otherwise; 0: no limit of its own.
+   */
+  uint64_t max_record_bytes;
+} unistream_sink_callbacks;
+
+/**
+ * What a producer is doing.
+ */
+typedef int32_t unistream_state;
+
+/**
+ * Success; the code of a NULL error.
+ */
+#define UNISTREAM_OK 0
+
+/**
+ * An argument or option is out of its range. Correct the call.
+ */
+#define UNISTREAM_INVALID_ARGUMENT 1
+
+/**
+ * The record is larger than `max_record_bytes`, a batch, or the sink allows. Never retry.
+ */
+#define UNISTREAM_RECORD_TOO_LARGE 2
+
+/**
+ * The log has reached `max_buffer_bytes`. Retry when the sink has caught up, or raise the cap.
+ */
+#define UNISTREAM_BUFFER_FULL 3
+
+/**
+ * The filesystem has no space. Retry when there is some; nothing that was accepted is touched.
+ */
+#define UNISTREAM_DISK_FULL 4
+
+/**
+ * The disk failed. The buffer refuses further puts; close it and open it again.
+ */
+#define UNISTREAM_IO 5
+
+/**
+ * Another producer, of this or another process, has the buffer. Retry when it is closed.
+ */
+#define UNISTREAM_IN_USE 6
+
+/**
+ * The producer is closed. Open a new one.
+ */
+#define UNISTREAM_CLOSED 7
+
+/**
+ * This process is a fork of the one that opened the producer. Open one after the fork.
+ */
+#define UNISTREAM_FORKED 8
+
+/**
+ * The log was written by an unknown version. Nothing was touched; use that version.
+ */
+#define UNISTREAM_UNSUPPORTED_FORMAT 9
+
+/**
+ * A batch failed `max_attempts` times under `on_exhausted = raise`. The backlog is on disk;
+ * `unistream_producer_resume()` or opening again starts a fresh round.
+ */
+#define UNISTREAM_RETRIES_EXHAUSTED 10
+
+/**
+ * The dead letters have reached `max_dead_letter_bytes`. Replay or delete some, then resume.
+ */
+#define UNISTREAM_DEAD_LETTERS_FULL 11
+
+/**
+ * The time given was over first. What was not sent stays on disk; call again to wait longer.
+ */
+#define UNISTREAM_TIMEOUT 12
+
+/**
+ * There is no such dead letter, counter or file.
+ */
+#define UNISTREAM_NOT_FOUND 13
+
+/**
+ * A call from inside a callback of the same producer. Make it from elsewhere.
+ */
+#define UNISTREAM_REENTRANT 14
+
+/**
+ * The call does not fit the mode that the producer was opened in.
+ */
+#define UNISTREAM_WRONG_MODE 15
+
+/**
+ * This build lacks what was asked for.
+ */
+#define UNISTREAM_UNSUPPORTED 16
+
+/**
+ * A defect of unistream. The producer refuses further work.
+ */
+#define UNISTREAM_INTERNAL 17
+
+/**
+ * A sink did not take a batch; it is tried again. Only events carry it.
+ */
+#define UNISTREAM_SEND_FAILED 18
+
+/**
+ * The sink has it.
+ */
+#define UNISTREAM_DELIVERED 0
+
+/**
+ * Not delivered; try again. The attempt counts toward `max_attempts`. So does every number that is not an outcome.
+ */
+#define UNISTREAM_FAILED 1
+
+/**
+ * Never to be delivered: into the dead letters with it, now.
+ */
+#define UNISTREAM_REJECTED 2
+
+/**
+ * The sink cannot be reached now (network down, throttled). Retried on the same schedule, using up no attempt.
+ */
+#define UNISTREAM_UNAVAILABLE 3
+
+/**
+ * The ordinary course.
+ */
+#define UNISTREAM_DEBUG 0
+
+/**
+ * Worth a line in a log.
+ */
+#define UNISTREAM_INFO 1
+
+/**
+ * Something failed and will be tried again.
+ */
+#define UNISTREAM_WARNING 2
+
+/**
+ * Something was given up, set aside or stopped.
+ */
+#define UNISTREAM_ERROR 3
+
+/**
+ * Sending, or ready to.
+ */
+#define UNISTREAM_RUNNING 0
+
+/**
+ * The head batch waits for its next attempt.
+ */
+#define UNISTREAM_ON_HOLD 1
+
+/**
+ * The sink cannot be reached now; retried without using up attempts.
+ */
+#define UNISTREAM_SINK_UNAVAILABLE 2
+
+/**
+ * Stopped by an error until `unistream_producer_resume()`.
+ */
+#define UNISTREAM_STOPPED 3
+
+/**
+ * Closed.
+ */
+#define UNISTREAM_STATE_CLOSED 4
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/* Version ---------------------------------------------------------------------------------------------------------- */
+
+/**
+ * The version of the library that is loaded, such as `0.2.0`. Compare it with `UNISTREAM_VERSION`, the version of
+ * the header that the program was compiled with. The text is static.
+ */
+const char *unistream_version(void);
+
+/**
+ * The version of the library that is loaded as one number that grows:
+ * major * 1000000 + minor * 1000 + patch, as `UNISTREAM_VERSION_NUMBER` has it for the header.
+ */
+uint32_t unistream_version_number(void);
+
+/* Errors ----------------------------------------------------------------------------------------------------------- */
+
+/**
+ * What the error is about: one of the `unistream_code` numbers; `UNISTREAM_OK` for NULL.
+ */
+unistream_code unistream_error_code(const unistream_error *error);
+
+/**
+ * The code's name, such as `record_too_large`; `ok` for NULL. The text lives as long as the error.
+ */
+const char *unistream_error_name(const unistream_error *error);
+
+/**
+ * What went wrong, for a person: one line of UTF-8; `success` for NULL. The text lives as long as the error.
+ */
+const char *unistream_error_message(const unistream_error *error);
+
+/**
+ * The cause behind the error, the cause behind that one, and so on: `index` counts from 0. Returns NULL behind the
+ * last one, and for NULL. The text lives as long as the error.
+ */
+const char *unistream_error_cause(const unistream_error *error, size_t index);
+
+/**
+ * Whether the same call can succeed later with nothing changed by the caller. False for NULL.
+ */
+bool unistream_error_is_retryable(const unistream_error *error);
+
+/**
+ * Whether the record of the put that returned this error is in the log nevertheless, and must not be put again.
+ * Happens in inline mode, where a put also sends. False for NULL.
+ */
+bool unistream_error_record_accepted(const unistream_error *error);
+
+/**
+ * Frees an error. NULL does nothing.
+ */
+void unistream_error_free(unistream_error *error);
+
+/* Configuration ---------------------------------------------------------------------------------------------------- */
+
+/**
+ * Field `field` (`UNISTREAM_OPTION_KEY`, ...) of option `index` of the table above, counted from 0: for a program
+ * that offers all options to its own users. Returns NULL behind the last option and for an unknown field. The text
+ * is static.
+ */
+const char *unistream_option(size_t index, int32_t field);
+
+/**
+ * Makes a configuration in which every option has its default. Free it with `unistream_config_free()`.
+ */
+unistream_config *unistream_config_new(void);
+
+/**
+ * Sets an option from text: `unistream_config_set(config, "linger", "250ms")`. The table above lists all of them.
+ *
+ * Errors: `UNISTREAM_INVALID_ARGUMENT`, naming the option and what it takes, for an unknown key, for a value that
+ * is none or out of its range, and for text that is not UTF-8. The configuration then stays as it was.
+ */
+unistream_error *unistream_config_set(unistream_config *config, const char *key, const char *value);
+
+/**
+ * Gets an option in the form that `unistream_config_set()` takes.
+ *
+ * Writes to `value`, on success, a text that lives until the next call with this configuration.
+ *
+ * Errors: `UNISTREAM_INVALID_ARGUMENT` for NULL or text that is not UTF-8, `UNISTREAM_NOT_FOUND` for an unknown key.
+ */
+unistream_error *unistream_config_get(unistream_config *config, const char *key, const char **value);
+
+/**
+ * Sets who hears of the events of level `level` and above of every producer that is opened with this configuration
+ * afterwards. A NULL `callback` takes the listener away.
+ *
+ * Ownership: `destroy(user_data)`, unless NULL, is called exactly once, when this configuration and the last of
+ * those producers are freed, or the listener was replaced; if this call fails, before it returns.
+ *
+ * Errors: `UNISTREAM_INVALID_ARGUMENT` for a NULL config or a number that is no level.
+ */
+unistream_error *unistream_config_on_event(unistream_config *config,
+                                           unistream_level level,
+                                           unistream_event_callback callback,
+                                           void *user_data,
+                                           unistream_destroy_callback destroy);
+
+/**
+ * Frees a configuration. Producers opened with it are not concerned. NULL does nothing.
+ */
+void unistream_config_free(unistream_config *config);
+
+/* Events ----------------------------------------------------------------------------------------------------------- */
+
+/**
+ * What happened: `put`, `on_hold`, `should_not_emit`, `send_started`, `send_succeeded`, `send_failed`, `rejected`,
+ * `skipped`, `stopped`, `recovered` or `corrupt`. Later versions may add names. The text lives as long as the event.
+ */
+const char *unistream_event_name(const unistream_event *event);
+
+/**
+ * How much it matters: one of the `unistream_level` numbers.
+ */
+unistream_level unistream_event_level(const unistream_event *event);
+
+/**
+ * One line for a log. The text lives as long as the event.
+ */
+const char *unistream_event_message(const unistream_event *event);
+
+/**
+ * The batch that `send_started`, `send_succeeded` and `send_failed` are about; NULL for other events. It lives as
+ * long as the event.
+ */
+const unistream_batch *unistream_event_batch(const unistream_event *event);
+
+/**
+ * The error that `send_failed`, `skipped` and `stopped` are about; NULL for other events. It belongs to the event
+ * and lives as long.
+ */
+const unistream_error *unistream_event_error(const unistream_event *event);
+
+/* Producer --------------------------------------------------------------------------------------------------------- */
+
+/**
+ * Opens the buffer in the directory `path`, creating it if there is none, and begins to deliver: first what an
+ * earlier run left there.
+ *
+ * `sink`: where batches go. In mode `manual`, and only there, it must be NULL.
+ * `config`: the options, copied; NULL: every option has its default.
+ *
+ * Writes the producer to `producer` on success; free it with `unistream_producer_free()`. Ownership: takes the sink
+ * over in every case; on failure it is freed, and its `destroy` called, before this returns.
+ *
+ * Errors: `UNISTREAM_INVALID_ARGUMENT`, `UNISTREAM_IN_USE` (the message names the process that has the buffer),
+ * `UNISTREAM_UNSUPPORTED_FORMAT`, `UNISTREAM_DISK_FULL`, `UNISTREAM_IO`. Damaged bytes are no error: they are set
+ * aside, counted, and reported as the event `corrupt`.
+ */
+unistream_error *unistream_producer_open(const char *path,
+                                         unistream_sink *sink,
+                                         const unistream_config *config,
+                                         unistream_producer **producer);
+
+/**
+ * Puts a record: `length` bytes at `data`, copied. When it has returned NULL, the record is in the log and survives
+ * the death of the process at any later instant; what it survives beyond that, `durability` says.
+ *
+ * Errors: `UNISTREAM_RECORD_TOO_LARGE`, `UNISTREAM_BUFFER_FULL` (after `full_timeout`, or at once, as `when_full`
+ * says), `UNISTREAM_DISK_FULL`, `UNISTREAM_IO`, `UNISTREAM_CLOSED`, `UNISTREAM_FORKED`, `UNISTREAM_REENTRANT`,
+ * `UNISTREAM_INVALID_ARGUMENT`; and when the producer has stopped, the error that stopped it:
+ * `UNISTREAM_RETRIES_EXHAUSTED` or `UNISTREAM_DEAD_LETTERS_FULL`. The record was not accepted, unless
+ * `unistream_error_record_accepted()` says otherwise.
+ */
+unistream_error *unistream_producer_put(const unistream_producer *producer, const void *data, size_t length);
+
+/**
+ * Puts a record with an id, a key or a time of its own. All of it is copied.
+ *
+ * Writes its sequence number to `seq`, unless NULL, on success. Errors: as of `unistream_producer_put()`.
+ */
+unistream_error *unistream_producer_put_record(const unistream_producer *producer,
+                                               const unistream_record *record,
+                                               uint64_t *seq);
+
+/**
+ * Puts `count` records in one call, in order: an array of structures that all say the same `size`. The first record
+ * that is refused ends the call.
+ *
+ * Writes to `accepted`, unless NULL, how many were put, also on failure: those at the front.
+ * Errors: as of `unistream_producer_put()`.
+ */
+unistream_error *unistream_producer_put_many(const unistream_producer *producer,
+                                             const unistream_record *records,
+                                             size_t count,
+                                             size_t *accepted);
+
+/**
+ * Waits until every record that was put before is delivered or a dead letter. Batches that are not full are sealed.
+ *
+ * `timeout_ms`: milliseconds, or `UNISTREAM_FOREVER`. In mode manual, another thread must be sending.
+ *
+ * Errors: `UNISTREAM_TIMEOUT` (nothing is lost; call again), the error that stopped the producer,
+ * `UNISTREAM_CLOSED`, `UNISTREAM_FORKED`, `UNISTREAM_REENTRANT`, `UNISTREAM_INVALID_ARGUMENT`.
+ */
+unistream_error *unistream_producer_flush(const unistream_producer *producer, int64_t timeout_ms);
+
+/**
+ * Makes every record that was put before durable: it then survives a power loss, in any durability.
+ *
+ * Errors: `UNISTREAM_IO`, `UNISTREAM_CLOSED`, `UNISTREAM_FORKED`, `UNISTREAM_REENTRANT`.
+ */
+unistream_error *unistream_producer_sync(const unistream_producer *producer);
+
+/**
+ * Goes on after the producer has stopped, with a fresh round of attempts. Does nothing if it has not.
+ *
+ * Errors: `UNISTREAM_CLOSED`, `UNISTREAM_FORKED`, `UNISTREAM_REENTRANT`.
+ */
+unistream_error *unistream_producer_resume(const unistream_producer *producer);
+
+/**
+ * Delivers what it can within `timeout_ms` milliseconds (or `UNISTREAM_FOREVER`) and closes the buffer. A send that
+ * is still under way then is interrupted. What is left stays safe on disk, for the next run. Closing again returns
+ * the same number. The handle remains, and answers `UNISTREAM_CLOSED`, until it is freed.
+ *
+ * Writes to `left`, unless NULL, on success how many records were left.
+ * Errors: the error that stopped the producer, `UNISTREAM_DISK_FULL`, `UNISTREAM_IO`, and `UNISTREAM_TIMEOUT` if a
+ * callback does not return even after it was interrupted (the buffer is released when it does): the producer is
+ * closed all the same. `UNISTREAM_FORKED`, `UNISTREAM_REENTRANT`, `UNISTREAM_INVALID_ARGUMENT`: it is not.
+ */
+unistream_error *unistream_producer_close(const unistream_producer *producer, int64_t timeout_ms, uint64_t *left);
+
+/**
+ * Frees a producer, after closing it, if that was not done, without waiting for deliveries. No other call may be
+ * under way. Its sink is freed and `destroy` called before it returns, or, if a callback does not return even after
+ * it was interrupted, when it does. NULL does nothing.
+ *
+ * From inside a callback of the same producer it does nothing, since the callback's caller still needs it; free it
+ * from elsewhere. In a forked child it frees the handle only, and leaves the parent's buffer alone.
+ */
+void unistream_producer_free(unistream_producer *producer);
+
+/**
+ * Takes a snapshot of the counters and the state. Allowed at any time: inside callbacks, and after the close.
+ *
+ * Writes it to `stats` on success; free it with `unistream_stats_free()`. Errors: `UNISTREAM_INVALID_ARGUMENT`.
+ */
+unistream_error *unistream_producer_stats(const unistream_producer *producer, unistream_stats **stats);
+
+/* Producer: mode manual -------------------------------------------------------------------------------------------- */
+
+/**
+ * Mode manual: takes the next batch whose time has come.
+ *
+ * Writes it to `batch` on success, or NULL if there is none now: wait as long as `unistream_producer_next_wait()`
+ * says. Ownership: the caller's, until it is given back by `unistream_producer_commit()`, `_failed()` or
+ * `_settle()`. Until then it is not handed out again, also not after `unistream_batch_free()`: what was never
+ * answered is handed out again when the producer is closed and opened again.
+ *
+ * Errors: `UNISTREAM_WRONG_MODE`, the error that stopped the producer, `UNISTREAM_IO`, `UNISTREAM_CLOSED`,
+ * `UNISTREAM_FORKED`, `UNISTREAM_INVALID_ARGUMENT`.
+ */
+unistream_error *unistream_producer_next_batch(const unistream_producer *producer, unistream_batch **batch);
+
+/**
+ * Mode manual: how long until `unistream_producer_next_batch()` may have a batch, for the timer of an event loop.
+ *
+ * Writes to `wait_ms` milliseconds, rounded up, such as poll() takes: 0 for now, `UNISTREAM_FOREVER` (-1) if only a
+ * put or an answer can change that, or if the producer has stopped or was closed, as
+ * `unistream_producer_next_batch()` then says. Errors: `UNISTREAM_INVALID_ARGUMENT`.
+ */
+unistream_error *unistream_producer_next_wait(const unistream_producer *producer, int64_t *wait_ms);
+
+/**
+ * Mode manual: the batch was delivered. Takes the batch over, in every case.
+ *
+ * Errors: `UNISTREAM_WRONG_MODE`, `UNISTREAM_NOT_FOUND` for a batch of another producer, `UNISTREAM_DISK_FULL`,
+ * `UNISTREAM_IO`, `UNISTREAM_CLOSED`, `UNISTREAM_FORKED`, `UNISTREAM_INVALID_ARGUMENT`. On failure the batch stays
+ * in the buffer.
+ */
+unistream_error *unistream_producer_commit(const unistream_producer *producer, unistream_batch *batch);
+
+/**
+ * Mode manual: the attempt at the batch failed; it comes again as the schedule says. Takes the batch over, in every
+ * case.
+ *
+ * `message`, copied, says why; it may be NULL. Errors: as of `unistream_producer_commit()`, and, if this was the last
+ * attempt under `on_exhausted = raise`, `UNISTREAM_RETRIES_EXHAUSTED`.
+ */
+unistream_error *unistream_producer_failed(const unistream_producer *producer,
+                                           unistream_batch *batch,
+                                           const char *message);
+
+/**
+ * Mode manual: says what became of the batch as a callback does, with an outcome and a report (NULL: no more to
+ * say). Takes the batch over, in every case; borrows the report.
+ *
+ * Errors: as of `unistream_producer_failed()`.
+ */
+unistream_error *unistream_producer_settle(const unistream_producer *producer,
+                                           unistream_batch *batch,
+                                           unistream_outcome outcome,
+                                           const unistream_report *report);
+
+/* Producer: dead letters ------------------------------------------------------------------------------------------- */
+
+/**
+ * Lists the dead letters of the producer's buffer.
+ *
+ * Writes the list to `letters` on success; free it with `unistream_dead_letters_free()`.
+ * Errors: `UNISTREAM_IO`, `UNISTREAM_INVALID_ARGUMENT`.
+ */
+unistream_error *unistream_producer_dead_letters(const unistream_producer *producer,
+                                                 unistream_dead_letters **letters);
+
+/**
+ * Puts the records of the dead letter `id` into the buffer again, in order, behind what is there, with their ids,
+ * keys and times; then deletes the letter.
+ *
+ * Writes to `records`, unless NULL, on success how many there were.
+ * Errors: `UNISTREAM_NOT_FOUND`, and those of `unistream_producer_put()`; the letter then stays.
+ */
+unistream_error *unistream_producer_replay(const unistream_producer *producer, const char *id, uint64_t *records);
+
+/* Batches ---------------------------------------------------------------------------------------------------------- */
+
+/**
+ * The batch's id: no other batch has it, and it stays the same across retries and restarts, so that a target can
+ * recognise what it has already. The text lives as long as the batch. NULL for NULL.
+ */
+const char *unistream_batch_id(const unistream_batch *batch);
+
+/**
+ * How many records it holds. Those that the sink took or rejected in an earlier attempt are no longer in it.
+ */
+size_t unistream_batch_count(const unistream_batch *batch);
+
+/**
+ * The sequence number of the first record that the batch was made of.
+ */
+uint64_t unistream_batch_first_seq(const unistream_batch *batch);
+
+/**
+ * The sequence number of the last record that the batch was made of.
+ */
+uint64_t unistream_batch_last_seq(const unistream_batch *batch);
+
+/**
+ * The number of this attempt, from 1, counting those that count.
+ */
+uint32_t unistream_batch_attempt(const unistream_batch *batch);
+
+/**
+ * Shows record `index`, counted from 0, in put order. Nothing is copied: the pointers live as long as the batch.
+ *
+ * Set `record->size` before, as `UNISTREAM_RECORD_INIT` does. Returns false, and writes nothing, behind the last
+ * record, for NULL, and for a size that is not set; so a loop needs no more than
+ *
+ *     for (size_t i = 0; unistream_batch_record(batch, i, &record); i++)
+ */
+bool unistream_batch_record(const unistream_batch *batch, size_t index, unistream_record *record);
+
+/**
+ * Copies the id of record `index`: the one that was put, else `<buffer id>-<seq>`, which no other record has.
+ *
+ * Writes at most `capacity` bytes, the closing NUL included, to `buffer`, and returns the length of the whole id
+ * without the NUL, as snprintf does; 0 if there is no such record. A NULL `buffer` only asks for the length.
+ */
+size_t unistream_batch_record_id(const unistream_batch *batch, size_t index, char *buffer, size_t capacity);
+
+/**
+ * Frees a batch of `unistream_dead_letter_batch()`, or one of `unistream_producer_next_batch()` without an answer.
+ * A batch that was lent to a callback is not the callback's to free. NULL does nothing.
+ */
+void unistream_batch_free(unistream_batch *batch);
+
+/* Sinks ------------------------------------------------------------------------------------------------------------ */
+
+/**
+ * Frees a sink that was not passed to `unistream_producer_open()`. NULL does nothing.
+ */
+void unistream_sink_free(unistream_sink *sink);
+
+/**
+ * Makes a sink that appends every payload to the file `path`, with a line feed after each; the file is created if
+ * there is none. Beside it a small file with `.unistream` in its name remembers how far it was written, so that a
+ * crash neither tears a record nor writes it twice.
+ *
+ * `flags`: 0, or the sum of `UNISTREAM_FILE_LENGTH_PREFIXED` and `UNISTREAM_FILE_SYNC`.
+ *
+ * Writes the sink to `sink` on success.
+ * Errors: `UNISTREAM_INVALID_ARGUMENT`, `UNISTREAM_IO`, `UNISTREAM_DISK_FULL`, `UNISTREAM_IN_USE`.
+ */
+unistream_error *unistream_sink_file(const char *path, uint32_t flags, unistream_sink **sink);
+
+/**
+ * Makes a sink that takes everything and keeps nothing: for measuring what comes before it.
+ *
+ * Writes the sink to `sink`. Errors: `UNISTREAM_INVALID_ARGUMENT`.
+ */
+unistream_error *unistream_sink_null(unistream_sink **sink);
+
+/**
+ * Makes a sink of a service from a URL, such as `kinesis://stream?region=eu-central-1` or
+ * `cloudwatch-logs://group/stream?create_if_missing=true`. What follows `?` are options of the sink, as the table
+ * above lists them, divided by `&`; reserved characters are percent-encoded. Secrets are refused there.
+ *
+ * Writes the sink to `sink` on success.
+ * Errors: `UNISTREAM_INVALID_ARGUMENT`; `UNISTREAM_UNSUPPORTED` if the library was built without that sink.
+ */
+unistream_error *unistream_sink_from_url(const char *url, unistream_sink **sink);
+
+/**
+ * Makes a sink of a service from the name of its kind, `kinesis` or `cloudwatch-logs`, and its options: an array of
+ * keys and values in turn, with NULL behind the last; NULL: no options. The table above lists them.
+ *
+ * Writes the sink to `sink` on success.
+ * Errors: `UNISTREAM_INVALID_ARGUMENT`; `UNISTREAM_UNSUPPORTED` if the library was built without that sink.
+ */
+unistream_error *unistream_sink_from_options(const char *kind, const char *const *options, unistream_sink **sink);
+
+/**
+ * Makes a sink of callbacks. The structure is copied; it need not outlive the call.
+ *
+ * Writes the sink to `sink` on success. Ownership: `destroy(user_data)` is called exactly once, when the sink is
+ * freed, be it by the producer that took it over; if this call fails, before it returns (but not if `callbacks` is
+ * NULL or its `size` is wrong, since then there is nothing to rely on).
+ *
+ * Errors: `UNISTREAM_INVALID_ARGUMENT`.
+ */
+unistream_error *unistream_sink_new(const unistream_sink_callbacks *callbacks, unistream_sink **sink);
+
+/**
+ * Makes a sink of one callback: `unistream_sink_new()` with `send`, `user_data` and `destroy` set, and its rules.
+ */
+unistream_error *unistream_sink_callback(unistream_send_callback send,
+                                         void *user_data,
+                                         unistream_destroy_callback destroy,
+                                         unistream_sink **sink);
+
+/**
+ * Makes a sink of one asynchronous callback: `unistream_sink_new()` with `send_async`, `user_data` and `destroy`
+ * set, and its rules.
+ */
+unistream_error *unistream_sink_callback_async(unistream_send_async_callback send,
+                                               void *user_data,
+                                               unistream_destroy_callback destroy,
+                                               unistream_sink **sink);
+
+/* Completions of asynchronous sinks -------------------------------------------------------------------------------- */
+
+/**
+ * The batch to send. It lives until the completion is finished or freed, even if the producer is closed before.
+ */
+const unistream_batch *unistream_completion_batch(const unistream_completion *completion);
+
+/**
+ * The report that goes with the answer. It lives until the completion is finished or freed.
+ */
+unistream_report *unistream_completion_report(unistream_completion *completion);
+
+/**
+ * Answers: `outcome` holds for every record that the report says nothing else of. Takes the completion over, on any
+ * thread, also inside the callback that it was passed to.
+ *
+ * An answer after the producer was closed has no effect: the batch is still in the buffer, and the next run sends
+ * it again. NULL does nothing.
+ */
+void unistream_completion_finish(unistream_completion *completion, unistream_outcome outcome);
+
+/**
+ * Gives a completion up without an answer: the attempt counts as failed. NULL does nothing.
+ */
+void unistream_completion_free(unistream_completion *completion);
+
+/* Reports ---------------------------------------------------------------------------------------------------------- */
+
+/**
+ * Makes an empty report for `unistream_producer_settle()`. Callbacks are lent theirs.
+ */
+unistream_report *unistream_report_new(void);
+
+/**
+ * Answers for record `index` of the batch, counted from 0; the last answer for a record holds. Records that are not
+ * answered for share the outcome of the whole batch.
+ *
+ * `message`, copied, says why, and stands in the dead letter of a rejected record; NULL: the report's message.
+ *
+ * An index behind the batch's end and a number that is no outcome turn the whole answer into a failed attempt whose
+ * error names the mistake; the attempt's records are then all sent again.
+ */
+void unistream_report_record(unistream_report *report, size_t index, unistream_outcome outcome, const char *message);
+
+/**
+ * Says, for the log, the error and the dead letter, why records were not delivered. Copied; NULL takes it back.
+ */
+void unistream_report_message(unistream_report *report, const char *message);
+
+/**
+ * Asks, beside `UNISTREAM_UNAVAILABLE`, not to be tried again before this many milliseconds. The schedule may wait
+ * longer. Without effect on other outcomes.
+ */
+void unistream_report_retry_after(unistream_report *report, uint64_t milliseconds);
+
+/**
+ * Frees a report of `unistream_report_new()`. NULL does nothing.
+ */
+void unistream_report_free(unistream_report *report);
+
+/* Statistics ------------------------------------------------------------------------------------------------------- */
+
+/**
+ * Gets the counter `name` of the table above.
+ *
+ * Writes it to `counter` on success. Errors: `UNISTREAM_NOT_FOUND`, `UNISTREAM_INVALID_ARGUMENT`.
+ */
+unistream_error *unistream_stats_get(const unistream_stats *stats, const char *name, uint64_t *counter);
+
+/**
+ * How many counters there are, for a program that goes through all of them.
+ */
+size_t unistream_stats_count(const unistream_stats *stats);
+
+/**
+ * The name of counter `index`, counted from 0; NULL behind the last one. The text lives as long as the snapshot.
+ */
+const char *unistream_stats_name(const unistream_stats *stats, size_t index);
+
+/**
+ * The value of counter `index`, counted from 0; 0 behind the last one.
+ */
+uint64_t unistream_stats_value(const unistream_stats *stats, size_t index);
+
+/**
+ * What the producer was doing: one of the `unistream_state` numbers.
+ */
+unistream_state unistream_stats_state(const unistream_stats *stats);
+
+/**
+ * The state's name, such as `running`. The text lives as long as the snapshot.
+ */
+const char *unistream_stats_state_name(const unistream_stats *stats);
+
+/**
+ * The last error of the sink or the disk, as text; empty if there was none. It lives as long as the snapshot.
+ */
+const char *unistream_stats_last_error(const unistream_stats *stats);
+
+/**
+ * Frees a snapshot. NULL does nothing.
+ */
+void unistream_stats_free(unistream_stats *stats);
+
+/* Dead letters ----------------------------------------------------------------------------------------------------- */
+
+/**
+ * Lists the dead letters of the buffer in the directory `buffer_path`, whether a producer has it open or not. A
+ * program that has it open can ask its producer: `unistream_producer_dead_letters()`.
+ *
+ * Writes the list to `letters` on success; free it with `unistream_dead_letters_free()`.
+ * Errors: `UNISTREAM_INVALID_ARGUMENT`, `UNISTREAM_IO`.
+ */
+unistream_error *unistream_dead_letters_open(const char *buffer_path, unistream_dead_letters **letters);
+
+/**
+ * How many letters the list has.
+ */
+size_t unistream_dead_letters_count(const unistream_dead_letters *letters);
+
+/**
+ * Letter `index`, counted from 0; NULL behind the last one. It lives as long as the list.
+ */
+const unistream_dead_letter *unistream_dead_letters_get(const unistream_dead_letters *letters, size_t index);
+
+/**
+ * Deletes a letter from the disk, records and all. The list stays as it is.
+ *
+ * Errors: `UNISTREAM_NOT_FOUND`, `UNISTREAM_IO`, `UNISTREAM_INVALID_ARGUMENT`.
+ */
+unistream_error *unistream_dead_letters_delete(const unistream_dead_letters *letters, const char *id);
+
+/**
+ * Frees a list and the letters in it. Nothing on the disk changes. NULL does nothing.
+ */
+void unistream_dead_letters_free(unistream_dead_letters *letters);
+
+/**
+ * The letter's id, by which it is replayed and deleted. The text lives as long as the list.
+ */
+const char *unistream_dead_letter_id(const unistream_dead_letter *letter);
+
+/**
+ * The name of the sink that did not take it. The text lives as long as the list.
+ */
+const char *unistream_dead_letter_sink(const unistream_dead_letter *letter);
+
+/**
+ * How many attempts were made that counted.
+ */
+uint32_t unistream_dead_letter_attempts(const unistream_dead_letter *letter);
+
+/**
+ * When the first attempt was made: microseconds since 1970-01-01, UTC.
+ */
+int64_t unistream_dead_letter_first_attempt(const unistream_dead_letter *letter);
+
+/**
+ * When the last attempt was made: microseconds since 1970-01-01, UTC.
+ */
+int64_t unistream_dead_letter_last_attempt(const unistream_dead_letter *letter);
+
+/**
+ * When it became a dead letter: microseconds since 1970-01-01, UTC.
+ */
+int64_t unistream_dead_letter_created_at(const unistream_dead_letter *letter);
+
+/**
+ * The disk that it takes, in bytes.
+ */
+uint64_t unistream_dead_letter_bytes(const unistream_dead_letter *letter);
+
+/**
+ * The errors that led here, `index` counted from 0; NULL behind the last one. The text lives as long as the list.
+ */
+const char *unistream_dead_letter_error(const unistream_dead_letter *letter, size_t index);
+
+/**
+ * Why record `index`, counted from 0 as in `unistream_dead_letter_batch()`, is here; NULL behind the last one. The
+ * text lives as long as the list.
+ */
+const char *unistream_dead_letter_reason(const unistream_dead_letter *letter, size_t index);
+
+/**
+ * Whether the sink rejected record `index`, rather than failing until the attempts were used up.
+ */
+bool unistream_dead_letter_is_rejected(const unistream_dead_letter *letter, size_t index);
+
+/**
+ * Reads the records of a letter from the disk.
+ *
+ * Writes them to `batch` on success; free it with `unistream_batch_free()`.
+ * Errors: `UNISTREAM_NOT_FOUND` if the letter was deleted meanwhile, `UNISTREAM_IO`, `UNISTREAM_INVALID_ARGUMENT`.
+ */
+unistream_error *unistream_dead_letter_batch(const unistream_dead_letter *letter, unistream_batch **batch);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* UNISTREAM_H */

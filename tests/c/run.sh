@@ -1,0 +1,217 @@
+#!/bin/sh
+# Builds and runs everything of the C ABI: the header, the exported symbols, the test programs (C99, C++17, gcc, clang,
+# valgrind, sanitizers), the examples, and a program that knows only what `make install` lays down. Ends with a line
+# "N passed, N failed".
+#
+# valgrind and clang are installed from Debian if that is possible, else their part is skipped with a message.
+#
+# ThreadSanitizer: the stable Rust toolchain cannot instrument the library (nor do helgrind and drd know its locks, which
+# are futexes of its own), so only the C side is checked by it; see tsan.supp. The library's side of the same test runs
+# plain, under AddressSanitizer and under valgrind, and the type system rules out data races in its safe code.
+#
+#   NO_INSTALL=1   never call apt-get
+set -u
+
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+cd "$root" || exit 1
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+trap 'exit 1' INT TERM
+tree=$scratch/tree
+passed=0
+failed=0
+
+# ---------------------------------------------------------------------------------------------------------- helpers
+
+# count LABEL COMMAND...: runs a test program and counts its "ok" and "FAILED" lines.
+count() {
+  label=$1
+  shift
+  rm -rf "$scratch/tmp"
+  mkdir "$scratch/tmp"
+  status=0
+  TMPDIR=$scratch/tmp timeout 900 "$@" > "$scratch/out" 2>&1 || status=$?
+  ok=$(grep -c '^ok ' "$scratch/out")
+  bad=$(grep -c '^FAILED ' "$scratch/out")
+  # A crash, a leak, a sanitizer's report: the exit status says it.
+  if [ "$bad" -eq 0 ] && { [ "$status" -ne 0 ] || [ "$ok" -eq 0 ]; }; then bad=1; fi
+  passed=$((passed + ok))
+  failed=$((failed + bad))
+  echo "$label: $ok passed, $bad failed"
+  if [ "$bad" -ne 0 ]; then sed 's/^/    /' "$scratch/out"; fi
+}
+
+# check LABEL COMMAND...: one test, passed if the command succeeds.
+check() {
+  label=$1
+  shift
+  if "$@" > "$scratch/out" 2>&1; then
+    passed=$((passed + 1))
+    echo "$label: passed"
+  else
+    failed=$((failed + 1))
+    echo "$label: FAILED"
+    sed 's/^/    /' "$scratch/out"
+  fi
+}
+
+# skip WHAT: a tool is missing.
+skip() {
+  echo "SKIPPED: $1 is not installed"
+}
+
+has() {
+  command -v "$1" > /dev/null 2>&1
+}
+
+strict="-D_POSIX_C_SOURCE=200809L -Wall -Wextra -Wpedantic -Werror -g -I$tree/usr/include"
+link="-L$tree/usr/lib -lunistream -lpthread"
+
+# programs LABEL BUILD TESTS [RUNNER...]: builds the tests with BUILD and runs each, by the RUNNER if there is one.
+programs() {
+  kind=$1
+  build=$2
+  chosen=$3
+  shift 3
+  for test in $chosen; do
+    # shellcheck disable=SC2086
+    if $build $strict -o "$scratch/$test" "$here/$test.c" $link > "$scratch/out" 2>&1; then
+      count "$kind, $test" "$@" "$scratch/$test"
+    else
+      failed=$((failed + 1))
+      echo "$kind, $test: does not build"
+      sed 's/^/    /' "$scratch/out"
+    fi
+  done
+}
+
+# ------------------------------------------------------------------------------------------------------------ tools
+
+missing=
+has valgrind || missing="$missing valgrind"
+has clang || missing="$missing clang"
+if [ -n "$missing" ] && [ -z "${NO_INSTALL:-}" ] && [ "$(id -u)" -eq 0 ] && has apt-get; then
+  # shellcheck disable=SC2086
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing > /dev/null 2>&1 ||
+    echo "could not install:$missing"
+fi
+
+# ---------------------------------------------------------------------------------------------- the installed tree
+
+make -s -f ffi/install.mk install PREFIX=/usr DESTDIR="$tree" || exit 1
+cargo build -q --locked -p unistream-ffi || exit 1
+PREFIX=/usr DESTDIR=$scratch/debug LIBRARY=${CARGO_TARGET_DIR:-target}/debug ffi/install.sh || exit 1
+LD_LIBRARY_PATH=$tree/usr/lib
+PKG_CONFIG_PATH=$tree/usr/lib/pkgconfig
+PKG_CONFIG_SYSROOT_DIR=$tree
+export LD_LIBRARY_PATH PKG_CONFIG_PATH PKG_CONFIG_SYSROOT_DIR
+library=$tree/usr/lib/libunistream.so
+
+has_soname() {
+  readelf -d "$library" | grep -q 'SONAME.*libunistream\.so\.0\]' &&
+    [ "$(readlink "$library")" = libunistream.so.0 ] &&
+    [ "$(readlink "$library.0")" = "libunistream.so.$(pkg-config --modversion unistream)" ]
+}
+check "the library has its soname and links" has_soname
+
+# ------------------------------------------------------------------------------------------------------- the header
+
+check "the header is the generated one, and the library's own tests" cargo test -q --locked -p unistream-ffi
+compiles_alone() {
+  printf '#include <unistream.h>\n#include <unistream.h>\n' > "$scratch/alone.$2"
+  # shellcheck disable=SC2086
+  $1 -Wall -Wextra -Wpedantic -Werror -I"$tree/usr/include" -fsyntax-only "$scratch/alone.$2"
+}
+check "the header compiles alone, gcc, C99" compiles_alone "gcc -std=c99" c
+check "the header compiles alone, g++, C++11" compiles_alone "g++ -std=c++11" cc
+if has clang; then
+  check "the header compiles alone, clang, C99" compiles_alone "clang -std=c99" c
+  check "the header compiles alone, clang++, C++11" compiles_alone "clang++ -std=c++11" cc
+fi
+
+# ------------------------------------------------------------------------------------------------------ the symbols
+
+nm -D --defined-only "$library" | awk '{ print $3 }' | sort > "$scratch/exported"
+sed -n 's/^[a-z].*[ *]\(unistream_[a-z_]*\)(.*/\1/p' include/unistream.h | sort > "$scratch/declared"
+tests=$(cd "$here" && ls test_*.c | sed 's/\.c$//')
+for test in $tests; do
+  # shellcheck disable=SC2086
+  gcc -std=c99 $strict -c -o "$scratch/$test.o" "$here/$test.c"
+done
+nm -u "$scratch"/*.o | awk '{ print $2 }' | sort -u > "$scratch/used"
+none() {
+  [ ! -s "$1" ] || { cat "$1"; return 1; }
+}
+grep -v '^unistream_' "$scratch/exported" > "$scratch/foreign"
+comm -3 "$scratch/exported" "$scratch/declared" > "$scratch/undeclared"
+comm -23 "$scratch/exported" "$scratch/used" > "$scratch/unused"
+check "the library exports nothing but unistream_*" none "$scratch/foreign"
+check "the library exports what the header declares" none "$scratch/undeclared"
+check "the tests use every exported symbol" none "$scratch/unused"
+
+# -------------------------------------------------------------------------------------------------------- the tests
+
+programs "gcc, C99" "gcc -std=c99 -O2" "$tests"
+programs "gcc, C99, library with assertions" "gcc -std=c99" "$tests" env LD_LIBRARY_PATH="$scratch/debug/usr/lib"
+programs "g++, C++17" "g++ -std=c++17 -x c++" "$tests"
+if has clang; then
+  programs "clang, C99" "clang -std=c99 -O2" "$tests"
+else
+  skip clang
+fi
+programs "address and undefined sanitizers" \
+  "gcc -std=c99 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" "$tests"
+programs "thread sanitizer" "gcc -std=c99 -O1 -fsanitize=thread" "test_threads test_async test_events" \
+  env TSAN_OPTIONS="suppressions=$here/tsan.supp exitcode=66"
+if has valgrind; then
+  # With the library as it is developed: optimised code computes with bytes whose value does not matter.
+  programs "valgrind" "gcc -std=c99" "$tests" env LD_LIBRARY_PATH="$scratch/debug/usr/lib" \
+    valgrind --quiet --error-exitcode=99 --leak-check=full --show-leak-kinds=definite,indirect,possible \
+    --errors-for-leak-kinds=definite,indirect,possible --child-silent-after-fork=yes
+else
+  skip valgrind
+fi
+
+# ----------------------------------------------------------------------------------------------------- the examples
+
+# example NAME BUILD: builds an example by pkg-config alone, runs it in a directory of its own, keeps what it prints.
+example() {
+  directory=$scratch/example-$1
+  mkdir -p "$directory"
+  # shellcheck disable=SC2046,SC2086
+  $2 -Wall -Wextra -Wpedantic -Werror -o "$directory/$1" "$root/ffi/examples/$3" \
+    $(pkg-config --cflags --libs unistream) -lpthread || return 1
+  (cd "$directory" && printf 'one\ntwo\n' | timeout 120 "./$1" > printed && cat printed)
+}
+hello() {
+  example hello "gcc -std=c99" hello.c && [ "$(cat "$scratch/example-hello/events.log")" = hello ]
+}
+socket_sink() {
+  example socket_sink "gcc -std=c99 -D_POSIX_C_SOURCE=200809L" socket_sink.c &&
+    grep -q '^1 dead letter: it is bad$' "$scratch/example-socket_sink/printed"
+}
+event_loop() {
+  example event_loop "gcc -std=c99 -D_POSIX_C_SOURCE=200809L" event_loop.c &&
+    [ "$(cat "$scratch/example-event_loop/printed")" = "$(printf 'taken: one\ntaken: two')" ]
+}
+raii() {
+  example raii "g++ -std=c++17" raii.cpp && grep -q '^2: and again$' "$scratch/example-raii/printed"
+}
+statically() {
+  mkdir -p "$scratch/static"
+  # shellcheck disable=SC2046
+  gcc -std=c99 -o "$scratch/static/hello" "$root/ffi/examples/hello.c" $(pkg-config --cflags unistream) \
+    "$tree/usr/lib/libunistream.a" $(pkg-config --static --libs-only-l unistream | sed 's/-lunistream//') &&
+    ! readelf -d "$scratch/static/hello" | grep -q libunistream &&
+    (cd "$scratch/static" && timeout 120 ./hello && [ "$(cat events.log)" = hello ])
+}
+check "example: hello, by pkg-config alone" hello
+check "example: hello, linked statically" statically
+check "example: a sink that posts to a socket" socket_sink
+check "example: an event loop in mode manual" event_loop
+check "example: a C++ cover" raii
+
+echo
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

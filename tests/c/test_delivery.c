@@ -1,0 +1,380 @@
+/* Records go in, batches come out, sinks answer. */
+#include "check.h"
+
+/* Looks at one record with everything set, and at one with nothing set. */
+typedef struct seen {
+  bool right;
+  bool called;
+  uint64_t seq;
+} seen;
+
+static unistream_outcome look(void *user_data, const unistream_batch *batch, unistream_report *report) {
+  seen *seen_here = (seen *)user_data;
+  unistream_record record = UNISTREAM_RECORD_INIT;
+  char id[64];
+  (void)report;
+  bool right = unistream_batch_count(batch) == 2 && unistream_batch_attempt(batch) == 1 &&
+               unistream_batch_last_seq(batch) == unistream_batch_first_seq(batch) + 1;
+  right = right && unistream_batch_record(batch, 0, &record) && record.data_length == 4 &&
+          memcmp(record.data, "a\0\n\xff", 4) == 0 && record.key_length == 3 && memcmp(record.key, "k\0y", 3) == 0 &&
+          record.id_length == 8 && memcmp(record.id, "order-17", 8) == 0 && record.created_at == 1234567 &&
+          record.seq == seen_here->seq;
+  right = right && unistream_batch_record_id(batch, 0, id, sizeof id) == 8 && strcmp(id, "order-17") == 0;
+  right = right && unistream_batch_record_id(batch, 0, id, 4) == 8 && strcmp(id, "ord") == 0;
+  right = right && unistream_batch_record_id(batch, 0, NULL, 0) == 8;
+  right = right && unistream_batch_record(batch, 1, &record) && record.data_length == 0 && record.key == NULL &&
+          record.id == NULL && record.id_length == 0 && record.created_at > 1234567 &&
+          record.seq == seen_here->seq + 1;
+  right = right && unistream_batch_record_id(batch, 1, id, sizeof id) == strlen(id) && strlen(id) > 17;
+  right = right && !unistream_batch_record(batch, 2, &record) && unistream_batch_record_id(batch, 2, id, 64) == 0;
+  record.size = 0;
+  right = right && !unistream_batch_record(batch, 0, &record) && !unistream_batch_record(batch, 0, NULL);
+  seen_here->right = right;
+  seen_here->called = true;
+  return UNISTREAM_DELIVERED;
+}
+
+static void a_record_arrives_as_it_was_put(void) {
+  const char *const inline_mode[] = {"mode", "inline", "linger", "none", NULL};
+  seen result = {false, false, 0};
+  unistream_config *config = config_of(inline_mode);
+  unistream_sink *sink = NULL;
+  unistream_producer *producer = NULL;
+  unistream_record record = UNISTREAM_RECORD_INIT;
+  OK(unistream_sink_callback(look, &result, NULL, &sink));
+  OK(unistream_producer_open(fresh_path(), sink, config, &producer));
+  unistream_config_free(config);
+  record.data = "a\0\n\xff";
+  record.data_length = 4;
+  record.key = "k\0y";
+  record.key_length = 3;
+  record.id = "order-17";
+  record.id_length = 8;
+  record.created_at = 1234567;
+  OK(unistream_producer_put_record(producer, &record, &result.seq));
+  OK(unistream_producer_put(producer, NULL, 0));
+  OK(unistream_producer_flush(producer, PATIENCE_MS));
+  CHECK(result.called && result.right);
+  unistream_producer_free(producer);
+}
+
+static void put_many_keeps_the_order(void) {
+  enum { COUNT = 100 };
+  kept sink = KEPT_INIT;
+  unistream_producer *producer = NULL;
+  unistream_record records[COUNT];
+  char payloads[COUNT][8];
+  char expected[4096] = "";
+  size_t accepted = 0;
+  uint64_t left = 7;
+  for (int i = 0; i < COUNT; i++) {
+    unistream_record record = UNISTREAM_RECORD_INIT;
+    snprintf(payloads[i], sizeof payloads[i], "%d", i);
+    record.data = payloads[i];
+    record.data_length = strlen(payloads[i]);
+    records[i] = record;
+    strcat(strcat(expected, payloads[i]), "\n");
+  }
+  OK(open_kept(fresh_path(), &sink, NULL, &producer));
+  OK(unistream_producer_put_many(producer, records, COUNT, &accepted));
+  CHECK(accepted == COUNT);
+  OK(unistream_producer_put_many(producer, NULL, 0, &accepted));
+  CHECK(accepted == 0);
+  OK(unistream_producer_close(producer, PATIENCE_MS, &left));
+  CHECK(left == 0 && sink.records == COUNT);
+  CHECK(kept_text_is(&sink, expected));
+  unistream_producer_free(producer);
+  CHECK(sink.destroyed == 1);
+}
+
+static void put_many_stops_at_the_first_that_is_refused(void) {
+  kept sink = KEPT_INIT;
+  unistream_producer *producer = NULL;
+  unistream_record record = UNISTREAM_RECORD_INIT;
+  unistream_record records[4];
+  size_t accepted = 7;
+  record.data = "good";
+  record.data_length = 4;
+  for (int i = 0; i < 4; i++) records[i] = record;
+  records[2].data = NULL;
+  OK(open_kept(fresh_path(), &sink, NULL, &producer));
+  FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_producer_put_many(producer, records, 4, &accepted));
+  CHECK(accepted == 2);
+  OK(unistream_producer_close(producer, PATIENCE_MS, NULL));
+  CHECK(kept_text_is(&sink, "good\ngood\n"));
+  unistream_producer_free(producer);
+}
+
+/* A structure of a program that was compiled with a later header. */
+static void records_may_grow(void) {
+  struct later {
+    unistream_record record;
+    uint64_t more[2];
+  } records[2];
+  kept sink = KEPT_INIT;
+  unistream_producer *producer = NULL;
+  size_t accepted = 0;
+  memset(records, 0xff, sizeof records);
+  for (int i = 0; i < 2; i++) {
+    memset(&records[i].record, 0, sizeof records[i].record);
+    records[i].record.size = sizeof records[i];
+    records[i].record.data = i ? "second" : "first";
+    records[i].record.data_length = strlen(i ? "second" : "first");
+  }
+  OK(open_kept(fresh_path(), &sink, NULL, &producer));
+  OK(unistream_producer_put_many(producer, &records[0].record, 2, &accepted));
+  CHECK(accepted == 2);
+  OK(unistream_producer_close(producer, PATIENCE_MS, NULL));
+  CHECK(kept_text_is(&sink, "first\nsecond\n"));
+  unistream_producer_free(producer);
+}
+
+static void a_failed_batch_comes_again_unchanged(void) {
+  kept sink = KEPT_INIT;
+  unistream_producer *producer = NULL;
+  sink.failures = 3;
+  OK(open_kept(fresh_path(), &sink, NULL, &producer));
+  OK(put_text(producer, "one"));
+  OK(put_text(producer, "two"));
+  OK(unistream_producer_flush(producer, PATIENCE_MS));
+  CHECK(sink.calls >= 4 && kept_text_is(&sink, "one\ntwo\n"));
+  CHECK(counter(producer, "failed_attempts") == 3);
+  CHECK(counter(producer, "delivered_records") == 2);
+  OK(unistream_producer_close(producer, 0, NULL));
+  unistream_producer_free(producer);
+}
+
+static void an_unavailable_sink_uses_up_no_attempts(void) {
+  const char *const once[] = {"max_attempts", "1", NULL};
+  kept sink = KEPT_INIT;
+  unistream_producer *producer = NULL;
+  sink.failures = 5;
+  sink.answer = UNISTREAM_UNAVAILABLE;
+  OK(open_kept(fresh_path(), &sink, once, &producer));
+  OK(put_text(producer, "patient"));
+  OK(unistream_producer_flush(producer, PATIENCE_MS));
+  CHECK(kept_text_is(&sink, "patient\n"));
+  CHECK(counter(producer, "unavailable_attempts") == 5);
+  CHECK(counter(producer, "failed_attempts") == 0);
+  CHECK(counter(producer, "dead_letters") == 0);
+  unistream_producer_free(producer);
+}
+
+/* Says that it is unavailable for an hour. */
+static unistream_outcome in_an_hour(void *user_data, const unistream_batch *batch, unistream_report *report) {
+  (void)user_data;
+  (void)batch;
+  unistream_report_message(report, "come again in an hour");
+  unistream_report_retry_after(report, 3600 * 1000);
+  return UNISTREAM_UNAVAILABLE;
+}
+
+static void retry_after_is_a_floor(void) {
+  unistream_config *config = config_of(NULL);
+  unistream_sink *sink = NULL;
+  unistream_producer *producer = NULL;
+  unistream_stats *stats = NULL;
+  uint64_t wait = 0;
+  OK(unistream_sink_callback(in_an_hour, NULL, NULL, &sink));
+  OK(unistream_producer_open(fresh_path(), sink, config, &producer));
+  unistream_config_free(config);
+  OK(put_text(producer, "patient"));
+  FAILS(UNISTREAM_TIMEOUT, unistream_producer_flush(producer, 200));
+  EVENTUALLY(counter(producer, "unavailable_attempts") == 1);
+  EVENTUALLY((wait = counter(producer, "next_attempt_ms")) > 0);
+  CHECK(wait > 3000 * 1000 && wait <= 3600 * 1000);
+  OK(unistream_producer_stats(producer, &stats));
+  CHECK(unistream_stats_state(stats) == UNISTREAM_SINK_UNAVAILABLE);
+  CHECK(strcmp(unistream_stats_state_name(stats), "unavailable") == 0);
+  CHECK(strstr(unistream_stats_last_error(stats), "come again in an hour") != NULL);
+  unistream_stats_free(stats);
+  unistream_producer_free(producer);
+}
+
+/* Takes what begins with 'd', rejects 'r', and fails 'f' the first time. */
+static unistream_outcome by_record(void *user_data, const unistream_batch *batch, unistream_report *report) {
+  kept *sink = (kept *)user_data;
+  unistream_record record = UNISTREAM_RECORD_INIT;
+  pthread_mutex_lock(&sink->lock);
+  kept_batch(sink, batch);
+  for (size_t i = 0; unistream_batch_record(batch, i, &record); i++) {
+    char first = ((const char *)record.data)[0];
+    if (first == 'r') unistream_report_record(report, i, UNISTREAM_REJECTED, "begins with r");
+    if (first == 'f' && sink->failures > 0) unistream_report_record(report, i, UNISTREAM_FAILED, NULL);
+  }
+  sink->failures--;
+  pthread_mutex_unlock(&sink->lock);
+  return UNISTREAM_DELIVERED;
+}
+
+static void a_sink_answers_for_each_record(void) {
+  const char *const once_full[] = {"linger", "none", "max_records", "4", NULL};
+  kept sink = KEPT_INIT;
+  unistream_config *config = config_of(once_full);
+  unistream_sink *handle = NULL;
+  unistream_producer *producer = NULL;
+  sink.failures = 1;
+  OK(unistream_sink_callback(by_record, &sink, kept_destroy, &handle));
+  OK(unistream_producer_open(fresh_path(), handle, config, &producer));
+  unistream_config_free(config);
+  OK(put_text(producer, "d1"));
+  OK(put_text(producer, "r2"));
+  OK(put_text(producer, "f3"));
+  OK(put_text(producer, "d4"));
+  OK(unistream_producer_flush(producer, PATIENCE_MS));
+  /* Only what failed is sent again. */
+  CHECK(kept_text_is(&sink, "d1\nr2\nf3\nd4\nf3\n"));
+  CHECK(counter(producer, "delivered_records") == 3);
+  CHECK(counter(producer, "rejected_records") == 1);
+  CHECK(counter(producer, "dead_letters") == 1);
+  unistream_producer_free(producer);
+  CHECK(sink.destroyed == 1);
+}
+
+/* Answers nonsense the first time. */
+static unistream_outcome nonsense(void *user_data, const unistream_batch *batch, unistream_report *report) {
+  kept *sink = (kept *)user_data;
+  pthread_mutex_lock(&sink->lock);
+  kept_batch(sink, batch);
+  int call = sink->calls;
+  pthread_mutex_unlock(&sink->lock);
+  if (call == 1) return 4711;
+  if (call == 2) unistream_report_record(report, 99, UNISTREAM_DELIVERED, NULL);
+  if (call == 3) unistream_report_record(report, 0, -1, "\xff\xfe");
+  if (call == 4) unistream_report_message(report, "\xff\xfe");
+  return call == 4 ? UNISTREAM_FAILED : UNISTREAM_DELIVERED;
+}
+
+static void a_senseless_answer_is_a_failed_attempt(void) {
+  kept sink = KEPT_INIT;
+  unistream_config *config = config_of(NULL);
+  unistream_sink *handle = NULL;
+  unistream_producer *producer = NULL;
+  OK(unistream_sink_callback(nonsense, &sink, kept_destroy, &handle));
+  OK(unistream_producer_open(fresh_path(), handle, config, &producer));
+  unistream_config_free(config);
+  OK(put_text(producer, "x"));
+  OK(unistream_producer_flush(producer, PATIENCE_MS));
+  CHECK(counter(producer, "failed_attempts") == 4);
+  CHECK(counter(producer, "delivered_records") == 1);
+  CHECK(sink.calls == 5);
+  unistream_producer_free(producer);
+}
+
+static void a_sink_states_its_limits(void) {
+  const char *const once_full[] = {"linger", "none", NULL};
+  kept sink = KEPT_INIT;
+  unistream_config *config = config_of(once_full);
+  unistream_sink_callbacks callbacks = UNISTREAM_SINK_CALLBACKS_INIT;
+  unistream_sink *handle = NULL;
+  unistream_producer *producer = NULL;
+  callbacks.user_data = &sink;
+  callbacks.destroy = kept_destroy;
+  callbacks.send = kept_send;
+  callbacks.name = "limited";
+  callbacks.max_records = 2;
+  callbacks.max_bytes = 1000;
+  callbacks.max_record_bytes = 5;
+  OK(unistream_sink_new(&callbacks, &handle));
+  OK(unistream_producer_open(fresh_path(), handle, config, &producer));
+  unistream_config_free(config);
+  FAILS(UNISTREAM_RECORD_TOO_LARGE, put_text(producer, "longer"));
+  for (int i = 0; i < 6; i++) OK(put_text(producer, "short"));
+  EVENTUALLY(kept_records(&sink) == 6); /* Without a flush: full batches go by themselves. */
+  CHECK(kept_calls(&sink) == 3);
+  unistream_producer_free(producer);
+}
+
+static void the_file_sink_writes_lines(void) {
+  const char *path = fresh_path();
+  unistream_sink *sink = NULL;
+  unistream_producer *producer = NULL;
+  char text[64] = "";
+  OK(unistream_sink_file(path, UNISTREAM_FILE_SYNC, &sink));
+  OK(unistream_producer_open(fresh_path(), sink, NULL, &producer));
+  OK(put_text(producer, "one"));
+  OK(put_text(producer, "two"));
+  OK(unistream_producer_close(producer, PATIENCE_MS, NULL));
+  unistream_producer_free(producer);
+  FILE *file = fopen(path, "rb");
+  CHECK(file != NULL);
+  CHECK(fread(text, 1, sizeof text, file) == 8);
+  fclose(file);
+  CHECK(strcmp(text, "one\ntwo\n") == 0);
+}
+
+static void the_file_sink_prefixes_lengths(void) {
+  const char *path = fresh_path();
+  unistream_sink *sink = NULL;
+  unistream_producer *producer = NULL;
+  char bytes[64] = "";
+  OK(unistream_sink_file(path, UNISTREAM_FILE_LENGTH_PREFIXED, &sink));
+  OK(unistream_producer_open(fresh_path(), sink, NULL, &producer));
+  OK(put_text(producer, "a\nb"));
+  OK(unistream_producer_close(producer, PATIENCE_MS, NULL));
+  unistream_producer_free(producer);
+  FILE *file = fopen(path, "rb");
+  CHECK(file != NULL);
+  CHECK(fread(bytes, 1, sizeof bytes, file) == 7);
+  fclose(file);
+  CHECK(memcmp(bytes, "\3\0\0\0a\nb", 7) == 0);
+}
+
+static void the_null_sink_takes_everything(void) {
+  unistream_sink *sink = NULL;
+  unistream_producer *producer = NULL;
+  OK(unistream_sink_null(&sink));
+  unistream_sink_free(sink); /* One that no producer took over. */
+  OK(unistream_sink_null(&sink));
+  OK(unistream_producer_open(fresh_path(), sink, NULL, &producer));
+  for (int i = 0; i < 1000; i++) OK(put_text(producer, "x"));
+  OK(unistream_producer_sync(producer));
+  OK(unistream_producer_flush(producer, UNISTREAM_FOREVER));
+  CHECK(counter(producer, "delivered_records") == 1000);
+  unistream_producer_free(producer);
+}
+
+static void statistics_have_names(void) {
+  kept sink = KEPT_INIT;
+  unistream_producer *producer = NULL;
+  unistream_stats *stats = NULL;
+  uint64_t value = 0;
+  OK(open_kept(fresh_path(), &sink, NULL, &producer));
+  OK(put_text(producer, "12345"));
+  OK(unistream_producer_flush(producer, PATIENCE_MS));
+  OK(unistream_producer_stats(producer, &stats));
+  unistream_producer_free(producer);
+  /* The snapshot outlives the producer. */
+  CHECK(unistream_stats_count(stats) > 10);
+  for (size_t i = 0; i < unistream_stats_count(stats); i++) {
+    OK(unistream_stats_get(stats, unistream_stats_name(stats, i), &value));
+    CHECK(value == unistream_stats_value(stats, i));
+  }
+  CHECK(unistream_stats_name(stats, unistream_stats_count(stats)) == NULL);
+  CHECK(unistream_stats_value(stats, unistream_stats_count(stats)) == 0);
+  OK(unistream_stats_get(stats, "put_bytes", &value));
+  CHECK(value == 5);
+  FAILS(UNISTREAM_NOT_FOUND, unistream_stats_get(stats, "nonsense", &value));
+  FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_stats_get(stats, "\xff\xfe", &value));
+  CHECK(unistream_stats_state(stats) == UNISTREAM_RUNNING);
+  CHECK(strcmp(unistream_stats_last_error(stats), "") == 0);
+  unistream_stats_free(stats);
+}
+
+int main(void) {
+  RUN(a_record_arrives_as_it_was_put);
+  RUN(put_many_keeps_the_order);
+  RUN(put_many_stops_at_the_first_that_is_refused);
+  RUN(records_may_grow);
+  RUN(a_failed_batch_comes_again_unchanged);
+  RUN(an_unavailable_sink_uses_up_no_attempts);
+  RUN(retry_after_is_a_floor);
+  RUN(a_sink_answers_for_each_record);
+  RUN(a_senseless_answer_is_a_failed_attempt);
+  RUN(a_sink_states_its_limits);
+  RUN(the_file_sink_writes_lines);
+  RUN(the_file_sink_prefixes_lengths);
+  RUN(the_null_sink_takes_everything);
+  RUN(statistics_have_names);
+  return failed_tests != 0;
+}

@@ -1,0 +1,186 @@
+/* The program sends by itself. */
+#include "check.h"
+
+static unistream_error *open_manual(const char *path, const char *const *more, unistream_producer **producer) {
+  unistream_config *config = config_of(more);
+  unistream_error *error = unistream_config_set(config, "mode", "manual");
+  if (!error) error = unistream_producer_open(path, NULL, config, producer);
+  unistream_config_free(config);
+  return error;
+}
+
+/* The next batch, waiting as long as the producer says. */
+static unistream_batch *next(const unistream_producer *producer) {
+  unistream_batch *batch = NULL;
+  for (int waited = 0; !batch && waited < PATIENCE_MS;) {
+    int64_t wait = -1;
+    unistream_error_free(unistream_producer_next_batch(producer, &batch));
+    unistream_error_free(unistream_producer_next_wait(producer, &wait));
+    if (!batch) {
+      long pause = wait > 0 && wait < 1000 ? (long)wait : 1;
+      sleep_ms(pause);
+      waited += (int)pause;
+    }
+  }
+  return batch;
+}
+
+static void commit_moves_on(void) {
+  const char *const pairs[] = {"max_records", "2", "linger", "none", NULL};
+  unistream_producer *producer = NULL;
+  unistream_batch *batch = NULL;
+  unistream_record record = UNISTREAM_RECORD_INIT;
+  int64_t wait = 0;
+  uint64_t left = 7;
+  OK(open_manual(fresh_path(), pairs, &producer));
+  OK(unistream_producer_next_batch(producer, &batch));
+  CHECK(batch == NULL);
+  OK(unistream_producer_next_wait(producer, &wait));
+  CHECK(wait == UNISTREAM_FOREVER);
+  OK(put_text(producer, "one"));
+  OK(put_text(producer, "two"));
+  OK(put_text(producer, "three"));
+  OK(put_text(producer, "four"));
+  OK(unistream_producer_next_wait(producer, &wait));
+  CHECK(wait == 0);
+  CHECK((batch = next(producer)) != NULL);
+  CHECK(unistream_batch_count(batch) == 2 && unistream_batch_record(batch, 1, &record));
+  CHECK(record.data_length == 3 && memcmp(record.data, "two", 3) == 0);
+  OK(unistream_producer_commit(producer, batch));
+  CHECK((batch = next(producer)) != NULL);
+  CHECK(unistream_batch_record(batch, 0, &record) && memcmp(record.data, "three", 5) == 0);
+  OK(unistream_producer_commit(producer, batch));
+  OK(unistream_producer_flush(producer, 0));
+  OK(unistream_producer_close(producer, 0, &left));
+  CHECK(left == 0);
+  unistream_producer_free(producer);
+}
+
+static void failed_comes_again_when_its_time_has_come(void) {
+  const char *const pairs[] = {"max_records", "1", "schedule_waits", "0.05", "jitter", "none", NULL};
+  unistream_producer *producer = NULL;
+  unistream_batch *batch = NULL;
+  char id[64];
+  int64_t wait = 0;
+  OK(open_manual(fresh_path(), pairs, &producer));
+  OK(put_text(producer, "x"));
+  CHECK((batch = next(producer)) != NULL);
+  CHECK(unistream_batch_attempt(batch) == 1);
+  snprintf(id, sizeof id, "%s", unistream_batch_id(batch));
+  OK(unistream_producer_failed(producer, batch, "not today"));
+  OK(unistream_producer_next_wait(producer, &wait));
+  CHECK(wait >= 0 && wait <= 50);
+  CHECK((batch = next(producer)) != NULL);
+  CHECK(unistream_batch_attempt(batch) == 2 && strcmp(unistream_batch_id(batch), id) == 0);
+  OK(unistream_producer_failed(producer, batch, NULL));
+  CHECK((batch = next(producer)) != NULL);
+  OK(unistream_producer_commit(producer, batch));
+  CHECK(counter(producer, "failed_attempts") == 2);
+  unistream_producer_free(producer);
+}
+
+static void settle_speaks_for_each_record(void) {
+  const char *const pairs[] = {"max_records", "3", "linger", "none", NULL};
+  unistream_producer *producer = NULL;
+  unistream_batch *batch = NULL;
+  unistream_report *report = unistream_report_new();
+  unistream_record record = UNISTREAM_RECORD_INIT;
+  OK(open_manual(fresh_path(), pairs, &producer));
+  OK(put_text(producer, "taken"));
+  OK(put_text(producer, "rejected"));
+  OK(put_text(producer, "failed"));
+  CHECK((batch = next(producer)) != NULL);
+  unistream_report_record(report, 1, UNISTREAM_REJECTED, "never");
+  unistream_report_record(report, 2, UNISTREAM_FAILED, "again");
+  unistream_report_message(report, "partly");
+  unistream_report_retry_after(report, 1);
+  OK(unistream_producer_settle(producer, batch, UNISTREAM_DELIVERED, report));
+  unistream_report_free(report);
+  CHECK((batch = next(producer)) != NULL);
+  CHECK(unistream_batch_count(batch) == 1 && unistream_batch_record(batch, 0, &record));
+  CHECK(record.data_length == 6);
+  OK(unistream_producer_settle(producer, batch, UNISTREAM_UNAVAILABLE, NULL));
+  CHECK((batch = next(producer)) != NULL);
+  OK(unistream_producer_settle(producer, batch, UNISTREAM_DELIVERED, NULL));
+  CHECK(counter(producer, "delivered_records") == 2);
+  CHECK(counter(producer, "rejected_records") == 1);
+  CHECK(counter(producer, "unavailable_attempts") == 1);
+  unistream_producer_free(producer);
+}
+
+static void an_unanswered_batch_stays_in_the_buffer(void) {
+  const char *path = fresh_path();
+  const char *const pairs[] = {"max_records", "1", NULL};
+  unistream_producer *producer = NULL;
+  unistream_batch *batch = NULL, *kept_open = NULL;
+  unistream_record record = UNISTREAM_RECORD_INIT;
+  uint64_t left = 0;
+  OK(open_manual(path, pairs, &producer));
+  OK(put_text(producer, "x"));
+  CHECK((batch = next(producer)) != NULL);
+  unistream_batch_free(batch);
+  OK(unistream_producer_next_batch(producer, &batch));
+  CHECK(batch == NULL); /* Not before the next run. */
+  OK(unistream_producer_close(producer, 0, &left));
+  CHECK(left == 1);
+  unistream_producer_free(producer);
+  OK(open_manual(path, pairs, &producer));
+  CHECK((kept_open = next(producer)) != NULL);
+  OK(unistream_producer_close(producer, 0, &left));
+  CHECK(left == 1);
+  CHECK(unistream_batch_record(kept_open, 0, &record)); /* Batches outlive the close. */
+  FAILS(UNISTREAM_CLOSED, unistream_producer_next_batch(producer, &batch));
+  FAILS(UNISTREAM_CLOSED, unistream_producer_commit(producer, kept_open));
+  unistream_producer_free(producer);
+  OK(open_manual(path, pairs, &producer));
+  CHECK((batch = next(producer)) != NULL);
+  OK(unistream_producer_commit(producer, batch));
+  unistream_producer_free(producer);
+}
+
+static void the_last_attempt_raises(void) {
+  const char *const pairs[] = {"max_records", "1", "max_attempts", "1", "on_exhausted", "raise", NULL};
+  unistream_producer *producer = NULL;
+  unistream_batch *batch = NULL;
+  OK(open_manual(fresh_path(), pairs, &producer));
+  OK(put_text(producer, "x"));
+  CHECK((batch = next(producer)) != NULL);
+  FAILS(UNISTREAM_RETRIES_EXHAUSTED, unistream_producer_failed(producer, batch, "no"));
+  FAILS(UNISTREAM_RETRIES_EXHAUSTED, unistream_producer_next_batch(producer, &batch));
+  OK(unistream_producer_resume(producer));
+  CHECK((batch = next(producer)) != NULL);
+  OK(unistream_producer_commit(producer, batch));
+  unistream_producer_free(producer);
+}
+
+static void other_modes_have_no_next_batch(void) {
+  kept sink = KEPT_INIT;
+  unistream_producer *producer = NULL;
+  unistream_batch *batch = NULL;
+  OK(open_kept(fresh_path(), &sink, NULL, &producer));
+  FAILS(UNISTREAM_WRONG_MODE, unistream_producer_next_batch(producer, &batch));
+  CHECK(batch == NULL);
+  unistream_producer_free(producer);
+}
+
+static void a_null_batch_is_an_error(void) {
+  unistream_producer *producer = NULL;
+  OK(open_manual(fresh_path(), NULL, &producer));
+  FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_producer_next_batch(producer, NULL));
+  FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_producer_next_wait(producer, NULL));
+  FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_producer_commit(producer, NULL));
+  FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_producer_failed(producer, NULL, "x"));
+  FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_producer_settle(producer, NULL, UNISTREAM_DELIVERED, NULL));
+  unistream_producer_free(producer);
+}
+
+int main(void) {
+  RUN(commit_moves_on);
+  RUN(failed_comes_again_when_its_time_has_come);
+  RUN(settle_speaks_for_each_record);
+  RUN(an_unanswered_batch_stays_in_the_buffer);
+  RUN(the_last_attempt_raises);
+  RUN(other_modes_have_no_next_batch);
+  RUN(a_null_batch_is_an_error);
+  return failed_tests != 0;
+}
