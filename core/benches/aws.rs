@@ -2,7 +2,8 @@
 //! nothing: calls a second, and processor time of the caller a call. Prints the rows as JSON.
 //!
 //! `tests/aws/bench.sh` installs boto3 and names the Python that has it in `UNISTREAM_BENCH_PYTHON`; without that only
-//! our own rows are measured.
+//! our own rows are measured. It also names, in `UNISTREAM_BENCH_LIBRARIES`, where it keeps `libunistream-full.so` and
+//! `libunistream-lean.so`, whose sizes are a row too.
 #![allow(missing_docs, clippy::print_stdout)]
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -67,10 +68,19 @@ fn main() {
         let limit = theirs.as_deref().map(|rounds| median(rounds, of) * factor);
         json!({"row": row, "unit": unit, "value": value, "limit": limit, "ratio": limit.map(|limit| value / limit)})
     };
-    let rows = [
+    let mut rows = vec![
         row("kinesis sink, 500 x 200 B a call, beside boto3", "calls/s", 1.0, |round| round.calls),
         row("kinesis sink, CPU time a call, beside boto3", "us/call", 1e6, |round| round.cpu),
     ];
+    if let Ok(place) = std::env::var("UNISTREAM_BENCH_LIBRARIES") {
+        let megabytes = |name: &str| {
+            let library = std::fs::metadata(format!("{place}/libunistream-{name}.so")).expect("a library");
+            library.len() as f64 / 1e6
+        };
+        let (full, lean) = (megabytes("full"), megabytes("lean"));
+        let row = "libunistream.so with the AWS sinks, beside without";
+        rows.push(json!({"row": row, "unit": "MB", "value": full, "limit": lean, "ratio": full / lean}));
+    }
     println!("{}", serde_json::to_string_pretty(&rows).expect("rows have a JSON form"));
 }
 

@@ -162,8 +162,12 @@ fn the_crate_reads_what_the_page_describes() {
     let drained = drain(dir.path());
     let ids: Vec<&str> = drained.batches.iter().map(|batch| batch.id.as_str()).collect();
     assert_eq!(ids[0], "0123456789abcdef-4-1000");
-    let record = |seq: u64, id: &str, key: Option<&[u8]>, created_at, data: &[u8]| {
-        SeenRecord { seq, id: id.into(), key: key.map(<[u8]>::to_vec), created_at, data: data.to_vec() }
+    let record = |seq: u64, id: &str, key: Option<&[u8]>, created_at, data: &[u8]| SeenRecord {
+        seq,
+        id: id.into(),
+        key: key.map(<[u8]>::to_vec),
+        created_at,
+        data: data.to_vec(),
     };
     let expected = [
         record(1000, "0123456789abcdef-1000", None, 5, b"plain"),

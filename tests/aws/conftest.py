@@ -94,20 +94,31 @@ def moto(port: int) -> tuple[list[str], dict[str, str]]:
 Ship = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+def run(command: list[str], lines: list[str], home: Path) -> "subprocess.CompletedProcess[str]":
+    """A program on lines, in an environment where nothing of the machine's own AWS set-up has a say."""
+    text = "".join(line + "\n" for line in lines)
+    return subprocess.run(
+        command, input=text, env={**KEYS, "HOME": str(home)}, capture_output=True, text=True, timeout=120
+    )
+
+
 @pytest.fixture
 def ship(tmp_path: Path) -> Ship:
-    """Ships lines through a producer, by the example of that name."""
+    """Ships lines through a producer of Rust, by the example of that name."""
     program = PLACE.parent / "debug" / "examples" / "ship"
 
-    def run(url: str, lines: list[str], seconds: float = 30) -> "subprocess.CompletedProcess[str]":
-        # An environment of its own: nothing of the machine's AWS set-up, proxies or trust has a say.
-        return subprocess.run(
-            [str(program), str(tmp_path / "outbox"), url, str(seconds)],
-            input="".join(line + "\n" for line in lines),
-            env={**KEYS, "HOME": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+    def ship(url: str, lines: list[str], seconds: float = 30) -> "subprocess.CompletedProcess[str]":
+        return run([str(program), str(tmp_path / "outbox"), url, str(seconds)], lines, tmp_path)
 
-    return run
+    return ship
+
+
+@pytest.fixture
+def ship_by_c(tmp_path: Path) -> Ship:
+    """Ships lines through a producer of C, by its example `aws`."""
+
+    def ship(kind: str, lines: list[str], **options: str) -> "subprocess.CompletedProcess[str]":
+        pairs = [text for pair in options.items() for text in pair]
+        return run([str(PLACE / "c" / "aws"), str(tmp_path / "outbox"), kind, *pairs], lines, tmp_path)
+
+    return ship

@@ -134,3 +134,24 @@ def test_a_missing_log_stream_is_not_made_unasked(logs_url: str, ship: Ship, gro
     done = ship(url + "&create_if_missing=true", [])
     assert done.stdout == "1 delivered, 0 dead letters, 0 left\n", done.stderr
     assert [event["message"] for event in read_events(logs, group, "stream")] == ["patient"]
+
+
+def test_c_reaches_kinesis(kinesis_url: str, ship_by_c: Ship) -> None:
+    kinesis = make_stream(kinesis_url, "by-c", 1)
+    done = ship_by_c("kinesis", TEXTS, stream="by-c", region=REGION, endpoint_url=kinesis_url, partition_key="one")
+    assert (done.returncode, done.stdout) == (0, "0 left\n"), done.stderr
+    assert read_stream(kinesis, "by-c") == [[("one", text) for text in TEXTS]]
+
+
+def test_c_reaches_logs(logs_url: str, ship_by_c: Ship) -> None:
+    done = ship_by_c(
+        "cloudwatch-logs",
+        TEXTS,
+        group="by-c",
+        stream="s",
+        region=REGION,
+        endpoint_url=logs_url,
+        create_if_missing="true",
+    )
+    assert (done.returncode, done.stdout) == (0, "0 left\n"), done.stderr
+    assert [event["message"] for event in read_events(client("logs", logs_url), "by-c", "s")] == TEXTS
