@@ -297,7 +297,7 @@ typedef struct unistream_config unistream_config;
 typedef struct unistream_dead_letter unistream_dead_letter;
 
 /**
- * The dead letters of a buffer as they were when this list was made, oldest first. One thread at a time.
+ * The dead letters of a buffer as they were when this list was made, oldest first. Immutable; any thread may read it.
  */
 typedef struct unistream_dead_letters unistream_dead_letters;
 

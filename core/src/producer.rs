@@ -83,7 +83,7 @@ const CLOSED: u8 = 2;
 
 /// Errors kept of one batch, and the bytes of each.
 const KEPT_ERRORS: usize = 5;
-const KEPT_ERROR_BYTES: usize = 1024;
+const KEPT_ERROR_BYTES: usize = 4096;
 /// The least wait after a dead letter could not be written.
 const UNBURIED_WAIT: Duration = Duration::from_secs(1);
 /// How long closing waits for a sink that was interrupted.
@@ -432,6 +432,9 @@ impl Producer {
     /// `NotFound`, those of [`put`](Self::put), and those of [`DeadLetters::replay`].
     pub fn replay_dead_letter(&self, id: &str) -> Result<u64> {
         self.shared.check()?;
+        if self.is_forked() {
+            return Err(buffer::forked());
+        }
         // A put that was accepted and then found the sink failing is a put.
         let put = |record: NewRecord<'_>| match self.put(record) {
             Err(error) if error.record_accepted() => Ok(0),
@@ -746,7 +749,7 @@ impl Shared {
         if let Some(cause) = &sorted.cause {
             progress.failures = progress.failures.saturating_add(1);
             progress.attempts = progress.attempts.saturating_add(u32::from(counts));
-            let mut text = cause.to_string();
+            let mut text = chain(&**cause);
             text.truncate(text.floor_char_boundary(KEPT_ERROR_BYTES));
             progress.errors.push(text);
             let extra = progress.errors.len().saturating_sub(KEPT_ERRORS);
@@ -1034,6 +1037,18 @@ impl<'a> Sorted<'a> {
             _ => otherwise.to_owned(),
         }
     }
+}
+
+/// The error and what caused it, one a line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push('\n');
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 fn send_failed(cause: &Cause) -> Error {

@@ -216,6 +216,13 @@ impl Buffer {
         self.core.pending().0
     }
 
+    /// Records in the batch being filled, and their bytes as the sink's limits count them: for callers that
+    /// [`seal`](Self::seal) by rules of their own.
+    pub fn filling(&self) -> (u64, u64) {
+        let log = lock(&self.core.log);
+        (log.open.records, log.open.bytes)
+    }
+
     /// Whether every record is committed.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -529,6 +536,9 @@ impl Core {
 
     /// Seals the open batch if it lingered long enough; else says when it will have.
     pub(crate) fn seal_if_old(&self) -> Result<Option<Duration>> {
+        if self.fork.is_forked() {
+            return Err(forked());
+        }
         let mut log = lock(&self.log);
         if log.open.records == 0 || self.options.linger == NEVER || !matches!(log.status, Status::Open) {
             return Ok(None);
@@ -700,6 +710,9 @@ impl Core {
 
     /// Records and payload bytes that are not committed.
     pub(crate) fn pending(&self) -> (u64, u64) {
+        if self.fork.is_forked() {
+            return (0, 0);
+        }
         let reader = lock(&self.reader);
         let log = lock(&self.log);
         let committed = &reader.state.committed;

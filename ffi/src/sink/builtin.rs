@@ -130,9 +130,9 @@ unsafe fn make(
 ) -> Result<()> {
     let out = required(sink, "sink")?;
     let mut pairs = Vec::new();
-    // SAFETY: C strings that live for the call, NULL behind the last; a key's value stands behind it or is that NULL.
+    // SAFETY: C strings that live for the call, NULL behind the last.
     while let Some(key) = unsafe { option(options, 2 * pairs.len()) }? {
-        // SAFETY: as above.
+        // SAFETY: as above: behind a key stands its value, or the NULL that ends the list.
         let value = unsafe { option(options, 2 * pairs.len() + 1) }?;
         pairs.push((key, value.ok_or_else(|| invalid(format!("option {key} has no value")))?));
     }

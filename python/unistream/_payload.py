@@ -1,0 +1,31 @@
+"""The types of what `put` takes."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from array import array
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol, TypeAlias
+
+if sys.version_info >= (3, 12):
+    from collections.abc import Buffer as BytesLike
+else:
+    BytesLike: TypeAlias = bytes | bytearray | memoryview | array[Any]
+
+
+class Serializable(Protocol):
+    """An object that knows its own form. Its `id`, if that is text, becomes the record's."""
+
+    def serialize(self) -> str | bytes:
+        """Return the payload."""
+
+
+class DataclassInstance(Protocol):
+    """An instance of a dataclass: stored as JSON."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+
+Json: TypeAlias = Mapping[str, Any] | list[Any] | tuple[Any, ...]
+Payload: TypeAlias = BytesLike | str | Json | Serializable | DataclassInstance
