@@ -137,7 +137,7 @@ impl Value for String {
     }
 }
 
-/// A text that neither `Debug` nor [`Value::print`] shows.
+/// A text that neither `Debug` nor the options' text form shows.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
 

@@ -83,7 +83,7 @@ const CLOSED: u8 = 2;
 
 /// Errors kept of one batch, and the bytes of each.
 const KEPT_ERRORS: usize = 5;
-const KEPT_ERROR_BYTES: usize = 1024;
+const KEPT_ERROR_BYTES: usize = 4096;
 /// The least wait after a dead letter could not be written.
 const UNBURIED_WAIT: Duration = Duration::from_secs(1);
 /// How long closing waits for a sink that was interrupted.
@@ -237,31 +237,18 @@ impl Producer {
     /// Those of [`put`](Self::put).
     #[inline]
     pub fn put_within<'a>(&self, record: impl Into<NewRecord<'a>>, wait: Duration) -> Result<u64> {
-        let (shared, record) = (&*self.shared, record.into());
-        shared.check()?;
-        if shared.checks_records {
-            shared.admit(&record)?;
-        }
-        let core = shared.core();
-        if core.options.mode == Mode::Inline {
-            return shared.put_inline(record, wait);
-        }
-        let appended = match core.put(record, wait) {
-            Ok(appended) => appended,
-            Err(error) => {
-                if error.kind() == ErrorKind::BufferFull {
-                    shared.wake_sender();
-                }
-                return Err(error);
-            }
-        };
-        if shared.observer.is_some() {
-            shared.tell(&Event::Put { seq: appended.seq, record });
-        }
-        if appended.sealed || (appended.began && shared.sender_idle.load(Ordering::Relaxed)) {
-            shared.wake_sender();
-        }
-        Ok(appended.seq)
+        self.shared.put(record.into(), Some(wait))
+    }
+
+    /// As [`put`](Self::put), but it waits neither for space nor for the next segment to be made: for a caller that
+    /// holds a lock. Under `durability = always` and in inline mode it waits for the disk and the sink all the same.
+    ///
+    /// # Errors
+    /// Those of [`put`](Self::put); `BufferFull` also where [`put_within`](Self::put_within) would have to make a
+    /// segment first.
+    #[inline]
+    pub fn try_put<'a>(&self, record: impl Into<NewRecord<'a>>) -> Result<u64> {
+        self.shared.put(record.into(), None)
     }
 
     /// Puts records until one fails. Returns how many were accepted, and why not more.
@@ -439,6 +426,9 @@ impl Producer {
     /// `NotFound`, those of [`put`](Self::put), and those of [`DeadLetters::replay`].
     pub fn replay_dead_letter(&self, id: &str) -> Result<u64> {
         self.shared.check()?;
+        if self.is_forked() {
+            return Err(buffer::forked());
+        }
         // A put that was accepted and then found the sink failing is a put.
         let put = |record: NewRecord<'_>| match self.put(record) {
             Err(error) if error.record_accepted() => Ok(0),
@@ -759,7 +749,7 @@ impl Shared {
         if let Some(cause) = &sorted.cause {
             progress.failures = progress.failures.saturating_add(1);
             progress.attempts = progress.attempts.saturating_add(u32::from(counts));
-            let mut text = cause.to_string();
+            let mut text = chain(&**cause);
             text.truncate(text.floor_char_boundary(KEPT_ERROR_BYTES));
             progress.errors.push(text);
             let extra = progress.errors.len().saturating_sub(KEPT_ERRORS);
@@ -868,6 +858,34 @@ impl Shared {
         self.tell(&Event::Stopped { error });
     }
 
+    #[inline]
+    fn put(&self, record: NewRecord<'_>, wait: Option<Duration>) -> Result<u64> {
+        self.check()?;
+        if self.checks_records {
+            self.admit(&record)?;
+        }
+        let core = self.core();
+        if core.options.mode == Mode::Inline {
+            return self.put_inline(record, wait.unwrap_or_default());
+        }
+        let appended = match core.put(record, wait) {
+            Ok(appended) => appended,
+            Err(error) => {
+                if error.kind() == ErrorKind::BufferFull {
+                    self.wake_sender();
+                }
+                return Err(error);
+            }
+        };
+        if self.observer.is_some() {
+            self.tell(&Event::Put { seq: appended.seq, record });
+        }
+        if appended.sealed || (appended.began && self.sender_idle.load(Ordering::Relaxed)) {
+            self.wake_sender();
+        }
+        Ok(appended.seq)
+    }
+
     // -------------------------------------------------------------------------------------------- inline
 
     fn put_inline(&self, record: NewRecord<'_>, wait: Duration) -> Result<u64> {
@@ -875,7 +893,7 @@ impl Shared {
         let clock = &*core.env.clock;
         let deadline = clock.monotonic().saturating_add(wait);
         let appended = loop {
-            match core.put(record, Duration::ZERO) {
+            match core.put(record, Some(Duration::ZERO)) {
                 Err(error) if error.kind() == ErrorKind::BufferFull => {
                     // Sending makes room.
                     let left = deadline.saturating_sub(clock.monotonic());
@@ -1047,6 +1065,18 @@ impl<'a> Sorted<'a> {
             _ => otherwise.to_owned(),
         }
     }
+}
+
+/// The error and what caused it, one a line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push('\n');
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 fn send_failed(cause: &Cause) -> Error {

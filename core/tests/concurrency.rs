@@ -96,7 +96,10 @@ fn eight_threads_put_at_once() {
 
 /// A sink whose calls wait until the test lets them go.
 #[derive(Clone, Default)]
-struct Gate(Arc<(Mutex<(Vec<u64>, Vec<u64>)>, Condvar)>);
+struct Gate(Arc<(Mutex<Calls>, Condvar)>);
+
+/// The first seqs of the batches inside the sink, and of those that may leave.
+type Calls = (Vec<u64>, Vec<u64>);
 
 impl Gate {
     fn inside(&self) -> Vec<u64> {

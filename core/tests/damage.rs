@@ -19,12 +19,27 @@ fn options() -> Options {
     options
 }
 
-/// Puts records that differ in every field, seals some of them, commits the first batch, and closes.
-fn small_log(dir: &Path, storage: Storage) -> Vec<SeenRecord> {
+/// How the process that wrote a log ended.
+#[derive(Clone, Copy, PartialEq)]
+enum Ended {
+    InOrder,
+    Killed,
+}
+
+/// What was put into the small log.
+struct Small {
+    put: BTreeMap<u64, SeenRecord>,
+    /// The batches that were sealed, by id.
+    sealed: BTreeMap<String, Vec<u64>>,
+}
+
+/// Puts records that differ in every field, seals some of them, commits the first batch, and ends.
+fn small_log(dir: &Path, storage: Storage, ended: Ended) -> Small {
+    let root = scratch();
     let mut options = options();
     options.max_records = 4;
     options.storage = storage;
-    let buffer = Buffer::open(dir, options, Limits::default()).unwrap();
+    let buffer = Buffer::open(root.path(), options, Limits::default()).unwrap();
     let mut put = Vec::new();
     for number in 0..14u64 {
         let data = payload(number, 40);
@@ -47,9 +62,19 @@ fn small_log(dir: &Path, storage: Storage) -> Vec<SeenRecord> {
     }
     let first = buffer.emit().unwrap().unwrap();
     assert_eq!(first.len(), 4);
+    let id = first.id();
+    let (prefix, _) = id.rsplit_once('-').unwrap();
+    let sealed = [1, 5, 9].map(|first| (format!("{prefix}-{first}"), (first..first + 4).collect()));
     buffer.commit(&first).unwrap();
+    if ended == Ended::Killed {
+        // A process that dies leaves what it has stored.
+        copy_dir(root.path(), dir);
+    }
     buffer.close().unwrap();
-    put
+    if ended == Ended::InOrder {
+        copy_dir(root.path(), dir);
+    }
+    Small { put: by_seq(put), sealed: sealed.into() }
 }
 
 /// One damaged copy of a directory and what became of it.
@@ -61,6 +86,11 @@ struct Case<'a> {
     whole: Vec<u64>,
     /// Those that may come out besides.
     maybe: Vec<u64>,
+    /// What a batch's id stood for before.
+    sealed: BTreeMap<String, Vec<u64>>,
+    /// Whether it is certain that no seq is given out twice. Where a process died, a last frame that is damaged
+    /// cannot be told from a put that was under way.
+    certain: bool,
 }
 
 impl Case<'_> {
@@ -82,11 +112,16 @@ impl Case<'_> {
         for seq in &self.whole {
             assert!(seqs.contains(seq), "{what}: seq {seq} is whole and did not come out of {seqs:?}");
         }
+        for batch in &drained.batches {
+            let before = self.sealed.get(&batch.id);
+            let same = before.is_none_or(|before| batch.seqs().iter().all(|seq| before.contains(seq)));
+            assert!(same, "{what}: batch {} was {before:?} and is {:?}", batch.id, batch.seqs());
+        }
         // A seq that was given out before is not given out again, even if its record is gone.
         let buffer = Buffer::open(dir, options(), Limits::default()).unwrap();
         let next = buffer.put(b"next").unwrap();
         let last = *self.put.keys().last().unwrap();
-        assert!(next > last, "{what}: seq {next} is given out a second time (the last was {last})");
+        assert!(next > last || !self.certain, "{what}: seq {next} is given out a second time (the last was {last})");
         buffer.close().unwrap();
         drained
     }
@@ -104,10 +139,16 @@ fn counted(drained: &Drained) -> bool {
 }
 
 /// Applies `damage` to a copy of the small log for each offset of a file.
-fn every_byte(storage: Storage, file: &str, upto: impl Fn(&[u8]) -> usize, damage: impl Fn(&mut Vec<u8>, usize)) {
+fn every_byte(
+    storage: Storage,
+    ended: Ended,
+    file: &str,
+    upto: impl Fn(&[u8]) -> usize,
+    damage: impl Fn(&mut Vec<u8>, usize),
+) {
     let root = scratch();
     let original = root.path().join("original");
-    let put = by_seq(small_log(&original, storage));
+    let Small { put, sealed } = small_log(&original, storage, ended);
     let bytes = fs::read(original.join(file)).unwrap();
     let log = fs::read(&segments(&original)[0]).unwrap();
     let frames: Vec<Frame> = format::frames(&log).into_iter().filter(|frame| frame.kind == Kind::Record).collect();
@@ -127,7 +168,14 @@ fn every_byte(storage: Storage, file: &str, upto: impl Fn(&[u8]) -> usize, damag
         let whole: Vec<u64> = pending.iter().filter(is_whole).map(|frame| frame.seq).collect();
         // With an older cursor what was committed comes again: at least once.
         let maybe = if is_log { Vec::new() } else { committed.iter().map(|frame| frame.seq).collect() };
-        let case = Case { what: format!("{file} byte {at}"), put: &put, whole, maybe };
+        let case = Case {
+            what: format!("{file} byte {at}"),
+            put: &put,
+            whole,
+            maybe,
+            sealed: sealed.clone(),
+            certain: ended == Ended::InOrder,
+        };
         let drained = case.check(&dir);
         if drained.seqs().len() < pending.len() {
             assert!(counted(&drained), "{}: records are missing and nobody is told", case.what);
@@ -145,22 +193,32 @@ const SEGMENT: &str = "0000000000000001.seg";
 
 #[test]
 fn truncated_at_every_byte_mapped() {
-    every_byte(Storage::Auto, SEGMENT, written, |bytes, at| bytes.truncate(at));
+    every_byte(Storage::Auto, Ended::InOrder, SEGMENT, written, |bytes, at| bytes.truncate(at));
 }
 
 #[test]
 fn truncated_at_every_byte_plain() {
-    every_byte(Storage::File, SEGMENT, written, |bytes, at| bytes.truncate(at));
+    every_byte(Storage::File, Ended::InOrder, SEGMENT, written, |bytes, at| bytes.truncate(at));
 }
 
 #[test]
 fn every_byte_flipped_mapped() {
-    every_byte(Storage::Auto, SEGMENT, written, |bytes, at| bytes[at] ^= 0xff);
+    every_byte(Storage::Auto, Ended::InOrder, SEGMENT, written, |bytes, at| bytes[at] ^= 0xff);
 }
 
 #[test]
 fn every_byte_flipped_plain() {
-    every_byte(Storage::File, SEGMENT, written, |bytes, at| bytes[at] ^= 0x10);
+    every_byte(Storage::File, Ended::InOrder, SEGMENT, written, |bytes, at| bytes[at] ^= 0x10);
+}
+
+#[test]
+fn every_byte_flipped_of_what_a_killed_process_left() {
+    every_byte(Storage::Auto, Ended::Killed, SEGMENT, written, |bytes, at| bytes[at] ^= 0xff);
+}
+
+#[test]
+fn truncated_at_every_byte_of_what_a_killed_process_left() {
+    every_byte(Storage::Auto, Ended::Killed, SEGMENT, written, |bytes, at| bytes.truncate(at));
 }
 
 #[test]
@@ -168,8 +226,8 @@ fn every_byte_of_the_cursors_flipped_or_cut() {
     for which in 0..4 {
         let file = format!("cursor.{which}");
         // The state of this log takes less than this.
-        every_byte(Storage::Auto, &file, |_| 128, |bytes, at| bytes[at] ^= 0xff);
-        every_byte(Storage::Auto, &file, |_| 128, |bytes, at| bytes.truncate(at));
+        every_byte(Storage::Auto, Ended::InOrder, &file, |_| 128, |bytes, at| bytes[at] ^= 0xff);
+        every_byte(Storage::Auto, Ended::InOrder, &file, |_| 128, |bytes, at| bytes.truncate(at));
     }
 }
 
@@ -202,7 +260,8 @@ fn damaged_backlog(what: &str, damage: impl Fn(&[PathBuf]) -> Vec<u64>) -> (temp
     let (put, files) = backlog(dir.path());
     let lost = damage(&files);
     let whole = put.keys().copied().filter(|seq| !lost.contains(seq)).collect();
-    let case = Case { what: what.to_owned(), put: &put, whole, maybe: Vec::new() };
+    let case =
+        Case { what: what.to_owned(), put: &put, whole, maybe: Vec::new(), sealed: BTreeMap::new(), certain: true };
     let drained = case.check(dir.path());
     assert_eq!(drained.stats.lost_records, lost.len() as u64, "{what}: {:?}", drained.events.names());
     assert_eq!(drained.stats.pending_records, 0, "{what}: what is lost does not stay pending");
@@ -305,7 +364,8 @@ fn damaged_end(what: &str, damage: impl Fn(&[PathBuf]) -> Vec<u64>) {
     let (put, files) = backlog(dir.path());
     let lost = damage(&files);
     let whole = put.keys().copied().filter(|seq| !lost.contains(seq)).collect();
-    let case = Case { what: what.to_owned(), put: &put, whole, maybe: Vec::new() };
+    let case =
+        Case { what: what.to_owned(), put: &put, whole, maybe: Vec::new(), sealed: BTreeMap::new(), certain: true };
     let drained = case.check(dir.path());
     assert!(counted(&drained), "{what}: nobody is told");
 }
@@ -365,7 +425,7 @@ fn an_unknown_version_is_refused_and_nothing_is_touched() {
     for (file, at, end) in [(SEGMENT, 8, 508), ("cursor", 8, 0)] {
         for value in [2u32, 0x8000_0001] {
             let dir = tempfile::tempdir().unwrap();
-            small_log(dir.path(), Storage::Auto);
+            small_log(dir.path(), Storage::Auto, Ended::InOrder);
             if file == SEGMENT {
                 let path = dir.path().join(file);
                 let mut bytes = fs::read(&path).unwrap();
@@ -451,7 +511,14 @@ fn random_damage_never_stops_the_buffer() {
             }
         }
         let what = format!("seed {seed}");
-        let case = Case { what, put: &put, whole: Vec::new(), maybe: put.keys().copied().collect() };
+        let case = Case {
+            what,
+            put: &put,
+            whole: Vec::new(),
+            maybe: put.keys().copied().collect(),
+            sealed: BTreeMap::new(),
+            certain: true,
+        };
         case.check(&dir);
         // And it takes and gives records afterwards.
         let producer = Producer::builder(&dir).open_manual(Limits::default()).unwrap();

@@ -16,7 +16,7 @@ fn batch(texts: &[&str]) -> Batch {
     options.segment_bytes = 64 << 10;
     options.durability = Durability::Os;
     let buffer = Buffer::open(dir.path(), options, Limits::default()).unwrap();
-    texts.iter().for_each(|text| drop(buffer.put(*text).unwrap()));
+    texts.iter().for_each(|text| assert!(buffer.put(*text).unwrap() > 0));
     buffer.emit().unwrap().unwrap()
 }
 

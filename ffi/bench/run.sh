@@ -4,8 +4,8 @@
 #
 # The programs take turns, so that a noisy minute hurts all of them; a row is the median of its turns.
 #
-#   TURNS=5      how often each program runs
-#   BENCH_DIR=   where the buffers lie; default: a temporary directory
+#   TURNS=5                how often each program runs
+#   UNISTREAM_BENCH_DIR=   where the buffers lie; default: a temporary directory
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -14,7 +14,7 @@ turns=${TURNS:-5}
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch" "${buffers:-}"' EXIT
 trap 'exit 1' INT TERM
-buffers=$(mktemp -d "${BENCH_DIR:-${TMPDIR:-/tmp}}/unistream-bench-XXXXXX")
+buffers=$(mktemp -d "${UNISTREAM_BENCH_DIR:-${TMPDIR:-/tmp}}/unistream-bench-XXXXXX")
 
 cd "$root"
 cargo build --release --locked -q -p unistream-ffi >&2

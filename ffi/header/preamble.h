@@ -6,22 +6,7 @@
  * not take is tried again on a schedule, and in the end delivered, or kept as a dead letter with the reason, or
  * still in the buffer. Delivery is at least once and in put order.
  *
- *     #include <stdio.h>
- *     #include <unistream.h>
- *
- *     int main(void) {
- *       unistream_sink *sink = NULL;
- *       unistream_producer *producer = NULL;
- *       unistream_error *error = unistream_sink_file("events.log", 0, &sink);
- *       if (!error) error = unistream_producer_open("outbox", sink, NULL, &producer);
- *       if (!error) error = unistream_producer_put(producer, "hello", 5);
- *       if (!error) error = unistream_producer_close(producer, 30000, NULL);
- *       if (error) fprintf(stderr, "%s\n", unistream_error_message(error));
- *       int status = error ? 1 : 0;
- *       unistream_error_free(error);
- *       unistream_producer_free(producer);
- *       return status;
- *     }
+@HELLO@
  *
  *     cc app.c $(pkg-config --cflags --libs unistream)
  *
@@ -89,11 +74,15 @@
  *
 @COUNTERS@
  *
- * Options of the sink kinesis: unistream_sink_from_options(), unistream_sink_from_url()
+ * Options of the sink kinesis: unistream_sink_kinesis(), unistream_sink_from_options(), unistream_sink_from_url()
  *
 @KINESIS@
  *
- * Options of the sink cloudwatch-logs
+ * Options of the sink cloudwatch-logs: unistream_sink_cloudwatch_logs() and those two
  *
 @CLOUDWATCH_LOGS@
+ *
+ * Options of the sink file: those two
+ *
+@FILE@
  */

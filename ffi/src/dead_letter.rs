@@ -10,7 +10,7 @@ use crate::batch::unistream_batch;
 use crate::boundary::{boundary, c_text, path, required, text, value};
 use crate::error::unistream_error;
 
-/// The dead letters of a buffer as they were when this list was made, oldest first. One thread at a time.
+/// The dead letters of a buffer as they were when this list was made, oldest first. Immutable; any thread may read it.
 pub struct unistream_dead_letters {
     directory: DeadLetters,
     letters: Vec<unistream_dead_letter>,

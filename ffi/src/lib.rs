@@ -37,3 +37,19 @@ pub mod report;
 pub mod stats;
 
 pub mod dead_letter;
+
+/// What the header says of threads, checked by the compiler.
+const _: () = {
+    const fn any_threads_at_once<T: Send + Sync>() {}
+    const fn one_thread_at_a_time<T: Send>() {}
+    any_threads_at_once::<producer::unistream_producer>();
+    any_threads_at_once::<batch::unistream_batch<'static>>();
+    any_threads_at_once::<error::unistream_error>();
+    any_threads_at_once::<stats::unistream_stats>();
+    any_threads_at_once::<dead_letter::unistream_dead_letters>();
+    any_threads_at_once::<dead_letter::unistream_dead_letter>();
+    one_thread_at_a_time::<sink::completion::unistream_completion>();
+    one_thread_at_a_time::<report::unistream_report>();
+    one_thread_at_a_time::<config::unistream_config>();
+    one_thread_at_a_time::<sink::unistream_sink>();
+};

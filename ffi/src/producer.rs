@@ -397,3 +397,28 @@ pub unsafe extern "C" fn unistream_producer_replay(
         Ok(())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::constants::UNISTREAM_INTERNAL;
+
+    #[test]
+    fn after_a_defect_the_producer_refuses_work() {
+        let directory = std::env::temp_dir().join(format!("unistream-ffi-defect-{}", std::process::id()));
+        let engine = Producer::builder(&directory).open_manual(Limits::default()).expect("it opens");
+        let producer = Box::new(unistream_producer { engine, defective: AtomicBool::new(false) });
+        let code = |answer: Answer| answer.map(|error| error.code);
+        // SAFETY: three bytes that live.
+        let put = || code(unsafe { unistream_producer_put(Some(&producer), b"abc".as_ptr().cast(), 3) });
+        assert_eq!(put(), None);
+        assert_eq!(code(unistream_producer::call(Some(&producer), |_| panic!("a defect"))), Some(UNISTREAM_INTERNAL));
+        assert_eq!(put(), Some(UNISTREAM_INTERNAL), "what a panic left behind is not trusted");
+        let mut stats = MaybeUninit::uninit();
+        assert_eq!(code(unistream_producer_stats(Some(&producer), Some(&mut stats))), None);
+        // SAFETY: it was written, since the call succeeded.
+        assert!(unsafe { stats.assume_init() }.is_some());
+        unistream_producer_free(Some(producer));
+        std::fs::remove_dir_all(&directory).expect("it is ours");
+    }
+}

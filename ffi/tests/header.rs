@@ -8,6 +8,7 @@ use cbindgen::{Builder, Config, DocumentationStyle, Language, Style};
 use engine::{OptionSpec, Options, Stats, sink};
 
 const PREAMBLE: &str = include_str!("../header/preamble.h");
+const HELLO: &str = include_str!("../examples/hello.c");
 
 /// What cbindgen cannot make of Rust.
 const MACROS: &str = r#"
@@ -84,11 +85,16 @@ fn preamble() -> String {
     let sink = |kind| table(sink::options_of(kind).expect("the kind is known"));
     let counter = |(name, _, doc): (&str, u64, &str)| comment(&format!("{name:<21}"), &doc.replace('`', ""));
     let counters: String = Stats::default().counters().map(counter).collect();
+    // The program without its opening comment, as it is built and run by the tests.
+    let program = HELLO.lines().filter(|line| !line.starts_with("/*"));
+    let hello: Vec<String> = program.map(|line| format!(" *     {line}").trim_end().to_owned()).collect();
     PREAMBLE
+        .replace("@HELLO@", &hello.join("\n"))
         .replace("@OPTIONS@", &table(Options::TABLE))
         .replace("@COUNTERS@", counters.trim_end())
         .replace("@KINESIS@", &sink("kinesis"))
         .replace("@CLOUDWATCH_LOGS@", &sink("cloudwatch-logs"))
+        .replace("@FILE@", &sink("file"))
 }
 
 fn macros() -> String {

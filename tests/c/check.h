@@ -183,6 +183,7 @@ static inline unistream_error *open_kept(const char *path, kept *sink, const cha
   return error;
 }
 
+/* What was sent counts a moment after the flush that waits for it has returned: use EVENTUALLY. */
 static inline uint64_t counter(const unistream_producer *producer, const char *name) {
   unistream_stats *stats = NULL;
   uint64_t value = UINT64_MAX;

@@ -75,7 +75,7 @@ static void failed_comes_again_when_its_time_has_come(void) {
   OK(unistream_producer_failed(producer, batch, NULL));
   CHECK((batch = next(producer)) != NULL);
   OK(unistream_producer_commit(producer, batch));
-  CHECK(counter(producer, "failed_attempts") == 2);
+  EVENTUALLY(counter(producer, "failed_attempts") == 2);
   unistream_producer_free(producer);
 }
 
@@ -102,9 +102,9 @@ static void settle_speaks_for_each_record(void) {
   OK(unistream_producer_settle(producer, batch, UNISTREAM_UNAVAILABLE, NULL));
   CHECK((batch = next(producer)) != NULL);
   OK(unistream_producer_settle(producer, batch, UNISTREAM_DELIVERED, NULL));
-  CHECK(counter(producer, "delivered_records") == 2);
-  CHECK(counter(producer, "rejected_records") == 1);
-  CHECK(counter(producer, "unavailable_attempts") == 1);
+  EVENTUALLY(counter(producer, "delivered_records") == 2);
+  EVENTUALLY(counter(producer, "rejected_records") == 1);
+  EVENTUALLY(counter(producer, "unavailable_attempts") == 1);
   unistream_producer_free(producer);
 }
 

@@ -472,4 +472,16 @@ mod tests {
             assert_eq!(SegmentHeader::decode(&bytes), HeaderState::Unknown { version, flags });
         }
     }
+
+    /// The page's example is what this code writes.
+    #[test]
+    fn the_example_of_the_page() {
+        let page = include_str!("../../docs/format.md");
+        let hex = page.split("```hex").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let bytes: Vec<u8> = hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
+        let salt = crate::buffer::segment::salt(0x0123_4567_89ab_cdef, 1);
+        assert!(page.contains(&format!("salt is `{salt:#010x}`")));
+        let head = Head { kind: Kind::Record, seq: 1, created_at: 0 };
+        assert_eq!(bytes, frame(head, &Body { id: Some("a"), key: None, data: b"hi" }, salt));
+    }
 }

@@ -169,7 +169,7 @@ impl Buffer {
             WhenFull::Block => self.core.options.full_timeout,
             WhenFull::Error => Duration::ZERO,
         };
-        self.core.put(record.into(), wait).map(|appended| appended.seq)
+        self.core.put(record.into(), Some(wait)).map(|appended| appended.seq)
     }
 
     /// Ends the batch being filled; `false` if it was empty.
@@ -214,6 +214,13 @@ impl Buffer {
     /// Records that are not committed.
     pub fn len(&self) -> u64 {
         self.core.pending().0
+    }
+
+    /// Records in the batch being filled, and their bytes as the sink's limits count them: for callers that
+    /// [`seal`](Self::seal) by rules of their own.
+    pub fn filling(&self) -> (u64, u64) {
+        let log = lock(&self.core.log);
+        (log.open.records, log.open.bytes)
     }
 
     /// Whether every record is committed.
@@ -424,9 +431,9 @@ impl Core {
 
     // ------------------------------------------------------------------------------------------------ in
 
-    /// Appends a record, waiting for space at most `wait`.
+    /// Appends a record, waiting for space at most `wait`; `None` does not even prepare the next segment.
     #[inline]
-    pub(crate) fn put(&self, record: NewRecord<'_>, wait: Duration) -> Result<Appended> {
+    pub(crate) fn put(&self, record: NewRecord<'_>, wait: Option<Duration>) -> Result<Appended> {
         if self.fork.is_forked() {
             return Err(forked());
         }
@@ -447,7 +454,10 @@ impl Core {
         let appended = match appended {
             Ok(appended) => appended,
             Err(Refusal::Error(error)) => return Err(error),
-            Err(Refusal::Segment(_)) => self.append_slowly(&body, body_crc, created_at, counted, wait)?,
+            Err(Refusal::Segment(_)) => match wait {
+                Some(wait) => self.append_slowly(&body, body_crc, created_at, counted, wait)?,
+                None => return Err(would_wait()),
+            },
         };
         if self.keeper_idle.load(Ordering::Relaxed) || appended.wants_spare {
             self.wake_keeper();
@@ -530,6 +540,9 @@ impl Core {
 
     /// Seals the open batch if it lingered long enough; else says when it will have.
     pub(crate) fn seal_if_old(&self) -> Result<Option<Duration>> {
+        if self.fork.is_forked() {
+            return Err(forked());
+        }
         let mut log = lock(&self.log);
         if log.open.records == 0 || self.options.linger == NEVER || !matches!(log.status, Status::Open) {
             return Ok(None);
@@ -701,6 +714,9 @@ impl Core {
 
     /// Records and payload bytes that are not committed.
     pub(crate) fn pending(&self) -> (u64, u64) {
+        if self.fork.is_forked() {
+            return (0, 0);
+        }
         let reader = lock(&self.reader);
         let log = lock(&self.log);
         let committed = &reader.state.committed;
@@ -1104,6 +1120,11 @@ fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T>
 #[cold]
 fn unreadable(index: u64, error: io::Error) -> Error {
     Error::io(format_args!("could not read {}", segment::name(index)), error)
+}
+
+#[cold]
+fn would_wait() -> Error {
+    Error::new(ErrorKind::BufferFull, "the next segment is not prepared yet; put waits for it")
 }
 
 #[cold]

@@ -26,7 +26,12 @@ pub(crate) struct Depth {
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Runs a script and crashes it. The error tells how to get there again.
-pub(crate) fn crash_everywhere(workload: &Workload, depth: Depth, seed: u64, figures: &mut Figures) -> Result<(), String> {
+pub(crate) fn crash_everywhere(
+    workload: &Workload,
+    depth: Depth,
+    seed: u64,
+    figures: &mut Figures,
+) -> Result<(), String> {
     let disk = SimulatedDisk::new(workload.options.storage != Storage::File);
     let oracle = Oracle::new(&workload.options, false, seed);
     let mut world = World::new(disk, SimulatedClock::new(), oracle, &workload.options, seed);
@@ -54,7 +59,8 @@ pub(crate) fn crash_everywhere(workload: &Workload, depth: Depth, seed: u64, fig
     figures.records += lock(&world.oracle).accepted() as u64;
     world.disk.record(None);
     let (disk, oracle) = world.abandon();
-    recover(disk, oracle.after(Crash::Kill), None, 0, Some(Crash::Kill), figures).map_err(|what| told(format!("at the end: {what}")))?;
+    recover(disk, oracle.after(Crash::Kill), None, 0, Some(Crash::Kill), figures)
+        .map_err(|what| told(format!("at the end: {what}")))?;
     Ok(())
 }
 
@@ -69,7 +75,8 @@ fn crash_at(picture: &Picture, depth: Depth, seed: u64, figures: &mut Figures) -
         // Not always the same operations of the recovery.
         let offset = if depth.second == 0 { 0 } else { dice.below(depth.second) };
         let pictures =
-            recover(disk, picture.oracle.after(crash), Some(picture.wall), depth.second, Some(crash), figures).map_err(told)?;
+            recover(disk, picture.oracle.after(crash), Some(picture.wall), depth.second, Some(crash), figures)
+                .map_err(told)?;
         for second in pictures.iter().skip(offset) {
             let crash = [Crash::Kill, Crash::Power][dice.below(2)];
             let disk = second.disk.crash(crash, dice.roll());

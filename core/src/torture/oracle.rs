@@ -253,7 +253,8 @@ impl Oracle {
             Some(known) => {
                 let stranger = seqs.iter().find(|seq| !known.contains(seq));
                 let missing = known.iter().find(|seq| !seqs.contains(seq) && !self.may_miss(**seq));
-                let wrong = stranger.or(missing).map(|seq| format!("batch {id} came back with other contents at {seq}"));
+                let wrong =
+                    stranger.or(missing).map(|seq| format!("batch {id} came back with other contents at {seq}"));
                 self.violations.extend(wrong);
             }
         }
@@ -290,7 +291,11 @@ impl Oracle {
             self.puts.get(*number).is_some_and(data) && record.own_id() == id.as_deref() && record.key == key.as_deref()
         });
         if known.is_none() {
-            self.violate(format!("seq {} is not what was put: {:?}", record.seq, &record.data[..record.data.len().min(16)]));
+            self.violate(format!(
+                "seq {} is not what was put: {:?}",
+                record.seq,
+                &record.data[..record.data.len().min(16)]
+            ));
         }
         known
     }

@@ -91,7 +91,9 @@ fn scripts() -> Vec<(&'static str, Vec<Step>, fn(&mut Options))> {
         (
             "recycling",
             (0..14)
-                .flat_map(|round| [puts([6000, 3000, 9000]), vec![millis(60), Chores, Flush, Chores], puts([round])].concat())
+                .flat_map(|round| {
+                    [puts([6000, 3000, 9000]), vec![millis(60), Chores, Flush, Chores], puts([round])].concat()
+                })
                 .collect(),
             same,
         ),
@@ -139,14 +141,23 @@ fn scripts() -> Vec<(&'static str, Vec<Step>, fn(&mut Options))> {
         ),
         (
             "records larger than a segment",
-            [puts([70_000, 10, 100_000, 20, 65_400, 64_300, 64_400, 10]), vec![millis(110), Chores], puts([130_000, 5]), vec![Flush]]
-                .concat(),
+            [
+                puts([70_000, 10, 100_000, 20, 65_400, 64_300, 64_400, 10]),
+                vec![millis(110), Chores],
+                puts([130_000, 5]),
+                vec![Flush],
+            ]
+            .concat(),
             |options| options.max_buffer_bytes = 4 << 20,
         ),
-        ("batches over segments", [puts([7000; 40]), vec![Flush, Chores, millis(110), Chores], puts([7000; 20]), vec![Flush]].concat(), |options| {
-            options.max_records = 13;
-            options.max_buffer_bytes = 2 << 20;
-        }),
+        (
+            "batches over segments",
+            [puts([7000; 40]), vec![Flush, Chores, millis(110), Chores], puts([7000; 20]), vec![Flush]].concat(),
+            |options| {
+                options.max_records = 13;
+                options.max_buffer_bytes = 2 << 20;
+            },
+        ),
         (
             "dead letters fill up",
             [

@@ -120,8 +120,22 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(disk: SimulatedDisk, clock: Arc<SimulatedClock>, oracle: Oracle, options: &Options, seed: u64) -> Self {
-        World { disk, clock, oracle: Arc::new(Mutex::new(oracle)), options: options.clone(), events: Arc::default(), seed, producer: None }
+    pub(crate) fn new(
+        disk: SimulatedDisk,
+        clock: Arc<SimulatedClock>,
+        oracle: Oracle,
+        options: &Options,
+        seed: u64,
+    ) -> Self {
+        World {
+            disk,
+            clock,
+            oracle: Arc::new(Mutex::new(oracle)),
+            options: options.clone(),
+            events: Arc::default(),
+            seed,
+            producer: None,
+        }
     }
 
     pub(crate) fn open(&mut self) -> Result<()> {

@@ -80,6 +80,7 @@ pub fn salt(buffer_id: u64, index: u64) -> u32 {
 
 /// The first of the two copies of a segment's header that is whole.
 pub fn header(bytes: &[u8]) -> Option<Header> {
+    let bytes = bytes.get(..SEGMENT_HEADER)?;
     let copy = [&bytes[..512], &bytes[512..1024]]
         .into_iter()
         .find(|copy| copy[..8] == *b"unistrm\n" && crc32c(&[&copy[..508]]) == u32_at(copy, 508))?;
@@ -145,7 +146,15 @@ pub fn frames(bytes: &[u8]) -> Vec<Frame> {
 }
 
 /// The bytes of a frame, padding included.
-pub fn encode_frame(kind: u8, seq: u64, created_at: i64, id: Option<&[u8]>, key: Option<&[u8]>, data: &[u8], salt: u32) -> Vec<u8> {
+pub fn encode_frame(
+    kind: u8,
+    seq: u64,
+    created_at: i64,
+    id: Option<&[u8]>,
+    key: Option<&[u8]>,
+    data: &[u8],
+    salt: u32,
+) -> Vec<u8> {
     let body = [id.unwrap_or_default(), key.unwrap_or_default(), data].concat();
     let mut frame = salt.to_le_bytes().to_vec();
     frame.extend(((FRAME_HEADER + body.len()) as u32).to_le_bytes());
@@ -168,7 +177,14 @@ pub fn encode_header(header: &Header) -> Vec<u8> {
     [header.version, header.flags].iter().for_each(|word| copy.extend(word.to_le_bytes()));
     [header.index, header.length, header.buffer_id].iter().for_each(|word| copy.extend(word.to_le_bytes()));
     [header.salt, header.epoch].iter().for_each(|word| copy.extend(word.to_le_bytes()));
-    let words = [header.next_seq, header.records_before, header.bytes_before, header.open_first_seq, header.open_records, header.open_bytes];
+    let words = [
+        header.next_seq,
+        header.records_before,
+        header.bytes_before,
+        header.open_first_seq,
+        header.open_records,
+        header.open_bytes,
+    ];
     words.iter().chain(&header.sealed).for_each(|word| copy.extend(word.to_le_bytes()));
     copy.resize(508, 0);
     let crc = crc32c(&[&copy]);

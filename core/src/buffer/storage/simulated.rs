@@ -233,7 +233,6 @@ impl Inode {
         }
         Inode { blocks: blocks_of(bytes.len() as u64), synced: bytes.clone(), bytes, ..Inode::default() }
     }
-
 }
 
 fn blocks_of(len: u64) -> BTreeSet<u64> {
@@ -437,7 +436,12 @@ impl SimulatedDisk {
         let mut state = lock(&self.shared.state);
         state.make_dirs(path.parent().unwrap_or(Path::new("/")));
         let inode = state.new_inode();
-        let contents = Inode { blocks: blocks_of(bytes.len() as u64), bytes: bytes.into(), synced: bytes.into(), ..Inode::default() };
+        let contents = Inode {
+            blocks: blocks_of(bytes.len() as u64),
+            bytes: bytes.into(),
+            synced: bytes.into(),
+            ..Inode::default()
+        };
         state.inodes.insert(inode, Arc::new(contents));
         let change = Change { removed: None, added: Some((name_of(path), inode)) };
         if let Ok(names) = state.names(path.parent().unwrap_or(Path::new("/"))) {
@@ -537,7 +541,8 @@ impl State {
         let used = self.used();
         let capacity = self.capacity_blocks;
         let inode = self.inode(inode);
-        let wanted: Vec<u64> = (range.start / BLOCK..range.end.div_ceil(BLOCK)).filter(|block| !inode.blocks.contains(block)).collect();
+        let wanted: Vec<u64> =
+            (range.start / BLOCK..range.end.div_ceil(BLOCK)).filter(|block| !inode.blocks.contains(block)).collect();
         if !wanted.is_empty() && used + wanted.len() as u64 > capacity {
             return Err(io::Error::from_raw_os_error(libc::ENOSPC));
         }

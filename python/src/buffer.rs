@@ -1,0 +1,98 @@
+//! `_native.Buffer`: the durable FIFO alone.
+
+use std::path::PathBuf;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use unistream::{Limits, NewRecord};
+
+use crate::error::OrRaise;
+use crate::options;
+use crate::payload::Encoded;
+use crate::record::Batch;
+use crate::time;
+
+#[pyclass(frozen, subclass, module = "unistream._native")]
+pub(crate) struct Buffer {
+    core: unistream::Buffer,
+}
+
+#[pymethods]
+impl Buffer {
+    #[new]
+    fn new(py: Python<'_>, path: PathBuf, keywords: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let options = options::from_dict(keywords)?;
+        let core = py.detach(|| unistream::Buffer::open(path, options, Limits::default())).or_raise(py)?;
+        Ok(Buffer { core })
+    }
+
+    /// Puts a record, as `Producer.put` does; returns its seq.
+    #[pyo3(signature = (data, *, id = None, key = None, created_at = None))]
+    fn put<'py>(
+        &self,
+        data: &Bound<'py, PyAny>,
+        id: Option<&str>,
+        key: Option<&Bound<'py, PyAny>>,
+        created_at: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<u64> {
+        let py = data.py();
+        let encoded = Encoded::of(data)?;
+        let own_id = encoded.id.as_ref().map(|id| id.to_str()).transpose()?;
+        let key = key.map(Encoded::key).transpose()?;
+        let record = NewRecord {
+            data: encoded.as_bytes()?,
+            id: id.or(own_id),
+            key: key.as_ref().map(Encoded::as_bytes).transpose()?,
+            created_at: created_at.map(time::to_micros).transpose()?,
+        };
+        py.detach(|| self.core.put(record)).or_raise(py)
+    }
+
+    /// Whether a batch is there: one that is full, or old enough.
+    fn should_emit(&self) -> bool {
+        self.core.should_emit()
+    }
+
+    /// The oldest batch, the same again until it is committed; `None` if none is full or old enough.
+    fn emit(&self, py: Python<'_>) -> PyResult<Option<Batch>> {
+        let batch = py.detach(|| self.core.emit()).or_raise(py)?;
+        Ok(batch.as_ref().map(Batch::new))
+    }
+
+    /// Forgets the batch: its records are finished.
+    fn commit(&self, py: Python<'_>, batch: &Bound<'_, Batch>) -> PyResult<()> {
+        let batch = batch.get();
+        py.detach(|| self.core.commit(&batch.core)).or_raise(py)
+    }
+
+    /// Makes a batch of what was put though it is not full; `False` if there was nothing.
+    fn seal(&self, py: Python<'_>) -> PyResult<bool> {
+        py.detach(|| self.core.seal()).or_raise(py)
+    }
+
+    /// Records in the batch being filled, and their bytes.
+    #[getter]
+    fn filling(&self) -> (u64, u64) {
+        self.core.filling()
+    }
+
+    /// Makes every record put so far survive power loss.
+    fn sync(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.core.sync()).or_raise(py)
+    }
+
+    /// Closes it; what is in it stays on disk. Idempotent.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.core.close()).or_raise(py)
+    }
+
+    /// How many records are neither committed nor set aside.
+    fn __len__(&self) -> usize {
+        self.core.len() as usize
+    }
+
+    /// A buffer without records is still a buffer.
+    fn __bool__(&self) -> bool {
+        true
+    }
+}

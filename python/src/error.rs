@@ -1,0 +1,128 @@
+//! Errors in both directions: the core's become exceptions, and the exceptions that a sink raises travel through the
+//! core as causes and come out whole.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
+use unistream::{Cause, Error, SendError};
+
+use crate::time;
+
+/// An exception on its way through the core.
+#[derive(Debug)]
+pub(crate) struct Raised {
+    error: PyErr,
+    summary: String,
+    traceback: Traceback,
+}
+
+impl Raised {
+    pub(crate) fn cause(py: Python<'_>, error: PyErr) -> Cause {
+        let summary = error.to_string();
+        let traceback = Traceback(traceback(py, &error).unwrap_or_default());
+        Arc::new(Raised { error, summary, traceback })
+    }
+
+    /// The exception behind a core error, if a sink raised one.
+    pub(crate) fn of(error: &Error) -> Option<&PyErr> {
+        error.cause()?.downcast_ref::<Raised>().map(|raised| &raised.error)
+    }
+}
+
+impl fmt::Display for Raised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.summary)
+    }
+}
+
+impl StdError for Raised {
+    /// The traceback as text, so that a dead letter keeps it.
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&self.traceback)
+    }
+}
+
+#[derive(Debug)]
+struct Traceback(String);
+
+impl fmt::Display for Traceback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl StdError for Traceback {}
+
+fn traceback(py: Python<'_>, error: &PyErr) -> PyResult<String> {
+    let lines: Vec<String> = py.import("traceback")?.call_method1("format_exception", (error.value(py),))?.extract()?;
+    Ok(shortened(lines.concat().trim_end()))
+}
+
+/// Text that a dead letter has room for: where it is too long, the middle of the stack goes.
+fn shortened(text: &str) -> String {
+    const MOST: usize = 3600;
+    if text.len() <= MOST {
+        return text.to_owned();
+    }
+    let head = &text[..text.floor_char_boundary(MOST / 3)];
+    let tail = &text[text.ceil_char_boundary(text.len() - MOST * 2 / 3)..];
+    format!("{head}\n[...]\n{tail}")
+}
+
+/// The exception that stands for a core error; `unistream/_errors.py` says which class that is.
+#[cold]
+pub(crate) fn raise(py: Python<'_>, error: Error) -> PyErr {
+    let build = || -> PyResult<PyErr> {
+        static FROM_NATIVE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let class = FROM_NATIVE.import(py, "unistream._errors", "from_native")?;
+        let flags = (error.is_retryable(), error.record_accepted());
+        let exception = class.call1((error.kind().name(), error.message(), flags.0, flags.1))?;
+        let exception = PyErr::from_value(exception);
+        exception.set_cause(py, cause(py, &error));
+        Ok(exception)
+    };
+    build().unwrap_or_else(|failure| failure)
+}
+
+fn cause(py: Python<'_>, error: &Error) -> Option<PyErr> {
+    if let Some(raised) = Raised::of(error) {
+        return Some(raised.clone_ref(py));
+    }
+    let code = error.cause()?.downcast_ref::<io::Error>()?.raw_os_error()?;
+    Some(io::Error::from_raw_os_error(code).into())
+}
+
+/// `result?` for core results.
+pub(crate) trait OrRaise<T> {
+    fn or_raise(self, py: Python<'_>) -> PyResult<T>;
+}
+
+impl<T> OrRaise<T> for unistream::Result<T> {
+    #[inline]
+    fn or_raise(self, py: Python<'_>) -> PyResult<T> {
+        self.map_err(|error| raise(py, error))
+    }
+}
+
+/// What an exception from a sink means to the core.
+pub(crate) fn send_error(py: Python<'_>, error: PyErr) -> SendError {
+    static UNAVAILABLE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    static REJECTED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let is = |cell: &'static PyOnceLock<Py<PyType>>, name| {
+        cell.import(py, "unistream._errors", name).is_ok_and(|class| error.is_instance(py, class))
+    };
+    if is(&REJECTED, "BatchRejected") {
+        return SendError::Rejected(error.value(py).to_string());
+    }
+    if is(&UNAVAILABLE, "SinkUnavailable") {
+        let seconds = error.value(py).getattr("retry_after");
+        let retry_after = seconds.and_then(|seconds| time::duration_or_none(&seconds)).unwrap_or_default();
+        return SendError::Unavailable { error: Raised::cause(py, error), retry_after };
+    }
+    SendError::Failed(Raised::cause(py, error))
+}

@@ -1,0 +1,44 @@
+//! The extension module `unistream._native`: the core's types with Python's manners. What needs no speed and no
+//! lock (typing, printing, the command line) is written in Python, in the package around it.
+#![deny(unsafe_code)]
+
+mod buffer;
+mod dead_letter;
+mod error;
+mod event;
+mod inspection;
+mod json;
+mod options;
+mod payload;
+mod producer;
+mod record;
+mod sink;
+mod time;
+
+use pyo3::prelude::*;
+
+// Every class is frozen over a core type that is Send and Sync, so the module needs no GIL.
+#[pymodule(gil_used = false)]
+mod _native {
+    #[pymodule_export]
+    use crate::buffer::Buffer;
+    #[pymodule_export]
+    use crate::dead_letter::{DeadLetter, DeadLetters, DeadRecord};
+    #[pymodule_export]
+    use crate::inspection::Inspection;
+    #[pymodule_export]
+    use crate::options::options;
+    #[pymodule_export]
+    use crate::payload::encode;
+    #[pymodule_export]
+    use crate::producer::Producer;
+    #[pymodule_export]
+    use crate::record::{Batch, Record};
+    #[pymodule_export]
+    use crate::sink::{Channel, FileSink, Job, NativeSink, NullSink, Report};
+
+    /// The version of the crate, which is the package's.
+    #[pymodule_export]
+    #[allow(non_upper_case_globals)]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+}

@@ -1,0 +1,98 @@
+"""An embedded, durable producer.
+
+`put` returns when the record is in a write-ahead log on local disk, where it survives the death of the process; a
+background thread sends batches to a sink, retries on a schedule, and forgets what the sink accepted.
+
+>>> import unistream
+>>> def send(batch):
+...     for record in batch:
+...         print(record.seq, record.data)
+>>> with unistream.Producer(path, send) as producer:
+...     _ = producer.put(b"raw bytes")
+...     _ = producer.put("text", key="user-7")
+...     _ = producer.put({"id": "1", "value": 90})
+...     producer.flush(timeout=30)
+1 b'raw bytes'
+2 b'text'
+3 b'{"id":"1","value":90}'
+"""
+
+from ._errors import (
+    BatchRejected,
+    BufferFull,
+    Closed,
+    DeadLettersFull,
+    DiskError,
+    DiskFull,
+    Forked,
+    InternalError,
+    InUse,
+    InvalidArgument,
+    NotFound,
+    RecordTooLarge,
+    Reentrant,
+    RetriesExhausted,
+    SendFailed,
+    SinkUnavailable,
+    Timeout,
+    UnistreamError,
+    Unsupported,
+    UnsupportedFormat,
+    WrongMode,
+)
+from ._native import (
+    Batch,
+    DeadLetter,
+    DeadLetters,
+    DeadRecord,
+    FileSink,
+    NullSink,
+    Record,
+    Report,
+    __version__,
+    options,
+)
+from ._options import BufferOptions, Options, Schedule, Stats
+from ._producer import Buffer, Producer
+from ._sink import Sink
+
+__all__ = [
+    "Batch",
+    "BatchRejected",
+    "Buffer",
+    "BufferFull",
+    "BufferOptions",
+    "Closed",
+    "DeadLetter",
+    "DeadLetters",
+    "DeadLettersFull",
+    "DeadRecord",
+    "DiskError",
+    "DiskFull",
+    "FileSink",
+    "Forked",
+    "InUse",
+    "InternalError",
+    "InvalidArgument",
+    "NotFound",
+    "NullSink",
+    "Options",
+    "Producer",
+    "Record",
+    "RecordTooLarge",
+    "Reentrant",
+    "Report",
+    "RetriesExhausted",
+    "Schedule",
+    "SendFailed",
+    "Sink",
+    "SinkUnavailable",
+    "Stats",
+    "Timeout",
+    "UnistreamError",
+    "Unsupported",
+    "UnsupportedFormat",
+    "WrongMode",
+    "__version__",
+    "options",
+]

@@ -1,0 +1,122 @@
+"""Options as typed keywords, and the schedule as a value.
+
+The engine's own table (`unistream.options()`) says what each option means, permits and defaults to; a test keeps this
+file in step with it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Literal, TypeAlias, TypedDict
+
+Seconds: TypeAlias = float | timedelta
+"""A span of time: a number of seconds or a `timedelta`."""
+Bytes: TypeAlias = int | str
+"""A number of bytes, or text such as `"16MiB"`."""
+
+
+class BufferOptions(TypedDict, total=False):
+    """The options that a buffer looks at."""
+
+    max_records: int
+    max_bytes: Bytes
+    linger: Seconds | None
+    max_record_bytes: Bytes
+    durability: Literal["always", "interval", "os"]
+    sync_interval: Seconds
+    segment_bytes: Bytes
+    max_buffer_bytes: Bytes
+    when_full: Literal["block", "error"]
+    full_timeout: Seconds | None
+    storage: Literal["auto", "mapped", "file"]
+
+
+class Options(BufferOptions, total=False):
+    """Every option of a producer but its mode. All may change between runs on one directory."""
+
+    max_in_flight: int
+    on_exhausted: Literal["skip", "raise"]
+    max_dead_letter_bytes: Bytes
+    schedule_base: float
+    schedule_multiplier: Seconds
+    schedule_min: Seconds
+    schedule_max: Seconds
+    schedule_waits: Sequence[Seconds]
+    max_attempts: int
+    jitter: Literal["none", "full"]
+    count_unavailable: bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How long to wait between attempts at a batch, and when to give up.
+
+    After the n-th failed attempt the wait is `multiplier * base**(n-1)` seconds, not less than `min`, not more than
+    `max`; or the n-th of `waits`, of which the last repeats. Measured from the end of the attempt.
+
+    Args:
+        base: the growth of the waits, from 1 to 100.
+        multiplier: the first wait, before growth.
+        min: the shortest wait.
+        max: the longest wait, at most a day.
+        waits: the waits as a list, instead of the four before.
+        max_attempts: the most attempts at one batch before `on_exhausted` rules; 0 is no limit.
+        jitter: `"full"` spreads each wait evenly between `min` and the computed wait, so that many producers do not
+            come back at once; `"none"` keeps it as computed.
+
+    >>> Schedule(max=4, max_attempts=4, jitter="none").options()["schedule_max"]
+    4
+    """
+
+    base: float = 2.0
+    multiplier: Seconds = 1.0
+    min: Seconds = 0.0
+    max: Seconds = 60.0
+    waits: Sequence[Seconds] = ()
+    max_attempts: int = 10
+    jitter: Literal["none", "full"] = "full"
+
+    def options(self) -> Options:
+        """Return the same as options."""
+        return Options(
+            schedule_base=self.base,
+            schedule_multiplier=self.multiplier,
+            schedule_min=self.min,
+            schedule_max=self.max,
+            schedule_waits=self.waits,
+            max_attempts=self.max_attempts,
+            jitter=self.jitter,
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stats:
+    """A snapshot of a producer.
+
+    Counters start at 0 when the producer opens; what is pending, on disk and in the dead letters is what is there now.
+    """
+
+    put_records: int
+    put_bytes: int
+    delivered_records: int
+    attempts: int
+    failed_attempts: int
+    unavailable_attempts: int
+    rejected_records: int
+    skipped_records: int
+    pending_records: int
+    pending_bytes: int
+    buffer_bytes: int
+    dead_letters: int
+    dead_letter_bytes: int
+    head_attempts: int
+    next_attempt_ms: int
+    syncs: int
+    corrupt_regions: int
+    corrupt_bytes: int
+    lost_records: int
+    next_seq: int
+    state: Literal["running", "on_hold", "unavailable", "stopped", "closed"]
+    last_error: str

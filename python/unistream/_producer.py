@@ -1,0 +1,291 @@
+"""`Producer` and `Buffer`: the engine with Python's manners."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import os
+import time
+import warnings
+import weakref
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, cast
+
+from . import _native
+from ._errors import Reentrant, Timeout
+from ._logging import logger
+from ._options import BufferOptions, Options, Schedule, Seconds, Stats
+from ._sink import AsyncSend, Send, Sink, is_async, name_of, on_loop, send_of, start_workers
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+CLOSE_TIMEOUT = 30.0
+"""Seconds that `close()` and the end of a `with` block spend on delivering what is left."""
+EXIT_TIMEOUT = 1.0
+"""Seconds that the exit of the interpreter spends on the same for producers that nobody closed."""
+_SLICE = 0.1
+_open: weakref.WeakSet[Producer] = weakref.WeakSet()
+
+
+class Producer(_native.Producer):
+    """Puts records into a durable buffer and sends them, in batches and in order, to a sink.
+
+    When `put` has returned, the record survives the death of the process; it is delivered at least once, or it is in
+    the dead letters with the reason, or it is still in the buffer, and the next producer on the same path goes on.
+
+    All methods may be called from any thread, at the same time. A forked child gets `Forked`: open producers after
+    the fork, one path each.
+
+    Args:
+        path: the buffer's directory; created if it does not exist. One producer at a time owns it.
+        sink: where batches go: `FileSink` and the other sinks of unistream, a callable that takes a `Batch`, or an
+            object with `send`. It returns `None`, or a `Report` to answer per record; it raises if the batch failed,
+            `SinkUnavailable` to pause without using up an attempt. Async callables run on the event loop that is
+            running now; `put` then never blocks, and a full buffer raises `BufferFull` at once unless `when_full` is
+            given.
+        mode: `"background"`: a thread sends, and `put` never waits for the sink. `"inline"`: `put` itself sends, at
+            most one batch a call, and nothing happens between calls. `"manual"`: the program asks for `next_batch`,
+            sends it its own way and says `commit` or `failed`; there is no sink.
+        schedule: the waits between attempts, and when to give up; the `schedule_*` options in one value.
+        options: see `Options` and `unistream.options()`.
+
+    Raises:
+        InUse: another producer has the buffer; the message names its process.
+
+    >>> with Producer(path, send, max_records=2, schedule=Schedule(max=4, max_attempts=4)) as producer:
+    ...     for data in (b"raw bytes", "text", {"id": "1", "value": 90}):
+    ...         producer.put(data)
+    1
+    2
+    3
+    """
+
+    __slots__ = ("__weakref__", "_loop", "_mode")
+
+    _loop: asyncio.AbstractEventLoop | None
+    _mode: str
+
+    def __new__(
+        cls,
+        path: str | os.PathLike[str],
+        sink: Sink | None = None,
+        *,
+        mode: Literal["background", "inline", "manual"] = "background",
+        schedule: Schedule | None = None,
+        **options: Unpack[Options],
+    ) -> Self:
+        """Open the buffer, create it if there is none, and start to send."""
+        keywords = cast("dict[str, Any]", options)
+        if schedule is not None:
+            twice = keywords.keys() & schedule.options().keys()
+            if twice:
+                raise TypeError(f"{', '.join(sorted(twice))}: given as an option and in the schedule")
+            keywords |= schedule.options()
+        if (sink is None) != (mode == "manual"):
+            raise TypeError("manual mode takes no sink; the other modes need one")
+        native: object = sink
+        loop = send = None
+        name = ""
+        if sink is not None and not isinstance(sink, _native.NativeSink):
+            name, native = name_of(sink), send_of(sink)
+            if is_async(native):
+                if mode != "background":
+                    raise TypeError("an async sink needs background mode")
+                loop = asyncio.get_running_loop()
+                native = on_loop(cast("AsyncSend", native), loop)
+                keywords.setdefault("when_full", "error")
+            if mode == "background":
+                send, native = cast("Send", native), _native.Channel(name)
+        self = super().__new__(
+            cls, os.fspath(path), native, name, keywords | {"mode": mode}, logger.getEffectiveLevel()
+        )
+        self._loop, self._mode = loop, mode
+        if send is not None:
+            start_workers(cast("_native.Channel", native), send, int(self.options["max_in_flight"]))
+        _open.add(self)
+        return self
+
+    def flush(self, timeout: Seconds | None = None) -> None:
+        """Wait until every record put before is delivered or in the dead letters.
+
+        Other threads run meanwhile, and Ctrl-C interrupts it.
+
+        Args:
+            timeout: seconds or a `timedelta`; `None` waits for ever.
+
+        Raises:
+            Timeout: the time was over first; what was not sent stays on disk.
+            RetriesExhausted: the producer has stopped.
+        """
+        self._refuse_on_loop("aflush")
+        self._wait_flushed(self._begin_flush(), timeout)
+
+    def close(self, timeout: Seconds | None = CLOSE_TIMEOUT) -> int:
+        """Flush for at most `timeout`, then close. Idempotent.
+
+        Args:
+            timeout: seconds or a `timedelta`; `None` waits for ever. Manual mode waits for nothing: it is the program
+                itself that sends.
+
+        Returns:
+            How many records are left; they stay on disk and are sent by the next producer on this path.
+
+        Raises:
+            RetriesExhausted: the producer had stopped; it is closed all the same.
+        """
+        if timeout != 0:
+            self._refuse_on_loop("aclose")
+        try:
+            return super().close(0 if self._mode == "manual" else timeout)
+        finally:
+            if self.closed:
+                _open.discard(self)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more calls."""
+        return bool(self._stats()["state"] == "closed")
+
+    async def aflush(self, timeout: Seconds | None = None) -> None:
+        """Do as `flush`, without blocking the event loop. It can be cancelled."""
+        point = self._begin_flush()
+        deadline = None if timeout is None else time.monotonic() + _seconds(timeout)
+        while True:
+            left = _SLICE if deadline is None else max(0.0, deadline - time.monotonic())
+            try:
+                # In slices, so that a cancelled flush leaves no thread behind that waits for ever.
+                return await asyncio.to_thread(self._wait_flushed, point, min(left, _SLICE))
+            except Timeout:
+                if deadline is not None and left <= _SLICE:
+                    raise
+
+    async def aclose(self, timeout: Seconds | None = CLOSE_TIMEOUT) -> int:
+        """Do as `close`, without blocking the event loop."""
+        try:
+            # What is wrong, closing says again.
+            with contextlib.suppress(Exception):
+                await self.aflush(timeout)
+        except BaseException:
+            self.close(0)
+            raise
+        return await asyncio.to_thread(self.close, 0)
+
+    def stats(self) -> Stats:
+        """Return what the producer has done and what it is doing. May be called from anywhere, sinks included."""
+        return Stats(**self._stats())
+
+    def _refuse_on_loop(self, instead: str) -> None:
+        if self._loop is not None and _running_loop() is self._loop:
+            raise Reentrant(f"waiting here would block the event loop that the sink runs on; await {instead}()")
+
+    def __enter__(self) -> Self:
+        """Return the producer itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close; an exception of the `with` block goes on whatever closing says."""
+        try:
+            self._left(self.close(_exit_timeout(error)))
+        except Exception:
+            if error is None:
+                raise
+            logger.exception("closing failed under another exception")
+
+    async def __aenter__(self) -> Self:
+        """Return the producer itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close; an exception of the `async with` block goes on whatever closing says."""
+        try:
+            self._left(await self.aclose(_exit_timeout(error)))
+        except Exception:
+            if error is None:
+                raise
+            logger.exception("closing failed under another exception")
+
+    def _left(self, records: int) -> None:
+        if records and self._mode != "manual":
+            logger.warning("%d records are left in %s for the next producer", records, self.path)
+
+    def __del__(self) -> None:
+        """Close a producer that nobody closed; what is left stays on disk."""
+        if not self.closed:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+            self.close(0)
+
+    def __repr__(self) -> str:
+        """Name the directory and the mode."""
+        state = " closed" if self.closed else ""
+        return f"<Producer {os.fspath(self.path)!r} {self._mode}{state}>"
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _exit_timeout(error: BaseException | None) -> float:
+    # Who pressed Ctrl-C wants to leave, not to deliver.
+    return CLOSE_TIMEOUT if error is None or isinstance(error, Exception) else 0.0
+
+
+def _seconds(span: Seconds) -> float:
+    return span if isinstance(span, int | float) else span.total_seconds()
+
+
+def _close_all() -> None:
+    """Close what is still open when the interpreter exits, while sinks can still run."""
+    deadline = time.monotonic() + EXIT_TIMEOUT
+    for producer in list(_open):
+        with contextlib.suppress(Exception):
+            producer.close(max(0.0, deadline - time.monotonic()))
+
+
+atexit.register(_close_all)
+# The parent's producers are none of a forked child's business.
+os.register_at_fork(after_in_child=_open.clear)
+
+
+class Buffer(_native.Buffer):
+    """The durable FIFO alone: records in, batches out, in put order, until they are committed.
+
+    All methods may be called from any thread, at the same time.
+
+    Args:
+        path: the buffer's directory; created if it does not exist. One buffer or producer at a time owns it.
+        options: see `BufferOptions` and `unistream.options()`.
+
+    >>> with Buffer(path, max_records=2) as buffer:
+    ...     for data in ("a", "b", "c"):
+    ...         _ = buffer.put(data)
+    ...     batch = buffer.emit()
+    ...     print([record.data for record in batch])
+    ...     buffer.commit(batch)
+    ...     print(len(buffer))
+    [b'a', b'b']
+    1
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, path: str | os.PathLike[str], **options: Unpack[BufferOptions]) -> Self:
+        """Open the buffer; create it if there is none."""
+        return super().__new__(cls, os.fspath(path), cast("dict[str, Any]", options))
+
+    def __enter__(self) -> Self:
+        """Return the buffer itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close; what is in it stays on disk."""
+        self.close()

@@ -1,0 +1,67 @@
+"""What `put(..., verbose=True)` prints."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from . import _native
+from ._console import console
+from ._payload import Payload
+
+if TYPE_CHECKING:
+    pass
+
+
+def put(
+    producer: _native.Producer,
+    data: Payload,
+    *,
+    id: str | None,
+    key: bytes | str | None,
+    created_at: datetime | float | None,
+) -> int:
+    """Put a record and print what happens to it and, in inline mode, to the batch that is sent meanwhile."""
+    payload, own_id = _native.encode(data)
+    id = own_id if id is None else id
+    return _put(producer, payload, id, key, created_at)
+
+
+@console.emoji_block(msg="put record", emoji="📤")
+def _put(
+    producer: _native.Producer,
+    payload: bytes,
+    id: str | None,
+    key: bytes | str | None,
+    created_at: datetime | float | None,
+) -> int:
+    record(payload)
+    return producer._put_watched(tell, payload, id, key, created_at)
+
+
+def record(payload: bytes) -> None:
+    """Print a record: text as it is, other bytes as Python writes them."""
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError:
+        text = repr(payload)
+    console.info(f"record = {text}")
+
+
+def tell(event: str, value: object = None) -> None:
+    """Print an event of the engine."""
+    match event:
+        case "on_hold":
+            console.info("🚫 on hold due to exponential backoff")
+        case "should_not_emit":
+            console.info("🚫 we should not emit")
+        case "send_started":
+            console.info(f"📤 send records: {value}")
+        case "send_failed":
+            console.info(f"🔴 failed, error: {value!r}")
+        case "send_succeeded":
+            console.info("🟢 succeeded")
+        case "skipped":
+            console.info("💀 skipped: the batch is in the dead letters")
+        case _:
+            pass

@@ -1,0 +1,61 @@
+"""What every test may ask for."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import unistream
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return where a buffer may be."""
+    return tmp_path / "outbox"
+
+
+class Collector:
+    """A sink that remembers what it took."""
+
+    def __init__(self) -> None:
+        """Start with nothing."""
+        self.batches: list[list[bytes]] = []
+        self.ids: list[str] = []
+
+    def send(self, batch: unistream.Batch) -> None:
+        """Take the batch."""
+        self.batches.append([record.data for record in batch])
+        self.ids.append(batch.id)
+
+    @property
+    def data(self) -> list[bytes]:
+        """All payloads in the order in which they came."""
+        return [data for batch in self.batches for data in batch]
+
+
+@pytest.fixture
+def collector() -> Collector:
+    """Return a sink that remembers what it took."""
+    return Collector()
+
+
+@pytest.fixture
+def run_python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs a program in a Python of its own, with warnings as errors."""
+
+    def run(program: str, *arguments: object, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-X", "dev", "-W", "error", "-c", program, *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=tmp_path, env=os.environ)
+
+    return run
+
+
+def wait_until(condition: Callable[[], bool], timeout: float = 30) -> None:
+    """Wait until something is so; fail if it is never."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.005)

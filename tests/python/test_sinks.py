@@ -1,0 +1,321 @@
+"""Sinks: how they are called, what they answer, what they raise."""
+
+import functools
+import logging
+import threading
+import time
+import traceback
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import unistream
+from conftest import Collector, wait_until
+from unistream import Batch, FileSink, Producer, Report, Schedule
+
+NOW = Schedule(multiplier=0, max=0, max_attempts=3, jitter="none")
+"""Tries again at once."""
+
+
+class Boom(Exception):
+    """What a sink raises."""
+
+
+def test_batches_come_in_order_and_within_the_limits(path: Path, collector: Collector) -> None:
+    with Producer(path, collector, max_records=7) as producer:
+        for number in range(100):
+            producer.put(str(number))
+        producer.flush(30)
+    assert collector.data == [str(number).encode() for number in range(100)]
+    assert all(len(batch) <= 7 for batch in collector.batches)
+    assert len(set(collector.ids)) == len(collector.ids)
+
+
+def test_any_callable_is_a_sink(path: Path) -> None:
+    seen: list[tuple[str, bytes]] = []
+
+    def send(name: str, batch: Batch) -> None:
+        seen.extend((name, record.data) for record in batch)
+
+    class Callable:
+        def __call__(self, batch: Batch) -> None:
+            send("object", batch)
+
+    for sink in (functools.partial(send, "partial"), Callable(), lambda batch: send("lambda", batch)):
+        with Producer(path, sink) as producer:
+            producer.put(b"x")
+    assert seen == [("partial", b"x"), ("object", b"x"), ("lambda", b"x")]
+    for nonsense in (5, "text", object()):
+        with pytest.raises(TypeError, match="a sink is a callable or has a send method"):
+            Producer(path, nonsense)  # type: ignore[arg-type]
+
+
+def test_a_failed_batch_comes_again_the_same(path: Path) -> None:
+    seen: list[tuple[str, int, list[bytes]]] = []
+
+    def send(batch: Batch) -> None:
+        seen.append((batch.id, batch.attempt, [record.data for record in batch]))
+        if batch.attempt < 3:
+            raise Boom
+
+    with Producer(path, send, schedule=NOW) as producer:
+        producer.put_many([b"1", b"2"])
+        producer.flush(30)
+        stats = producer.stats()
+    assert [attempt for _, attempt, _ in seen] == [1, 2, 3]
+    assert len({(batch_id, tuple(data)) for batch_id, _, data in seen}) == 1
+    assert (stats.attempts, stats.failed_attempts, stats.delivered_records) == (3, 2, 2)
+
+
+def test_the_exception_arrives_whole(path: Path) -> None:
+    def send(batch: Batch) -> None:
+        secret = 42
+        raise Boom("first", secret) from KeyError("the cause")
+
+    with (
+        pytest.raises(unistream.RetriesExhausted, match="Boom") as caught,
+        Producer(path, send, schedule=NOW, on_exhausted="raise") as producer,
+    ):
+        producer.put(b"x")
+        producer.flush(30)
+    error = caught.value.__cause__
+    assert isinstance(error, Boom)
+    assert error.args == ("first", 42)
+    assert isinstance(error.__cause__, KeyError)
+    assert error.__traceback__ is not None
+    *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
+    assert innermost.f_code.co_name == "send"
+    assert innermost.f_locals["secret"] == 42
+    assert not caught.value.retryable
+
+
+def test_dead_letters_keep_the_exception_as_text(path: Path) -> None:
+    def send(batch: Batch) -> None:
+        raise Boom("no luck") from KeyError("the cause")
+
+    with Producer(path, send, schedule=NOW) as producer:
+        producer.put(b"x", id="lost")
+        producer.flush(30)
+        [letter] = producer.dead_letters.list()
+        assert letter.attempts == 3
+        assert letter.sink.endswith("test_dead_letters_keep_the_exception_as_text.<locals>.send")
+        text = letter.errors[-1]
+        assert text.startswith("Boom: no luck\n")
+        for part in ("Traceback (most recent call last)", "KeyError: 'the cause'", "in send", "direct cause"):
+            assert part in text
+        assert [(record.seq, record.id, record.rejected) for record in letter.records] == [(1, "lost", False)]
+        assert [record.data for record in letter.batch()] == [b"x"]
+
+
+def test_deep_tracebacks_are_shortened_in_the_middle(path: Path) -> None:
+    def deep(depth: int) -> None:
+        if depth == 0:
+            raise Boom("at the bottom")
+        if depth % 2:
+            deep(depth - 1)
+        else:
+            deep(depth - 1)
+
+    with Producer(path, lambda _: deep(200), schedule=NOW) as producer:
+        producer.put(b"x")
+        producer.flush(30)
+        text = producer.dead_letters.list()[0].errors[-1]
+    assert text.rstrip().endswith("at the bottom")
+    assert "[...]" in text
+
+
+def test_an_unavailable_sink_uses_up_no_attempt(path: Path) -> None:
+    outage = 20
+    times: list[float] = []
+
+    def send(batch: Batch) -> None:
+        times.append(time.monotonic())
+        if len(times) <= outage:
+            raise unistream.SinkUnavailable("network down")
+
+    with Producer(path, send, schedule=NOW) as producer:
+        producer.put(b"x")
+        producer.flush(30)
+        stats = producer.stats()
+        assert (stats.unavailable_attempts, stats.failed_attempts, stats.dead_letters) == (outage, 0, 0)
+        assert stats.delivered_records == 1
+
+
+@pytest.mark.parametrize("retry_after", [0.3, timedelta(milliseconds=300)])
+def test_retry_after_is_a_floor(path: Path, retry_after: float | timedelta) -> None:
+    times: list[float] = []
+
+    def send(batch: Batch) -> None:
+        times.append(time.monotonic())
+        if len(times) == 1:
+            raise unistream.SinkUnavailable(retry_after=retry_after)
+
+    with Producer(path, send, schedule=NOW) as producer:
+        producer.put(b"x")
+        producer.flush(30)
+    assert times[1] - times[0] >= 0.29
+
+
+def test_a_report_answers_for_each_record(path: Path) -> None:
+    seen: list[list[bytes]] = []
+
+    def send(batch: Batch) -> Report | None:
+        seen.append([record.data for record in batch])
+        if len(seen) > 1:
+            return None
+        return Report().failed(0, Boom("try again")).rejected(1, "not welcome").unavailable(2, "busy", retry_after=0.01)
+
+    with Producer(path, send, schedule=NOW) as producer:
+        producer.put_many([b"0", b"1", b"2", b"3"])
+        producer.put(b"later")
+        producer.flush(30)
+        [letter] = producer.dead_letters.list()
+        assert [(record.seq, record.reason, record.rejected) for record in letter.records] == [(2, "not welcome", True)]
+        stats = producer.stats()
+        assert (stats.delivered_records, stats.rejected_records) == (4, 1)
+    assert seen[:2] == [[b"0", b"1", b"2", b"3", b"later"], [b"0", b"2"]]
+
+
+def test_reports() -> None:
+    report = Report().rejected(3, "no").failed(1, "why").failed(1, ValueError("bad"))
+    assert report.exceptions == [(1, "failed", "ValueError: bad"), (3, "rejected", "no")]
+    assert not report.delivered
+    assert Report().delivered
+    assert repr(Report()) == "<Report delivered>"
+    with pytest.raises(TypeError):
+        report.failed(0, 5)  # type: ignore[arg-type]
+    with pytest.raises((OverflowError, TypeError)):
+        report.failed(-1, "x")
+
+
+def test_a_batch_can_be_rejected_whole(path: Path) -> None:
+    def send(batch: Batch) -> None:
+        raise unistream.BatchRejected("wrong door")
+
+    with Producer(path, send) as producer:
+        producer.put(b"x")
+        producer.flush(30)
+        [letter] = producer.dead_letters.list()
+        assert [record.reason for record in letter.records] == ["wrong door"]
+
+
+def test_an_answer_that_is_no_report_is_no_success(path: Path) -> None:
+    # put_records of boto3 answers {"FailedRecordCount": 3}: taken for success, three records would be lost.
+    with Producer(path, lambda _: {"FailedRecordCount": 3}, schedule=NOW) as producer:  # type: ignore[arg-type]
+        producer.put(b"x")
+        producer.flush(30)
+        [letter] = producer.dead_letters.list()
+        assert "a sink returns None or a unistream.Report, not <class 'dict'>" in letter.errors[-1]
+
+
+def test_a_sink_that_exits_fails_the_batch(path: Path) -> None:
+    def send(batch: Batch) -> None:
+        raise SystemExit(3)
+
+    with Producer(path, send, schedule=NOW) as producer:
+        producer.put(b"x")
+        producer.flush(30)
+        assert "SystemExit: 3" in producer.dead_letters.list()[0].errors[-1]
+
+
+@pytest.mark.parametrize("mode", ["background", "inline"])
+def test_calls_from_inside_the_sink_are_refused(path: Path, mode: str) -> None:
+    errors: list[type[BaseException]] = []
+    pending: list[int] = []
+
+    def send(batch: Batch) -> None:
+        pending.append(producer.stats().pending_records)
+        for call in (producer.flush, producer.close, lambda: producer.put(b"y"), producer.resume, producer.sync):
+            try:
+                call()
+            except unistream.Reentrant as error:
+                errors.append(type(error))
+
+    with Producer(path, send, mode=mode, max_records=1) as producer:  # type: ignore[arg-type]
+        producer.put(b"x")
+        producer.flush(30)
+    assert errors == [unistream.Reentrant] * 5
+    assert pending == [1]
+
+
+def test_a_hanging_sink_does_not_keep_close_waiting(path: Path, collector: Collector) -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def send(batch: Batch) -> None:
+        entered.set()
+        leave.wait(60)
+
+    producer = Producer(path, send)
+    producer.put(b"x")
+    with pytest.raises(unistream.Timeout):
+        producer.flush(0.1)
+    assert entered.wait(30)
+    assert producer.close(0.1) == 1
+    # The buffer is free although the sink still hangs.
+    with Producer(path, collector) as again:
+        again.flush(30)
+    leave.set()
+    assert collector.data == [b"x"]
+
+
+def test_batches_in_flight(path: Path) -> None:
+    together = threading.Barrier(3)
+
+    def send(batch: Batch) -> None:
+        together.wait(30)
+
+    with Producer(path, send, max_records=1, max_in_flight=3) as producer:
+        producer.put_many([b"1", b"2", b"3"])
+        producer.flush(30)
+
+
+def test_file_sink(path: Path, tmp_path: Path) -> None:
+    target = tmp_path / "events.log"
+    with Producer(path, FileSink(target, sync=True)) as producer:
+        producer.put_many([b"one", "two", {"n": 3}])
+        with pytest.raises(unistream.InvalidArgument, match="newline"):
+            producer.put(b"two\nlines")
+        producer.flush(30)
+    assert target.read_bytes() == b'one\ntwo\n{"n":3}\n'
+    # A producer that is closed lets go of the file, although it is still referenced here.
+    assert producer.closed
+    FileSink(target)
+    binary = tmp_path / "events.bin"
+    with Producer(path, FileSink(binary, framing="length-prefixed")) as producer:
+        producer.put(b"two\nlines")
+        producer.flush(30)
+    assert binary.read_bytes() == b"\x09\0\0\0two\nlines"
+    with pytest.raises(ValueError, match="framing"):
+        FileSink(target, framing="xml")  # type: ignore[arg-type]
+    with pytest.raises(unistream.DiskError) as caught:
+        FileSink(tmp_path / "missing" / "file")
+    assert isinstance(caught.value.__cause__, FileNotFoundError)
+
+
+def test_a_native_sink_inside_a_python_sink(path: Path, tmp_path: Path) -> None:
+    target = FileSink(tmp_path / "events.log")
+
+    def send(batch: Batch) -> Report:
+        return target.send(batch)
+
+    with Producer(path, send) as producer:
+        producer.put(b"x")
+        producer.flush(30)
+    assert (tmp_path / "events.log").read_bytes() == b"x\n"
+
+
+def test_failures_are_logged(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def send(batch: Batch) -> None:
+        raise Boom("logged")
+
+    with caplog.at_level(logging.DEBUG, "unistream"), Producer(path, send, schedule=NOW) as producer:
+        producer.put(b"x")
+        producer.flush(30)
+        wait_until(lambda: any(record.levelno == logging.ERROR for record in caplog.records))
+    levels = [record.levelno for record in caplog.records if "logged" in record.getMessage()]
+    assert levels == [logging.WARNING] * 3 + [logging.ERROR]
+    [error] = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert error.exc_info is not None
+    assert error.exc_info[0] is Boom
+    assert any(record.levelno == logging.DEBUG for record in caplog.records)
+    assert {record.name for record in caplog.records} == {"unistream"}
