@@ -131,6 +131,13 @@ impl Builder {
         self
     }
 
+    /// Another disk, clock and source of random numbers than the system's.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn environment(mut self, env: Environment) -> Self {
+        self.env = env;
+        self
+    }
+
     /// Opens the buffer and begins to send to `sink`, what an earlier run left first.
     ///
     /// # Errors
@@ -230,31 +237,18 @@ impl Producer {
     /// Those of [`put`](Self::put).
     #[inline]
     pub fn put_within<'a>(&self, record: impl Into<NewRecord<'a>>, wait: Duration) -> Result<u64> {
-        let (shared, record) = (&*self.shared, record.into());
-        shared.check()?;
-        if shared.checks_records {
-            shared.admit(&record)?;
-        }
-        let core = shared.core();
-        if core.options.mode == Mode::Inline {
-            return shared.put_inline(record, wait);
-        }
-        let appended = match core.put(record, wait) {
-            Ok(appended) => appended,
-            Err(error) => {
-                if error.kind() == ErrorKind::BufferFull {
-                    shared.wake_sender();
-                }
-                return Err(error);
-            }
-        };
-        if shared.observer.is_some() {
-            shared.tell(&Event::Put { seq: appended.seq, record });
-        }
-        if appended.sealed || (appended.began && shared.sender_idle.load(Ordering::Relaxed)) {
-            shared.wake_sender();
-        }
-        Ok(appended.seq)
+        self.shared.put(record.into(), Some(wait))
+    }
+
+    /// As [`put`](Self::put), but it waits neither for space nor for the next segment to be made: for a caller that
+    /// holds a lock. Under `durability = always` and in inline mode it waits for the disk and the sink all the same.
+    ///
+    /// # Errors
+    /// Those of [`put`](Self::put); `BufferFull` also where [`put_within`](Self::put_within) would have to make a
+    /// segment first.
+    #[inline]
+    pub fn try_put<'a>(&self, record: impl Into<NewRecord<'a>>) -> Result<u64> {
+        self.shared.put(record.into(), None)
     }
 
     /// Puts records until one fails. Returns how many were accepted, and why not more.
@@ -442,6 +436,12 @@ impl Producer {
         };
         let durable = self.options().durability != Durability::Os;
         self.shared.letters.replay(id, put, || if durable { self.sync() } else { Ok(()) })
+    }
+
+    /// What the log's thread does, for an environment without threads.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn do_chores(&self) {
+        let _ = self.shared.core().do_chores();
     }
 
     /// Manual mode: the next batch whose time has come, if there is one. It must be given back to
@@ -858,6 +858,34 @@ impl Shared {
         self.tell(&Event::Stopped { error });
     }
 
+    #[inline]
+    fn put(&self, record: NewRecord<'_>, wait: Option<Duration>) -> Result<u64> {
+        self.check()?;
+        if self.checks_records {
+            self.admit(&record)?;
+        }
+        let core = self.core();
+        if core.options.mode == Mode::Inline {
+            return self.put_inline(record, wait.unwrap_or_default());
+        }
+        let appended = match core.put(record, wait) {
+            Ok(appended) => appended,
+            Err(error) => {
+                if error.kind() == ErrorKind::BufferFull {
+                    self.wake_sender();
+                }
+                return Err(error);
+            }
+        };
+        if self.observer.is_some() {
+            self.tell(&Event::Put { seq: appended.seq, record });
+        }
+        if appended.sealed || (appended.began && self.sender_idle.load(Ordering::Relaxed)) {
+            self.wake_sender();
+        }
+        Ok(appended.seq)
+    }
+
     // -------------------------------------------------------------------------------------------- inline
 
     fn put_inline(&self, record: NewRecord<'_>, wait: Duration) -> Result<u64> {
@@ -865,7 +893,7 @@ impl Shared {
         let clock = &*core.env.clock;
         let deadline = clock.monotonic().saturating_add(wait);
         let appended = loop {
-            match core.put(record, Duration::ZERO) {
+            match core.put(record, Some(Duration::ZERO)) {
                 Err(error) if error.kind() == ErrorKind::BufferFull => {
                     // Sending makes room.
                     let left = deadline.saturating_sub(clock.monotonic());

@@ -267,3 +267,45 @@ fn a_panicking_sink_is_a_failed_attempt() {
     let stats = producer.stats();
     assert_eq!((stats.failed_attempts, stats.delivered_records), (1, 1));
 }
+
+/// A binding that holds a lock of its own while it puts must not wait there, not even for a segment to be made.
+#[test]
+fn try_put_never_waits_and_put_within_goes_on_where_it_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let builder = Producer::builder(dir.path()).segment_bytes(64 << 10).max_buffer_bytes(256 << 10);
+    let producer = builder.open_manual(Limits::default()).unwrap();
+    let data = vec![b'x'; 1000];
+    let mut refused = 0;
+    let full = loop {
+        match producer.try_put(&data) {
+            Ok(_) => {}
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::BufferFull);
+                refused += 1;
+                match producer.put_within(&data, Duration::ZERO) {
+                    Ok(_) => {}
+                    Err(error) => break error,
+                }
+            }
+        }
+    };
+    assert_eq!(full.kind(), ErrorKind::BufferFull);
+    assert!(refused >= 3, "each end of a segment refuses, and the end of the log: {refused}");
+    assert!(producer.stats().put_records > 150);
+}
+
+/// A flush in two halves waits for what was put before its first half, and for nothing that came later.
+#[test]
+fn a_flush_in_halves_waits_for_its_point_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let producer = Producer::builder(dir.path()).linger(NEVER).open_manual(Limits::default()).unwrap();
+    producer.put("before").unwrap();
+    let point = producer.begin_flush().unwrap();
+    producer.put("after").unwrap();
+    assert_eq!(producer.wait_flushed(point, Duration::ZERO).unwrap_err().kind(), ErrorKind::Timeout);
+    let batch = producer.next_batch().unwrap().unwrap();
+    assert_eq!(texts(&batch), ["before"]);
+    producer.settle(batch, Ok(Report::delivered())).unwrap();
+    producer.wait_flushed(point, Duration::ZERO).unwrap();
+    assert!(producer.next_batch().unwrap().is_none());
+}

@@ -287,12 +287,15 @@ impl Producer {
     #[inline]
     fn append(&self, py: Python<'_>, record: NewRecord<'_>) -> PyResult<u64> {
         let core = self.core();
-        let put = || core.put_within(record, Duration::ZERO);
-        // Handing the GIL over and taking it back costs more than the append itself.
-        let result = if self.put_waits { py.detach(put) } else { put() };
+        let result = if self.put_waits {
+            py.detach(|| core.put_within(record, Duration::ZERO))
+        } else {
+            // Handing the GIL over and taking it back would cost more than the append itself.
+            core.try_put(record)
+        };
         match result {
             Ok(seq) => Ok(seq),
-            Err(error) if error.kind() == ErrorKind::BufferFull && !self.full_timeout.is_zero() => {
+            Err(error) if error.kind() == ErrorKind::BufferFull => {
                 in_slices(py, self.full_timeout, ErrorKind::BufferFull, |slice| core.put_within(record, slice))
             }
             Err(error) => Err(raise(py, error)),

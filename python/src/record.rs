@@ -1,5 +1,7 @@
 //! Batches and records as Python sees them. A record's bytes stay in the log's mapping until they are asked for.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use pyo3::exceptions::PyIndexError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -58,6 +60,10 @@ impl Batch {
         self.core.len()
     }
 
+    fn __iter__(slf: Bound<'_, Self>) -> Records {
+        Records { batch: slf.unbind(), next: AtomicUsize::new(0) }
+    }
+
     fn __getitem__<'py>(slf: &Bound<'py, Self>, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let len = slf.get().core.len();
@@ -77,6 +83,25 @@ impl Batch {
 
     fn __repr__(&self) -> String {
         format!("<Batch {} of {} records, attempt {}>", self.core.id(), self.core.len(), self.core.attempt())
+    }
+}
+
+/// The records of a batch, one after the other.
+#[pyclass(frozen, module = "unistream._native")]
+pub(crate) struct Records {
+    batch: Py<Batch>,
+    next: AtomicUsize,
+}
+
+#[pymethods]
+impl Records {
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> Option<Record> {
+        let index = self.next.fetch_add(1, Ordering::Relaxed);
+        (index < self.batch.get().core.len()).then(|| Record { batch: self.batch.clone_ref(py), index })
     }
 }
 

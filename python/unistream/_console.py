@@ -47,7 +47,7 @@ class Console:
         lines = [before + line for line in msg.split("\n")]
         if style.enabled:
             for line in lines:
-                print(line.rstrip())  # noqa: T201
+                print(line.rstrip())
         return lines[-1]
 
     debug = warning = error = critical = info
@@ -69,7 +69,7 @@ class Console:
         middle = f"{f' {msg} ':{char}{align}{width}}"
         line = f"{outer}{corner}{char * left_padding}{middle}{char * right_padding}{corner}"
         if style.enabled:
-            print(line)  # noqa: T201
+            print(line)
         return line
 
     @contextlib.contextmanager

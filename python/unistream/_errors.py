@@ -144,7 +144,9 @@ class SinkUnavailable(UnistreamError):
     kind = "sink_unavailable"
     retryable = True
 
-    def __init__(self, message: str = "the sink is unavailable", *, retry_after: float | timedelta | None = None) -> None:
+    def __init__(
+        self, message: str = "the sink is unavailable", *, retry_after: float | timedelta | None = None
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
 

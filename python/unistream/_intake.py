@@ -1,9 +1,9 @@
 """Files of lines into a buffer, each line exactly once, however often the process dies in between.
 
 A note in the buffer's directory says: the first `lines` lines, up to `offset`, are in, and the next one gets `seq`.
-Every line takes one seq and nobody else puts meanwhile; so after a death the seq that comes next tells how many more are
-in. A power loss makes the buffer skip seqs; then the note alone counts, which is written after a sync, and lines behind
-it may be put twice.
+Every line takes one seq and nobody else puts meanwhile; so after a death the seq that comes next tells how many more
+are in. A power loss makes the buffer skip seqs; then the note alone counts, which is written after a sync, and lines
+behind it may be put twice.
 """
 
 from __future__ import annotations

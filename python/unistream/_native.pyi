@@ -6,14 +6,38 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, Self, SupportsIndex, Unpack, final, overload
 
+from typing_extensions import disjoint_base
+
 from ._options import CloudWatchLogsOptions, Credentials, KinesisOptions, Seconds
 from ._payload import Payload
 
 __version__: str
+__all__ = [
+    "Batch",
+    "Buffer",
+    "Channel",
+    "CloudWatchLogsSink",
+    "DeadLetter",
+    "DeadLetters",
+    "DeadRecord",
+    "FileSink",
+    "Inspection",
+    "Job",
+    "KinesisSink",
+    "NativeSink",
+    "NullSink",
+    "Producer",
+    "Record",
+    "Report",
+    "__version__",
+    "encode",
+    "options",
+]
 
 def options(sink: str | None = None) -> list[dict[str, str]]: ...
 def encode(data: Payload) -> tuple[bytes, str | None]: ...
 
+@disjoint_base
 class Producer:
     def __new__(
         cls,
@@ -61,6 +85,7 @@ class Producer:
     def failed(self, batch: Batch, error: BaseException | str) -> None: ...
     def settle(self, batch: Batch, report: Report) -> None: ...
 
+@disjoint_base
 class Buffer:
     def __new__(cls, path: str | PathLike[str], keywords: dict[str, Any]) -> Self: ...
     def put(
@@ -94,11 +119,10 @@ class Batch:
     def last_seq(self) -> int: ...
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[Record]: ...
-    def __reversed__(self) -> Iterator[Record]: ...
     @overload
-    def __getitem__(self, index: SupportsIndex) -> Record: ...
+    def __getitem__(self, key: SupportsIndex, /) -> Record: ...
     @overload
-    def __getitem__(self, index: slice) -> list[Record]: ...
+    def __getitem__(self, key: slice, /) -> list[Record]: ...
 
 @final
 class Record:
@@ -121,6 +145,7 @@ class Record:
     def __buffer__(self, flags: int, /) -> memoryview: ...
     def __len__(self) -> int: ...
 
+@disjoint_base
 class NativeSink:
     @staticmethod
     def from_url(url: str) -> NativeSink: ...

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from array import array
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, TypeAlias
+
+from ._native import Record
 
 if sys.version_info >= (3, 12):
     from collections.abc import Buffer as BytesLike
 else:
-    BytesLike: TypeAlias = bytes | bytearray | memoryview | array[Any]
+    BytesLike: TypeAlias = bytes | bytearray | memoryview | Record
 
 
 class Serializable(Protocol):

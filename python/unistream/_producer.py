@@ -89,7 +89,7 @@ class Producer(_native.Producer):
         name = ""
         if sink is not None and not isinstance(sink, _native.NativeSink):
             name, native = name_of(sink), send_of(sink)
-            if is_async(cast("Send | AsyncSend", native)):
+            if is_async(native):
                 if mode != "background":
                     raise TypeError("an async sink needs background mode")
                 loop = asyncio.get_running_loop()
@@ -97,7 +97,9 @@ class Producer(_native.Producer):
                 keywords.setdefault("when_full", "error")
             if mode == "background":
                 send, native = cast("Send", native), _native.Channel(name)
-        self = super().__new__(cls, os.fspath(path), native, name, keywords | {"mode": mode}, logger.getEffectiveLevel())
+        self = super().__new__(
+            cls, os.fspath(path), native, name, keywords | {"mode": mode}, logger.getEffectiveLevel()
+        )
         self._loop, self._mode = loop, mode
         if send is not None:
             start_workers(cast("_native.Channel", native), send, int(self.options["max_in_flight"]))

@@ -12,7 +12,7 @@ import inspect
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError
-from typing import Protocol, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 from ._errors import SinkUnavailable
 from ._native import Batch, Channel, NativeSink, Report
@@ -43,7 +43,7 @@ Sink: TypeAlias = NativeSink | Send | AsyncSend | Sender | AsyncSender
 
 def send_of(sink: object) -> Send | AsyncSend:
     """Return the callable behind a sink that is written in Python."""
-    send = getattr(sink, "send", sink)
+    send: Any = getattr(sink, "send", sink)
     if not callable(send):
         raise TypeError(f"a sink is a callable or has a send method; {type(sink).__name__} is neither")
     return cast("Send | AsyncSend", send)

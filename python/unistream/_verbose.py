@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 from . import _native
 from ._console import console
+from ._payload import Payload
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    pass
 
 
 def put(
     producer: _native.Producer,
-    data: object,
+    data: Payload,
     *,
     id: str | None,
     key: bytes | str | None,
@@ -28,7 +29,11 @@ def put(
 
 @console.emoji_block(msg="put record", emoji="📤")
 def _put(
-    producer: _native.Producer, payload: bytes, id: str | None, key: bytes | str | None, created_at: datetime | float | None
+    producer: _native.Producer,
+    payload: bytes,
+    id: str | None,
+    key: bytes | str | None,
+    created_at: datetime | float | None,
 ) -> int:
     record(payload)
     return producer._put_watched(tell, payload, id, key, created_at)

@@ -23,7 +23,7 @@ import threading
 import typing as t
 import uuid
 import weakref
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ._console import console as logger
@@ -85,7 +85,7 @@ class SendError(Exception):
 
 
 def _utc_now() -> datetime:
-    return datetime.now(timezone.utc)
+    return datetime.now(UTC)
 
 
 class BaseRecord(abc.ABC):
@@ -122,10 +122,10 @@ class _Model:
 
     def __post_init__(self) -> None:
         # Scripts mark required fields with func_args' REQ; one that is not given is an error of that library.
-        func_args = sys.modules.get("func_args.api")
-        for field in dataclasses.fields(self) if func_args and dataclasses.is_dataclass(self) else ():
-            if field.init and getattr(self, field.name) is func_args.REQ:
-                raise func_args.ParamError(f"{field.name!r} of {type(self).__name__} is required")
+        if (func_args := sys.modules.get("func_args.api")) is not None:
+            for name, value in vars(self).items():
+                if value is func_args.REQ:
+                    raise func_args.ParamError(f"{name!r} of {type(self).__name__} is required")
 
     def to_dict(self) -> dict[str, t.Any]:
         """Return the fields as a dict."""
@@ -187,7 +187,7 @@ class BaseBuffer(abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def new(cls, **kwargs: t.Any) -> t.Self:
+    def new(cls, *args: t.Any, **kwargs: t.Any) -> t.Self:
         """Open the buffer, with what an earlier run left in it."""
 
     @abc.abstractmethod
@@ -228,7 +228,7 @@ class FileBuffer(BaseBuffer):
         self.path_wal = Path(path_wal)
         self.max_records = max_records
         self.max_bytes = max_bytes
-        self._directory = self.path_wal.absolute().with_name(f"{self.path_wal.name}.buffer")
+        self._directory = self.path_wal.parent.resolve() / f"{self.path_wal.name}.buffer"
         self._emitted: tuple[Batch, list[t.Any]] | None = None
         with self._owners_lock:
             before = self._owners.pop(self._directory, None)
@@ -255,7 +255,7 @@ class FileBuffer(BaseBuffer):
             forget(self._directory)
 
     @classmethod
-    def new(  # type: ignore[override]
+    def new(
         cls, record_class: type[BaseRecord], path_wal: Path, max_records: int = 1000, max_bytes: int = 1_000_000
     ) -> t.Self:
         """Open the buffer, with what an earlier run, of 0.1.2 too, left in it.
@@ -387,7 +387,7 @@ class BaseProducer(_Model, abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def new(cls, **kwargs: t.Any) -> t.Self:
+    def new(cls, *args: t.Any, **kwargs: t.Any) -> t.Self:
         """Make a producer."""
 
     @abc.abstractmethod
@@ -446,7 +446,7 @@ class SimpleProducer(BaseProducer):
     path_sink: Path
 
     @classmethod
-    def new(cls, buffer: BaseBuffer, retry_config: RetryConfig, path_sink: Path) -> t.Self:  # type: ignore[override]
+    def new(cls, buffer: BaseBuffer, retry_config: RetryConfig, path_sink: Path) -> t.Self:
         """Make a producer.
 
         Args:
@@ -519,7 +519,7 @@ class AwsKinesisStreamProducer(_AwsProducer):
     stream_name: str = ""
 
     @classmethod
-    def new(  # type: ignore[override]
+    def new(
         cls, buffer: BaseBuffer, retry_config: RetryConfig, bsm: t.Any = None, stream_name: str = "", **options: t.Any
     ) -> t.Self:
         """Make a producer.
@@ -545,7 +545,7 @@ class AwsCloudWatchLogsProducer(_AwsProducer):
     log_stream_name: str = ""
 
     @classmethod
-    def new(  # type: ignore[override]
+    def new(
         cls,
         buffer: BaseBuffer,
         retry_config: RetryConfig,

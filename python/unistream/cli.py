@@ -232,7 +232,9 @@ class _Intake:
         self.shown = now
         stats = self.producer.stats()
         rate = self.taken / max(now - self.began, 1e-9)
-        text = f"{self.taken:,} put ({rate:,.0f}/s), {stats.delivered_records:,} delivered, {stats.pending_records:,} left"
+        text = (
+            f"{self.taken:,} put ({rate:,.0f}/s), {stats.delivered_records:,} delivered, {stats.pending_records:,} left"
+        )
         state = "" if stats.state == "running" else f", {stats.state}: {stats.last_error}"
         print(f"\r\x1b[K{text}{state[:60]}", end="", file=sys.stderr, flush=True)
 
@@ -249,7 +251,7 @@ class _Intake:
 
 
 def _sink(text: str) -> Sink:
-    scheme, colon, rest = text.partition(":")
+    scheme, _, rest = text.partition(":")
     if scheme == "file" and rest and not rest.startswith("//"):
         return FileSink(rest)
     if text == "null:":
@@ -322,7 +324,9 @@ def _options(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print(json.dumps(row))
         else:
-            print(f"{row['key']} ({row['kind']}: {row['range']}; default {row['default'] or 'empty'})\n    {row['doc']}")
+            print(
+                f"{row['key']} ({row['kind']}: {row['range']}; default {row['default'] or 'empty'})\n    {row['doc']}"
+            )
     return OK
 
 
@@ -398,7 +402,11 @@ def _ids(arguments: argparse.Namespace) -> Iterator[str]:
 
 def _done(arguments: argparse.Namespace, id: str, **what: Any) -> None:
     name, value = next(iter(what.items()))
-    print(json.dumps({"id": id, **what}) if arguments.json else f"{id}: {name}" + ("" if value is True else f" {value} records"))
+    print(
+        json.dumps({"id": id, **what})
+        if arguments.json
+        else f"{id}: {name}" + ("" if value is True else f" {value} records")
+    )
 
 
 def _print(values: dict[str, Any], as_json: bool) -> None:

@@ -35,7 +35,8 @@ def emulator(command: list[str], port: int, environment: dict[str, str], log: Pa
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
                 break
             except OSError:
-                assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
                 time.sleep(0.05)
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -113,6 +114,7 @@ def run(command: list[str], lines: list[str], home: Path) -> "subprocess.Complet
         capture_output=True,
         text=True,
         timeout=120,
+        check=False,
     )
 
 

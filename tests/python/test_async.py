@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 import unistream
 from unistream import Batch, Producer, Report, Schedule
 

@@ -104,7 +104,7 @@ def test_wrong_options_are_refused_at_once() -> None:
     with pytest.raises(TypeError, match="colour"):
         KinesisSink("s", colour="red", **KEYS)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="ordered"):
-        KinesisSink("s", ordered=3, **KEYS)
+        KinesisSink("s", ordered=3, **KEYS)  # type: ignore[arg-type]
     with pytest.raises(unistream.InvalidArgument, match="stream"):
         KinesisSink("no such name", **KEYS)
     with pytest.raises(unistream.InvalidArgument, match="region"):

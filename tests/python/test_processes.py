@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+import pickle
 import random
 import re
 import signal
@@ -11,11 +12,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import Collector, wait_until
-
 import unistream
+from conftest import Collector, wait_until
 from unistream import FileSink, Producer
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -124,7 +125,9 @@ for _ in range(3):
 producer.put(b"x")
 """
     result = run_python(program, path)
-    assert (result.returncode, result.stderr) == (0, "")
+    assert result.returncode == 0
+    # A batch that was on its way may be logged.
+    assert not re.search("Traceback|Warning|panick|Fatal", result.stderr), result.stderr
 
 
 @pytest.mark.parametrize("waiting", ["producer.flush()", "producer.close(None)", "fill(producer)"])
@@ -201,7 +204,7 @@ def _work(folder: Path, number: int) -> None:
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_multiprocessing(tmp_path: Path, path: Path, method: str) -> None:
     """The pattern of the documentation: each process opens its own, on its own path."""
-    context = multiprocessing.get_context(method)
+    context: Any = multiprocessing.get_context(method)
     with Producer(path, unistream.NullSink()) as producer:
         producer.put(b"the parent's own")
         workers = [context.Process(target=_work, args=(tmp_path, number)) for number in range(3)]
@@ -211,16 +214,10 @@ def test_multiprocessing(tmp_path: Path, path: Path, method: str) -> None:
             worker.join(60)
         assert [worker.exitcode for worker in workers] == [0, 0, 0]
         with pytest.raises(TypeError, match="pickle"):
-            context.Process(target=print, args=(producer,)).start() if method == "spawn" else _pickle(producer)
+            pickle.dumps(producer)
     for number in range(3):
         lines = (tmp_path / f"log-{number}").read_text().splitlines()
         assert lines == [f"{number} {line}" for line in range(100)]
-
-
-def _pickle(value: object) -> None:
-    import pickle
-
-    pickle.dumps(value)
 
 
 def test_prefork_servers(tmp_path: Path, run_python: Run) -> None:
@@ -270,7 +267,9 @@ print(replaced)
 
 
 def test_a_buffer_in_use_by_another_process(path: Path) -> None:
-    program = "import sys, unistream; p = unistream.Producer(sys.argv[1], lambda b: None); print(1, flush=True); input()"
+    program = (
+        "import sys, unistream; p = unistream.Producer(sys.argv[1], lambda b: None); print(1, flush=True); input()"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", program, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

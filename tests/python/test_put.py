@@ -9,12 +9,12 @@ import math
 import types
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
+import unistream
 from hypothesis import given
 from hypothesis import strategies as st
-
-import unistream
 from unistream import Buffer
 from unistream._native import encode
 
@@ -52,12 +52,14 @@ def test_floats_change_to_exponents_where_repr_does(exponent: int) -> None:
 
 @given(st.binary())
 def test_bytes_like_objects_are_stored_as_they_are(data: bytes) -> None:
-    for form in (data, bytearray(data), memoryview(data), memoryview(data + data)[: len(data)], array.array("B", data)):
+    forms: list[Any] = [data, bytearray(data), memoryview(data), memoryview(data + data)[: len(data)]]
+    for form in (*forms, array.array("B", data)):
         assert encode(form) == (data, None)
 
 
 def test_buffers_of_other_shapes_are_stored_in_their_order() -> None:
-    assert encode(array.array("i", [1, 2]))[0] == array.array("i", [1, 2]).tobytes()
+    numbers: Any = array.array("i", [1, 2])
+    assert encode(numbers)[0] == numbers.tobytes()
     assert encode(memoryview(b"abcdef")[::2])[0] == b"ace"
 
 
@@ -97,11 +99,11 @@ class Outer:
 class Own:
     """An object that knows its own form."""
 
-    def __init__(self, form: object, own_id: object = None) -> None:
+    def __init__(self, form: Any, own_id: object = None) -> None:
         """Take the form and the id."""
         self.form, self.id = form, own_id
 
-    def serialize(self) -> object:
+    def serialize(self) -> Any:
         """Return the form."""
         return self.form
 
@@ -198,11 +200,11 @@ def test_what_cannot_be_put(path: Path) -> None:
         with pytest.raises(TypeError):
             buffer.put(b"x", key=5)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="time zone"):
-            buffer.put(b"x", created_at=datetime(2024, 1, 1))  # noqa: DTZ001 that is the point
+            buffer.put(b"x", created_at=datetime(2024, 1, 1))
         with pytest.raises(OverflowError):
             buffer.put(b"x", created_at=1e300)
         with pytest.raises(TypeError):
-            buffer.put(b"x", "positional")  # type: ignore[misc]
+            buffer.put(b"x", "positional")  # type: ignore[call-arg]
         assert len(buffer) == 0
 
 

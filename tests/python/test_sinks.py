@@ -4,13 +4,13 @@ import functools
 import logging
 import threading
 import time
+import traceback
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from conftest import Collector, wait_until
-
 import unistream
+from conftest import Collector, wait_until
 from unistream import Batch, FileSink, Producer, Report, Schedule
 
 NOW = Schedule(multiplier=0, max=0, max_attempts=3, jitter="none")
@@ -72,9 +72,10 @@ def test_the_exception_arrives_whole(path: Path) -> None:
         secret = 42
         raise Boom("first", secret) from KeyError("the cause")
 
-    with pytest.raises(unistream.RetriesExhausted, match="Boom") as caught, Producer(
-        path, send, schedule=NOW, on_exhausted="raise"
-    ) as producer:
+    with (
+        pytest.raises(unistream.RetriesExhausted, match="Boom") as caught,
+        Producer(path, send, schedule=NOW, on_exhausted="raise") as producer,
+    ):
         producer.put(b"x")
         producer.flush(30)
     error = caught.value.__cause__
@@ -82,13 +83,9 @@ def test_the_exception_arrives_whole(path: Path) -> None:
     assert error.args == ("first", 42)
     assert isinstance(error.__cause__, KeyError)
     assert error.__traceback__ is not None
-    frames = []
-    traceback = error.__traceback__
-    while traceback is not None:
-        frames.append(traceback.tb_frame)
-        traceback = traceback.tb_next
-    assert frames[-1].f_code.co_name == "send"
-    assert frames[-1].f_locals["secret"] == 42
+    *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
+    assert innermost.f_code.co_name == "send"
+    assert innermost.f_locals["secret"] == 42
     assert not caught.value.retryable
 
 
@@ -103,7 +100,7 @@ def test_dead_letters_keep_the_exception_as_text(path: Path) -> None:
         assert letter.attempts == 3
         assert letter.sink.endswith("test_dead_letters_keep_the_exception_as_text.<locals>.send")
         text = letter.errors[-1]
-        assert text.startswith("test_sinks.Boom: no luck\n") or text.startswith("Boom: no luck\n")
+        assert text.startswith("Boom: no luck\n")
         for part in ("Traceback (most recent call last)", "KeyError: 'the cause'", "in send", "direct cause"):
             assert part in text
         assert [(record.seq, record.id, record.rejected) for record in letter.records] == [(1, "lost", False)]
@@ -204,7 +201,7 @@ def test_a_batch_can_be_rejected_whole(path: Path) -> None:
 
 def test_an_answer_that_is_no_report_is_no_success(path: Path) -> None:
     # put_records of boto3 answers {"FailedRecordCount": 3}: taken for success, three records would be lost.
-    with Producer(path, lambda _: {"FailedRecordCount": 3}, schedule=NOW) as producer:  # type: ignore[arg-type,return-value]
+    with Producer(path, lambda _: {"FailedRecordCount": 3}, schedule=NOW) as producer:  # type: ignore[arg-type]
         producer.put(b"x")
         producer.flush(30)
         [letter] = producer.dead_letters.list()

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from unistream import Batch, Producer, Schedule
 
 START = "+----- ⏱ 📤 Start 'put record' -------------------------------------------------+"
@@ -62,7 +61,7 @@ def test_success_and_error(path: Path, capsys: pytest.CaptureFixture[str]) -> No
         with pytest.raises(ValueError, match="time zone"):
             from datetime import datetime
 
-            producer.put("y", created_at=datetime(2024, 1, 1), verbose=True)  # noqa: DTZ001 that is the point
+            producer.put("y", created_at=datetime(2024, 1, 1), verbose=True)
     assert elapsed(capsys.readouterr().out).splitlines() == [
         START,
         "📤",
@@ -89,7 +88,7 @@ def test_background_mode_prints_the_put(path: Path, capsys: pytest.CaptureFixtur
 def test_the_specifications_session(tmp_path: Path) -> None:
     """The example prints the session of the specification and loses nothing on the way."""
     example = Path(__file__).parents[2] / "python" / "examples" / "simple_producer.py"
-    command = [sys.executable, example, "--pause", "0.26", "--seed", "7", "--dir", tmp_path]
+    command = [sys.executable, str(example), "--pause", "0.26", "--seed", "7", "--dir", str(tmp_path)]
     session = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert session.stderr == ""
     lines = elapsed(session.stdout).splitlines()

@@ -169,7 +169,7 @@ impl Buffer {
             WhenFull::Block => self.core.options.full_timeout,
             WhenFull::Error => Duration::ZERO,
         };
-        self.core.put(record.into(), wait).map(|appended| appended.seq)
+        self.core.put(record.into(), Some(wait)).map(|appended| appended.seq)
     }
 
     /// Ends the batch being filled; `false` if it was empty.
@@ -273,7 +273,8 @@ impl Core {
     fn open(dir: &Path, options: Options, limits: Limits, env: Environment) -> Result<Core> {
         options.validate()?;
         let failed = |error: io::Error| Error::io(format_args!("could not open the buffer {}", dir.display()), error);
-        env.disk.create_dir(dir).map_err(failed)?;
+        let durable = options.durability != Durability::Os;
+        storage::create_dir(&*env.disk, dir, durable).map_err(failed)?;
         let owner = match env.disk.lock(&dir.join(LOCK)).map_err(failed)? {
             Ok(owner) => owner,
             Err(holder) => return Err(in_use(dir, holder.pid)),
@@ -294,7 +295,6 @@ impl Core {
         if fresh_id == 0 {
             fresh_id = 1;
         }
-        let durable = options.durability != Durability::Os;
         let mut found = recovery::recover(&*env.disk, dir, &limits, fresh_id)?;
         let state = &mut found.state;
         if found.uncertain {
@@ -357,20 +357,21 @@ impl Core {
                 let known = past.back().map_or(0, |last| last.index).max(state.committed.segment);
                 let fresh = found.segments.is_empty() && state.committed.records == 0;
                 let index = if fresh { 1 } else { known + 1 };
-                if fresh {
-                    state.committed.segment = 1;
-                    tail.sealed.segment = 1;
-                }
-                // What is open can't be sealed by a mark in a segment that is not written any more; the reader
-                // takes it for a batch whose seal was lost.
-                if tail.open.records > 0 {
-                    tail.sealed = Position {
-                        segment: index,
-                        offset: format::SEGMENT_HEADER_BYTES as u64,
-                        seq: tail.next_seq,
-                        records: tail.records,
-                        bytes: tail.bytes,
-                    };
+                let begin = Position {
+                    segment: index,
+                    offset: format::SEGMENT_HEADER_BYTES as u64,
+                    seq: tail.next_seq,
+                    records: tail.records,
+                    bytes: tail.bytes,
+                };
+                if found.last.is_none() {
+                    // Nothing is unfinished: everything starts here.
+                    state.committed = begin;
+                    tail.sealed = begin;
+                } else if tail.open.records > 0 {
+                    // What is open can't be sealed by a mark in a segment that is not written any more; the reader
+                    // takes it for a batch whose seal was lost.
+                    tail.sealed = begin;
                     tail.open = Default::default();
                 }
                 tail.next_seq = next_seq;
@@ -430,9 +431,9 @@ impl Core {
 
     // ------------------------------------------------------------------------------------------------ in
 
-    /// Appends a record, waiting for space at most `wait`.
+    /// Appends a record, waiting for space at most `wait`; `None` does not even prepare the next segment.
     #[inline]
-    pub(crate) fn put(&self, record: NewRecord<'_>, wait: Duration) -> Result<Appended> {
+    pub(crate) fn put(&self, record: NewRecord<'_>, wait: Option<Duration>) -> Result<Appended> {
         if self.fork.is_forked() {
             return Err(forked());
         }
@@ -453,7 +454,10 @@ impl Core {
         let appended = match appended {
             Ok(appended) => appended,
             Err(Refusal::Error(error)) => return Err(error),
-            Err(Refusal::Segment(_)) => self.append_slowly(&body, body_crc, created_at, counted, wait)?,
+            Err(Refusal::Segment(_)) => match wait {
+                Some(wait) => self.append_slowly(&body, body_crc, created_at, counted, wait)?,
+                None => return Err(would_wait()),
+            },
         };
         if self.keeper_idle.load(Ordering::Relaxed) || appended.wants_spare {
             self.wake_keeper();
@@ -1119,6 +1123,11 @@ fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T>
 #[cold]
 fn unreadable(index: u64, error: io::Error) -> Error {
     Error::io(format_args!("could not read {}", segment::name(index)), error)
+}
+
+#[cold]
+fn would_wait() -> Error {
+    Error::new(ErrorKind::BufferFull, "the next segment is not prepared yet; put waits for it")
 }
 
 #[cold]
