@@ -472,7 +472,8 @@ class _AwsProducer(BaseProducer):
     options: dict[str, t.Any] = dataclasses.field(default_factory=dict)
     """More options of the sink, such as `endpoint_url`."""
     _sink: NativeSink | None = dataclasses.field(default=None, init=False, repr=False)
-    _taken: set[str] = dataclasses.field(default_factory=set, init=False, repr=False)
+    _batch: list[str] = dataclasses.field(default_factory=list, init=False, repr=False)
+    _left: list[int] = dataclasses.field(default_factory=list, init=False, repr=False)
 
     @abc.abstractmethod
     def _make_sink(self, **options: t.Any) -> NativeSink:
@@ -482,16 +483,20 @@ class _AwsProducer(BaseProducer):
         """Send the records; raise `SendError` if some were not taken."""
         if self._sink is None:
             self._sink = self._make_sink(**self._of_session(), **self.options)
-        left = [record for record in records if record.id not in self._taken]
+        ids = [record.id for record in records]
+        if ids != self._batch:
+            self._batch, self._left = ids, list(range(len(records)))
         report = self._sink._send_records(
-            [(record.serialize().encode(), record.id, _micros(record.create_at_datetime)) for record in left]
+            [
+                (record.serialize().encode(), record.id, _micros(record.create_at_datetime))
+                for record in (records[place] for place in self._left)
+            ]
         )
-        failed = {index for index, _, _ in report.exceptions}
-        self._taken.update(record.id for index, record in enumerate(left) if index not in failed)
-        if failed:
+        self._left = [self._left[index] for index, _, _ in report.exceptions]
+        if self._left:
             _, _, reason = report.exceptions[0]
-            raise SendError(f"{len(failed)} of {len(records)} records were not taken: {reason}")
-        self._taken.clear()
+            raise SendError(f"{len(self._left)} of {len(records)} records were not taken: {reason}")
+        self._batch = []
 
     def _of_session(self) -> dict[str, t.Any]:
         if self.bsm is None:

@@ -177,10 +177,12 @@ def test_python_reaches_kinesis(kinesis_url: str, run_python: Ship, tmp_path: Pa
     assert read_stream(kinesis, "by-python") == [[("one", text) for text in TEXTS]]
 
 
-@pytest.mark.parametrize("example", ["aws_kinesis_producer.py", "aws_cloudwatch_logs_producer.py"])
-def test_the_examples_of_python(example: str, run_python: Ship) -> None:
+@pytest.mark.parametrize(
+    ("example", "seed"), [("aws_kinesis_producer.py", "5"), ("aws_cloudwatch_logs_producer.py", "1")]
+)
+def test_the_examples_of_python(example: str, seed: str, run_python: Ship) -> None:
     path = Path(__file__).parents[2] / "python" / "examples" / example
-    done = run_python(str(path), "--pause", "0.3", "--seed", "5")
+    done = run_python(str(path), "--pause", "0.3", "--seed", seed)
     assert done.returncode == 0, done.stderr
     # Each batch that succeeded is in the service, in order, and nothing else.
     sent = re.findall(r"send records: (\[.*\])\n.*succeeded", done.stdout)
