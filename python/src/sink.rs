@@ -43,6 +43,17 @@ impl NativeSink {
         self.core.name().into_owned()
     }
 
+    /// Sends records that no buffer holds: data, id and microseconds since the epoch of each.
+    #[pyo3(name = "_send_records")]
+    fn send_records(&self, py: Python<'_>, records: Vec<(Vec<u8>, String, i64)>) -> Report {
+        let answer = py.detach(|| {
+            let new = records.iter().map(|(data, id, created_at)| NewRecord::new(data).id(id).created_at(*created_at));
+            self.core.send(&unistream::Batch::from_records(new))
+        });
+        let report = answer.unwrap_or_else(|error| all(records.len(), error));
+        Report::of(records.len(), report)
+    }
+
     /// Sends a batch, for a sink of your own that wraps this one; returns the report to return.
     fn send(&self, py: Python<'_>, batch: &Bound<'_, Batch>) -> PyResult<Report> {
         let batch = batch.get();
