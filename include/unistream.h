@@ -141,7 +141,7 @@
  *   lost_records          Records known to be lost by them.
  *   next_seq              The sequence number that the next record gets.
  *
- * Options of the sink kinesis: unistream_sink_from_options(), unistream_sink_from_url()
+ * Options of the sink kinesis: unistream_sink_kinesis(), unistream_sink_from_options(), unistream_sink_from_url()
  *
  *   stream (text: the name or the ARN of a stream; default empty) The stream, by name or ARN.
  *   partition_by (choice: key, id; default key) What the partition key of a record is, unless partition_key is set.
@@ -177,7 +177,7 @@
  *   timeout (duration: 0.01 to 600; default 30) The longest time of one call, from connecting to the last byte of the
  *       answer.
  *
- * Options of the sink cloudwatch-logs
+ * Options of the sink cloudwatch-logs: unistream_sink_cloudwatch_logs() and those two
  *
  *   group (text: the name of a log group; default empty) The log group.
  *   stream (text: the name of a log stream; default empty) The log stream in it.
@@ -202,6 +202,12 @@
  *   connect_timeout (duration: 0.01 to 600; default 5) The longest time to connect, TLS included.
  *   timeout (duration: 0.01 to 600; default 30) The longest time of one call, from connecting to the last byte of the
  *       answer.
+ *
+ * Options of the sink file: those two
+ *
+ *   path (text: a path; default empty) The file.
+ *   framing (choice: lines, length-prefixed; default lines) How records stand in the file.
+ *   sync (boolean: true, false; default false) Sync each batch to stable storage before it counts as delivered.
  */
 
 
@@ -1044,7 +1050,26 @@ unistream_error *unistream_sink_file(const char *path, uint32_t flags, unistream
 unistream_error *unistream_sink_null(unistream_sink **sink);
 
 /**
- * Makes a sink of a service from a URL, such as `kinesis://stream?region=eu-central-1` or
+ * Makes a sink that sends records to a stream of Amazon Kinesis Data Streams.
+ *
+ * `options`: an array of keys and values in turn, with NULL behind the last; the table above lists them. `stream` is
+ * needed, and a region there or where the AWS tools look for one, as for all that is left out. Credentials are looked
+ * for at the first send; making the sink calls nobody.
+ *
+ * Writes the sink to `sink` on success.
+ * Errors: `UNISTREAM_INVALID_ARGUMENT`; `UNISTREAM_IO` for a file that cannot be read; `UNISTREAM_UNSUPPORTED` if the
+ * library was built without that sink.
+ */
+unistream_error *unistream_sink_kinesis(const char *const *options, unistream_sink **sink);
+
+/**
+ * Makes a sink that sends records to a stream of Amazon CloudWatch Logs. As `unistream_sink_kinesis()`; `group` and
+ * `stream` are needed.
+ */
+unistream_error *unistream_sink_cloudwatch_logs(const char *const *options, unistream_sink **sink);
+
+/**
+ * Makes a sink from a URL, such as `file:events.log`, `kinesis://stream?region=eu-central-1` or
  * `cloudwatch-logs://group/stream?create_if_missing=true`. What follows `?` are options of the sink, as the table
  * above lists them, divided by `&`; reserved characters are percent-encoded. Secrets are refused there.
  *
@@ -1054,8 +1079,8 @@ unistream_error *unistream_sink_null(unistream_sink **sink);
 unistream_error *unistream_sink_from_url(const char *url, unistream_sink **sink);
 
 /**
- * Makes a sink of a service from the name of its kind, `kinesis` or `cloudwatch-logs`, and its options: an array of
- * keys and values in turn, with NULL behind the last; NULL: no options. The table above lists them.
+ * Makes a sink from the name of its kind, `file`, `kinesis` or `cloudwatch-logs`, and its options: an array of keys
+ * and values in turn, with NULL behind the last; NULL: no options. The table above lists them.
  *
  * Writes the sink to `sink` on success.
  * Errors: `UNISTREAM_INVALID_ARGUMENT`; `UNISTREAM_UNSUPPORTED` if the library was built without that sink.

@@ -15,12 +15,14 @@ use serde_json::{Value, json};
 use crate::batch::{Batch, Entry};
 use crate::buffer::cursor::Progress;
 use crate::buffer::format::{self, BatchId, Body, Head, Kind};
-use crate::buffer::storage::{Chunk, Disk, Open, OsDisk};
+use crate::buffer::storage::{self, Chunk, Disk, Open, OsDisk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{micros, timestamp};
 
 /// The folder's name in the buffer's directory.
 const FOLDER: &str = "dead-letters";
+/// What is appended to the names of files that are not what was written.
+const DAMAGED: &str = ".damaged";
 const RECORDS_MAGIC: [u8; 8] = *b"unidead\n";
 const RECORDS_HEADER_BYTES: usize = 16;
 
@@ -111,7 +113,8 @@ impl DeadLetters {
         DeadLetters { dir: buffer_dir.join(FOLDER), disk: Letterbox(disk), usage: Arc::default() }
     }
 
-    /// All letters, those of the oldest records first.
+    /// All letters, those of the oldest records first. One that is damaged is left out; [`get`](Self::get) says what
+    /// is wrong with it.
     ///
     /// # Errors
     /// `Io` if the folder cannot be read.
@@ -121,7 +124,7 @@ impl DeadLetters {
             match self.get(&id) {
                 Ok(letter) => letters.push(letter),
                 // Replayed or deleted meanwhile.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) if error.kind() == ErrorKind::NotFound || is_damage(&error) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -240,16 +243,19 @@ impl DeadLetters {
         let id = burial.batch.id();
         let disk = &*self.disk.0;
         let failed = |error| Error::io(format_args!("could not write dead letter {id}"), error);
-        disk.create_dir(&self.dir).map_err(failed)?;
-        let existing = match self.get(&id) {
-            Ok(letter) => Some(letter),
+        storage::create_dir(disk, &self.dir, durable).map_err(failed)?;
+        let existing = match self.get(&id).and_then(|letter| Ok((letter.batch()?, letter))) {
+            Ok(existing) => Some(existing),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) if is_damage(&error) => {
+                self.set_aside(&id).map_err(failed)?;
+                None
+            }
             Err(error) => return Err(error),
         };
         // By seq: what is buried again after a crash replaces what it left.
         let mut frames: BTreeMap<u64, (Vec<u8>, Value)> = BTreeMap::new();
-        if let Some(letter) = &existing {
-            let batch = letter.batch()?;
+        if let Some((batch, letter)) = &existing {
             for (record, dead) in batch.iter().zip(&letter.records) {
                 let DeadRecord { seq, id, reason, rejected } = dead;
                 frames.insert(
@@ -269,7 +275,7 @@ impl DeadLetters {
         records.extend_from_slice(&format::VERSION.to_le_bytes());
         records.extend_from_slice(&0u32.to_le_bytes()); // feature flags, none yet
         frames.values().for_each(|(frame, _)| records.extend_from_slice(frame));
-        let number = existing.as_ref().map_or(0, |letter| number_of(&letter.records_file) + 1);
+        let number = existing.as_ref().map_or(0, |(_, letter)| number_of(&letter.records_file) + 1);
         let records_name = format!("{id}.{number}.records");
         let letter = json!({
             "batch_id": id,
@@ -286,7 +292,7 @@ impl DeadLetters {
         let mut text = serde_json::to_vec_pretty(&letter).map_err(|error| failed(error.into()))?;
         text.push(b'\n');
         let bytes = (records.len() + text.len()) as u64;
-        let replaced = existing.as_ref().map_or(0, |letter| letter.bytes);
+        let replaced = existing.as_ref().map_or(0, |(_, letter)| letter.bytes);
         if self.usage().1.saturating_sub(replaced) + bytes > cap {
             // Somebody may have deleted letters from outside.
             self.scan(false)?;
@@ -307,20 +313,33 @@ impl DeadLetters {
             file.write_at(bytes, 0)?;
             if durable { file.sync() } else { Ok(()) }
         };
+        let sync_names = || if durable { disk.sync_dir(&self.dir) } else { Ok(()) };
+        // The name of the records is durable before that of the letter which points to them.
         let written = write(&records_path, &records)
             .and_then(|()| write(&temporary, &text))
+            .and_then(|()| sync_names())
             .and_then(|()| disk.rename(&temporary, &path))
-            .and_then(|()| if durable { disk.sync_dir(&self.dir) } else { Ok(()) });
+            .and_then(|()| sync_names());
         if let Err(error) = written {
             let _ = disk.remove(&temporary);
             return Err(failed(error));
         }
-        if let Some(letter) = &existing {
+        if let Some((_, letter)) = &existing {
             self.usage.sub(letter.bytes);
             let _ = disk.remove(&letter.records_file);
         }
         self.usage.letters.fetch_add(1, Ordering::Relaxed);
         self.usage.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Keeps the files of a damaged letter for whoever wants to look at them, out of the way of a new one.
+    fn set_aside(&self, id: &str) -> io::Result<()> {
+        let disk = &*self.disk.0;
+        let prefix = format!("{id}.");
+        for name in disk.list(&self.dir)?.iter().filter(|name| name.starts_with(&prefix) && !name.ends_with(DAMAGED)) {
+            disk.rename(&self.dir.join(name), &self.dir.join(format!("{name}{DAMAGED}")))?;
+        }
         Ok(())
     }
 
@@ -455,4 +474,9 @@ fn check_id(id: &str) -> Result<()> {
 
 fn not_found(id: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("there is no dead letter {id:?}"))
+}
+
+/// Whether an error is about the contents of a letter, not about reading them.
+fn is_damage(error: &Error) -> bool {
+    error.kind() == ErrorKind::Io && error.cause().is_none()
 }

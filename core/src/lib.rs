@@ -46,6 +46,9 @@ mod producer;
 mod record;
 mod schedule;
 pub mod sink;
+#[cfg(any(test, feature = "simulation"))]
+#[doc(hidden)]
+pub mod torture;
 
 pub use batch::Batch;
 pub use buffer::Buffer;

@@ -131,6 +131,13 @@ impl Builder {
         self
     }
 
+    /// Another disk, clock and source of random numbers than the system's.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn environment(mut self, env: Environment) -> Self {
+        self.env = env;
+        self
+    }
+
     /// Opens the buffer and begins to send to `sink`, what an earlier run left first.
     ///
     /// # Errors
@@ -429,6 +436,12 @@ impl Producer {
         };
         let durable = self.options().durability != Durability::Os;
         self.shared.letters.replay(id, put, || if durable { self.sync() } else { Ok(()) })
+    }
+
+    /// What the log's thread does, for an environment without threads.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn do_chores(&self) {
+        let _ = self.shared.core().do_chores();
     }
 
     /// Manual mode: the next batch whose time has come, if there is one. It must be given back to

@@ -27,7 +27,7 @@ impl SmallDisk {
             .args(["-t", "tmpfs", "-o", &format!("size={bytes},mode=700"), "tmpfs"])
             .arg(root.path())
             .output();
-        mount.is_ok_and(|output| output.status.success()).then_some(SmallDisk { root })
+        mount.is_ok_and(|output| output.status.success()).then(|| SmallDisk { root })
     }
 
     fn path(&self) -> &Path {

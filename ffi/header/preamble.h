@@ -74,11 +74,15 @@
  *
 @COUNTERS@
  *
- * Options of the sink kinesis: unistream_sink_from_options(), unistream_sink_from_url()
+ * Options of the sink kinesis: unistream_sink_kinesis(), unistream_sink_from_options(), unistream_sink_from_url()
  *
 @KINESIS@
  *
- * Options of the sink cloudwatch-logs
+ * Options of the sink cloudwatch-logs: unistream_sink_cloudwatch_logs() and those two
  *
 @CLOUDWATCH_LOGS@
+ *
+ * Options of the sink file: those two
+ *
+@FILE@
  */

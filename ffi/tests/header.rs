@@ -94,6 +94,7 @@ fn preamble() -> String {
         .replace("@COUNTERS@", counters.trim_end())
         .replace("@KINESIS@", &sink("kinesis"))
         .replace("@CLOUDWATCH_LOGS@", &sink("cloudwatch-logs"))
+        .replace("@FILE@", &sink("file"))
 }
 
 fn macros() -> String {

@@ -313,14 +313,23 @@ static void what_a_sink_refuses(void) {
 static void service_sinks_are_made_of_text(void) {
   const char *const options[] = {"stream", "events", "region", "eu-central-1", "access_key_id", "id",
                                  "secret_access_key", "secret", NULL};
+  const char *const group[] = {"group", "/app/web", "stream", "host-1", "region", "eu-central-1", NULL};
   const char *const half[] = {"stream", "events", "region", NULL};
   const char *const unknown[] = {"stream", "events", "pigeons", "7", NULL};
   unistream_sink *sink = NULL;
   FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_sink_from_options("kinesis", half, &sink));
   FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_sink_from_options("kinesis", unknown, &sink));
   FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_sink_from_options("kinesis", options, NULL));
+  FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_sink_kinesis(NULL, &sink));
+  FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_sink_kinesis(unknown, &sink));
+  FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_sink_kinesis(options, NULL));
+  FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_sink_cloudwatch_logs(options, &sink)); /* It needs a group. */
   CHECK(sink == NULL);
   OK(unistream_sink_from_options("kinesis", options, &sink));
+  unistream_sink_free(sink);
+  OK(unistream_sink_kinesis(options, &sink));
+  unistream_sink_free(sink);
+  OK(unistream_sink_cloudwatch_logs(group, &sink));
   unistream_sink_free(sink);
   OK(unistream_sink_from_url("cloudwatch-logs://group/stream?region=eu-central-1", &sink));
   unistream_sink_free(sink);

@@ -286,6 +286,8 @@ pub(crate) enum HeaderState {
     Valid(SegmentHeader),
     /// All zero: prepared and never begun.
     Blank,
+    /// One copy is blank, the other not whole: the process died while it began the segment, or worse.
+    Torn,
     /// Neither copy is whole.
     Damaged,
     /// Whole, but of a version or with a feature that this code does not know.
@@ -329,8 +331,13 @@ impl SegmentHeader {
             copy[0..8] == MAGIC && crc32c::crc32c(&copy[..HEADER_COPY_BYTES - 4]) == le_u32(copy, HEADER_COPY_BYTES - 4)
         });
         let Some(copy) = whole else {
-            let head = &bytes[..bytes.len().min(SEGMENT_HEADER_BYTES)];
-            return if head.iter().all(|byte| *byte == 0) { HeaderState::Blank } else { HeaderState::Damaged };
+            let copies = bytes[..bytes.len().min(SEGMENT_HEADER_BYTES)].chunks(HEADER_COPY_BYTES);
+            let blanks = copies.clone().filter(|copy| copy.iter().all(|byte| *byte == 0)).count();
+            return match blanks {
+                blanks if blanks == copies.len() => HeaderState::Blank,
+                0 => HeaderState::Damaged,
+                _ => HeaderState::Torn,
+            };
         };
         let (version, flags) = (le_u32(copy, 8), le_u32(copy, 12));
         if version != VERSION || flags != 0 {
@@ -445,6 +452,13 @@ mod tests {
         assert_eq!(SegmentHeader::decode(&[0; SEGMENT_HEADER_BYTES]), HeaderState::Blank);
         assert_eq!(SegmentHeader::decode(&[1; SEGMENT_HEADER_BYTES]), HeaderState::Damaged);
         assert_eq!(SegmentHeader::decode(&bytes[..100]), HeaderState::Damaged);
+        for cut in 1..HEADER_COPY_BYTES {
+            let mut torn = [0; SEGMENT_HEADER_BYTES];
+            torn[..cut].copy_from_slice(&bytes[..cut]);
+            let state = SegmentHeader::decode(&torn);
+            // The last bytes of a copy may be zeros all the same.
+            assert!([HeaderState::Torn, HeaderState::Valid(header)].contains(&state), "cut at {cut}");
+        }
     }
 
     #[test]

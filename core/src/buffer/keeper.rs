@@ -49,7 +49,7 @@ fn run(core: &Core) {
 
 impl Core {
     /// Does what is due. Returns how long there is nothing to do; `None`: until something is put.
-    pub(super) fn do_chores(&self) -> Option<Duration> {
+    pub(crate) fn do_chores(&self) -> Option<Duration> {
         let (low, frees, next_seq, lsn) = {
             let log = lock(&self.log);
             let low = log.spare.is_none() && log.tail as u64 * 2 > log.length;

@@ -273,7 +273,8 @@ impl Core {
     fn open(dir: &Path, options: Options, limits: Limits, env: Environment) -> Result<Core> {
         options.validate()?;
         let failed = |error: io::Error| Error::io(format_args!("could not open the buffer {}", dir.display()), error);
-        env.disk.create_dir(dir).map_err(failed)?;
+        let durable = options.durability != Durability::Os;
+        storage::create_dir(&*env.disk, dir, durable).map_err(failed)?;
         let owner = match env.disk.lock(&dir.join(LOCK)).map_err(failed)? {
             Ok(owner) => owner,
             Err(holder) => return Err(in_use(dir, holder.pid)),
@@ -294,7 +295,6 @@ impl Core {
         if fresh_id == 0 {
             fresh_id = 1;
         }
-        let durable = options.durability != Durability::Os;
         let mut found = recovery::recover(&*env.disk, dir, &limits, fresh_id)?;
         let state = &mut found.state;
         if found.uncertain {
@@ -357,20 +357,21 @@ impl Core {
                 let known = past.back().map_or(0, |last| last.index).max(state.committed.segment);
                 let fresh = found.segments.is_empty() && state.committed.records == 0;
                 let index = if fresh { 1 } else { known + 1 };
-                if fresh {
-                    state.committed.segment = 1;
-                    tail.sealed.segment = 1;
-                }
-                // What is open can't be sealed by a mark in a segment that is not written any more; the reader
-                // takes it for a batch whose seal was lost.
-                if tail.open.records > 0 {
-                    tail.sealed = Position {
-                        segment: index,
-                        offset: format::SEGMENT_HEADER_BYTES as u64,
-                        seq: tail.next_seq,
-                        records: tail.records,
-                        bytes: tail.bytes,
-                    };
+                let begin = Position {
+                    segment: index,
+                    offset: format::SEGMENT_HEADER_BYTES as u64,
+                    seq: tail.next_seq,
+                    records: tail.records,
+                    bytes: tail.bytes,
+                };
+                if found.last.is_none() {
+                    // Nothing is unfinished: everything starts here.
+                    state.committed = begin;
+                    tail.sealed = begin;
+                } else if tail.open.records > 0 {
+                    // What is open can't be sealed by a mark in a segment that is not written any more; the reader
+                    // takes it for a batch whose seal was lost.
+                    tail.sealed = begin;
                     tail.open = Default::default();
                 }
                 tail.next_seq = next_seq;

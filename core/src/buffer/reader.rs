@@ -243,17 +243,17 @@ impl Walk {
                 let nothing_lost = match following {
                     Some(index) => match source.open(index)? {
                         Some(Finished { header: HeaderState::Valid(header), .. }) => {
-                            header.records_before <= self.at.records
+                            let sealed = (header.sealed.segment, header.sealed.offset);
+                            header.records_before <= self.at.records && sealed <= (window.index, from)
                         }
                         _ => false,
                     },
                     None => false,
                 };
-                let rest = bytes.len() as u64;
-                region.bytes = if nothing_lost { rest.min(FRAME_BYTES as u64) } else { rest };
-                // A segment that only lacks its end: the process died between beginning the next and ending this.
-                if !nothing_lost || bad != Bad::Empty {
-                    source.set_aside(&region, &bytes[..region.bytes as usize]);
+                region.bytes = bytes.len() as u64;
+                // A segment that lacks only its end: the process died after it had begun the next.
+                if !nothing_lost {
+                    source.set_aside(&region, bytes);
                 }
                 match following {
                     Some(index) => {

@@ -21,7 +21,7 @@ pub(crate) struct Recovered {
     pub(crate) state: State,
     /// The segments with records, by rising index, with their lengths.
     pub(crate) segments: Vec<(u64, u64)>,
-    /// The last of them, if it can go on.
+    /// The last of them, unless all that is there lies before the committed position.
     pub(crate) last: Option<LastSegment>,
     /// The totals at the log's end.
     pub(crate) end: End,
@@ -74,8 +74,9 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, limits: &Limits, fresh_id: u6
                 break;
             }
             HeaderState::Blank => blanks.push(index),
+            HeaderState::Torn if segment::is_empty(&*file).map_err(failed)? => blanks.push(index),
             // Neither copy of the header is whole. Its frames can still be told by their salt.
-            HeaderState::Damaged => {
+            HeaderState::Torn | HeaderState::Damaged => {
                 last = Some((index, file, None));
                 break;
             }
@@ -151,11 +152,20 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, limits: &Limits, fresh_id: u6
         let length = disk.open(&dir.join(segment::name(*index)), Open::Read).and_then(|file| file.len());
         recovered.segments.push((*index, length.map_err(failed)?));
     }
+    let reach = recovered.segments.last().copied().unwrap_or_default();
     match last {
-        Some((index, file, header)) => recovered.scan(index, file, header, limits).map_err(failed)?,
-        // A segment is begun before the first cursor is written.
-        None if known => recovered.miss(Region { segment: committed.segment, offset: 0, bytes: 0, records: 0 }),
-        None => {}
+        Some((index, file, header)) if reach >= (committed.segment, committed.offset) => {
+            recovered.scan(index, file, header, limits).map_err(failed)?;
+        }
+        // The log ends before the committed position: a power loss took what was finished before it was synced.
+        // Nothing that is left is unfinished.
+        Some(_) if power_lost => {}
+        // Somebody removed or cut files. (A segment is begun before the first cursor is written.)
+        last if known || last.is_some() => {
+            let Position { segment, offset, .. } = committed;
+            recovered.miss(Region { segment, offset, bytes: 0, records: 0 });
+        }
+        _ => {}
     }
     Ok(recovered)
 }

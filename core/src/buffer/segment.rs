@@ -78,3 +78,10 @@ pub(crate) fn read_header(file: &dyn File, index: u64) -> io::Result<(HeaderStat
     };
     Ok((state, file.len()?))
 }
+
+/// Whether nothing was ever written behind the header.
+pub(crate) fn is_empty(file: &dyn File) -> io::Result<bool> {
+    let mut bytes = vec![0; (file.len()? as usize).saturating_sub(SEGMENT_HEADER_BYTES)];
+    file.read_at(&mut bytes, SEGMENT_HEADER_BYTES as u64)?;
+    Ok(bytes.iter().all(|byte| *byte == 0))
+}

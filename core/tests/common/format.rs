@@ -80,6 +80,7 @@ pub fn salt(buffer_id: u64, index: u64) -> u32 {
 
 /// The first of the two copies of a segment's header that is whole.
 pub fn header(bytes: &[u8]) -> Option<Header> {
+    let bytes = bytes.get(..SEGMENT_HEADER)?;
     let copy = [&bytes[..512], &bytes[512..1024]]
         .into_iter()
         .find(|copy| copy[..8] == *b"unistrm\n" && crc32c(&[&copy[..508]]) == u32_at(copy, 508))?;

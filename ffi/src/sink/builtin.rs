@@ -52,7 +52,36 @@ pub extern "C" fn unistream_sink_null(
     })
 }
 
-/// Makes a sink of a service from a URL, such as `kinesis://stream?region=eu-central-1` or
+/// Makes a sink that sends records to a stream of Amazon Kinesis Data Streams.
+///
+/// `options`: an array of keys and values in turn, with NULL behind the last; the table above lists them. `stream` is
+/// needed, and a region there or where the AWS tools look for one, as for all that is left out. Credentials are looked
+/// for at the first send; making the sink calls nobody.
+///
+/// Writes the sink to `sink` on success.
+/// Errors: `UNISTREAM_INVALID_ARGUMENT`; `UNISTREAM_IO` for a file that cannot be read; `UNISTREAM_UNSUPPORTED` if the
+/// library was built without that sink.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn unistream_sink_kinesis(
+    options: *const *const c_char,
+    sink: Option<&mut MaybeUninit<Option<Box<unistream_sink>>>>,
+) -> Option<Box<unistream_error>> {
+    // SAFETY: the contract is that of `make`.
+    boundary(|| unsafe { make("kinesis", options, sink) })
+}
+
+/// Makes a sink that sends records to a stream of Amazon CloudWatch Logs. As `unistream_sink_kinesis()`; `group` and
+/// `stream` are needed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn unistream_sink_cloudwatch_logs(
+    options: *const *const c_char,
+    sink: Option<&mut MaybeUninit<Option<Box<unistream_sink>>>>,
+) -> Option<Box<unistream_error>> {
+    // SAFETY: the contract is that of `make`.
+    boundary(|| unsafe { make("cloudwatch-logs", options, sink) })
+}
+
+/// Makes a sink from a URL, such as `file:events.log`, `kinesis://stream?region=eu-central-1` or
 /// `cloudwatch-logs://group/stream?create_if_missing=true`. What follows `?` are options of the sink, as the table
 /// above lists them, divided by `&`; reserved characters are percent-encoded. Secrets are refused there.
 ///
@@ -71,8 +100,8 @@ pub unsafe extern "C" fn unistream_sink_from_url(
     })
 }
 
-/// Makes a sink of a service from the name of its kind, `kinesis` or `cloudwatch-logs`, and its options: an array of
-/// keys and values in turn, with NULL behind the last; NULL: no options. The table above lists them.
+/// Makes a sink from the name of its kind, `file`, `kinesis` or `cloudwatch-logs`, and its options: an array of keys
+/// and values in turn, with NULL behind the last; NULL: no options. The table above lists them.
 ///
 /// Writes the sink to `sink` on success.
 /// Errors: `UNISTREAM_INVALID_ARGUMENT`; `UNISTREAM_UNSUPPORTED` if the library was built without that sink.
@@ -83,19 +112,32 @@ pub unsafe extern "C" fn unistream_sink_from_options(
     sink: Option<&mut MaybeUninit<Option<Box<unistream_sink>>>>,
 ) -> Option<Box<unistream_error>> {
     boundary(|| {
-        let out = required(sink, "sink")?;
         // SAFETY: the contract: a C string that lives for the call.
         let kind = unsafe { text(kind, "kind") }?;
-        let mut pairs = Vec::new();
-        // SAFETY: the contract: C strings that live for the call, NULL behind the last.
-        while let Some(key) = unsafe { option(options, 2 * pairs.len()) }? {
-            // SAFETY: as above: behind a key stands its value, or the NULL that ends the list.
-            let value = unsafe { option(options, 2 * pairs.len() + 1) }?;
-            pairs.push((key, value.ok_or_else(|| invalid(format!("option {key} has no value")))?));
-        }
-        out.write(unistream_sink::boxed(sink::from_options(kind, pairs)?));
-        Ok(())
+        // SAFETY: the contract is that of `make`.
+        unsafe { make(kind, options, sink) }
     })
+}
+
+/// Makes a sink of a kind from keys and values in turn.
+///
+/// # Safety
+/// `options` is NULL or an array of C strings that live for the call, NULL behind the last.
+unsafe fn make(
+    kind: &str,
+    options: *const *const c_char,
+    sink: Option<&mut MaybeUninit<Option<Box<unistream_sink>>>>,
+) -> Result<()> {
+    let out = required(sink, "sink")?;
+    let mut pairs = Vec::new();
+    // SAFETY: C strings that live for the call, NULL behind the last.
+    while let Some(key) = unsafe { option(options, 2 * pairs.len()) }? {
+        // SAFETY: as above: behind a key stands its value, or the NULL that ends the list.
+        let value = unsafe { option(options, 2 * pairs.len() + 1) }?;
+        pairs.push((key, value.ok_or_else(|| invalid(format!("option {key} has no value")))?));
+    }
+    out.write(unistream_sink::boxed(sink::from_options(kind, pairs)?));
+    Ok(())
 }
 
 /// Entry `index` of an array of C strings that ends with NULL; none of an array that is NULL.

@@ -2,6 +2,8 @@
 
 mod mapped;
 mod os;
+#[cfg(any(test, feature = "simulation"))]
+pub(crate) mod simulated;
 
 use std::io;
 use std::path::Path;
@@ -12,7 +14,8 @@ pub(crate) use os::OsDisk;
 
 /// A disk: directories and files by path. Errors are the operating system's own.
 pub(crate) trait Disk: Send + Sync {
-    /// Creates the directory, 0700, and those above it; one that exists is no error.
+    /// Creates the directory, 0700; one that exists is no error. Those above it are created durably, its own name is
+    /// durable when the one above it is synced.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
     /// The names in a directory, in no order.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
@@ -29,6 +32,17 @@ pub(crate) trait Disk: Send + Sync {
     fn boot_id(&self) -> u64;
     /// Whether stores to mapped, allocated blocks are safe on the filesystem of `dir`.
     fn may_map(&self, dir: &Path) -> io::Result<bool>;
+}
+
+/// Creates a directory whose name survives a power loss, if `durable`.
+pub(crate) fn create_dir(disk: &dyn Disk, dir: &Path, durable: bool) -> io::Result<()> {
+    disk.create_dir(dir)?;
+    let Some(parent) = dir.parent().filter(|_| durable) else { return Ok(()) };
+    match disk.sync_dir(parent) {
+        // One that may be entered but not read cannot be synced.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        result => result,
+    }
 }
 
 /// Who has the lock.

@@ -1,0 +1,149 @@
+//! Crash at every operation: run a script, stop the world before each change of the disk, start anew from what is
+//! left, drain, and account for every record. And once more with a second crash on the way.
+
+use std::time::Duration;
+
+use super::Figures;
+use super::oracle::Oracle;
+use super::workloads::Workload;
+use super::world::{Picture, SimulatedClock, World};
+use crate::buffer::storage::simulated::{Crash, Dice, SimulatedDisk};
+use crate::environment::lock;
+use crate::error::ErrorKind;
+use crate::options::{Mode, Storage, WhenFull};
+
+/// How much is tried.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Depth {
+    /// Every so many-th operation is crashed at.
+    pub(crate) stride: usize,
+    /// Power losses tried at each, with other random numbers.
+    pub(crate) powers: u64,
+    /// Every so many-th operation of the recovery is crashed at too; 0: none.
+    pub(crate) second: usize,
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Runs a script and crashes it. The error tells how to get there again.
+pub(crate) fn crash_everywhere(
+    workload: &Workload,
+    depth: Depth,
+    seed: u64,
+    figures: &mut Figures,
+) -> Result<(), String> {
+    let disk = SimulatedDisk::new(workload.options.storage != Storage::File);
+    let oracle = Oracle::new(&workload.options, false, seed);
+    let mut world = World::new(disk, SimulatedClock::new(), oracle, &workload.options, seed);
+    let pictures = world.record(depth.stride);
+    let told = |what: String| format!("{}, seed {seed}: {what}", workload.name);
+    world.open().map_err(|error| told(format!("opening: {error}")))?;
+    for (at, step) in workload.steps.iter().enumerate() {
+        let result = world.step(step);
+        if let Err(error) = result {
+            use ErrorKind::*;
+            if !matches!(error.kind(), BufferFull | DiskFull | RetriesExhausted | DeadLettersFull | Timeout) {
+                return Err(told(format!("step {at}, {step:?}: {error}")));
+            }
+        }
+        lock(&world.oracle).verdict().map_err(|what| told(format!("step {at}, {step:?}: {what}")))?;
+        let taken = std::mem::take(&mut *lock(&pictures));
+        for picture in taken {
+            crash_at(&picture, depth, seed, figures).map_err(|what| {
+                let place = format!("operation {} ({:?})", picture.operation, picture.disk.op);
+                told(format!("step {at}, {step:?}, {place}: {what}"))
+            })?;
+        }
+    }
+    figures.operations += world.disk.operations().0;
+    figures.records += lock(&world.oracle).accepted() as u64;
+    world.disk.record(None);
+    let (disk, oracle) = world.abandon();
+    recover(disk, oracle.after(Crash::Kill), None, 0, Some(Crash::Kill), figures)
+        .map_err(|what| told(format!("at the end: {what}")))?;
+    Ok(())
+}
+
+fn crash_at(picture: &Picture, depth: Depth, seed: u64, figures: &mut Figures) -> Result<(), String> {
+    let kills = [(Crash::Kill, 0)];
+    let powers = (1..=depth.powers).map(|round| (Crash::Power, round));
+    for (crash, round) in kills.into_iter().chain(powers) {
+        let mut dice = Dice::new(seed ^ (picture.operation as u64) << 8 ^ round);
+        let disk = picture.disk.crash(crash, dice.roll());
+        figures.crashes += 1;
+        let told = |what| format!("{crash:?} {round}: {what}");
+        // Not always the same operations of the recovery.
+        let offset = if depth.second == 0 { 0 } else { dice.below(depth.second) };
+        let pictures =
+            recover(disk, picture.oracle.after(crash), Some(picture.wall), depth.second, Some(crash), figures)
+                .map_err(told)?;
+        for second in pictures.iter().skip(offset) {
+            let crash = [Crash::Kill, Crash::Power][dice.below(2)];
+            let disk = second.disk.crash(crash, dice.roll());
+            figures.second_crashes += 1;
+            recover(disk, second.oracle.after(crash), Some(second.wall), 0, None, figures)
+                .map_err(|what| told(format!("operation {} of the recovery, {crash:?}: {what}", second.operation)))?;
+        }
+    }
+    Ok(())
+}
+
+/// Opens what a crash left, goes on putting, drains it to a sink that takes everything, and settles the accounts.
+pub(crate) fn recover(
+    disk: SimulatedDisk,
+    oracle: Oracle,
+    wall: Option<i64>,
+    stride: usize,
+    crash: Option<Crash>,
+    figures: &mut Figures,
+) -> Result<Vec<Picture>, String> {
+    let mut options = oracle.options().clone();
+    // Somebody else may open it: another mode, other batches; blocked puts send.
+    options.mode = Mode::Inline;
+    options.when_full = WhenFull::Block;
+    options.max_dead_letter_bytes = u64::MAX;
+    disk.set_free_blocks(u64::from(u32::MAX));
+    let clock = wall.map_or_else(SimulatedClock::new, |wall| SimulatedClock::rebooted(wall + 86_400_000_000));
+    let clean = crash == Some(Crash::Kill);
+    let mut world = World::new(disk, clock, oracle, &options, 77);
+    let pictures = if stride > 0 { world.record(stride) } else { Default::default() };
+    let failed = |what: &str| {
+        let what = what.to_owned();
+        move |error| format!("{what} after the crash: {error}")
+    };
+    world.open().map_err(failed("opening"))?;
+    for len in [0, 100, 3000] {
+        world.put(len).map_err(failed("putting"))?;
+    }
+    world.flush(HOUR).map_err(failed("flushing"))?;
+    // The pictures are of a producer at work, not of the accounting.
+    world.disk.record(None);
+    lock(&world.oracle).noted();
+    let letters = world.letters().map_err(failed("reading the dead letters"))?;
+    let Some(producer) = world.producer() else { return Err("not open".into()) };
+    let stats = producer.stats();
+    if stats.pending_records > 0 {
+        return Err(format!("{} records are pending though all is flushed", stats.pending_records));
+    }
+    // Whoever dies without a power loss leaves no hole.
+    if clean && (stats.corrupt_regions > 0 || stats.lost_records > 0) {
+        return Err(format!("the death of the process left holes: {:?}", lock(&world.events)));
+    }
+    let left = producer.close(HOUR).map_err(failed("closing"))?;
+    if left > 0 {
+        return Err(format!("{left} records are left though all is flushed"));
+    }
+    world.open().map_err(failed("opening once more"))?;
+    if let Some(stats) = world.producer().map(|producer| producer.stats()).filter(|stats| stats.pending_records > 0) {
+        return Err(format!("{} records are pending after a close with none", stats.pending_records));
+    }
+    lock(&world.oracle).account(&letters);
+    world.put(10).map_err(failed("putting once more"))?;
+    let oracle = lock(&world.oracle);
+    figures.duplicates += oracle.duplicates;
+    figures.offers += oracle.offers;
+    oracle.verdict().map_err(|what| format!("{what}; {:?}", lock(&world.events)))?;
+    drop(oracle);
+    let pictures = std::mem::take(&mut *lock(&pictures));
+    Ok(pictures)
+}

@@ -1,0 +1,414 @@
+//! What must be true of a producer, kept beside it: who was told what, and what follows from that.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::batch::Batch;
+use crate::buffer::storage::simulated::{Crash, Dice};
+use crate::options::{Durability, OnExhausted, Options};
+use crate::sink::{Report, SendError};
+
+/// What a caller of `put` was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    /// Nothing: the process died first, or the error left it open.
+    Nothing,
+    Accepted,
+    Refused,
+}
+
+#[derive(Clone, Debug)]
+struct Put {
+    told: Told,
+    len: usize,
+    at: Duration,
+    durable: bool,
+    /// The sink said that it has it.
+    delivered: bool,
+    /// A power loss may have taken it.
+    excused: bool,
+}
+
+/// How far a seq got in a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Offered,
+    /// The sink answered finally for it, or it was given up on.
+    Answered,
+    /// And the producer has noted that where a crash does not take it.
+    Noted,
+}
+
+/// How the sink answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mood {
+    Good,
+    Fails,
+    Down,
+    /// One third delivered, one third failed, the rest rejected or unavailable.
+    Partial,
+    Rejects,
+    Panics,
+    /// Any of these, at random.
+    Mixed,
+}
+
+/// The record that is put as number `number`: nothing else may ever come out.
+pub(crate) fn payload(number: usize, len: usize) -> Vec<u8> {
+    let mut dice = Dice::new(number as u64);
+    let mut bytes = (number as u64).to_le_bytes().to_vec();
+    // Among them some that look like frames' lengths, terminators and newlines.
+    bytes.extend((0..len).map(|at| if at % 7 == 3 { 0 } else { dice.roll() as u8 }));
+    bytes
+}
+
+/// The id and key that go with it.
+pub(crate) fn id_and_key(number: usize) -> (Option<String>, Option<Vec<u8>>) {
+    let id = (number % 3 == 1).then(|| format!("id-{number}"));
+    let key = (number % 4 == 2).then(|| number.to_be_bytes().to_vec());
+    (id, key)
+}
+
+/// The truth. Cloned with every picture of the disk that is taken.
+#[derive(Clone, Debug)]
+pub(crate) struct Oracle {
+    puts: Vec<Put>,
+    seqs: BTreeMap<u64, (usize, Stage)>,
+    /// What each batch was first offered with.
+    batches: BTreeMap<String, Vec<u64>>,
+    /// The batch that the sink has not finished in this run.
+    at_sink: Option<String>,
+    highest: u64,
+    dice: Dice,
+    pub(crate) mood: Mood,
+    options: Options,
+    /// The disk answers wrongly at times: what is noted may not be.
+    faulty: bool,
+    /// There may be no room to note what was answered, or to bury what was given up.
+    pub(crate) tight: bool,
+    /// A power loss has been: records that were not durable may be missing.
+    lossy: bool,
+    violations: Vec<String>,
+    pub(crate) offers: u64,
+    pub(crate) duplicates: u64,
+}
+
+impl Oracle {
+    pub(crate) fn new(options: &Options, faulty: bool, seed: u64) -> Self {
+        Oracle {
+            puts: Vec::new(),
+            seqs: BTreeMap::new(),
+            batches: BTreeMap::new(),
+            at_sink: None,
+            highest: 0,
+            dice: Dice::new(seed),
+            mood: Mood::Good,
+            options: options.clone(),
+            faulty,
+            tight: options.max_dead_letter_bytes < 1 << 20,
+            lossy: false,
+            violations: Vec::new(),
+            offers: 0,
+            duplicates: 0,
+        }
+    }
+
+    pub(crate) fn violate(&mut self, what: impl Into<String>) {
+        self.violations.push(what.into());
+    }
+
+    /// The first thing that was not as it must be.
+    pub(crate) fn verdict(&self) -> Result<(), String> {
+        self.violations.first().map_or(Ok(()), |what| Err(what.clone()))
+    }
+
+    // ---------------------------------------------------------------------------------------------- puts
+
+    /// A put begins. Returns its number.
+    pub(crate) fn begin_put(&mut self, len: usize, now: Duration) -> usize {
+        let put = Put { told: Told::Nothing, len, at: now, durable: false, delivered: false, excused: false };
+        self.puts.push(put);
+        self.puts.len() - 1
+    }
+
+    pub(crate) fn end_put(&mut self, number: usize, accepted: Result<Option<u64>, ()>) {
+        let put = &mut self.puts[number];
+        match accepted {
+            Ok(seq) => {
+                put.told = Told::Accepted;
+                // An error that left the record in the log says nothing of its durability.
+                put.durable |= seq.is_some() && self.options.durability == Durability::Always;
+                if let Some(seq) = seq {
+                    self.assign(seq, number);
+                }
+            }
+            Err(()) => {
+                put.told = Told::Refused;
+                if self.seqs.values().any(|(other, _)| *other == number) {
+                    self.violate(format!("record {number} was sent, but its put was refused"));
+                }
+            }
+        }
+    }
+
+    fn assign(&mut self, seq: u64, number: usize) {
+        match self.seqs.get(&seq) {
+            Some((other, _)) if *other != number => {
+                self.violate(format!("seq {seq} was given to record {other} and again to record {number}"));
+            }
+            Some(_) => {}
+            None => {
+                self.seqs.insert(seq, (number, Stage::Offered));
+            }
+        }
+    }
+
+    /// A sync has succeeded: what was accepted at `until` or before is durable.
+    pub(crate) fn synced(&mut self, until: Duration) {
+        for put in &mut self.puts {
+            put.durable |= put.told == Told::Accepted && put.at <= until;
+        }
+    }
+
+    /// The log's thread had its turn: what was accepted at `until` or before is durable, unless the disk fails.
+    pub(crate) fn interval_over(&mut self, until: Duration) {
+        if !self.faulty {
+            self.synced(until);
+        }
+    }
+
+    /// A step of the workload went by without a crash: what was answered in it is noted.
+    pub(crate) fn noted(&mut self) {
+        if !self.faulty && !self.tight {
+            for (_, stage) in self.seqs.values_mut() {
+                if *stage == Stage::Answered {
+                    *stage = Stage::Noted;
+                }
+            }
+        }
+    }
+
+    // -------------------------------------------------------------------------------------------- the sink
+
+    /// A batch arrives at the sink, which answers.
+    pub(crate) fn send(&mut self, batch: &Batch) -> Result<Report, SendError> {
+        self.offers += 1;
+        self.offered(batch);
+        let mood = match self.mood {
+            Mood::Mixed => {
+                [Mood::Good, Mood::Good, Mood::Fails, Mood::Down, Mood::Partial, Mood::Rejects][self.dice.below(6)]
+            }
+            mood => mood,
+        };
+        let answer = match mood {
+            Mood::Good | Mood::Mixed => Ok(Report::delivered()),
+            Mood::Fails | Mood::Panics => Err(SendError::failed("refused by the oracle")),
+            Mood::Down => Err(SendError::unavailable("down")),
+            Mood::Rejects => {
+                Ok((0..batch.len()).step_by(2).fold(Report::delivered(), |report, at| report.rejected(at, "no")))
+            }
+            Mood::Partial => Ok((0..batch.len()).fold(Report::delivered(), |report, at| match at % 3 {
+                0 => report,
+                1 => report.failed(at, "not this time"),
+                _ if at % 2 == 0 => report.unavailable(at, "throttled", None),
+                _ => report.rejected(at, "never"),
+            })),
+        };
+        self.answered(batch, &answer);
+        answer
+    }
+
+    fn offered(&mut self, batch: &Batch) {
+        let id = batch.id();
+        let mut seqs = Vec::with_capacity(batch.len());
+        for record in batch.iter() {
+            if seqs.last().is_some_and(|last| *last >= record.seq) {
+                self.violate(format!("batch {id}: seq {} comes behind {:?}", record.seq, seqs.last()));
+            }
+            let Some(number) = self.recognise(&record) else { continue };
+            if self.puts[number].told == Told::Refused {
+                self.violate(format!("record {number} is sent, but its put was refused"));
+            }
+            match self.seqs.get(&record.seq).copied() {
+                Some((_, Stage::Noted)) => {
+                    self.violate(format!("batch {id}: seq {} is sent again though it is finished", record.seq));
+                }
+                Some((_, Stage::Answered)) => self.duplicates += 1,
+                _ => {}
+            }
+            self.assign(record.seq, number);
+            seqs.push(record.seq);
+        }
+        if seqs.is_empty() {
+            self.violate(format!("batch {id} has no records"));
+        }
+        // In put order: what comes for the first time comes behind all that came before.
+        match self.batches.get(&id) {
+            None => {
+                if seqs.first().is_some_and(|first| *first <= self.highest) && !self.overlaps_whole_batches(&seqs) {
+                    self.violate(format!("batch {id} begins at seq {:?}, behind {}", seqs.first(), self.highest));
+                }
+                self.batches.insert(id.clone(), seqs.clone());
+            }
+            Some(known) => {
+                let stranger = seqs.iter().find(|seq| !known.contains(seq));
+                let missing = known.iter().find(|seq| !seqs.contains(seq) && !self.may_miss(**seq));
+                let wrong =
+                    stranger.or(missing).map(|seq| format!("batch {id} came back with other contents at {seq}"));
+                self.violations.extend(wrong);
+            }
+        }
+        self.highest = self.highest.max(seqs.last().copied().unwrap_or_default());
+        if !self.faulty
+            && let Some(other) = &self.at_sink
+            && *other != id
+        {
+            let other = other.clone();
+            self.violate(format!("batch {id} is sent before batch {other} is finished"));
+        }
+        self.at_sink = Some(id);
+    }
+
+    /// Whether a batch of a new id may hold these seqs that came before: only where a power loss took a seal, and
+    /// none of it is finished for certain.
+    fn overlaps_whole_batches(&self, seqs: &[u64]) -> bool {
+        self.lossy && seqs.iter().all(|seq| self.seqs.get(seq).is_none_or(|(_, stage)| *stage != Stage::Noted))
+    }
+
+    fn may_miss(&self, seq: u64) -> bool {
+        match self.seqs.get(&seq) {
+            Some((_, Stage::Offered)) => self.seqs.get(&seq).is_some_and(|(number, _)| self.puts[*number].excused),
+            _ => true,
+        }
+    }
+
+    /// Which put this record is of.
+    fn recognise(&mut self, record: &crate::Record<'_>) -> Option<usize> {
+        let number = record.data.first_chunk().map(|head| u64::from_le_bytes(*head) as usize);
+        let known = number.filter(|number| {
+            let (id, key) = id_and_key(*number);
+            let data = |put: &Put| record.data == payload(*number, put.len);
+            self.puts.get(*number).is_some_and(data) && record.own_id() == id.as_deref() && record.key == key.as_deref()
+        });
+        if known.is_none() {
+            self.violate(format!(
+                "seq {} is not what was put: {:?}",
+                record.seq,
+                &record.data[..record.data.len().min(16)]
+            ));
+        }
+        known
+    }
+
+    fn answered(&mut self, batch: &Batch, answer: &Result<Report, SendError>) {
+        use crate::sink::Outcome;
+        let report = match answer {
+            Ok(report) => report.clone(),
+            Err(error) => Report::all(batch.len(), error.clone().into_outcome()),
+        };
+        let outcomes: Vec<&Outcome> = (0..batch.len()).map(|at| report.outcome(at)).collect();
+        let unavailable_counts = self.options.count_unavailable;
+        let counts = outcomes.iter().any(|outcome| match outcome {
+            Outcome::Failed { .. } => true,
+            Outcome::Unavailable { .. } => unavailable_counts,
+            _ => false,
+        });
+        let last = self.options.max_attempts != 0 && u64::from(batch.attempt()) >= self.options.max_attempts;
+        let given_up = counts && last && self.options.on_exhausted == OnExhausted::Skip;
+        let mut left = 0;
+        for (record, outcome) in batch.iter().zip(outcomes) {
+            let finished = match outcome {
+                Outcome::Delivered | Outcome::Rejected { .. } => true,
+                Outcome::Failed { .. } => given_up,
+                Outcome::Unavailable { .. } => given_up && unavailable_counts,
+            };
+            left += usize::from(!finished);
+            if let Some((number, stage)) = self.seqs.get_mut(&record.seq)
+                && finished
+            {
+                *stage = Stage::Answered;
+                self.puts[*number].delivered |= matches!(outcome, Outcome::Delivered);
+            }
+        }
+        if left == 0 {
+            self.at_sink = None;
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------- crashes
+
+    /// The truth as the next process finds it.
+    pub(crate) fn after(&self, crash: Crash) -> Oracle {
+        let mut after = self.clone();
+        after.at_sink = None;
+        after.mood = Mood::Good;
+        if crash == Crash::Power {
+            after.lossy = true;
+            for put in &mut after.puts {
+                put.excused |= !put.durable || self.options.durability == Durability::Os;
+            }
+            match self.options.durability {
+                Durability::Always => {}
+                Durability::Interval => {
+                    // What was finished may have to be finished again.
+                    for (_, stage) in after.seqs.values_mut().filter(|(_, stage)| *stage == Stage::Noted) {
+                        *stage = Stage::Answered;
+                    }
+                }
+                Durability::Os => {
+                    after.seqs.clear();
+                    after.batches.clear();
+                    after.highest = 0;
+                }
+            }
+        }
+        after
+    }
+
+    /// The producer was closed in order: everything is durable and noted.
+    pub(crate) fn closed(&mut self) {
+        self.noted();
+        self.at_sink = None;
+        if self.options.durability != Durability::Os {
+            self.synced(Duration::MAX);
+        }
+    }
+
+    /// The next run has other options.
+    pub(crate) fn set_options(&mut self, options: &Options) {
+        self.options = options.clone();
+    }
+
+    // ------------------------------------------------------------------------------------------- the end
+
+    /// The buffer is drained and these are the dead letters: every record must be accounted for.
+    pub(crate) fn account(&mut self, letters: &[Batch]) {
+        let mut buried = vec![false; self.puts.len()];
+        for letter in letters {
+            for record in letter.iter() {
+                if let Some(number) = self.recognise(&record) {
+                    buried[number] = true;
+                }
+            }
+        }
+        for (number, buried) in buried.iter().enumerate() {
+            let put = &self.puts[number];
+            if put.told == Told::Accepted && !put.excused && !put.delivered && !buried {
+                let stages: Vec<_> = self.seqs.iter().filter(|(_, (other, _))| *other == number).collect();
+                self.violate(format!("LOST: record {number} of {} bytes ({stages:?})", put.len));
+            }
+            if self.puts[number].told == Told::Refused && *buried {
+                self.violate(format!("record {number} is in a dead letter, but its put was refused"));
+            }
+        }
+    }
+
+    /// Records accepted so far.
+    pub(crate) fn accepted(&self) -> usize {
+        self.puts.iter().filter(|put| put.told == Told::Accepted).count()
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
+    }
+}

@@ -1,0 +1,228 @@
+//! Scripts of what programs do, each in every mode of storage and durability.
+
+use std::time::Duration;
+
+use super::oracle::Mood;
+use super::world::Step::{self, *};
+use crate::buffer::storage::simulated::Dice;
+use crate::options::{Durability, Mode, OnExhausted, Options, Storage, WhenFull};
+use crate::schedule::Jitter;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Workload {
+    pub(crate) name: String,
+    pub(crate) options: Options,
+    pub(crate) steps: Vec<Step>,
+}
+
+/// Small segments, short waits, no jitter.
+pub(crate) fn options() -> Options {
+    Options {
+        max_records: 4,
+        max_record_bytes: 256 * 1024,
+        segment_bytes: 64 * 1024,
+        max_buffer_bytes: 512 * 1024,
+        when_full: WhenFull::Error,
+        schedule_multiplier: Duration::from_millis(10),
+        schedule_max: Duration::from_millis(40),
+        jitter: Jitter::None,
+        max_attempts: 3,
+        sync_interval: Duration::from_millis(100),
+        mode: Mode::Inline,
+        ..Options::default()
+    }
+}
+
+fn millis(count: u64) -> Step {
+    Sleep(Duration::from_millis(count))
+}
+
+fn puts(sizes: impl IntoIterator<Item = usize>) -> Vec<Step> {
+    sizes.into_iter().flat_map(|len| [Put(len), Poll]).collect()
+}
+
+/// What each script is called, its steps, and what it needs of the options.
+fn scripts() -> Vec<(&'static str, Vec<Step>, fn(&mut Options))> {
+    let same: fn(&mut Options) = |_| {};
+    let mixed = || puts([0, 1, 7, 8, 100, 470, 480, 481, 1500, 5000, 3, 40]);
+    vec![
+        ("mixed sizes", [mixed(), vec![Sync, Chores], mixed(), vec![millis(150), Chores, Flush]].concat(), same),
+        (
+            "a sink that fails",
+            [
+                vec![Sink(Mood::Fails)],
+                mixed(),
+                vec![millis(50), Poll, Flush, millis(50), Poll, Flush, millis(120), Chores],
+                puts([20; 8]),
+                vec![Sink(Mood::Good), millis(50), Poll, Flush, Replay, millis(50), Flush, Poll, Flush],
+            ]
+            .concat(),
+            same,
+        ),
+        (
+            "partial answers",
+            [
+                vec![Sink(Mood::Partial)],
+                mixed(),
+                vec![millis(150), Chores],
+                (0..12).flat_map(|_| [millis(50), Poll, Flush]).collect(),
+                vec![Sink(Mood::Rejects)],
+                puts([30; 6]),
+                vec![Flush, Chores, Sink(Mood::Good), millis(200), Poll, Flush, Replay, Flush],
+            ]
+            .concat(),
+            |options| options.max_attempts = 20,
+        ),
+        (
+            "raise and resume",
+            [
+                vec![Sink(Mood::Fails)],
+                puts([50; 5]),
+                (0..4).flat_map(|_| [millis(50), Poll, Flush]).collect(),
+                vec![Resume, millis(110), Chores],
+                (0..4).flat_map(|_| [millis(50), Poll, Flush]).collect(),
+                vec![Sink(Mood::Good), Resume, Poll, Flush],
+                puts([50; 5]),
+                vec![Flush],
+            ]
+            .concat(),
+            |options| options.on_exhausted = OnExhausted::Raise,
+        ),
+        (
+            "recycling",
+            (0..14)
+                .flat_map(|round| {
+                    [puts([6000, 3000, 9000]), vec![millis(60), Chores, Flush, Chores], puts([round])].concat()
+                })
+                .collect(),
+            same,
+        ),
+        (
+            "a full buffer",
+            [
+                vec![Sink(Mood::Down)],
+                puts([20_000; 24]),
+                vec![millis(200), Chores, Sink(Mood::Good), millis(200), Poll, Flush, Chores],
+                puts([20_000; 10]),
+                vec![Flush],
+            ]
+            .concat(),
+            |options| options.max_buffer_bytes = 256 * 1024,
+        ),
+        (
+            "a full disk",
+            [
+                puts([100; 5]),
+                vec![FreeBlocks(20), Sink(Mood::Down)],
+                puts([9000; 16]),
+                vec![millis(200), Chores, Sink(Mood::Rejects), millis(200), Poll, Flush, Chores],
+                vec![FreeBlocks(500), Sink(Mood::Good), millis(2000), Poll, Flush, Chores],
+                puts([9000; 10]),
+                vec![Flush],
+            ]
+            .concat(),
+            same,
+        ),
+        (
+            "restarts",
+            [
+                vec![Sink(Mood::Down)],
+                puts([10; 6]),
+                vec![Restart(2)],
+                puts([600; 3]),
+                vec![Sink(Mood::Partial), millis(100), Poll, Flush, Restart(7)],
+                puts([10; 3]),
+                vec![Sink(Mood::Fails), millis(100), Poll, Flush, Restart(1), Sink(Mood::Good)],
+                puts([10; 3]),
+                vec![millis(100), Chores, Flush, Replay, Restart(4), Flush],
+            ]
+            .concat(),
+            same,
+        ),
+        (
+            "records larger than a segment",
+            [
+                puts([70_000, 10, 100_000, 20, 65_400, 64_300, 64_400, 10]),
+                vec![millis(110), Chores],
+                puts([130_000, 5]),
+                vec![Flush],
+            ]
+            .concat(),
+            |options| options.max_buffer_bytes = 4 << 20,
+        ),
+        (
+            "batches over segments",
+            [puts([7000; 40]), vec![Flush, Chores, millis(110), Chores], puts([7000; 20]), vec![Flush]].concat(),
+            |options| {
+                options.max_records = 13;
+                options.max_buffer_bytes = 2 << 20;
+            },
+        ),
+        (
+            "dead letters fill up",
+            [
+                vec![Sink(Mood::Rejects)],
+                puts([900; 24]),
+                vec![Flush, Chores, Sink(Mood::Good), Resume, millis(2000), Poll, Flush, Replay, Flush],
+            ]
+            .concat(),
+            |options| options.max_dead_letter_bytes = 8000,
+        ),
+        (
+            "the wall clock jumps",
+            [
+                vec![Sink(Mood::Fails)],
+                puts([50; 4]),
+                vec![JumpWall(-86_400_000_000), millis(50), Poll, Restart(4), millis(50), Poll, Flush],
+                puts([50; 4]),
+                vec![JumpWall(7 * 86_400_000_000), Restart(4), Sink(Mood::Good), millis(100), Poll, Flush],
+            ]
+            .concat(),
+            same,
+        ),
+    ]
+}
+
+/// Every script under every combination of mode, storage and durability.
+pub(crate) fn all() -> Vec<Workload> {
+    let mut workloads = Vec::new();
+    for (name, steps, adapt) in scripts() {
+        for durability in [Durability::Always, Durability::Interval, Durability::Os] {
+            for storage in [Storage::Mapped, Storage::File] {
+                for mode in [Mode::Inline, Mode::Manual] {
+                    let mut options = Options { durability, storage, mode, ..options() };
+                    adapt(&mut options);
+                    let name = format!("{name} ({durability:?}, {storage:?}, {mode:?})");
+                    workloads.push(Workload { name, options, steps: steps.clone() });
+                }
+            }
+        }
+    }
+    workloads
+}
+
+/// A random script.
+pub(crate) fn random(seed: u64, length: usize) -> Workload {
+    let mut dice = Dice::new(seed);
+    let mut options = options();
+    options.max_records = 1 + dice.roll() % 9;
+    options.durability = [Durability::Always, Durability::Interval, Durability::Os][dice.below(3)];
+    options.storage = [Storage::Mapped, Storage::File][dice.below(2)];
+    options.mode = [Mode::Inline, Mode::Manual][dice.below(2)];
+    options.on_exhausted = [OnExhausted::Skip, OnExhausted::Raise][dice.below(2)];
+    options.linger = Duration::from_millis(dice.roll() % 200);
+    let steps = (0..length)
+        .map(|_| match dice.below(20) {
+            0..=8 => Put([dice.below(200), dice.below(2000), dice.below(30_000)][dice.below(3)]),
+            9 | 10 => Flush,
+            11 | 12 => Poll,
+            13 => Chores,
+            14 | 15 => millis(dice.roll() % 120),
+            16 => Sync,
+            17 => Sink([Mood::Good, Mood::Mixed, Mood::Partial, Mood::Fails, Mood::Panics, Mood::Down][dice.below(6)]),
+            18 => [Replay, Resume, Restart(1 + dice.roll() % 9)][dice.below(3)].clone(),
+            _ => FreeBlocks(dice.roll() % 60),
+        })
+        .collect();
+    Workload { name: format!("random {seed}"), options, steps }
+}

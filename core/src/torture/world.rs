@@ -1,0 +1,307 @@
+//! A producer on a simulated disk and clock, driven step by step beside its oracle.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::oracle::{Mood, Oracle, id_and_key, payload};
+use crate::batch::Batch;
+use crate::buffer::storage::simulated::{Crash, Dice, SimulatedDisk, Snapshot};
+use crate::dead_letter::DeadLetters;
+use crate::environment::{Clock, Environment, lock};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::Event;
+use crate::options::{Durability, Mode, Options};
+use crate::producer::Producer;
+use crate::record::NewRecord;
+use crate::sink::{Limits, Report, SendError, Sink};
+
+/// Where the buffer is on the simulated disk.
+pub(crate) const DIR: &str = "/data/buffer";
+
+/// A clock that moves only when told. The wall may jump; what waits are measured by does not.
+pub(crate) struct SimulatedClock {
+    micros: AtomicU64,
+    wall_offset: AtomicI64,
+}
+
+impl SimulatedClock {
+    pub(crate) fn new() -> Arc<Self> {
+        // Some time after boot, in 2024.
+        Arc::new(SimulatedClock {
+            micros: AtomicU64::new(1_000_000_000),
+            wall_offset: AtomicI64::new(1_700_000_000_000_000),
+        })
+    }
+
+    /// The clock after a reboot: the wall goes on from there, the other begins anew.
+    pub(crate) fn rebooted(wall: i64) -> Arc<Self> {
+        let micros = 5_000_000;
+        Arc::new(SimulatedClock { micros: AtomicU64::new(micros), wall_offset: AtomicI64::new(wall - 5_000_000) })
+    }
+
+    pub(crate) fn jump_wall(&self, micros: i64) {
+        self.wall_offset.fetch_add(micros, Ordering::Relaxed);
+    }
+}
+
+impl Clock for SimulatedClock {
+    fn wall(&self) -> i64 {
+        self.wall_offset.load(Ordering::Relaxed) + self.micros.load(Ordering::Relaxed).cast_signed()
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_micros(self.micros.load(Ordering::Relaxed))
+    }
+
+    fn sleep(&self, time: Duration) {
+        // At least a little: who sleeps for nothing would sleep for ever.
+        self.micros.fetch_add((time.as_micros() as u64).max(1), Ordering::Relaxed);
+    }
+}
+
+/// One thing that a program does.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Put(usize),
+    /// Ends the batch being filled and sends what may go out.
+    Flush,
+    /// Manual mode: sends what may go out, as a program's event loop would.
+    Poll,
+    /// What the log's thread does now and then.
+    Chores,
+    Sleep(Duration),
+    JumpWall(i64),
+    Sync,
+    Sink(Mood),
+    /// Puts every dead letter back.
+    Replay,
+    Resume,
+    /// Closes in order and opens again, with these many records a batch.
+    Restart(u64),
+    /// Leaves room for so many more blocks of 4096 bytes on the disk.
+    FreeBlocks(u64),
+}
+
+/// The sink: the oracle, behind a lock.
+struct OracleSink(Arc<Mutex<Oracle>>);
+
+impl Sink for OracleSink {
+    fn send(&self, batch: &Batch) -> Result<Report, SendError> {
+        let (answer, panics) = {
+            let mut oracle = lock(&self.0);
+            (oracle.send(batch), oracle.mood == Mood::Panics)
+        };
+        assert!(!panics, "the sink panics because it is told to");
+        answer
+    }
+}
+
+/// The disk in the instant before an operation, and the truth of that instant.
+pub(crate) struct Picture {
+    pub(crate) operation: usize,
+    pub(crate) disk: Snapshot,
+    pub(crate) oracle: Oracle,
+    pub(crate) wall: i64,
+}
+
+pub(crate) type Pictures = Arc<Mutex<Vec<Picture>>>;
+
+pub(crate) struct World {
+    pub(crate) disk: SimulatedDisk,
+    pub(crate) clock: Arc<SimulatedClock>,
+    pub(crate) oracle: Arc<Mutex<Oracle>>,
+    pub(crate) options: Options,
+    /// What the producer told of, for messages.
+    pub(crate) events: Arc<Mutex<Vec<String>>>,
+    seed: u64,
+    producer: Option<Producer>,
+}
+
+impl World {
+    pub(crate) fn new(
+        disk: SimulatedDisk,
+        clock: Arc<SimulatedClock>,
+        oracle: Oracle,
+        options: &Options,
+        seed: u64,
+    ) -> Self {
+        World {
+            disk,
+            clock,
+            oracle: Arc::new(Mutex::new(oracle)),
+            options: options.clone(),
+            events: Arc::default(),
+            seed,
+            producer: None,
+        }
+    }
+
+    pub(crate) fn open(&mut self) -> Result<()> {
+        self.producer = None;
+        self.seed += 1;
+        let dice = Mutex::new(Dice::new(self.seed));
+        let env = Environment {
+            disk: Arc::new(self.disk.clone()),
+            clock: self.clock.clone(),
+            random: Arc::new(move || lock(&dice).roll()),
+            threads: false,
+        };
+        let events = self.events.clone();
+        let observer = move |event: &Event<'_>| {
+            if matches!(event, Event::Corrupt { .. } | Event::Recovered { .. } | Event::Stopped { .. }) {
+                lock(&events).push(event.message());
+            }
+        };
+        let builder = Producer::builder(DIR).options(self.options.clone()).environment(env).observer(observer);
+        self.producer = Some(match self.options.mode {
+            Mode::Manual => builder.open_manual(Limits::default())?,
+            _ => builder.open(OracleSink(self.oracle.clone()))?,
+        });
+        Ok(())
+    }
+
+    /// Takes a picture before every `stride`-th change of the disk, of the disk and of the truth.
+    pub(crate) fn record(&self, stride: usize) -> Pictures {
+        let pictures = Pictures::default();
+        let (kept, oracle, clock) = (pictures.clone(), self.oracle.clone(), self.clock.clone());
+        let mut operation = 0;
+        self.disk.record(Some(Box::new(move |disk| {
+            operation += 1;
+            if operation % stride == 0 {
+                let oracle = lock(&oracle).clone();
+                lock(&kept).push(Picture { operation, disk, oracle, wall: clock.wall() });
+            }
+        })));
+        pictures
+    }
+
+    /// The process ends without a close.
+    pub(crate) fn abandon(mut self) -> (SimulatedDisk, Oracle) {
+        self.disk.record(None);
+        let picture = self.disk.snapshot();
+        self.producer = None;
+        let disk = picture.crash(Crash::Kill, 0);
+        let oracle = lock(&self.oracle).clone();
+        (disk, oracle)
+    }
+
+    pub(crate) fn producer(&self) -> Option<&Producer> {
+        self.producer.as_ref()
+    }
+
+    pub(crate) fn put(&self, len: usize) -> Result<u64> {
+        let Some(producer) = &self.producer else { return Err(Error::new(ErrorKind::Closed, "not open")) };
+        let number = lock(&self.oracle).begin_put(len, self.clock.monotonic());
+        let (data, (id, key)) = (payload(number, len), id_and_key(number));
+        let record = NewRecord { data: &data, id: id.as_deref(), key: key.as_deref(), created_at: None };
+        let result = producer.put(record);
+        let told = match &result {
+            Ok(seq) => Ok(Some(*seq)),
+            Err(error) if error.record_accepted() => Ok(None),
+            Err(_) => Err(()),
+        };
+        lock(&self.oracle).end_put(number, told);
+        result
+    }
+
+    /// Manual mode: hands out and settles until there is nothing that may go out.
+    fn poll(&self, producer: &Producer) -> Result<()> {
+        while let Some(batch) = producer.next_batch()? {
+            let answer = lock(&self.oracle).send(&batch);
+            producer.settle(batch, answer)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until all is sent, for at most `time` of the simulated clock.
+    pub(crate) fn flush(&self, time: Duration) -> Result<()> {
+        let Some(producer) = &self.producer else { return Ok(()) };
+        if self.options.mode != Mode::Manual {
+            return producer.flush(time);
+        }
+        let point = producer.begin_flush()?;
+        let deadline = self.clock.monotonic() + time;
+        loop {
+            self.poll(producer)?;
+            match producer.wait_flushed(point, Duration::ZERO) {
+                Err(error) if error.kind() == ErrorKind::Timeout && self.clock.monotonic() < deadline => {
+                    self.clock.sleep(producer.next_wait().unwrap_or(Duration::from_millis(50)));
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Does one step. What the program is told goes to the oracle; the error is the step's, if it had one.
+    pub(crate) fn step(&mut self, step: &Step) -> Result<()> {
+        let result = self.take(step);
+        lock(&self.oracle).noted();
+        result
+    }
+
+    fn take(&mut self, step: &Step) -> Result<()> {
+        match step {
+            Step::Sleep(time) => self.clock.sleep(*time),
+            Step::JumpWall(micros) => self.clock.jump_wall(*micros),
+            Step::Sink(mood) => lock(&self.oracle).mood = *mood,
+            Step::FreeBlocks(free) => {
+                lock(&self.oracle).tight = true;
+                self.disk.set_free_blocks(*free);
+            }
+            Step::Put(len) => return self.put(*len).map(|_| ()),
+            Step::Restart(max_records) => return self.restart(*max_records),
+            _ => {}
+        }
+        let Some(producer) = &self.producer else { return Ok(()) };
+        match step {
+            Step::Flush => self.flush(Duration::from_millis(5)),
+            Step::Poll if self.options.mode == Mode::Manual => self.poll(producer),
+            Step::Chores => {
+                producer.do_chores();
+                if self.options.durability == Durability::Interval {
+                    let until = self.clock.monotonic().saturating_sub(self.options.sync_interval);
+                    lock(&self.oracle).interval_over(until);
+                }
+                Ok(())
+            }
+            Step::Sync => {
+                producer.sync()?;
+                lock(&self.oracle).synced(Duration::MAX);
+                Ok(())
+            }
+            Step::Replay => {
+                for letter in producer.dead_letters().list()? {
+                    producer.replay_dead_letter(&letter.id)?;
+                }
+                Ok(())
+            }
+            Step::Resume => producer.resume(),
+            _ => Ok(()),
+        }
+    }
+
+    fn restart(&mut self, max_records: u64) -> Result<()> {
+        if let Some(producer) = self.producer.take() {
+            let closed = producer.close(Duration::ZERO);
+            if closed.is_ok() {
+                lock(&self.oracle).closed();
+            }
+            closed?;
+        }
+        self.options.max_records = max_records;
+        lock(&self.oracle).set_options(&self.options);
+        self.open()
+    }
+
+    pub(crate) fn letters(&self) -> Result<Vec<Batch>> {
+        let letters = DeadLetters::open_on(Arc::new(self.disk.clone()), Path::new(DIR));
+        let batches = letters.list()?.into_iter().map(|letter| letter.batch());
+        match self.options.durability {
+            // A power loss may have damaged any of them.
+            Durability::Os => Ok(batches.flatten().collect()),
+            _ => batches.collect(),
+        }
+    }
+}

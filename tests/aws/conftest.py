@@ -1,0 +1,124 @@
+"""Emulators as fixtures: each on a free port of loopback, ended with the session."""
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+PLACE = Path(os.environ["AWS_TEST_PLACE"])
+REGION = "eu-west-1"
+KEYS = {"AWS_ACCESS_KEY_ID": "AKIDTEST", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": REGION}
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@contextmanager
+def emulator(command: list[str], port: int, environment: dict[str, str], log: Path) -> Iterator[str]:
+    """Runs a server until the block ends; its URL."""
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=out, stderr=out)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+                time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def client(service: str, url: str) -> Any:
+    return boto3.client(
+        service,
+        endpoint_url=url,
+        region_name=REGION,
+        aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
+    )
+
+
+@pytest.fixture(scope="session", params=["kinesis-local", "kinesalite", "moto"])
+def kinesis_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    modules = PLACE / "node" / "node_modules"
+    port = free_port()
+    log = tmp_path_factory.mktemp("log") / f"{request.param}.log"
+    environment: dict[str, str] = {}
+    if request.param == "kinesis-local":
+        command = ["node", str(modules / "kinesis-local" / "main.js")]
+        environment = {
+            "KINESIS_MOCK_CERT_PATH": str(modules / "kinesis-local" / "server.json"),
+            "KINESIS_MOCK_PLAIN_PORT": str(port),
+            "KINESIS_MOCK_TLS_PORT": str(free_port()),
+            "LOG_LEVEL": "ERROR",
+        }
+    elif request.param == "kinesalite":
+        command = ["node", str(modules / "kinesalite" / "cli.js"), "--port", str(port), "--createStreamMs", "10", "--shardLimit", "100"]
+    else:
+        command, environment = moto(port)
+    with emulator(command, port, environment, log) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def logs_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    port = free_port()
+    command, environment = moto(port)
+    with emulator(command, port, environment, tmp_path_factory.mktemp("log") / "moto.log") as url:
+        yield url
+
+
+def moto(port: int) -> tuple[list[str], dict[str, str]]:
+    return [str(PLACE / "venv" / "bin" / "moto_server"), "-H", "127.0.0.1", "-p", str(port)], {}
+
+
+Ship = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def run(command: list[str], lines: list[str], home: Path) -> "subprocess.CompletedProcess[str]":
+    """A program on lines, in an environment where nothing of the machine's own AWS set-up has a say."""
+    text = "".join(line + "\n" for line in lines)
+    return subprocess.run(
+        command, input=text, env={**KEYS, "HOME": str(home)}, capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.fixture
+def ship(tmp_path: Path) -> Ship:
+    """Ships lines through a producer of Rust, by the example of that name."""
+    program = PLACE.parent / "debug" / "examples" / "ship"
+
+    def ship(url: str, lines: list[str], seconds: float = 30) -> "subprocess.CompletedProcess[str]":
+        return run([str(program), str(tmp_path / "outbox"), url, str(seconds)], lines, tmp_path)
+
+    return ship
+
+
+@pytest.fixture
+def ship_by_c(tmp_path: Path) -> Ship:
+    """Ships lines through a producer of C, by its example `aws`."""
+
+    def ship(kind: str, lines: list[str], **options: str) -> "subprocess.CompletedProcess[str]":
+        pairs = [text for pair in options.items() for text in pair]
+        return run([str(PLACE / "c" / "aws"), str(tmp_path / "outbox"), kind, *pairs], lines, tmp_path)
+
+    return ship
