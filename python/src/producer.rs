@@ -53,7 +53,7 @@ impl Producer {
             WhenFull::Error => Duration::ZERO,
         };
         let observer = event::observer(event::level(log_threshold));
-        let builder = unistream::Producer::builder(path).options(options).observer(observer);
+        let builder = unistream::Producer::builder(path).options(options).observer(observer).put_events(false);
         let (mut exchange, mut lease) = (None, None);
         let core = match sink {
             None => py.detach(|| builder.open_manual(Limits::default())),
