@@ -50,6 +50,7 @@ struct Shared {
     checks_records: bool,
     schedule: Schedule,
     observer: Option<Observer>,
+    tells_puts: bool,
     letters: DeadLetters,
     status: AtomicU8,
     /// Why the producer stopped.
@@ -103,6 +104,7 @@ pub struct Builder {
     dir: PathBuf,
     options: Options,
     observer: Option<Observer>,
+    put_events: bool,
     env: Environment,
 }
 
@@ -139,6 +141,13 @@ impl Builder {
         self
     }
 
+    /// Whether the observer hears of each [`Event::Put`], which is a call a record. Default: yes.
+    #[must_use]
+    pub fn put_events(mut self, wanted: bool) -> Self {
+        self.put_events = wanted;
+        self
+    }
+
     /// Opens the buffer and begins to send to `sink`, what an earlier run left first.
     ///
     /// # Errors
@@ -168,12 +177,13 @@ impl Producer {
             dir: dir.as_ref().to_path_buf(),
             options: Options::default(),
             observer: None,
+            put_events: true,
             env: Environment::system(),
         }
     }
 
     fn open(builder: Builder, sink: Option<Box<dyn Sink>>, limits: Limits) -> Result<Producer> {
-        let Builder { dir, options, observer, env } = builder;
+        let Builder { dir, options, observer, put_events, env } = builder;
         let schedule = options.schedule()?;
         let (mode, in_flight) = (options.mode, options.max_in_flight);
         let threads = env.threads;
@@ -185,6 +195,7 @@ impl Producer {
             checks_records: limits.checks_records && sink.is_some(),
             sink,
             schedule,
+            tells_puts: put_events && observer.is_some(),
             observer,
             letters,
             status: AtomicU8::new(RUNNING),
@@ -891,7 +902,7 @@ impl Shared {
                 return Err(error);
             }
         };
-        if self.observer.is_some() {
+        if self.tells_puts {
             self.tell(&Event::Put { seq: appended.seq, record });
         }
         if appended.sealed || (appended.began && self.sender_idle.load(Ordering::Relaxed)) {
@@ -921,7 +932,9 @@ impl Shared {
                 result => break result?,
             }
         };
-        self.tell(&Event::Put { seq: appended.seq, record });
+        if self.tells_puts {
+            self.tell(&Event::Put { seq: appended.seq, record });
+        }
         match self.send_one() {
             Ok(_) => Ok(appended.seq),
             Err(error) => Err(error.with_record_accepted(true)),

@@ -372,7 +372,7 @@ class RetryConfig(_Model):
 
     def show(self) -> None:
         """Print the state."""
-        logger.info("current retry config: ")
+        logger.info("current retry config:")
         with logger.indent():
             for name in ("exp_backoff", "attempts", "first_attempt_time", "last_attempt_time", "last_error"):
                 logger.info(f"{name} = {getattr(self, name)}")
