@@ -24,7 +24,8 @@ lint:
 # The lean build, then the one with the AWS sinks.
 test-rust:
 	$(CARGO) test --locked -p unistream
-	$(CARGO) test --locked -p unistream --features aws --lib --tests -- aws url
+	$(CARGO) test --locked -p unistream --features aws --lib -- sink
+	$(CARGO) test --locked -p unistream --features aws --test aws
 
 test-c:
 	$(CARGO) test --locked -p unistream-ffi

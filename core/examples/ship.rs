@@ -7,6 +7,8 @@
 //! A tab in a line divides the partition key from the payload. Lines that could not be delivered within the
 //! time-out (third argument, seconds, default 30) are in the outbox, and the next run ships them first.
 
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
 use std::io::BufRead;
 use std::process::ExitCode;
 use std::time::Duration;

@@ -91,6 +91,11 @@ impl Batch {
         }
     }
 
+    /// Whether bytes of it could not be read and were zeros instead.
+    pub(crate) fn is_faulted(&self) -> bool {
+        self.chunks.iter().any(Chunk::is_faulted)
+    }
+
     fn record(&self, entry: &Entry) -> Record<'_> {
         let bytes = &self.chunks[entry.chunk as usize].bytes()[entry.offset as usize..];
         // Its checksum was verified when the batch was read. Bytes that another program overwrote since then

@@ -50,6 +50,7 @@ struct Shared {
     checks_records: bool,
     schedule: Schedule,
     observer: Option<Observer>,
+    tells_puts: bool,
     letters: DeadLetters,
     status: AtomicU8,
     /// Why the producer stopped.
@@ -84,6 +85,7 @@ const CLOSED: u8 = 2;
 /// Errors kept of one batch, and the bytes of each.
 const KEPT_ERRORS: usize = 5;
 const KEPT_ERROR_BYTES: usize = 4096;
+const FAULTED: &str = "the log could not be read while the batch was sent: its file was truncated, or the disk failed";
 /// The least wait after a dead letter could not be written.
 const UNBURIED_WAIT: Duration = Duration::from_secs(1);
 /// How long closing waits for a sink that was interrupted.
@@ -102,6 +104,7 @@ pub struct Builder {
     dir: PathBuf,
     options: Options,
     observer: Option<Observer>,
+    put_events: bool,
     env: Environment,
 }
 
@@ -138,6 +141,13 @@ impl Builder {
         self
     }
 
+    /// Whether the observer hears of each [`Event::Put`], which is a call a record. Default: yes.
+    #[must_use]
+    pub fn put_events(mut self, wanted: bool) -> Self {
+        self.put_events = wanted;
+        self
+    }
+
     /// Opens the buffer and begins to send to `sink`, what an earlier run left first.
     ///
     /// # Errors
@@ -167,12 +177,13 @@ impl Producer {
             dir: dir.as_ref().to_path_buf(),
             options: Options::default(),
             observer: None,
+            put_events: true,
             env: Environment::system(),
         }
     }
 
     fn open(builder: Builder, sink: Option<Box<dyn Sink>>, limits: Limits) -> Result<Producer> {
-        let Builder { dir, options, observer, env } = builder;
+        let Builder { dir, options, observer, put_events, env } = builder;
         let schedule = options.schedule()?;
         let (mode, in_flight) = (options.mode, options.max_in_flight);
         let threads = env.threads;
@@ -184,6 +195,7 @@ impl Producer {
             checks_records: limits.checks_records && sink.is_some(),
             sink,
             schedule,
+            tells_puts: put_events && observer.is_some(),
             observer,
             letters,
             status: AtomicU8::new(RUNNING),
@@ -711,6 +723,9 @@ impl Shared {
 
     /// Acts on what the sink answered. Returns the error that stops the producer, or that of the disk.
     fn settle(&self, batch: Batch, answer: Result<Report, SendError>, elapsed: Duration) -> Result<()> {
+        // Zeros may have gone out in place of what was put: whatever the sink says, this was no delivery.
+        let faulted = batch.is_faulted();
+        let answer = if faulted { Err(SendError::unavailable(FAULTED)) } else { answer };
         let settled = match answer {
             Ok(report) if report.is_delivered() => self.succeed(batch, elapsed),
             Ok(report) => self.fall_short(&batch, &report, elapsed),
@@ -719,16 +734,21 @@ impl Shared {
                 self.fall_short(&batch, &report, elapsed)
             }
         };
+        if faulted {
+            self.core().read_again();
+        }
         self.notify();
         settled
     }
 
     fn succeed(&self, batch: Batch, elapsed: Duration) -> Result<()> {
-        let noted = self.core().settle(batch.id, Settle { finished: true, ..Settle::default() });
+        let count = || {
+            self.counters.delivered.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        };
+        let noted = self.core().settle(batch.id, Settle { finished: true, ..Settle::default() }, count);
         if noted.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
             return noted;
         }
-        self.counters.delivered.fetch_add(batch.len() as u64, Ordering::Relaxed);
         self.holding.store(0, Ordering::Relaxed);
         self.tell(&Event::SendSucceeded { batch: &batch, elapsed });
         noted
@@ -814,16 +834,23 @@ impl Shared {
         let unavailable = !counts;
         let settle =
             Settle { finished: left == 0, done: places, progress: Some(progress), ready_at: clock.monotonic() + wait };
-        let noted = core.settle(batch.id, settle);
+        let counters = &self.counters;
+        let noted = core.settle(batch.id, settle, || {
+            counters.delivered.fetch_add(sorted.delivered.len() as u64, Ordering::Relaxed);
+            if error.is_some() {
+                if counts { &counters.failed } else { &counters.unavailable }.fetch_add(1, Ordering::Relaxed);
+            }
+            if unburied.is_none() {
+                counters.rejected.fetch_add(sorted.rejected.len() as u64, Ordering::Relaxed);
+                counters.skipped.fetch_add(given_up.len() as u64, Ordering::Relaxed);
+            }
+        });
         if noted.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
             return noted;
         }
 
-        let counters = &self.counters;
-        counters.delivered.fetch_add(sorted.delivered.len() as u64, Ordering::Relaxed);
         self.holding.store(if left == 0 { 0 } else { 1 + u8::from(unavailable) }, Ordering::Relaxed);
         if let Some(error) = &error {
-            if counts { &counters.failed } else { &counters.unavailable }.fetch_add(1, Ordering::Relaxed);
             self.note_error(error);
             let delivered = sorted.delivered.len();
             self.tell(&Event::SendFailed { batch, error, delivered, unavailable, wait });
@@ -831,11 +858,9 @@ impl Shared {
         if unburied.is_none() {
             let id = batch.id();
             if let Some((_, reason)) = sorted.rejected.first() {
-                counters.rejected.fetch_add(sorted.rejected.len() as u64, Ordering::Relaxed);
                 self.tell(&Event::Rejected { batch_id: &id, records: sorted.rejected.len(), reason });
             }
             if let Some(error) = error.as_ref().filter(|_| !given_up.is_empty()) {
-                counters.skipped.fetch_add(given_up.len() as u64, Ordering::Relaxed);
                 self.tell(&Event::Skipped { batch_id: &id, records: given_up.len(), error });
             }
         }
@@ -877,7 +902,7 @@ impl Shared {
                 return Err(error);
             }
         };
-        if self.observer.is_some() {
+        if self.tells_puts {
             self.tell(&Event::Put { seq: appended.seq, record });
         }
         if appended.sealed || (appended.began && self.sender_idle.load(Ordering::Relaxed)) {
@@ -907,7 +932,9 @@ impl Shared {
                 result => break result?,
             }
         };
-        self.tell(&Event::Put { seq: appended.seq, record });
+        if self.tells_puts {
+            self.tell(&Event::Put { seq: appended.seq, record });
+        }
         match self.send_one() {
             Ok(_) => Ok(appended.seq),
             Err(error) => Err(error.with_record_accepted(true)),

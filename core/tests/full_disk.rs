@@ -331,3 +331,41 @@ fn cut_while_in_use() {
     assert_eq!(take_all(&producer).last().unwrap().texts().last().unwrap(), "after");
     assert_eq!(producer.close(Duration::ZERO).unwrap(), 0);
 }
+
+/// The file goes away under a batch that a sink is reading: what it saw were zeros, so its "delivered" must not commit
+/// the batch. What is still there comes again; what is gone is counted.
+#[test]
+fn a_batch_whose_bytes_went_away_is_not_committed() {
+    let root = scratch();
+    let producer = Producer::builder(root.path())
+        .max_records(30)
+        .schedule_max(Duration::ZERO)
+        .open_manual(Limits::default())
+        .unwrap();
+    for number in 0..30 {
+        producer.put(&payload(number, 0).repeat(100)).unwrap();
+    }
+    let batch = producer.next_batch().unwrap().unwrap();
+    let Some(segment) = segments(root.path()).first().cloned() else { panic!("a segment") };
+    fs::OpenOptions::new().write(true).open(segment).unwrap().set_len(8192).unwrap();
+    if batch.iter().all(|record| !record.data.is_empty()) {
+        // Not mapped here: the sink had the bytes in memory.
+        producer.settle(batch, Ok(Report::delivered())).unwrap();
+        return;
+    }
+    producer.settle(batch, Ok(Report::delivered())).unwrap();
+    assert_eq!(producer.stats().delivered_records, 0);
+    let mut whole = std::collections::BTreeSet::new();
+    while let Some(batch) = producer.next_batch().unwrap() {
+        for record in batch.iter() {
+            assert_eq!(record.data, payload(record.seq - 1, 0).repeat(100));
+            whole.insert(record.seq);
+        }
+        producer.settle(batch, Ok(Report::delivered())).unwrap();
+    }
+    let stats = producer.stats();
+    let whole = whole.len() as u64;
+    assert!(whole > 0, "two pages are left");
+    assert_eq!((stats.delivered_records, stats.delivered_records + stats.lost_records), (whole, 30));
+    assert!(stats.corrupt_regions > 0);
+}

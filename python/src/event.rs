@@ -27,15 +27,12 @@ pub(crate) fn watched<T>(watcher: Py<PyAny>, put: impl FnOnce() -> T) -> T {
     put()
 }
 
-/// The core's observer. `Put` events are the fast path: they go nowhere.
+/// The core's observer.
 ///
 /// `log_from` is the least level that goes to `logging`, decided when the producer opens: asking the logger each time
 /// would take the GIL for every batch.
 pub(crate) fn observer(log_from: Level) -> impl Fn(&Event<'_>) + Send + Sync + 'static {
     move |event| {
-        if matches!(event, Event::Put { .. }) {
-            return;
-        }
         let watched = WATCHER.with_borrow(Option::is_some);
         let logged = event.level() >= log_from;
         if watched || logged {

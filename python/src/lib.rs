@@ -2,6 +2,7 @@
 //! lock (typing, printing, the command line) is written in Python, in the package around it.
 #![deny(unsafe_code)]
 
+mod aws;
 mod buffer;
 mod dead_letter;
 mod error;
@@ -20,6 +21,8 @@ use pyo3::prelude::*;
 // Every class is frozen over a core type that is Send and Sync, so the module needs no GIL.
 #[pymodule(gil_used = false)]
 mod _native {
+    #[pymodule_export]
+    use crate::aws::{CloudWatchLogsSink, KinesisSink};
     #[pymodule_export]
     use crate::buffer::Buffer;
     #[pymodule_export]

@@ -32,7 +32,7 @@ pub(crate) fn to_dict<'py>(py: Python<'py>, options: &Options) -> PyResult<Bound
 }
 
 /// The text form of a value. Text is taken as it is: the table parses it.
-fn text(spec: &OptionSpec, value: &Bound<'_, PyAny>) -> PyResult<String> {
+pub(crate) fn text(spec: &OptionSpec, value: &Bound<'_, PyAny>) -> PyResult<String> {
     if let Ok(text) = value.cast::<PyString>() {
         return Ok(text.to_str()?.to_owned());
     }
@@ -64,9 +64,11 @@ fn seconds(span: &Bound<'_, PyAny>) -> PyResult<String> {
     }
 }
 
-/// options() -> list[dict[str, str]]: the table of options, for the documentation and the command line.
+/// options(sink=None) -> list[dict[str, str]]: the table of options of producers, or of a kind of sink such as
+/// `"kinesis"`, for the documentation and the command line.
 #[pyfunction]
-pub(crate) fn options(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
+#[pyo3(signature = (sink = None))]
+pub(crate) fn options<'py>(py: Python<'py>, sink: Option<&str>) -> PyResult<Vec<Bound<'py, PyDict>>> {
     let row = |spec: &OptionSpec| {
         let row = PyDict::new(py);
         row.set_item("key", spec.key)?;
@@ -76,5 +78,6 @@ pub(crate) fn options(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
         row.set_item("doc", spec.doc)?;
         Ok(row)
     };
-    Options::TABLE.iter().map(row).collect()
+    let table = sink.map_or(Ok(Options::TABLE), unistream::sink::options_of).or_raise(py)?;
+    table.iter().map(row).collect()
 }

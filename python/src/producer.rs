@@ -53,7 +53,7 @@ impl Producer {
             WhenFull::Error => Duration::ZERO,
         };
         let observer = event::observer(event::level(log_threshold));
-        let builder = unistream::Producer::builder(path).options(options).observer(observer);
+        let builder = unistream::Producer::builder(path).options(options).observer(observer).put_events(false);
         let (mut exchange, mut lease) = (None, None);
         let core = match sink {
             None => py.detach(|| builder.open_manual(Limits::default())),
@@ -110,10 +110,13 @@ impl Producer {
 
     /// Puts every item, as `put` does, and returns how many. If one raises, those before it are in the log.
     fn put_many(&self, items: &Bound<'_, PyAny>) -> PyResult<u64> {
-        let mut count = 0;
+        let mut count: u64 = 0;
         for item in PyIterator::from_object(items)? {
             self.put_record(&item?, None, None, None)?;
             count += 1;
+            if count.is_multiple_of(4096) {
+                items.py().check_signals()?;
+            }
         }
         Ok(count)
     }

@@ -43,13 +43,23 @@ impl NativeSink {
         self.core.name().into_owned()
     }
 
+    /// Sends records that no buffer holds: data, id and microseconds since the epoch of each.
+    #[pyo3(name = "_send_records")]
+    fn send_records(&self, py: Python<'_>, records: Vec<(Vec<u8>, String, i64)>) -> Report {
+        let answer = py.detach(|| {
+            let new = records.iter().map(|(data, id, created_at)| NewRecord::new(data).id(id).created_at(*created_at));
+            self.core.send(&unistream::Batch::from_records(new))
+        });
+        let report = answer.unwrap_or_else(|error| all(records.len(), error));
+        Report::of(records.len(), report)
+    }
+
     /// Sends a batch, for a sink of your own that wraps this one; returns the report to return.
-    fn send(&self, py: Python<'_>, batch: &Bound<'_, Batch>) -> PyResult<Report> {
-        let batch = batch.get();
-        match py.detach(|| self.core.send(&batch.core)) {
-            Ok(report) => Ok(Report::of(batch.core.len(), report)),
-            Err(error) => Ok(Report::of(batch.core.len(), all(batch.core.len(), error))),
-        }
+    fn send(&self, py: Python<'_>, batch: &Bound<'_, Batch>) -> Report {
+        let (batch, len) = (&batch.get().core, batch.get().core.len());
+        let all = |error: SendError| unistream::Report::all(len, error.into_outcome());
+        let report = py.detach(|| self.core.send(batch)).unwrap_or_else(all);
+        Report { core: Mutex::new(report), len: Some(len) }
     }
 }
 
@@ -93,16 +103,6 @@ impl Sink for Lease {
             sink.interrupt();
         }
     }
-}
-
-/// An error that speaks for the whole batch, as the report that says the same of each record.
-fn all(len: usize, error: SendError) -> unistream::Report {
-    let outcome = match error {
-        SendError::Failed(error) => Outcome::Failed { error },
-        SendError::Unavailable { error, retry_after } => Outcome::Unavailable { error, retry_after },
-        SendError::Rejected(reason) => Outcome::Rejected { reason },
-    };
-    unistream::Report::all(len, outcome)
 }
 
 /// Appends records to a file, each batch exactly once, whatever dies in between.
@@ -153,10 +153,6 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    fn of(len: usize, report: unistream::Report) -> Self {
-        Report { core: Mutex::new(report), len: Some(len) }
-    }
-
     fn set<'py>(slf: Bound<'py, Self>, index: usize, outcome: Outcome) -> PyResult<Bound<'py, Self>> {
         if slf.get().len.is_some_and(|len| index >= len) {
             return Err(PyIndexError::new_err("report index out of range"));

@@ -42,17 +42,19 @@ from ._errors import (
 )
 from ._native import (
     Batch,
+    CloudWatchLogsSink,
     DeadLetter,
     DeadLetters,
     DeadRecord,
     FileSink,
+    KinesisSink,
     NullSink,
     Record,
     Report,
     __version__,
     options,
 )
-from ._options import BufferOptions, Options, Schedule, Stats
+from ._options import BufferOptions, CloudWatchLogsOptions, KinesisOptions, Options, Schedule, Stats
 from ._producer import Buffer, Producer
 from ._sink import Sink
 
@@ -63,6 +65,8 @@ __all__ = [
     "BufferFull",
     "BufferOptions",
     "Closed",
+    "CloudWatchLogsOptions",
+    "CloudWatchLogsSink",
     "DeadLetter",
     "DeadLetters",
     "DeadLettersFull",
@@ -74,6 +78,8 @@ __all__ = [
     "InUse",
     "InternalError",
     "InvalidArgument",
+    "KinesisOptions",
+    "KinesisSink",
     "NotFound",
     "NullSink",
     "Options",

@@ -44,10 +44,10 @@ class Console:
         style = self._style.get()
         pipes = style.pipes if pipe is None else (*style.pipes[:-1], _padded(pipe))
         before = "".join(pipes) + tab * (style.indent + indent)
-        lines = [before + line for line in msg.split("\n")]
+        lines = [before + line if line else before.rstrip() for line in msg.split("\n")]
         if style.enabled:
             for line in lines:
-                print(line.rstrip())
+                print(line)
         return lines[-1]
 
     debug = warning = error = critical = info

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, Self, SupportsIndex, final, overload
+from typing import Any, Literal, Self, SupportsIndex, Unpack, final, overload
 
 from typing_extensions import disjoint_base
 
-from ._options import Seconds
+from ._options import CloudWatchLogsOptions, Credentials, KinesisOptions, Seconds
 from ._payload import Payload
 
 __version__: str
@@ -16,12 +16,14 @@ __all__ = [
     "Batch",
     "Buffer",
     "Channel",
+    "CloudWatchLogsSink",
     "DeadLetter",
     "DeadLetters",
     "DeadRecord",
     "FileSink",
     "Inspection",
     "Job",
+    "KinesisSink",
     "NativeSink",
     "NullSink",
     "Producer",
@@ -32,7 +34,7 @@ __all__ = [
     "options",
 ]
 
-def options() -> list[dict[str, str]]: ...
+def options(sink: str | None = None) -> list[dict[str, str]]: ...
 def encode(data: Payload) -> tuple[bytes, str | None]: ...
 
 @disjoint_base
@@ -150,6 +152,28 @@ class NativeSink:
     @property
     def name(self) -> str: ...
     def send(self, batch: Batch) -> Report: ...
+    def _send_records(self, records: list[tuple[bytes, str, int]]) -> Report: ...
+
+@final
+class KinesisSink(NativeSink):
+    def __new__(
+        cls,
+        stream: str,
+        *,
+        credentials: Callable[[], Credentials] | None = None,
+        **options: Unpack[KinesisOptions],
+    ) -> Self: ...
+
+@final
+class CloudWatchLogsSink(NativeSink):
+    def __new__(
+        cls,
+        group: str,
+        stream: str,
+        *,
+        credentials: Callable[[], Credentials] | None = None,
+        **options: Unpack[CloudWatchLogsOptions],
+    ) -> Self: ...
 
 @final
 class FileSink(NativeSink):

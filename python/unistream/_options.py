@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Literal, TypeAlias, TypedDict
+from typing import Literal, Protocol, TypeAlias, TypedDict
 
 Seconds: TypeAlias = float | timedelta
 """A span of time: a number of seconds or a `timedelta`."""
@@ -47,6 +47,55 @@ class Options(BufferOptions, total=False):
     max_attempts: int
     jitter: Literal["none", "full"]
     count_unavailable: bool
+
+
+class Credentials(Protocol):
+    """Keys of AWS, as botocore's frozen credentials are."""
+
+    @property
+    def access_key(self) -> str:
+        """The id of the access key."""
+
+    @property
+    def secret_key(self) -> str:
+        """The secret access key."""
+
+    @property
+    def token(self) -> str | None:
+        """The session token of temporary keys."""
+
+
+class AwsOptions(TypedDict, total=False):
+    """The options of every sink of AWS; `unistream.options("kinesis")` describes them."""
+
+    region: str
+    endpoint_url: str
+    profile: str
+    access_key_id: str
+    secret_access_key: str
+    session_token: str
+    use_fips: bool
+    use_dualstack: bool
+    ca_bundle: str
+    connect_timeout: Seconds
+    timeout: Seconds
+
+
+class KinesisOptions(AwsOptions, total=False):
+    """The options of a `KinesisSink`; `unistream.options("kinesis")` describes them."""
+
+    partition_by: Literal["key", "id"]
+    partition_key: str
+    explicit_hash_key: str
+    ordered: bool
+    max_call_bytes: Bytes
+    max_record_bytes: Bytes
+
+
+class CloudWatchLogsOptions(AwsOptions, total=False):
+    """The options of a `CloudWatchLogsSink`; `unistream.options("cloudwatch-logs")` describes them."""
+
+    create_if_missing: bool
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

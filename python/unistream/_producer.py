@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import logging
 import os
 import time
 import warnings
@@ -97,9 +98,8 @@ class Producer(_native.Producer):
                 keywords.setdefault("when_full", "error")
             if mode == "background":
                 send, native = cast("Send", native), _native.Channel(name)
-        self = super().__new__(
-            cls, os.fspath(path), native, name, keywords | {"mode": mode}, logger.getEffectiveLevel()
-        )
+        level = min(logger.getEffectiveLevel(), logging.CRITICAL)
+        self = super().__new__(cls, os.fspath(path), native, name, keywords | {"mode": mode}, level)
         self._loop, self._mode = loop, mode
         if send is not None:
             start_workers(cast("_native.Channel", native), send, int(self.options["max_in_flight"]))

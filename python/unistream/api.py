@@ -13,6 +13,7 @@ while another process gets `unistream.InUse`; waits are measured from the end of
 from __future__ import annotations
 
 import abc
+import base64
 import dataclasses
 import json
 import re
@@ -28,21 +29,25 @@ from pathlib import Path
 from ._console import console as logger
 from ._intake import forget, sync_directory, take_in
 from ._logging import logger as _log
-from ._native import Batch
+from ._native import Batch, CloudWatchLogsSink, KinesisSink, NativeSink
 from ._producer import Buffer
 from ._verbose import tell
 
 __all__ = [
     "T_BUFFER",
     "T_DATA_CLASS_RECORD",
+    "T_KINESIS_RECORD",
     "T_PRODUCER",
     "T_RECORD",
+    "AwsCloudWatchLogsProducer",
+    "AwsKinesisStreamProducer",
     "BaseBuffer",
     "BaseProducer",
     "BaseRecord",
     "BufferIsEmptyError",
     "DataClassRecord",
     "FileBuffer",
+    "KinesisRecord",
     "RetryConfig",
     "SendError",
     "SimpleProducer",
@@ -127,16 +132,12 @@ class _Model:
         return dataclasses.asdict(self)  # type: ignore[call-overload,no-any-return]
 
 
-@dataclasses.dataclass(frozen=True)
-class DataClassRecord(_Model, BaseRecord):
-    """A record made of a dataclass, stored as JSON. Subclass it to add fields."""
-
-    id: str = dataclasses.field(default_factory=lambda: str(uuid.uuid4()))
-    create_at: str = dataclasses.field(default_factory=lambda: _utc_now().isoformat())
+class _JsonRecord(_Model, BaseRecord):
+    """A dataclass as JSON."""
 
     def serialize(self) -> str:
         """Return the fields as JSON."""
-        return json.dumps(dataclasses.asdict(self))
+        return json.dumps(self.to_dict())
 
     @classmethod
     def deserialize(cls, data: str) -> t.Self:
@@ -144,7 +145,38 @@ class DataClassRecord(_Model, BaseRecord):
         return cls(**json.loads(data))
 
 
+@dataclasses.dataclass(frozen=True)
+class DataClassRecord(_JsonRecord):
+    """A record made of a dataclass, stored as JSON. Subclass it to add fields."""
+
+    id: str = dataclasses.field(default_factory=lambda: str(uuid.uuid4()))
+    create_at: str = dataclasses.field(default_factory=lambda: _utc_now().isoformat())
+
+
 T_DATA_CLASS_RECORD = t.TypeVar("T_DATA_CLASS_RECORD", bound=DataClassRecord)
+
+
+@dataclasses.dataclass
+class KinesisRecord(_JsonRecord):
+    """As `DataClassRecord`, but not frozen, for streams of Kinesis. Its data goes there as it is.
+
+    0.1.1 encoded it in Base64 though the API does so too; `from_get_record_data` reads both.
+    """
+
+    id: str = dataclasses.field(default_factory=lambda: str(uuid.uuid4()))
+    create_at: str = dataclasses.field(default_factory=lambda: _utc_now().isoformat())
+
+    def to_put_record_data(self) -> bytes:
+        """Return the data for `put_records`."""
+        return self.serialize().encode()
+
+    @classmethod
+    def from_get_record_data(cls, data: bytes) -> t.Self:
+        """Return the record of data from `get_records`."""
+        return cls.deserialize((data if data.startswith(b"{") else base64.b64decode(data)).decode())
+
+
+T_KINESIS_RECORD = t.TypeVar("T_KINESIS_RECORD", bound=KinesisRecord)
 
 
 class BaseBuffer(abc.ABC):
@@ -340,7 +372,7 @@ class RetryConfig(_Model):
 
     def show(self) -> None:
         """Print the state."""
-        logger.info("current retry config: ")
+        logger.info("current retry config:")
         with logger.indent():
             for name in ("exp_backoff", "attempts", "first_attempt_time", "last_attempt_time", "last_error"):
                 logger.info(f"{name} = {getattr(self, name)}")
@@ -428,3 +460,123 @@ class SimpleProducer(BaseProducer):
         """Append the records to the file."""
         with Path(self.path_sink).open("a") as file:
             file.writelines(f"{record.serialize()}\n" for record in records)
+
+
+@dataclasses.dataclass
+class _AwsProducer(BaseProducer):
+    """Sends through a sink of the engine. What was taken of a batch is not sent again with the rest of it."""
+
+    bsm: t.Any = None
+    """A boto3 session, or a boto session manager, whose region and credentials are used; else those are looked for
+    where the AWS tools do."""
+    options: dict[str, t.Any] = dataclasses.field(default_factory=dict)
+    """More options of the sink, such as `endpoint_url`."""
+    _sink: NativeSink | None = dataclasses.field(default=None, init=False, repr=False)
+    _batch: list[str] = dataclasses.field(default_factory=list, init=False, repr=False)
+    _left: list[int] = dataclasses.field(default_factory=list, init=False, repr=False)
+
+    @abc.abstractmethod
+    def _make_sink(self, **options: t.Any) -> NativeSink:
+        """Make the sink."""
+
+    def send(self, records: list[t.Any]) -> None:
+        """Send the records; raise `SendError` if some were not taken."""
+        if self._sink is None:
+            self._sink = self._make_sink(**self._of_session(), **self.options)
+        ids = [record.id for record in records]
+        if ids != self._batch:
+            self._batch, self._left = ids, list(range(len(records)))
+        report = self._sink._send_records(
+            [
+                (record.serialize().encode(), record.id, _micros(record.create_at_datetime))
+                for record in (records[place] for place in self._left)
+            ]
+        )
+        self._left = [self._left[index] for index, _, _ in report.exceptions]
+        if self._left:
+            _, _, reason = report.exceptions[0]
+            raise SendError(f"{len(self._left)} of {len(records)} records were not taken: {reason}")
+        self._batch = []
+
+    def _of_session(self) -> dict[str, t.Any]:
+        if self.bsm is None:
+            return {}
+        session = getattr(self.bsm, "boto_ses", self.bsm)
+
+        def credentials() -> t.Any:
+            found = session.get_credentials()
+            if found is None:
+                raise SendError("the boto session has no credentials")
+            return found.get_frozen_credentials()
+
+        region = {"region": session.region_name} if session.region_name else {}
+        return {"credentials": credentials, **region}
+
+
+def _micros(time: datetime) -> int:
+    return round(time.timestamp() * 1_000_000)
+
+
+@dataclasses.dataclass
+class AwsKinesisStreamProducer(_AwsProducer):
+    """Sends records to a stream of Amazon Kinesis Data Streams; the partition key is the record's id. Use `new`."""
+
+    stream_name: str = ""
+
+    @classmethod
+    def new(
+        cls, buffer: BaseBuffer, retry_config: RetryConfig, bsm: t.Any = None, stream_name: str = "", **options: t.Any
+    ) -> t.Self:
+        """Make a producer.
+
+        Args:
+            buffer: where records wait.
+            retry_config: when to try again.
+            bsm: a boto3 session, or a boto session manager, whose region and credentials are used.
+            stream_name: the stream, by name or ARN.
+            options: see `unistream.KinesisOptions`.
+        """
+        return cls(buffer=buffer, retry_config=retry_config, bsm=bsm, stream_name=stream_name, options=options)
+
+    def _make_sink(self, **options: t.Any) -> NativeSink:
+        return KinesisSink(self.stream_name, **options)
+
+
+@dataclasses.dataclass
+class AwsCloudWatchLogsProducer(_AwsProducer):
+    """Sends records to a stream of Amazon CloudWatch Logs; the time is the record's `create_at`. Use `new`."""
+
+    log_group_name: str = ""
+    log_stream_name: str = ""
+
+    @classmethod
+    def new(
+        cls,
+        buffer: BaseBuffer,
+        retry_config: RetryConfig,
+        bsm: t.Any = None,
+        log_group_name: str = "",
+        log_stream_name: str = "",
+        **options: t.Any,
+    ) -> t.Self:
+        """Make a producer.
+
+        Args:
+            buffer: where records wait.
+            retry_config: when to try again.
+            bsm: a boto3 session, or a boto session manager, whose region and credentials are used.
+            log_group_name: the log group.
+            log_stream_name: the log stream in it.
+            options: see `unistream.CloudWatchLogsOptions`.
+        """
+        return cls(
+            buffer=buffer,
+            retry_config=retry_config,
+            bsm=bsm,
+            log_group_name=log_group_name,
+            log_stream_name=log_stream_name,
+            options=options,
+        )
+
+    def _make_sink(self, **options: t.Any) -> NativeSink:
+        return CloudWatchLogsSink(self.log_group_name, self.log_stream_name, **options)

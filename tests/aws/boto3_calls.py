@@ -15,7 +15,8 @@ batch = [{"Data": b"x" * size, "PartitionKey": f"key-{n}"} for n in range(record
 
 def put() -> None:
     answer = client.put_records(StreamName="null", Records=batch)
-    assert answer["FailedRecordCount"] == 0 and len(answer["Records"]) == records
+    assert answer["FailedRecordCount"] == 0
+    assert len(answer["Records"]) == records
 
 
 put()

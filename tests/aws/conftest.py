@@ -25,7 +25,7 @@ def free_port() -> int:
 
 @contextmanager
 def emulator(command: list[str], port: int, environment: dict[str, str], log: Path) -> Iterator[str]:
-    """Runs a server until the block ends; its URL."""
+    """Run a server until the block ends; give its URL."""
     with log.open("wb") as out:
         process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=out, stderr=out)
     try:
@@ -35,7 +35,8 @@ def emulator(command: list[str], port: int, environment: dict[str, str], log: Pa
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
                 break
             except OSError:
-                assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
                 time.sleep(0.05)
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -72,7 +73,16 @@ def kinesis_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
             "LOG_LEVEL": "ERROR",
         }
     elif request.param == "kinesalite":
-        command = ["node", str(modules / "kinesalite" / "cli.js"), "--port", str(port), "--createStreamMs", "10", "--shardLimit", "100"]
+        command = [
+            "node",
+            str(modules / "kinesalite" / "cli.js"),
+            "--port",
+            str(port),
+            "--createStreamMs",
+            "10",
+            "--shardLimit",
+            "100",
+        ]
     else:
         command, environment = moto(port)
     with emulator(command, port, environment, log) as url:
@@ -95,16 +105,22 @@ Ship = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def run(command: list[str], lines: list[str], home: Path) -> "subprocess.CompletedProcess[str]":
-    """A program on lines, in an environment where nothing of the machine's own AWS set-up has a say."""
+    """Run a program on lines, in an environment where nothing of the machine's own AWS set-up has a say."""
     text = "".join(line + "\n" for line in lines)
     return subprocess.run(
-        command, input=text, env={**KEYS, "HOME": str(home)}, capture_output=True, text=True, timeout=120
+        command,
+        input=text,
+        env={**KEYS, "HOME": str(home), "PYTHONPATH": str(PLACE / "python")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
 
 
 @pytest.fixture
 def ship(tmp_path: Path) -> Ship:
-    """Ships lines through a producer of Rust, by the example of that name."""
+    """Ship lines through a producer of Rust, by the example of that name."""
     program = PLACE.parent / "debug" / "examples" / "ship"
 
     def ship(url: str, lines: list[str], seconds: float = 30) -> "subprocess.CompletedProcess[str]":
@@ -114,8 +130,18 @@ def ship(tmp_path: Path) -> Ship:
 
 
 @pytest.fixture
+def run_python(tmp_path: Path) -> Ship:
+    """Run a program of Python with the package as it was built here."""
+
+    def run_python(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return run([str(PLACE / "venv" / "bin" / "python"), *arguments], [], tmp_path)
+
+    return run_python
+
+
+@pytest.fixture
 def ship_by_c(tmp_path: Path) -> Ship:
-    """Ships lines through a producer of C, by its example `aws`."""
+    """Ship lines through a producer of C, by its example `aws`."""
 
     def ship(kind: str, lines: list[str], **options: str) -> "subprocess.CompletedProcess[str]":
         pairs = [text for pair in options.items() for text in pair]

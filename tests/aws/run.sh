@@ -13,4 +13,9 @@ cargo build --quiet --locked --manifest-path "$root/Cargo.toml" -p unistream-ffi
 PREFIX=/usr DESTDIR="$place/c" LIBRARY="$place/../debug" "$root/ffi/install.sh"
 "${CC:-cc}" -std=c99 -Wall -Wextra -Wpedantic -Werror -I"$place/c/usr/include" -o "$place/c/aws" \
     "$root/ffi/examples/aws.c" -L"$place/c/usr/lib" -lunistream -Wl,-rpath,"$place/c/usr/lib"
+cargo build --quiet --locked --manifest-path "$root/Cargo.toml" -p unistream-python
+rm -rf "$place/python"
+mkdir "$place/python"
+cp -R "$root/python/unistream" "$place/python/"
+cp "$place/../debug/lib_native.so" "$place/python/unistream/_native.abi3.so"
 AWS_TEST_PLACE=$place exec "$place/venv/bin/python" -m pytest -q -p no:cacheprovider "$here" "$@"

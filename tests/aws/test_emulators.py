@@ -1,7 +1,9 @@
 """What we put, read back by boto3 from servers that others wrote."""
 
+import re
 import time
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -155,3 +157,36 @@ def test_c_reaches_logs(logs_url: str, ship_by_c: Ship) -> None:
     )
     assert (done.returncode, done.stdout) == (0, "0 left\n"), done.stderr
     assert [event["message"] for event in read_events(client("logs", logs_url), "by-c", "s")] == TEXTS
+
+
+PROGRAM = """
+import sys, unistream
+texts = {texts!r}
+kinesis = unistream.KinesisSink("by-python", endpoint_url=sys.argv[1], partition_key="one")
+with unistream.Producer("outbox", kinesis) as producer:
+    producer.put_many(texts)
+    producer.flush(timeout=30)
+"""
+
+
+def test_python_reaches_kinesis(kinesis_url: str, run_python: Ship, tmp_path: Path) -> None:
+    kinesis = make_stream(kinesis_url, "by-python", 1)
+    program = PROGRAM.format(texts=TEXTS).replace('"outbox"', repr(str(tmp_path / "outbox")))
+    done = run_python("-c", program, kinesis_url)
+    assert done.returncode == 0, done.stderr
+    assert read_stream(kinesis, "by-python") == [[("one", text) for text in TEXTS]]
+
+
+@pytest.mark.parametrize(
+    ("example", "seed"), [("aws_kinesis_producer.py", "5"), ("aws_cloudwatch_logs_producer.py", "1")]
+)
+def test_the_examples_of_python(example: str, seed: str, run_python: Ship) -> None:
+    path = Path(__file__).parents[2] / "python" / "examples" / example
+    done = run_python(str(path), "--pause", "0.3", "--seed", seed)
+    assert done.returncode == 0, done.stderr
+    # Each batch that succeeded is in the service, in order, and nothing else.
+    sent = re.findall(r"send records: (\[.*\])\n.*succeeded", done.stdout)
+    arrived = re.findall(r"^in .*\bid'?\"?[=:] ?['\"](\d+)", done.stdout, re.MULTILINE)
+    assert [n for batch in sent for n in re.findall(r"\d+", batch)] == arrived
+    assert len(arrived) >= 9
+    assert "randomly failed due to send error" in done.stdout

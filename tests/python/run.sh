@@ -16,4 +16,4 @@ $venv/bin/mypy --config-file python/pyproject.toml python/unistream python/examp
 (cd tests/python && MYPY_CACHE_DIR=../../target/mypy ../../$venv/bin/stubtest unistream \
     --mypy-config-file ../../python/pyproject.toml --allowlist stubtest-allowlist.txt --ignore-unused-allowlist)
 echo "== tests"
-$venv/bin/python -m pytest -c python/pyproject.toml --rootdir . -p no:cacheprovider tests/python "$@"
+PYTHONMALLOC=debug $venv/bin/python -m pytest -c python/pyproject.toml --rootdir . -p no:cacheprovider tests/python "$@"

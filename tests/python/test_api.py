@@ -130,6 +130,13 @@ old.FileBuffer.new(record_class=Record, path_wal=Path(sys.argv[1]), max_records=
     assert ids == [str(number) for number in range(1, 3001)]
 
 
+def test_batches_with_equal_times_stay_apart(tmp_path: Path) -> None:
+    buffer = old.FileBuffer.new(record_class=Reading, path_wal=tmp_path / "app.log", max_records=2)
+    for number in range(6):
+        buffer.put(Reading(id=str(number), create_at="2024-01-07T00:00:00+00:00"))
+    assert taken(buffer) == ["0", "1", "2", "3", "4", "5"]
+
+
 def test_a_file_buffer(tmp_path: Path) -> None:
     buffer = old.FileBuffer.new(record_class=Reading, path_wal=tmp_path / "app.log", max_records=2)
     with pytest.raises(old.BufferIsEmptyError):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import importlib.metadata
 import logging
 import threading
 import time
@@ -416,3 +417,8 @@ def test_every_error_of_the_engine_has_its_exception() -> None:
         assert getattr(unistream, error.__name__) is error
         made = _errors.from_native(kind, "message", True, True)
         assert (type(made), made.kind, made.retryable, made.record_accepted) == (error, kind, True, True)
+
+
+def test_the_version_is_the_packages() -> None:
+    assert unistream.__version__ == importlib.metadata.version("unistream")
+    assert all(hasattr(unistream, name) for name in unistream.__all__)

@@ -95,24 +95,30 @@ impl Core {
             }
         }
         if wait.is_some() {
-            lock(&self.chores).idle_since = None;
             return wait;
         }
-        // Nothing to sync. Ask to be told of the next put before looking a last time.
-        self.keeper_idle.store(true, Ordering::SeqCst);
-        let (moved, kept) = {
-            let log = lock(&self.log);
-            (log.lsn != lsn, log.spare.is_some() || !log.pool.is_empty())
-        };
-        if moved && self.options.durability == Durability::Interval {
-            self.keeper_idle.store(false, Ordering::Relaxed);
-            return Some(interval);
+        if self.options.durability == Durability::Interval {
+            // Nothing to sync. Ask to be told of the next put before looking a last time.
+            self.keeper_idle.store(true, Ordering::SeqCst);
+            if lock(&self.log).lsn != lsn {
+                self.keeper_idle.store(false, Ordering::Relaxed);
+                return Some(interval);
+            }
         }
+        let kept = {
+            let log = lock(&self.log);
+            log.spare.is_some() || !log.pool.is_empty()
+        };
         if !kept || self.pending().0 > 0 {
-            lock(&self.chores).idle_since = None;
             return None;
         }
-        let since = *lock(&self.chores).idle_since.get_or_insert(now);
+        let since = {
+            let mut chores = lock(&self.chores);
+            if chores.unchanged.1 != lsn {
+                chores.unchanged = (now, lsn);
+            }
+            chores.unchanged.0
+        };
         if now >= since + TRIM_AFTER {
             self.trim();
             return None;

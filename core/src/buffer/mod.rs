@@ -97,6 +97,8 @@ pub(crate) struct Core {
     pub(crate) counts: Counts,
     /// Corrupt regions that nobody was told of yet.
     regions: Mutex<Vec<Region>>,
+    /// All that were counted, up to a number.
+    reported: Mutex<Vec<Region>>,
     /// Held until the buffer is closed.
     owner: Mutex<Option<Box<dyn Send + Sync>>>,
 }
@@ -115,8 +117,8 @@ pub(crate) struct Counts {
 /// State of who does the chores.
 #[derive(Default)]
 struct Chores {
-    /// When the buffer was last seen in use, for giving space back.
-    idle_since: Option<Duration>,
+    /// Since when the log has stood at which lsn, for giving space back.
+    unchanged: (Duration, u64),
     last_sync: Duration,
 }
 
@@ -200,7 +202,7 @@ impl Buffer {
     /// `NotFound` if the batch is not the one that [`emit`](Self::emit) returns; `DiskFull` or `Io` if this could
     /// not be noted on disk. The batch is not emitted again in this run then, but after a restart it is.
     pub fn commit(&self, batch: &Batch) -> Result<()> {
-        self.core.settle(batch.id, Settle { finished: true, ..Settle::default() })
+        self.core.settle(batch.id, Settle { finished: true, ..Settle::default() }, || {})
     }
 
     /// Makes all records durable now, whatever the durability mode.
@@ -272,6 +274,9 @@ pub(crate) struct Settle {
 impl Core {
     fn open(dir: &Path, options: Options, limits: Limits, env: Environment) -> Result<Core> {
         options.validate()?;
+        if dir.as_os_str().is_empty() {
+            return Err(Error::new(ErrorKind::InvalidArgument, "the path of the buffer is empty"));
+        }
         let failed = |error: io::Error| Error::io(format_args!("could not open the buffer {}", dir.display()), error);
         let durable = options.durability != Durability::Os;
         storage::create_dir(&*env.disk, dir, durable).map_err(failed)?;
@@ -425,6 +430,7 @@ impl Core {
             dir_unsynced: AtomicBool::new(false),
             counts,
             regions: Mutex::default(),
+            reported: Mutex::default(),
             owner: Mutex::new(Some(owner)),
             options,
             env,
@@ -637,11 +643,13 @@ impl Core {
     }
 
     /// Notes what became of a batch, on disk too.
-    pub(crate) fn settle(&self, id: BatchId, settle: Settle) -> Result<()> {
+    /// `known` is called once the batch is known to be this buffer's, before anybody can see that it is finished.
+    pub(crate) fn settle(&self, id: BatchId, settle: Settle, known: impl FnOnce()) -> Result<()> {
         let mut reader = self.reader_in_service()?;
         let Some(at) = reader.heads.iter().position(|head| head.id == id && !head.finished) else {
             return Err(Error::new(ErrorKind::NotFound, "this batch is committed already, or of another buffer"));
         };
+        known();
         let head = &mut reader.heads[at];
         head.out = false;
         head.ready_at = settle.ready_at;
@@ -673,6 +681,16 @@ impl Core {
         let reader = lock(&self.reader);
         // A log that takes nothing can still be read and committed; one that is closed cannot.
         if self.closed.load(Ordering::Acquire) { Err(log::closed()) } else { Ok(reader) }
+    }
+
+    /// Reads what is not committed anew, because bytes that were handed out could no longer be read.
+    pub(crate) fn read_again(&self) {
+        let mut reader = lock(&self.reader);
+        if reader.heads.iter().all(|head| !head.out) {
+            let committed = reader.state.committed;
+            reader.heads.clear();
+            reader.walk.restart(committed);
+        }
     }
 
     /// Forgets attempts, so that what was given up on gets a fresh round.
@@ -1081,6 +1099,16 @@ impl Source for Core {
     }
 
     fn set_aside(&self, region: &Region, bytes: &[u8]) {
+        {
+            // What is read again is told once.
+            let mut reported = lock(&self.reported);
+            if reported.contains(region) {
+                return;
+            }
+            if reported.len() < MOST_REGIONS {
+                reported.push(region.clone());
+            }
+        }
         self.counts.corrupt_regions.fetch_add(1, Ordering::Relaxed);
         self.counts.corrupt_bytes.fetch_add(region.bytes, Ordering::Relaxed);
         self.counts.lost_records.fetch_add(region.records, Ordering::Relaxed);

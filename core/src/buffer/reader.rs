@@ -100,6 +100,11 @@ impl Walk {
         Walk { buffer_id, at, window: None }
     }
 
+    /// Begins anew at `at`, with nothing of what was read before.
+    pub(crate) fn restart(&mut self, at: Position) {
+        *self = Walk::new(self.buffer_id, at);
+    }
+
     /// Goes on elsewhere.
     pub(crate) fn seek(&mut self, at: Position) {
         self.at = at;
@@ -416,6 +421,12 @@ impl Reader {
                     return Ok(Some(self.head(id, seal.last_seq, end, chunks, entries, now)));
                 }
                 Step::Limit => {
+                    // What was put before the limit and not found is lost.
+                    let lost = upto.records.saturating_sub(self.walk.at.records);
+                    if lost > 0 {
+                        let Position { segment, offset, .. } = *upto;
+                        source.set_aside(&Region { segment, offset, bytes: 0, records: lost }, &[]);
+                    }
                     let Some((first, last)) = seqs else {
                         // Nothing whole is left before the limit: what was passed over is finished.
                         self.walk.seek(*upto);

@@ -268,7 +268,7 @@ impl SendError {
     }
 
     /// The outcome of each record of the batch.
-    pub(crate) fn into_outcome(self) -> Outcome {
+    pub fn into_outcome(self) -> Outcome {
         match self {
             SendError::Failed(error) => Outcome::Failed { error },
             SendError::Unavailable { error, retry_after } => Outcome::Unavailable { error, retry_after },

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Once, OnceLock};
 
 use rustix::mm::{Advice, MapFlags, ProtFlags};
@@ -178,7 +178,12 @@ impl SegmentReader for MappedReader {
         // Cut where publication ends: from here on the range is known to be published.
         let end = offset.saturating_add(len).min(self.0.published.load(Ordering::Acquire));
         let start = offset.min(end);
-        Ok(Chunk::Mapped(MappedBytes { mapping: self.0.clone(), start, len: end - start }))
+        Ok(Chunk::Mapped(MappedBytes {
+            mapping: self.0.clone(),
+            start,
+            len: end - start,
+            faults: self.0.guard.faults(),
+        }))
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -196,9 +201,16 @@ pub(crate) struct MappedBytes {
     mapping: Arc<Mapping>,
     start: usize,
     len: usize,
+    /// Of the mapping, when this was made.
+    faults: u32,
 }
 
 impl MappedBytes {
+    /// Whether a page became unreadable since this was made.
+    pub(crate) fn is_faulted(&self) -> bool {
+        self.mapping.guard.faults() != self.faults
+    }
+
     #[inline]
     pub(crate) fn as_slice(&self) -> &[u8] {
         // SAFETY: the range is published (the invariant), so within the mapping, and published bytes do not change
@@ -220,11 +232,12 @@ struct Slot {
     /// 0: free. Written last when taken, first when released.
     start: AtomicUsize,
     len: AtomicUsize,
-    faulted: AtomicBool,
+    /// Pages that were replaced by zeros.
+    faults: AtomicU32,
 }
 
 static TABLE: [Slot; SLOTS] =
-    [const { Slot { start: AtomicUsize::new(0), len: AtomicUsize::new(0), faulted: AtomicBool::new(false) } }; SLOTS];
+    [const { Slot { start: AtomicUsize::new(0), len: AtomicUsize::new(0), faults: AtomicU32::new(0) } }; SLOTS];
 const CLAIMED: usize = usize::MAX;
 /// What handled SIGBUS before us; leaked, because the handler may run at any time.
 static PREVIOUS: AtomicPtr<libc::sigaction> = AtomicPtr::new(ptr::null_mut());
@@ -242,17 +255,22 @@ impl Guarded {
             .find(|slot| slot.start.compare_exchange(0, CLAIMED, Ordering::AcqRel, Ordering::Relaxed).is_ok())
             .ok_or_else(|| io::Error::other(format!("more than {SLOTS} segments are mapped at once")))?;
         slot.len.store(len, Ordering::Relaxed);
-        slot.faulted.store(false, Ordering::Relaxed);
+        slot.faults.store(0, Ordering::Relaxed);
         slot.start.store(start, Ordering::Release);
         Ok(Guarded { slot })
     }
 
     #[inline]
     fn check(&self) -> io::Result<()> {
-        if self.slot.faulted.load(Ordering::Relaxed) {
+        if self.faults() > 0 {
             return Err(fault());
         }
         Ok(())
+    }
+
+    #[inline]
+    fn faults(&self) -> u32 {
+        self.slot.faults.load(Ordering::Relaxed)
     }
 
     fn release(&self) {
@@ -305,7 +323,7 @@ extern "C" fn on_sigbus(signal: libc::c_int, info: *mut libc::siginfo_t, context
                     0,
                 );
                 if zeros != libc::MAP_FAILED {
-                    slot.faulted.store(true, Ordering::Release);
+                    slot.faults.fetch_add(1, Ordering::Release);
                     return;
                 }
             }

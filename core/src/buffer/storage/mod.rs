@@ -123,6 +123,14 @@ impl Chunk {
             Chunk::Mapped(bytes) => bytes.as_slice(),
         }
     }
+
+    /// Whether bytes of it could not be read and were zeros instead.
+    pub(crate) fn is_faulted(&self) -> bool {
+        match self {
+            Chunk::Heap(_) => false,
+            Chunk::Mapped(bytes) => bytes.is_faulted(),
+        }
+    }
 }
 
 /// A segment written with plain writes: one a frame.

@@ -29,6 +29,9 @@
 //! | the call is refused for an argument | halved until the culprit is alone: that record is rejected, the others go on |
 //! | anything else | failed |
 //!
+//! The feature makes the stripped shared library of C 3.3 MB larger (4.2 MB instead of 0.9 MB on x86-64 Linux): HTTP,
+//! TLS and signing, without an async runtime. `tests/aws/bench.sh` measures it.
+//!
 //! Credentials show in no message, name or `Debug`, and in no log record of level `DEBUG` or above; a program that
 //! switches on `TRACE` for the crate `ureq_proto` asks for a dump of the wire, and gets one.
 //!
