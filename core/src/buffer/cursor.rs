@@ -82,7 +82,7 @@ const RESERVED_BYTES: u64 = 4096;
 const MAX_BYTES: u64 = 64 << 20;
 
 impl State {
-    fn encode(&self, generation: u64) -> Vec<u8> {
+    pub(crate) fn encode(&self, generation: u64) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(256);
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&super::format::VERSION.to_le_bytes());
@@ -122,7 +122,7 @@ impl State {
     }
 
     /// The state and its generation, if the bytes hold a whole one.
-    fn decode(bytes: &[u8]) -> Option<Decoded> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Decoded> {
         if bytes.len() < HEAD_BYTES + 4 || bytes[..8] != MAGIC {
             return None;
         }
@@ -175,7 +175,7 @@ impl State {
     }
 }
 
-enum Decoded {
+pub(crate) enum Decoded {
     State { state: State, generation: u64 },
     Unknown { version: u32, flags: u32 },
 }

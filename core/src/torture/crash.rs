@@ -17,6 +17,7 @@ use crate::options::{Mode, Storage, WhenFull};
 pub(crate) struct Depth {
     /// Every so many-th operation is crashed at.
     pub(crate) stride: usize,
+    pub(crate) offset: usize,
     /// Power losses tried at each, with other random numbers.
     pub(crate) powers: u64,
     /// Every so many-th operation of the recovery is crashed at too; 0: none.
@@ -35,7 +36,7 @@ pub(crate) fn crash_everywhere(
     let disk = SimulatedDisk::new(workload.options.storage != Storage::File);
     let oracle = Oracle::new(&workload.options, false, seed);
     let mut world = World::new(disk, SimulatedClock::new(), oracle, &workload.options, seed);
-    let pictures = world.record(depth.stride);
+    let pictures = world.record(depth.stride, depth.offset);
     let told = |what: String| format!("{}, seed {seed}: {what}", workload.name);
     world.open().map_err(|error| told(format!("opening: {error}")))?;
     for (at, step) in workload.steps.iter().enumerate() {
@@ -59,7 +60,7 @@ pub(crate) fn crash_everywhere(
     figures.records += lock(&world.oracle).accepted() as u64;
     world.disk.record(None);
     let (disk, oracle) = world.abandon();
-    recover(disk, oracle.after(Crash::Kill), None, 0, Some(Crash::Kill), figures)
+    recover(disk, oracle.after(Crash::Kill), None, None, Some(Crash::Kill), figures)
         .map_err(|what| told(format!("at the end: {what}")))?;
     Ok(())
 }
@@ -73,15 +74,15 @@ fn crash_at(picture: &Picture, depth: Depth, seed: u64, figures: &mut Figures) -
         figures.crashes += 1;
         let told = |what| format!("{crash:?} {round}: {what}");
         // Not always the same operations of the recovery.
-        let offset = if depth.second == 0 { 0 } else { dice.below(depth.second) };
+        let again = (depth.second > 0).then(|| (depth.second, dice.below(depth.second)));
         let pictures =
-            recover(disk, picture.oracle.after(crash), Some(picture.wall), depth.second, Some(crash), figures)
+            recover(disk, picture.oracle.after(crash), Some(picture.wall), again, Some(crash), figures)
                 .map_err(told)?;
-        for second in pictures.iter().skip(offset) {
+        for second in &pictures {
             let crash = [Crash::Kill, Crash::Power][dice.below(2)];
             let disk = second.disk.crash(crash, dice.roll());
             figures.second_crashes += 1;
-            recover(disk, second.oracle.after(crash), Some(second.wall), 0, None, figures)
+            recover(disk, second.oracle.after(crash), Some(second.wall), None, None, figures)
                 .map_err(|what| told(format!("operation {} of the recovery, {crash:?}: {what}", second.operation)))?;
         }
     }
@@ -89,11 +90,12 @@ fn crash_at(picture: &Picture, depth: Depth, seed: u64, figures: &mut Figures) -
 }
 
 /// Opens what a crash left, goes on putting, drains it to a sink that takes everything, and settles the accounts.
+/// `again` asks for pictures of every so many-th operation from some offset.
 pub(crate) fn recover(
     disk: SimulatedDisk,
     oracle: Oracle,
     wall: Option<i64>,
-    stride: usize,
+    again: Option<(usize, usize)>,
     crash: Option<Crash>,
     figures: &mut Figures,
 ) -> Result<Vec<Picture>, String> {
@@ -106,7 +108,7 @@ pub(crate) fn recover(
     let clock = wall.map_or_else(SimulatedClock::new, |wall| SimulatedClock::rebooted(wall + 86_400_000_000));
     let clean = crash == Some(Crash::Kill);
     let mut world = World::new(disk, clock, oracle, &options, 77);
-    let pictures = if stride > 0 { world.record(stride) } else { Default::default() };
+    let pictures = again.map(|(stride, offset)| world.record(stride, offset)).unwrap_or_default();
     let failed = |what: &str| {
         let what = what.to_owned();
         move |error| format!("{what} after the crash: {error}")

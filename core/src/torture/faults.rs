@@ -56,7 +56,7 @@ pub(crate) fn run_with(workload: &Workload, fault: Fault, figures: &mut Figures)
         crashes.push((picture.crash(Crash::Power, fault.at), oracle.after(Crash::Power)));
     }
     for (disk, oracle) in crashes {
-        recover(disk, oracle, None, 0, None, figures).map_err(|what| told(format!("then: {what}")))?;
+        recover(disk, oracle, None, None, None, figures).map_err(|what| told(format!("then: {what}")))?;
     }
     Ok(hit)
 }

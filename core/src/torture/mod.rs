@@ -1,66 +1,163 @@
-//! The proofs: a simulated disk and clock, crashes and faults at every operation, a model, fuzzing.
+//! The proofs: a simulated disk and clock, crashes and faults at every operation, random programs, fuzzing.
 //!
 //! `cargo test` runs a bounded part of each; `examples/torture.rs` runs all of it and prints the figures.
 //! `docs/reliability.md` tells what is promised and what stands behind it.
 
 mod crash;
 mod faults;
+mod fuzz;
+#[cfg(test)]
+mod golden;
+mod model;
 mod oracle;
+mod week;
 mod workloads;
 mod world;
+
+use crash::Depth;
+
+use crate::options::{Durability, Mode};
 
 /// What was tried.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Figures {
-    /// Operations on simulated disks while scripts ran.
+    /// Operations on simulated disks while programs ran.
     pub operations: u64,
-    /// Records accepted in them.
+    /// Steps of random programs and of the week.
+    pub steps: u64,
+    /// Records accepted.
     pub records: u64,
     /// Crashes, each followed by a recovery and an accounting.
     pub crashes: u64,
-    /// Crashes while recovering from another.
+    /// Crashes while recovering from another, likewise.
     pub second_crashes: u64,
     /// Runs in which an operation failed as told.
     pub faults: u64,
+    /// Damaged directories, mutated bytes, arbitrary options.
+    pub fuzz_cases: u64,
     /// Batches offered to sinks.
     pub offers: u64,
     /// Records that came again, each in the whole batch that it was in before.
     pub duplicates: u64,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::crash::{Depth, crash_everywhere};
-    use super::*;
-    use crate::options::Durability;
+/// How much of it to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Crash at every so many-th operation, and at every so many-th of the recovery.
+    pub stride: usize,
+    /// Power losses tried at each crash.
+    pub powers: u64,
+    /// Every so many-th operation fails.
+    pub fault_stride: u64,
+    /// Random programs.
+    pub programs: u32,
+    /// Damaged directories, from every so many-th of the corpus.
+    pub directories: u64,
+    /// Weeks.
+    pub weeks: u64,
+}
 
-    #[test]
-    fn a_failing_disk_is_an_error_and_costs_nothing_that_was_accepted() {
-        let mut figures = Figures::default();
-        let mut failures = Vec::new();
-        for (at, workload) in workloads::all().into_iter().enumerate() {
-            if workload.options.durability == Durability::Os {
-                continue;
-            }
-            if let Err(what) = faults::fail_everywhere(&workload, 7, at as u64, &mut figures) {
-                failures.push(what);
+impl Effort {
+    /// All of it, `times` over with other random numbers.
+    pub fn full(times: u64) -> Effort {
+        Effort {
+            stride: 1,
+            powers: 4 * times,
+            fault_stride: 1,
+            programs: 2000 * times as u32,
+            directories: 100_000 * times,
+            weeks: 10 * times,
+        }
+    }
+
+    /// What every `cargo test` does.
+    pub fn bounded() -> Effort {
+        Effort { stride: 13, powers: 1, fault_stride: 67, programs: 60, directories: 1000, weeks: 1 }
+    }
+}
+
+/// The names of the proofs, in the order in which they are run.
+pub const PROOFS: [&str; 5] = ["crashes", "faults", "random programs", "damage and fuzzing", "weeks"];
+
+/// Runs one of the [`PROOFS`] and adds to the figures.
+///
+/// # Errors
+/// What was lost, or else was not as promised, and how to get there again.
+pub fn run(proof: &str, effort: Effort, figures: &mut Figures) -> Result<(), String> {
+    match proof {
+        "crashes" => {
+            for (at, workload) in workloads::all().iter().enumerate() {
+                let depth = Depth { stride: effort.stride, offset: at, powers: effort.powers, second: effort.stride * 5 };
+                crash::crash_everywhere(workload, depth, at as u64 % 3, figures)?;
             }
         }
-        println!("{figures:?}");
-        assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures[..failures.len().min(12)].join("\n"));
+        "faults" => {
+            for (at, workload) in workloads::all().iter().enumerate() {
+                // Without syncs there is little to fail that the others do not have.
+                if workload.options.durability != Durability::Os {
+                    faults::fail_everywhere(workload, effort.fault_stride, at as u64, figures)?;
+                }
+            }
+        }
+        "random programs" => {
+            let depth = Depth { stride: 23, offset: 0, powers: 1, second: 41 };
+            model::random_programs(effort.programs, 60, depth, figures)?;
+        }
+        "damage and fuzzing" => {
+            let corpus = fuzz::corpus(if effort.stride > 1 { 12 } else { 1 });
+            for seed in 0..effort.directories {
+                let specimen = &corpus[seed as usize % corpus.len()];
+                fuzz::open_damaged(specimen, seed, figures).map_err(|what| format!("directory {seed}: {what}"))?;
+                fuzz::decode_anything(seed, figures);
+                fuzz::parse_anything(seed, figures).map_err(|what| format!("options {seed}: {what}"))?;
+            }
+        }
+        "weeks" => {
+            for seed in 0..effort.weeks {
+                for mode in [Mode::Inline, Mode::Manual] {
+                    week::a_week(mode, seed, figures).map_err(|what| format!("week {seed} ({mode:?}): {what}"))?;
+                }
+            }
+        }
+        other => return Err(format!("there is no proof {other:?}; there are {PROOFS:?}")),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prove(proof: &str) {
+        let mut figures = Figures::default();
+        if let Err(what) = run(proof, Effort::bounded(), &mut figures) {
+            panic!("{what}");
+        }
     }
 
     #[test]
     fn nothing_is_lost_wherever_a_crash_comes() {
-        let mut figures = Figures::default();
-        let depth = Depth { stride: 1, powers: 3, second: 5 };
-        let mut failures = Vec::new();
-        for workload in workloads::all() {
-            if let Err(what) = crash_everywhere(&workload, depth, 1, &mut figures) {
-                failures.push(what);
-            }
-        }
-        println!("{figures:?}");
-        assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures[..failures.len().min(12)].join("\n"));
+        prove("crashes");
+    }
+
+    #[test]
+    fn a_failing_disk_is_an_error_and_costs_nothing_that_was_accepted() {
+        prove("faults");
+    }
+
+    #[test]
+    fn random_programs_lose_nothing() {
+        prove("random programs");
+    }
+
+    #[test]
+    fn damaged_directories_open_and_deliver_no_garbage() {
+        prove("damage and fuzzing");
+    }
+
+    #[test]
+    fn a_week_loses_nothing_and_hammers_nobody() {
+        prove("weeks");
     }
 }

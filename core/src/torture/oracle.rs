@@ -359,14 +359,26 @@ impl Oracle {
                         *stage = Stage::Answered;
                     }
                 }
-                Durability::Os => {
-                    after.seqs.clear();
-                    after.batches.clear();
-                    after.highest = 0;
-                }
+                Durability::Os => after.forget_seqs(),
             }
         }
         after
+    }
+
+    /// Somebody damaged the directory: anything may be missing, but nothing may come that was not put.
+    pub(crate) fn damaged(&mut self) {
+        self.faulty = true;
+        self.lossy = true;
+        self.mood = Mood::Good;
+        self.at_sink = None;
+        self.puts.iter_mut().for_each(|put| put.excused = true);
+        self.forget_seqs();
+    }
+
+    fn forget_seqs(&mut self) {
+        self.seqs.clear();
+        self.batches.clear();
+        self.highest = 0;
     }
 
     /// The producer was closed in order: everything is durable and noted.

@@ -201,28 +201,3 @@ pub(crate) fn all() -> Vec<Workload> {
     workloads
 }
 
-/// A random script.
-pub(crate) fn random(seed: u64, length: usize) -> Workload {
-    let mut dice = Dice::new(seed);
-    let mut options = options();
-    options.max_records = 1 + dice.roll() % 9;
-    options.durability = [Durability::Always, Durability::Interval, Durability::Os][dice.below(3)];
-    options.storage = [Storage::Mapped, Storage::File][dice.below(2)];
-    options.mode = [Mode::Inline, Mode::Manual][dice.below(2)];
-    options.on_exhausted = [OnExhausted::Skip, OnExhausted::Raise][dice.below(2)];
-    options.linger = Duration::from_millis(dice.roll() % 200);
-    let steps = (0..length)
-        .map(|_| match dice.below(20) {
-            0..=8 => Put([dice.below(200), dice.below(2000), dice.below(30_000)][dice.below(3)]),
-            9 | 10 => Flush,
-            11 | 12 => Poll,
-            13 => Chores,
-            14 | 15 => millis(dice.roll() % 120),
-            16 => Sync,
-            17 => Sink([Mood::Good, Mood::Mixed, Mood::Partial, Mood::Fails, Mood::Panics, Mood::Down][dice.below(6)]),
-            18 => [Replay, Resume, Restart(1 + dice.roll() % 9)][dice.below(3)].clone(),
-            _ => FreeBlocks(dice.roll() % 60),
-        })
-        .collect();
-    Workload { name: format!("random {seed}"), options, steps }
-}

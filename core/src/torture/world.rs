@@ -163,13 +163,13 @@ impl World {
     }
 
     /// Takes a picture before every `stride`-th change of the disk, of the disk and of the truth.
-    pub(crate) fn record(&self, stride: usize) -> Pictures {
+    pub(crate) fn record(&self, stride: usize, offset: usize) -> Pictures {
         let pictures = Pictures::default();
         let (kept, oracle, clock) = (pictures.clone(), self.oracle.clone(), self.clock.clone());
         let mut operation = 0;
         self.disk.record(Some(Box::new(move |disk| {
             operation += 1;
-            if operation % stride == 0 {
+            if operation % stride == offset % stride {
                 let oracle = lock(&oracle).clone();
                 lock(&kept).push(Picture { operation, disk, oracle, wall: clock.wall() });
             }
