@@ -79,7 +79,7 @@ fn write_fixtures() {
         for (path, mut bytes) in make(name == "whole") {
             let target = dir.join("buffer").join(path.strip_prefix(DIR).unwrap());
             let last = (0..bytes.len()).rev().find(|at| bytes[*at] != 0).unwrap_or(0);
-            if path.extension().is_some_and(|extension| extension == "seg") {
+            if last > 0 && path.extension().is_some_and(|extension| extension == "seg") {
                 match name {
                     // The last frame lacks its last bytes.
                     "torn" => bytes[last - 20..].fill(0),

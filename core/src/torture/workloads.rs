@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::oracle::Mood;
 use super::world::Step::{self, *};
-use crate::buffer::storage::simulated::Dice;
 use crate::options::{Durability, Mode, OnExhausted, Options, Storage, WhenFull};
 use crate::schedule::Jitter;
 
