@@ -53,7 +53,10 @@ fn main() -> ExitCode {
         let start = Instant::now();
         let kills = 100 * times;
         match kill_again_and_again(kills) {
-            Ok(records) => println!("kills: {:.0} s\n  {kills} kills, {records} records acknowledged, 0 lost, 0 twice in the file", start.elapsed().as_secs_f64()),
+            Ok(records) => println!(
+                "kills: {:.0} s\n  {kills} kills, {records} records acknowledged, 0 lost, 0 twice in the file",
+                start.elapsed().as_secs_f64()
+            ),
             Err(error) => {
                 println!("kills FAILED: {error}");
                 losses += 1;

@@ -75,9 +75,8 @@ fn crash_at(picture: &Picture, depth: Depth, seed: u64, figures: &mut Figures) -
         let told = |what| format!("{crash:?} {round}: {what}");
         // Not always the same operations of the recovery.
         let again = (depth.second > 0).then(|| (depth.second, dice.below(depth.second)));
-        let pictures =
-            recover(disk, picture.oracle.after(crash), Some(picture.wall), again, Some(crash), figures)
-                .map_err(told)?;
+        let pictures = recover(disk, picture.oracle.after(crash), Some(picture.wall), again, Some(crash), figures)
+            .map_err(told)?;
         for second in &pictures {
             let crash = [Crash::Kill, Crash::Power][dice.below(2)];
             let disk = second.disk.crash(crash, dice.roll());

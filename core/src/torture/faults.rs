@@ -62,7 +62,12 @@ pub(crate) fn run_with(workload: &Workload, fault: Fault, figures: &mut Figures)
 }
 
 /// Every fault at every `stride`-th operation of a script, once and for good.
-pub(crate) fn fail_everywhere(workload: &Workload, stride: u64, offset: u64, figures: &mut Figures) -> Result<(), String> {
+pub(crate) fn fail_everywhere(
+    workload: &Workload,
+    stride: u64,
+    offset: u64,
+    figures: &mut Figures,
+) -> Result<(), String> {
     for trouble in TROUBLES {
         for lasts in [false, true] {
             let mut at = offset % stride;

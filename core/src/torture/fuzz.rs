@@ -148,8 +148,32 @@ pub(crate) fn decode_anything(seed: u64, figures: &mut Figures) {
 /// Options from arbitrary text: an error or a value that prints as one that parses to the same.
 pub(crate) fn parse_anything(seed: u64, figures: &mut Figures) -> Result<(), String> {
     const PIECES: [&str; 26] = [
-        "", "0", "1", "99999999999999999999", "-1", "0.5", ".", "1e9", "NaN", "inf", "KiB", "MiB", "TiB", "ms", "s", "h", "none", ",",
-        " ", "always", "true", "skip", "full", "\u{2028}", "\0", "18446744073709551615",
+        "",
+        "0",
+        "1",
+        "99999999999999999999",
+        "-1",
+        "0.5",
+        ".",
+        "1e9",
+        "NaN",
+        "inf",
+        "KiB",
+        "MiB",
+        "TiB",
+        "ms",
+        "s",
+        "h",
+        "none",
+        ",",
+        " ",
+        "always",
+        "true",
+        "skip",
+        "full",
+        "\u{2028}",
+        "\0",
+        "18446744073709551615",
     ];
     let mut dice = Dice::new(seed);
     let mut options = Options::default();

@@ -35,7 +35,8 @@ fn drain(dir: &Path) -> String {
         }
     };
     let letters = DeadLetters::open(dir).list().unwrap();
-    let producer = Producer::builder(dir).options(options()).mode(Mode::Background).open(sink::from_fn(describe)).unwrap();
+    let producer =
+        Producer::builder(dir).options(options()).mode(Mode::Background).open(sink::from_fn(describe)).unwrap();
     producer.flush(Duration::from_secs(60)).unwrap();
     let stats = producer.stats();
     producer.close(Duration::from_secs(60)).unwrap();
@@ -58,8 +59,19 @@ fn make(closed: bool) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     let oracle = Oracle::new(&options, false, 5);
     let mut world = World::new(SimulatedDisk::new(true), SimulatedClock::new(), oracle, &options, 5);
     world.open().unwrap();
-    let work = [Step::Sink(Mood::Rejects), Step::Put(10), Step::Put(20), Step::Put(30), Step::Put(40), Step::Sink(Mood::Fails)];
-    let more = (0..10).flat_map(|round| [Step::Put(round * 900), Step::Chores]).chain([Step::Put(5), Step::Sync, Step::Put(50)]);
+    let work = [
+        Step::Sink(Mood::Rejects),
+        Step::Put(10),
+        Step::Put(20),
+        Step::Put(30),
+        Step::Put(40),
+        Step::Sink(Mood::Fails),
+    ];
+    let more = (0..10).flat_map(|round| [Step::Put(round * 900), Step::Chores]).chain([
+        Step::Put(5),
+        Step::Sync,
+        Step::Put(50),
+    ]);
     for step in work.into_iter().chain(more) {
         world.step(&step).unwrap();
     }

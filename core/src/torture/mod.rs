@@ -88,7 +88,8 @@ pub fn run(proof: &str, effort: Effort, figures: &mut Figures) -> Result<(), Str
     match proof {
         "crashes" => {
             for (at, workload) in workloads::all().iter().enumerate() {
-                let depth = Depth { stride: effort.stride, offset: at, powers: effort.powers, second: effort.stride * 5 };
+                let depth =
+                    Depth { stride: effort.stride, offset: at, powers: effort.powers, second: effort.stride * 5 };
                 crash::crash_everywhere(workload, depth, at as u64 % 3, figures)?;
             }
         }

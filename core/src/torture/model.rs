@@ -48,24 +48,27 @@ fn program(length: usize) -> impl Strategy<Value = Workload> {
     let on_exhausted = prop_oneof![Just(OnExhausted::Skip), Just(OnExhausted::Raise)];
     let rest = (1..9u64, 0..200u64, any::<bool>());
     let steps = prop::collection::vec(step(), 1..length);
-    (durability, storage, mode, on_exhausted, rest, steps).prop_map(|(durability, storage, mode, on_exhausted, rest, steps)| {
-        let (max_records, linger, count_unavailable) = rest;
-        let mut options = options();
-        options.durability = durability;
-        options.storage = storage;
-        options.mode = mode;
-        options.on_exhausted = on_exhausted;
-        options.max_records = max_records;
-        options.linger = Duration::from_millis(linger);
-        options.count_unavailable = count_unavailable;
-        Workload { name: "a random program".into(), options, steps }
-    })
+    (durability, storage, mode, on_exhausted, rest, steps).prop_map(
+        |(durability, storage, mode, on_exhausted, rest, steps)| {
+            let (max_records, linger, count_unavailable) = rest;
+            let mut options = options();
+            options.durability = durability;
+            options.storage = storage;
+            options.mode = mode;
+            options.on_exhausted = on_exhausted;
+            options.max_records = max_records;
+            options.linger = Duration::from_millis(linger);
+            options.count_unavailable = count_unavailable;
+            Workload { name: "a random program".into(), options, steps }
+        },
+    )
 }
 
 /// Runs so many random programs, each with crashes at every `stride`-th operation.
 pub(crate) fn random_programs(cases: u32, length: usize, depth: Depth, figures: &mut Figures) -> Result<(), String> {
     let persistence = Box::new(FileFailurePersistence::Direct(SEEDS));
-    let config = Config { cases, failure_persistence: Some(persistence), source_file: Some(file!()), ..Config::default() };
+    let config =
+        Config { cases, failure_persistence: Some(persistence), source_file: Some(file!()), ..Config::default() };
     let counted = RefCell::new(*figures);
     let result = TestRunner::new(config).run(&program(length), |workload| {
         let mut figures = counted.borrow_mut();

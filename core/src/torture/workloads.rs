@@ -199,4 +199,3 @@ pub(crate) fn all() -> Vec<Workload> {
     }
     workloads
 }
-
