@@ -269,8 +269,13 @@ impl Cursor {
             }
             files.push(file);
         }
-        // What was read may not be durable, but it is kept until something newer is.
+        // What was read may not be durable: see `sync_newest`.
         Ok((Cursor { files, generation, newest, durable: newest, syncing: None }, found))
+    }
+
+    /// Makes the state that was read durable, before anything else is written.
+    pub(crate) fn sync_newest(&self) -> io::Result<()> {
+        self.files[self.newest].sync()
     }
 
     /// Writes the state. It survives the death of the process when this returns, and a power loss after a sync.

@@ -300,6 +300,10 @@ impl Core {
             fresh_id = 1;
         }
         let mut found = recovery::recover(&*env.disk, dir, &limits, fresh_id)?;
+        if durable && !found.state.clean {
+            // What a process left that died may not be durable yet, and nobody else will see to it.
+            found.sync(&*env.disk, dir).map_err(failed)?;
+        }
         let state = &mut found.state;
         if found.uncertain {
             state.epoch += 1;

@@ -171,6 +171,15 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, limits: &Limits, fresh_id: u6
 }
 
 impl Recovered {
+    /// Makes durable what was read: the cursor before another of its files is written over, and the segments.
+    pub(crate) fn sync(&self, disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+        self.cursor.sync_newest()?;
+        for (index, _) in &self.segments {
+            disk.open(&dir.join(segment::name(*index)), Open::Read)?.sync()?;
+        }
+        disk.sync_dir(dir)
+    }
+
     fn miss(&mut self, region: Region) {
         self.missing.push(region);
         self.uncertain = true;
