@@ -1,7 +1,9 @@
-//! The proofs: a simulated disk and clock, crashes and faults at every operation, a model, fuzzing.
+//! The proof that no crash loses a record: a simulated disk and clock, and a crash at every operation of scripts.
 //!
-//! `cargo test` runs a bounded part of each; `examples/torture.rs` runs all of it and prints the figures.
-//! `docs/reliability.md` tells what is promised and what stands behind it.
+//! `cargo test` runs a bounded part; `make torture` runs `examples/torture.rs`, which does all of it and prints the
+//! figures.
+// Faults at every operation and random scripts, which the disk and the scripts know already, have no driver yet.
+#![allow(dead_code)]
 
 mod crash;
 mod oracle;
@@ -25,22 +27,32 @@ pub struct Figures {
     pub duplicates: u64,
 }
 
+/// Crashes every script at every `stride`-th operation, with `powers` pictures of what a power loss leaves at each,
+/// and at every `second`-th of those once more while recovering.
+///
+/// # Errors
+/// What was lost, or delivered otherwise than promised.
+pub fn crash_everywhere(stride: usize, powers: u64, second: usize) -> Result<Figures, String> {
+    let mut figures = Figures::default();
+    let depth = crash::Depth { stride, powers, second };
+    let mut failures = Vec::new();
+    for workload in workloads::all() {
+        if let Err(what) = crash::crash_everywhere(&workload, depth, 1, &mut figures) {
+            failures.push(what);
+        }
+    }
+    match failures.len() {
+        0 => Ok(figures),
+        count => Err(format!("{count} failures:\n{}", failures[..count.min(12)].join("\n"))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::crash::{Depth, crash_everywhere};
-    use super::*;
 
     #[test]
     fn nothing_is_lost_wherever_a_crash_comes() {
-        let mut figures = Figures::default();
-        let depth = Depth { stride: 3, powers: 2, second: 9 };
-        let mut failures = Vec::new();
-        for workload in workloads::all() {
-            if let Err(what) = crash_everywhere(&workload, depth, 1, &mut figures) {
-                failures.push(what);
-            }
-        }
-        println!("{figures:?}");
-        assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures[..failures.len().min(12)].join("\n"));
+        let figures = super::crash_everywhere(3, 2, 9).unwrap_or_else(|what| panic!("{what}"));
+        assert!(figures.crashes > 1000 && figures.second_crashes > 100 && figures.records > 100, "{figures:?}");
     }
 }

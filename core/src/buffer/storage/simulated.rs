@@ -488,7 +488,7 @@ impl SimulatedDisk {
     fn stored_part(&self, op: Op, len: usize) -> Option<usize> {
         let control = lock(&self.shared.control);
         let short = op == Op::Write && control.fault.is_some_and(|fault| fault.trouble == Trouble::Short);
-        short.then(|| if control.operations % 2 == 0 { len.saturating_sub(8) } else { len / 2 })
+        short.then(|| if control.operations.is_multiple_of(2) { len.saturating_sub(8) } else { len / 2 })
     }
 }
 
