@@ -71,6 +71,8 @@ pub(crate) struct State {
     pub(crate) batches: Vec<(u64, Progress)>,
 }
 
+/// Seqs set apart at a time, so that the cursor need not be written for each.
+pub(crate) const RESERVED_SEQS: u64 = 1 << 32;
 const MAGIC: [u8; 8] = *b"unicurs\n";
 const HEAD_BYTES: usize = 104;
 const FILES: usize = 4;

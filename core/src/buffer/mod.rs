@@ -777,8 +777,9 @@ impl Core {
     pub(crate) fn committed_seq(&self) -> u64 {
         let reader = lock(&self.reader);
         let log = lock(&self.log);
-        // Nothing is pending: also records that were lost or seqs that were skipped are finished.
-        if reader.heads.is_empty() && log.records == reader.state.committed.records {
+        // All is read and nothing left: also records that were lost or seqs that were skipped are finished.
+        let reached = (reader.walk.at.segment, reader.walk.at.offset) >= (log.sealed.segment, log.sealed.offset);
+        if reader.heads.is_empty() && log.open.records == 0 && reached {
             return log.next_seq;
         }
         reader.state.committed.seq

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::cursor::{Cursor, Position, Progress, State};
+use super::cursor::{Cursor, Position, Progress, RESERVED_SEQS, State};
 use super::format::{self, Bad, BatchId, FRAME_BYTES, HeaderState, Kind, SEGMENT_HEADER_BYTES, Seal};
 use super::segment::{self, Finished};
 use super::storage::{Chunk, SegmentReader};
@@ -342,15 +342,33 @@ impl Reader {
         Reader { cursor, state, heads: Default::default(), walk, unwritten: false, entries: Vec::new() }
     }
 
-    /// Reads the next sealed batch, if one ends before `upto`.
+    /// Reads the next sealed batch, if one ends before `upto`. After an error it begins at the same place again.
     pub(crate) fn load(&mut self, source: &dyn Source, upto: &Position, now: (i64, Duration)) -> Result<Option<Head>> {
+        let start = self.walk.at;
+        let mut loaded = self.read_batch(source, upto, now);
+        match &mut loaded {
+            // The writer's totals are the ones that count where damage made the reader's differ.
+            Ok(Some(head)) if (head.end.segment, head.end.offset) == (upto.segment, upto.offset) => {
+                head.end = *upto;
+                self.walk.seek(*upto);
+            }
+            Ok(_) => {}
+            Err(_) => self.walk.seek(start),
+        }
+        loaded
+    }
+
+    fn read_batch(&mut self, source: &dyn Source, upto: &Position, now: (i64, Duration)) -> Result<Option<Head>> {
         let mut chunks: Vec<Chunk> = Vec::new();
         // Where each chunk begins, to find the way back when a batch turns out to end earlier.
         let mut bases: Vec<(u64, u64)> = Vec::new();
         let mut entries = std::mem::take(&mut self.entries);
         entries.clear();
         let mut seqs: Option<(u64, u64)> = None;
+        // Records lost on the way, by the entry before which they stood.
+        let mut lost: Vec<(usize, u64)> = Vec::new();
         loop {
+            let before = self.walk.at.records;
             match self.walk.step(source, upto)? {
                 Step::Record { segment, offset, base } => {
                     if bases.last() != Some(&(segment, base))
@@ -365,7 +383,7 @@ impl Reader {
                     let place = (seq - first) as u32;
                     entries.push(Entry { chunk: chunks.len() as u32 - 1, offset: (offset - base) as u32, place });
                 }
-                Step::Passed => {}
+                Step::Passed => lost.push((entries.len(), self.walk.at.records - before)),
                 Step::Seal(seal) => {
                     let Some((first, last)) = seqs else {
                         // Every record of it was lost. The batch is passed over.
@@ -385,7 +403,8 @@ impl Reader {
                                 end.segment = segment;
                                 end.offset = base + u64::from(entries[at].offset);
                                 end.seq = first + u64::from(entries[at].place);
-                                end.records -= (entries.len() - at) as u64;
+                                let behind = lost.iter().filter(|(index, _)| *index > at).map(|(_, lost)| lost);
+                                end.records -= (entries.len() - at) as u64 + behind.sum::<u64>();
                                 end.bytes = end.bytes.saturating_sub(bytes_behind);
                                 entries.truncate(at);
                                 self.walk.seek(end);
@@ -504,9 +523,8 @@ impl Reader {
     /// Brings what is remembered of batches up to date and writes the cursor.
     pub(crate) fn write(&mut self, next_seq: u64) -> Result<()> {
         // Far enough ahead that no put has to wait for it.
-        const RESERVED: u64 = 1 << 32;
-        if self.state.seq_limit < next_seq + RESERVED / 2 {
-            self.state.seq_limit = next_seq + RESERVED;
+        if self.state.seq_limit < next_seq + RESERVED_SEQS / 2 {
+            self.state.seq_limit = next_seq + RESERVED_SEQS;
         }
         self.write_as_is()
     }

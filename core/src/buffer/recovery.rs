@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::cursor::{Cursor, Found, Position, State};
+use super::cursor::{Cursor, Found, Position, RESERVED_SEQS, State};
 use super::format::{self, HeaderState, Kind, SEGMENT_HEADER_BYTES, Seal, SegmentHeader};
 use super::log::OpenBatch;
 use super::reader::{Region, unknown_format};
@@ -166,6 +166,10 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, limits: &Limits, fresh_id: u6
             recovered.miss(Region { segment, offset, bytes: 0, records: 0 });
         }
         _ => {}
+    }
+    if cursor_lost {
+        // Which seqs were given out is not known any more.
+        recovered.state.seq_limit = recovered.end.next_seq.saturating_add(RESERVED_SEQS);
     }
     Ok(recovered)
 }

@@ -134,11 +134,13 @@ pub(crate) fn recover(
         return Err(format!("{left} records are left though all is flushed"));
     }
     world.open().map_err(failed("opening once more"))?;
-    if let Some(stats) = world.producer().map(|producer| producer.stats()).filter(|stats| stats.pending_records > 0) {
-        return Err(format!("{} records are pending after a close with none", stats.pending_records));
-    }
     lock(&world.oracle).account(&letters);
     world.put(10).map_err(failed("putting once more"))?;
+    world.flush(HOUR).map_err(failed("flushing once more"))?;
+    let Some(stats) = world.producer().map(|producer| producer.stats()) else { return Err("not open".into()) };
+    if stats.pending_records > 0 || stats.delivered_records != 1 {
+        return Err(format!("after a drain and a close, one put: {stats:?}"));
+    }
     let oracle = lock(&world.oracle);
     figures.duplicates += oracle.duplicates;
     figures.offers += oracle.offers;
