@@ -370,9 +370,13 @@ fn limit(length: u64) -> usize {
 /// Writes the header of a segment that is about to be used, behind a terminator for what is to come.
 pub(crate) fn begin(writer: &mut dyn SegmentWriter, header: &SegmentHeader) -> io::Result<()> {
     writer.write(SEGMENT_HEADER_BYTES, &[0; TERMINATOR_BYTES])?;
-    writer.write(0, &header.encode())?;
-    writer.publish(SEGMENT_HEADER_BYTES);
-    Ok(())
+    let written = writer.write(0, &header.encode());
+    match &written {
+        Ok(()) => writer.publish(SEGMENT_HEADER_BYTES),
+        // One whole copy would say that the segment is begun, while the log goes on before it.
+        Err(_) => drop(writer.write(0, &[0; SEGMENT_HEADER_BYTES])),
+    }
+    written
 }
 
 #[cold]

@@ -10,6 +10,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::format::TERMINATOR_BYTES;
+
 pub(crate) use mapped::{ForkGuard, MappedBytes};
 pub(crate) use os::OsDisk;
 
@@ -158,7 +160,12 @@ impl SegmentWriter for PlainWriter {
     }
 
     fn append(&mut self, offset: usize, _: usize) -> io::Result<()> {
-        self.file.write_at(&self.scratch, offset as u64)
+        let written = self.file.write_at(&self.scratch, offset as u64);
+        if written.is_err() {
+            // All but the terminator may be there: a frame that is refused must not be found later.
+            let _ = self.file.write_at(&[0; TERMINATOR_BYTES], offset as u64);
+        }
+        written
     }
 
     fn publish(&mut self, _: usize) {}
