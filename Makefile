@@ -13,12 +13,12 @@ demo:
 	$(CARGO) run --quiet --release --locked -p unistream --example demo
 	python/examples/run.sh simple_producer.py
 
-test: lint test-rust test-c test-python
+test: lint test-rust test-c test-python test-aws
 
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --quiet --locked -p unistream --all-targets -- -D warnings
-	$(CARGO) clippy --quiet --locked --workspace --all-targets --features unistream/aws -- -D warnings
+	$(CARGO) clippy --quiet --locked --workspace --all-targets --features unistream/aws,unistream/simulation -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps -p unistream --features aws
 
 # The lean build, then the one with the AWS sinks.
@@ -34,9 +34,23 @@ test-c:
 test-python:
 	tests/python/run.sh
 
-# Figures of all three languages, in target/bench.
+# The AWS sinks against emulators that others wrote, on loopback.
+test-aws:
+	tests/aws/run.sh
+
+# Figures of all three languages and of the AWS sinks, each beside its limit or its rivals; all in
+# target/bench/results.json at the end.
 bench:
+	mkdir -p target/bench
 	$(CARGO) bench --locked -p unistream --bench rows
+	ffi/bench/run.sh | tee target/bench/c.jsonl
+	python/bench/run.sh
+	tests/aws/bench.sh | tee target/bench/aws.json
+	$(PYTHON) core/benches/merge.py target/bench
+
+# Crashes at every operation of a simulated disk, at full depth.
+torture:
+	$(CARGO) run --quiet --release --locked -p unistream --features simulation --example torture
 
 clean:
 	$(CARGO) clean

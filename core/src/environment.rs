@@ -81,6 +81,38 @@ impl<T> std::ops::Deref for Apart<T> {
     }
 }
 
+/// Locks a mutex that is held for some tens of nanoseconds, again and again.
+///
+/// Who finds it taken goes out of the way for a moment rather than queue: a queue would cost every release a system
+/// call, and a handover to another core costs more than the work done under the lock. Whoever has had no luck for
+/// long queues after all.
+#[inline]
+pub(crate) fn lock_briefly<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    match mutex.try_lock() {
+        Ok(guard) => guard,
+        Err(_) => wait_briefly(mutex),
+    }
+}
+
+#[cold]
+fn wait_briefly<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    const SPINS: u32 = 3;
+    const TURNS: u32 = 20;
+    for _ in 0..SPINS {
+        std::hint::spin_loop();
+        if let Ok(guard) = mutex.try_lock() {
+            return guard;
+        }
+    }
+    for _ in 0..TURNS {
+        std::thread::sleep(Duration::from_micros(20));
+        if let Ok(guard) = mutex.try_lock() {
+            return guard;
+        }
+    }
+    lock(mutex)
+}
+
 /// Locks a mutex. A panic while it was held is reported by the operation that panicked; what the mutex
 /// guards here stays consistent, because every update ends in plain assignments.
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

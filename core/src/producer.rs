@@ -669,7 +669,7 @@ impl Shared {
                 if linger.is_none() {
                     // Ask to be told of the next put, then look once more.
                     self.sender_idle.store(true, Ordering::SeqCst);
-                    if self.core().has_open() {
+                    if self.core().has_work() {
                         return None;
                     }
                 }

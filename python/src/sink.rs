@@ -26,6 +26,13 @@ impl NativeSink {
     pub(crate) fn new(sink: impl Sink + 'static) -> Self {
         NativeSink { core: Arc::new(sink) }
     }
+
+    /// Sends a batch; an error that speaks for all of it becomes the report that says the same of each record.
+    fn report(&self, py: Python<'_>, batch: &unistream::Batch) -> Report {
+        let all = |error: SendError| unistream::Report::all(batch.len(), error.into_outcome());
+        let report = py.detach(|| self.core.send(batch)).unwrap_or_else(all);
+        Report { core: Mutex::new(report), len: Some(batch.len()) }
+    }
 }
 
 #[pymethods]
@@ -46,20 +53,13 @@ impl NativeSink {
     /// Sends records that no buffer holds: data, id and microseconds since the epoch of each.
     #[pyo3(name = "_send_records")]
     fn send_records(&self, py: Python<'_>, records: Vec<(Vec<u8>, String, i64)>) -> Report {
-        let answer = py.detach(|| {
-            let new = records.iter().map(|(data, id, created_at)| NewRecord::new(data).id(id).created_at(*created_at));
-            self.core.send(&unistream::Batch::from_records(new))
-        });
-        let report = answer.unwrap_or_else(|error| all(records.len(), error));
-        Report::of(records.len(), report)
+        let new = records.iter().map(|(data, id, created_at)| NewRecord::new(data).id(id).created_at(*created_at));
+        self.report(py, &unistream::Batch::from_records(new))
     }
 
     /// Sends a batch, for a sink of your own that wraps this one; returns the report to return.
     fn send(&self, py: Python<'_>, batch: &Bound<'_, Batch>) -> Report {
-        let (batch, len) = (&batch.get().core, batch.get().core.len());
-        let all = |error: SendError| unistream::Report::all(len, error.into_outcome());
-        let report = py.detach(|| self.core.send(batch)).unwrap_or_else(all);
-        Report { core: Mutex::new(report), len: Some(len) }
+        self.report(py, &batch.get().core)
     }
 }
 

@@ -33,6 +33,15 @@ pub(crate) struct OpenBatch {
     pub(crate) since: Duration,
 }
 
+/// What those who read look at, so that they need not take the log's lock: it changes twice a batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Front {
+    /// Where the last sealed batch ends.
+    pub(crate) sealed: Position,
+    /// When the batch being filled began, if there is one that can still be sealed.
+    pub(crate) open_since: Option<Duration>,
+}
+
 /// A segment before the active one.
 pub(crate) struct Past {
     pub(crate) index: u64,
@@ -93,8 +102,7 @@ pub(crate) struct Log {
     pub(crate) open: OpenBatch,
     /// Behind the last seal: what lies before it is in sealed batches and never changes.
     pub(crate) sealed: Position,
-    /// The same, for readers, who do not take the log's lock.
-    sealed_shared: Arc<Apart<Mutex<Position>>>,
+    front: Arc<Apart<Mutex<Front>>>,
     /// Records and payload bytes put since the buffer was made.
     pub(crate) records: u64,
     pub(crate) bytes: u64,
@@ -109,9 +117,8 @@ pub(crate) struct Log {
     pub(crate) unsynced: Vec<(u64, Arc<dyn SegmentReader>)>,
     /// Counts frames; a sync makes all up to some lsn durable.
     pub(crate) lsn: u64,
-    /// Counted since opening.
-    pub(crate) put_records: u64,
-    pub(crate) put_bytes: u64,
+    /// The same, when the log was opened.
+    pub(crate) opened_at: (u64, u64),
 }
 
 /// What recovery or creation found out about the log's end.
@@ -142,7 +149,10 @@ impl Log {
             next_seq: state.next_seq,
             open: state.open,
             sealed: state.sealed,
-            sealed_shared: Arc::new(Apart(Mutex::new(state.sealed))),
+            front: Arc::new(Apart(Mutex::new(Front {
+                sealed: state.sealed,
+                open_since: (state.open.records > 0).then_some(state.open.since),
+            }))),
             records: state.records,
             bytes: state.bytes,
             past,
@@ -151,8 +161,7 @@ impl Log {
             disk_bytes,
             unsynced: Vec::new(),
             lsn: 0,
-            put_records: 0,
-            put_bytes: 0,
+            opened_at: (state.records, state.bytes),
         }
     }
 
@@ -194,12 +203,11 @@ impl Log {
         self.frame(Head { kind: Kind::Record, seq, created_at }, body, body_crc).map_err(Refusal::Error)?;
         self.next_seq = seq + 1;
         self.records += 1;
-        self.put_records += 1;
         self.bytes += body.data.len() as u64;
-        self.put_bytes += body.data.len() as u64;
         let began = self.open.records == 0;
         if began {
             self.open = OpenBatch { first_seq: seq, records: 0, bytes: 0, since: clock.monotonic() };
+            lock(&self.front).open_since = Some(self.open.since);
         }
         self.open.records += 1;
         self.open.bytes += counted;
@@ -230,13 +238,13 @@ impl Log {
             records: self.records,
             bytes: self.bytes,
         };
-        *lock(&self.sealed_shared) = self.sealed;
+        *lock(&self.front) = Front { sealed: self.sealed, open_since: None };
         Ok(true)
     }
 
-    /// Where the last sealed batch ends, now and later.
-    pub(crate) fn sealed_shared(&self) -> Arc<Apart<Mutex<Position>>> {
-        self.sealed_shared.clone()
+    /// What readers look at, now and later.
+    pub(crate) fn front(&self) -> Arc<Apart<Mutex<Front>>> {
+        self.front.clone()
     }
 
     /// Goes on in the spare segment, if there is one.

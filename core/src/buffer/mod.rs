@@ -20,7 +20,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::batch::Batch;
-use crate::environment::{Apart, Environment, lock};
+use crate::environment::{Apart, Environment, lock, lock_briefly};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{Durability, NEVER, Options, Storage, WhenFull};
 use crate::record::{MAX_ID_BYTES, NewRecord};
@@ -29,7 +29,7 @@ use crate::sink::Limits;
 use cursor::{Position, Progress};
 use format::{BatchId, Body};
 use keeper::Keeper;
-use log::{Appended, BatchCaps, Log, Past, Refusal, Spare, Status, Tail};
+use log::{Appended, BatchCaps, Front, Log, Past, Refusal, Spare, Status, Tail};
 pub(crate) use reader::Region;
 use reader::{Head, Reader, Source};
 use storage::{ForkGuard, Open};
@@ -81,8 +81,7 @@ pub(crate) struct Core {
     chores: Mutex<Chores>,
     reader: Apart<Mutex<Reader>>,
     log: Apart<Mutex<Log>>,
-    /// Where the last sealed batch ends, for those who read: they need not take the log's lock.
-    sealed: Arc<Apart<Mutex<Position>>>,
+    front: Arc<Apart<Mutex<Front>>>,
     closed: AtomicBool,
     /// Space was freed, or the log closed.
     space: Condvar,
@@ -418,7 +417,7 @@ impl Core {
             fork: ForkGuard::new(),
             chores: Mutex::default(),
             reader: Apart(Mutex::new(reader)),
-            sealed: log.sealed_shared(),
+            front: log.front(),
             closed: AtomicBool::new(false),
             log: Apart(Mutex::new(log)),
             space: Condvar::new(),
@@ -460,7 +459,8 @@ impl Core {
         };
         let body_crc = body.crc();
         // The guard ends with the statement: what follows takes the log again.
-        let appended = lock(&self.log).append(&body, body_crc, created_at, counted, self.caps, &*self.env.clock);
+        let appended =
+            lock_briefly(&self.log).append(&body, body_crc, created_at, counted, self.caps, &*self.env.clock);
         let appended = match appended {
             Ok(appended) => appended,
             Err(Refusal::Error(error)) => return Err(error),
@@ -553,24 +553,39 @@ impl Core {
         if self.fork.is_forked() {
             return Err(forked());
         }
+        let is_due = |since: Duration| {
+            let due = since.saturating_add(self.options.linger);
+            (due, self.env.clock.monotonic() >= due)
+        };
+        if self.options.linger == NEVER {
+            return Ok(None);
+        }
+        match lock(&self.front).open_since.map(is_due) {
+            None => return Ok(None),
+            Some((due, false)) => return Ok(Some(due)),
+            Some((_, true)) => {}
+        }
+        // Another batch may have begun since.
         let mut log = lock(&self.log);
-        if log.open.records == 0 || self.options.linger == NEVER || !matches!(log.status, Status::Open) {
-            return Ok(None);
+        if !matches!(log.status, Status::Open) {
+            // It can never be sealed in this run.
+            lock(&self.front).open_since = None;
+        } else if log.open.records > 0 {
+            match is_due(log.open.since) {
+                (due, false) => return Ok(Some(due)),
+                (_, true) => {
+                    log.seal(self.env.clock.wall())?;
+                }
+            }
         }
-        let due = log.open.since.saturating_add(self.options.linger);
-        let now = self.env.clock.monotonic();
-        if now >= due {
-            log.seal(self.env.clock.wall())?;
-            return Ok(None);
-        }
-        Ok(Some(due))
+        Ok(None)
     }
 
-    /// Whether a batch is being filled or waits to be read.
-    pub(crate) fn has_open(&self) -> bool {
+    /// Whether a batch waits to be read, or one that is being filled will have to be sealed by age.
+    pub(crate) fn has_work(&self) -> bool {
         let read = lock(&self.reader).walk.at.seq;
-        let log = lock(&self.log);
-        log.open.records > 0 || log.sealed.seq > read
+        let front = *lock(&self.front);
+        front.sealed.seq > read || (front.open_since.is_some() && self.options.linger != NEVER)
     }
 
     // ----------------------------------------------------------------------------------------------- out
@@ -581,13 +596,13 @@ impl Core {
             return false;
         }
         let reader = lock(&self.reader);
-        let sealed = *lock(&self.sealed);
+        let sealed = lock(&self.front).sealed;
         reader.heads.iter().any(|head| !head.finished) || reader.walk.at.seq < sealed.seq
     }
 
     fn load(&self, reader: &mut Reader) -> Result<bool> {
         loop {
-            let upto = *lock(&self.sealed);
+            let upto = lock(&self.front).sealed;
             let now = (self.env.clock.wall(), self.env.clock.monotonic());
             let Some(head) = reader.load(self, &upto, now)? else { return Ok(false) };
             let finished = head.finished;
@@ -783,8 +798,8 @@ impl Core {
             }
         }
         let log = lock(&self.log);
-        stats.put_records = log.put_records;
-        stats.put_bytes = log.put_bytes;
+        stats.put_records = log.records - log.opened_at.0;
+        stats.put_bytes = log.bytes - log.opened_at.1;
         stats.buffer_bytes = log.disk_bytes;
         stats.next_seq = log.next_seq;
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);

@@ -96,7 +96,6 @@ impl MappedWriter {
         if offset < published || offset.checked_add(len).is_none_or(|end| end > self.mapping.len) {
             return Err(io::Error::other("a store outside the unpublished part of a segment"));
         }
-        self.mapping.guard.check()?;
         // SAFETY: within the mapping and not published, so no shared slice covers it; the result borrows this
         // one writer exclusively, so there is no other slice of unpublished bytes either.
         Ok(unsafe { std::slice::from_raw_parts_mut(self.mapping.base.as_ptr().add(offset), len) })
