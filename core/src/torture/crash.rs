@@ -10,7 +10,7 @@ use super::world::{Picture, SimulatedClock, World};
 use crate::buffer::storage::simulated::{Crash, Dice, SimulatedDisk};
 use crate::environment::lock;
 use crate::error::ErrorKind;
-use crate::options::{Mode, Storage, WhenFull};
+use crate::options::{Durability, Mode, Storage, WhenFull};
 
 /// How much is tried.
 #[derive(Clone, Copy, Debug)]
@@ -78,11 +78,12 @@ fn crash_at(picture: &Picture, depth: Depth, seed: u64, figures: &mut Figures) -
         let pictures = recover(disk, picture.oracle.after(crash), Some(picture.wall), again, Some(crash), figures)
             .map_err(told)?;
         for second in &pictures {
-            let crash = [Crash::Kill, Crash::Power][dice.below(2)];
-            let disk = second.disk.crash(crash, dice.roll());
+            let then = [Crash::Kill, Crash::Power][dice.below(2)];
+            let disk = second.disk.crash(then, dice.roll());
             figures.second_crashes += 1;
-            recover(disk, second.oracle.after(crash), Some(second.wall), None, None, figures)
-                .map_err(|what| told(format!("operation {} of the recovery, {crash:?}: {what}", second.operation)))?;
+            let worst = if then == Crash::Power { then } else { crash };
+            recover(disk, second.oracle.after(then), Some(second.wall), None, Some(worst), figures)
+                .map_err(|what| told(format!("operation {} of the recovery, {then:?}: {what}", second.operation)))?;
         }
     }
     Ok(())
@@ -105,7 +106,12 @@ pub(crate) fn recover(
     options.max_dead_letter_bytes = u64::MAX;
     disk.set_free_blocks(u64::from(u32::MAX));
     let clock = wall.map_or_else(SimulatedClock::new, |wall| SimulatedClock::rebooted(wall + 86_400_000_000));
-    let clean = crash == Some(Crash::Kill);
+    // Whoever dies without a power loss leaves no hole; a power loss leaves none in what was synced.
+    let (holes, at_risk) = match crash {
+        Some(Crash::Kill) => (false, 0),
+        Some(Crash::Power) if options.durability != Durability::Os => (true, oracle.at_risk()),
+        _ => (true, u64::MAX),
+    };
     let mut world = World::new(disk, clock, oracle, &options, 77);
     let pictures = again.map(|(stride, offset)| world.record(stride, offset)).unwrap_or_default();
     let failed = |what: &str| {
@@ -126,9 +132,8 @@ pub(crate) fn recover(
     if stats.pending_records > 0 {
         return Err(format!("{} records are pending though all is flushed", stats.pending_records));
     }
-    // Whoever dies without a power loss leaves no hole.
-    if clean && (stats.corrupt_regions > 0 || stats.lost_records > 0) {
-        return Err(format!("the death of the process left holes: {:?}", lock(&world.events)));
+    if stats.lost_records > at_risk || (stats.corrupt_regions > 0 && !holes) {
+        return Err(format!("holes in what was not at risk: {:?}", lock(&world.events)));
     }
     let left = producer.close(HOUR).map_err(failed("closing"))?;
     if left > 0 {

@@ -424,6 +424,11 @@ impl Oracle {
         self.puts.iter().filter(|put| put.told == Told::Accepted).count()
     }
 
+    /// Records that a power loss may have taken.
+    pub(crate) fn at_risk(&self) -> u64 {
+        self.puts.iter().filter(|put| put.excused || put.told == Told::Nothing).count() as u64
+    }
+
     pub(crate) fn options(&self) -> &Options {
         &self.options
     }

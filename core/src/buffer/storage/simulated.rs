@@ -60,6 +60,8 @@ pub(crate) enum Op {
     Allocate,
     Read,
     Write,
+    /// A write of one word: it is stored whole or not at all.
+    WriteWord,
     Sync,
     Map,
     MapRead,
@@ -71,7 +73,10 @@ impl Op {
     /// Whether a crash before it leaves something else than a crash before the operation that follows.
     fn changes(self) -> bool {
         use Op::*;
-        matches!(self, CreateDir | Open | Rename | Remove | SyncDir | SetLen | Allocate | Write | Sync | Store)
+        matches!(
+            self,
+            CreateDir | Open | Rename | Remove | SyncDir | SetLen | Allocate | Write | WriteWord | Sync | Store
+        )
     }
 }
 
@@ -98,9 +103,11 @@ impl Trouble {
         match self {
             Trouble::Short => op == Write,
             Trouble::Errno(libc::EIO) => true,
-            Trouble::Errno(libc::ENOSPC) => matches!(op, CreateDir | Open | Rename | SetLen | Allocate | Write | Sync),
+            Trouble::Errno(libc::ENOSPC) => {
+                matches!(op, CreateDir | Open | Rename | SetLen | Allocate | Write | WriteWord | Sync)
+            }
             Trouble::Errno(libc::EROFS) => {
-                matches!(op, CreateDir | Open | Rename | Remove | SetLen | Allocate | Write | Lock)
+                matches!(op, CreateDir | Open | Rename | Remove | SetLen | Allocate | Write | WriteWord | Lock)
             }
             Trouble::Errno(libc::EMFILE) => matches!(op, List | Open | Lock | SyncDir | Map | MapRead),
             // Reads, writes and allocations go on after a signal behind the seam.
@@ -465,8 +472,8 @@ impl SimulatedDisk {
         files
     }
 
-    /// Counts an operation, on so many bytes. `torn` is what a crash in its midst could store in part.
-    fn enter(&self, op: Op, len: usize, torn: impl FnOnce() -> Option<Torn>) -> io::Result<()> {
+    /// Counts an operation. `torn` is what a crash in its midst could store in part.
+    fn enter(&self, op: Op, torn: impl FnOnce() -> Option<Torn>) -> io::Result<()> {
         let mut control = lock(&self.shared.control);
         let at = control.operations;
         control.operations += 1;
@@ -476,8 +483,6 @@ impl SimulatedDisk {
             recorder(Snapshot { op: Some(op), state: lock(&self.shared.state).clone(), torn: torn() });
         }
         match control.fault {
-            // A word that overwrites another takes no space and is stored whole.
-            Some(Fault { trouble: Trouble::Short, .. }) if len <= 8 => Ok(()),
             Some(fault) if (fault.at == at || (fault.lasts && at > fault.at)) && fault.trouble.fits(op) => {
                 control.faults += 1;
                 Err(fault.trouble.error())
@@ -557,18 +562,18 @@ fn name_of(path: &Path) -> String {
 
 impl Disk for SimulatedDisk {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        self.enter(Op::CreateDir, usize::MAX, || None)?;
+        self.enter(Op::CreateDir, || None)?;
         lock(&self.shared.state).make_dirs(dir);
         Ok(())
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        self.enter(Op::List, usize::MAX, || None)?;
+        self.enter(Op::List, || None)?;
         Ok(lock(&self.shared.state).names(dir)?.now.keys().cloned().collect())
     }
 
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
-        self.enter(Op::Open, usize::MAX, || None)?;
+        self.enter(Op::Open, || None)?;
         let mut state = lock(&self.shared.state);
         let inode = match state.lookup(path) {
             Ok(DIRECTORY) => return Err(io::Error::from_raw_os_error(libc::EISDIR)),
@@ -589,7 +594,7 @@ impl Disk for SimulatedDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.enter(Op::Rename, usize::MAX, || None)?;
+        self.enter(Op::Rename, || None)?;
         let mut state = lock(&self.shared.state);
         let inode = state.lookup(from)?;
         let change = Change { removed: Some(name_of(from)), added: Some((name_of(to), inode)) };
@@ -598,7 +603,7 @@ impl Disk for SimulatedDisk {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.enter(Op::Remove, usize::MAX, || None)?;
+        self.enter(Op::Remove, || None)?;
         let mut state = lock(&self.shared.state);
         if state.lookup(path).is_err() {
             return Ok(());
@@ -609,7 +614,7 @@ impl Disk for SimulatedDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.enter(Op::SyncDir, usize::MAX, || None)?;
+        self.enter(Op::SyncDir, || None)?;
         let mut state = lock(&self.shared.state);
         let names = state.names(dir)?;
         names.synced = names.now.clone();
@@ -618,7 +623,7 @@ impl Disk for SimulatedDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Result<Box<dyn Send + Sync>, Holder>> {
-        self.enter(Op::Lock, usize::MAX, || None)?;
+        self.enter(Op::Lock, || None)?;
         drop(self.open(path, Open::Create)?);
         if !lock(&self.shared.locked).insert(path.to_path_buf()) {
             return Ok(Err(Holder { pid: std::process::id() }));
@@ -631,7 +636,7 @@ impl Disk for SimulatedDisk {
     }
 
     fn may_map(&self, _: &Path) -> io::Result<bool> {
-        self.enter(Op::MayMap, usize::MAX, || None)?;
+        self.enter(Op::MayMap, || None)?;
         Ok(lock(&self.shared.state).mapped)
     }
 }
@@ -656,7 +661,7 @@ impl SimulatedFile {
     /// Stores what a mapped page or a write takes.
     fn store(&self, op: Op, bytes: &[u8], offset: u64, in_order: bool) -> io::Result<()> {
         let torn = || Some(Torn { inode: self.inode, offset: offset as usize, bytes: bytes.to_vec(), in_order });
-        let entered = self.disk.enter(op, bytes.len(), torn);
+        let entered = self.disk.enter(op, torn);
         let mut state = lock(&self.disk.shared.state);
         if let Err(error) = entered {
             if let Some(part) = self.disk.stored_part(op, bytes.len()) {
@@ -664,7 +669,7 @@ impl SimulatedFile {
             }
             return Err(error);
         }
-        if op == Op::Write {
+        if op != Op::Store {
             state.take_blocks(self.inode, offset..offset + bytes.len() as u64)?;
         }
         state.inode(self.inode).write(bytes, offset as usize);
@@ -683,18 +688,18 @@ impl SimulatedFile {
 
 impl File for SimulatedFile {
     fn len(&self) -> io::Result<u64> {
-        self.disk.enter(Op::Len, usize::MAX, || None)?;
+        self.disk.enter(Op::Len, || None)?;
         Ok(lock(&self.disk.shared.state).inode(self.inode).bytes.len() as u64)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.disk.enter(Op::SetLen, usize::MAX, || None)?;
+        self.disk.enter(Op::SetLen, || None)?;
         lock(&self.disk.shared.state).inode(self.inode).resize(len as usize);
         Ok(())
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
-        self.disk.enter(Op::Allocate, usize::MAX, || None)?;
+        self.disk.enter(Op::Allocate, || None)?;
         let mut state = lock(&self.disk.shared.state);
         state.take_blocks(self.inode, 0..len)?;
         let inode = state.inode(self.inode);
@@ -705,28 +710,29 @@ impl File for SimulatedFile {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.disk.enter(Op::Read, usize::MAX, || None)?;
+        self.disk.enter(Op::Read, || None)?;
         Ok(self.read(buf, offset))
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.store(Op::Write, bytes, offset, true)
+        let op = if bytes.len() > 8 { Op::Write } else { Op::WriteWord };
+        self.store(op, bytes, offset, true)
     }
 
     fn sync(&self) -> io::Result<()> {
-        let entered = self.disk.enter(Op::Sync, usize::MAX, || None);
+        let entered = self.disk.enter(Op::Sync, || None);
         lock(&self.disk.shared.state).inode(self.inode).sync(entered.is_err());
         entered
     }
 
     fn map(self: Arc<Self>, _: usize) -> io::Result<Box<dyn SegmentWriter>> {
-        self.disk.enter(Op::Map, usize::MAX, || None)?;
+        self.disk.enter(Op::Map, || None)?;
         let reader = Arc::new(SimulatedMapping { file: self });
         Ok(Box::new(SimulatedWriter { reader, scratch: Vec::new() }))
     }
 
     fn map_read(&self, _: usize) -> io::Result<Arc<dyn SegmentReader>> {
-        self.disk.enter(Op::MapRead, usize::MAX, || None)?;
+        self.disk.enter(Op::MapRead, || None)?;
         let file = Arc::new(SimulatedFile { disk: self.disk.clone(), inode: self.inode });
         Ok(Arc::new(SimulatedMapping { file }))
     }
