@@ -148,11 +148,6 @@ mod tests {
     }
 
     #[test]
-    fn random_programs_lose_nothing() {
-        prove("random programs");
-    }
-
-    #[test]
     fn damaged_directories_open_and_deliver_no_garbage() {
         prove("damage and fuzzing");
     }
