@@ -126,6 +126,9 @@ struct Chores {
 struct Group {
     syncing: bool,
     synced_lsn: u64,
+    /// Threads that came since the last sync began, and how many that one served.
+    arrived: usize,
+    served: usize,
 }
 
 /// What [`Core::take`] found.
@@ -985,6 +988,7 @@ impl Core {
     /// Makes everything up to `lsn` durable; threads that wait share one sync.
     fn sync_to(&self, lsn: u64) -> Result<()> {
         let mut group = lock(&self.group);
+        group.arrived += 1;
         loop {
             if group.synced_lsn >= lsn {
                 return Ok(());
@@ -995,6 +999,16 @@ impl Core {
             group = wait(&self.group_changed, group);
         }
         group.syncing = true;
+        // Those whom the last sync served are about to come again: a sync for all is worth a moment.
+        for _ in 0..GATHER_TURNS {
+            if group.arrived >= group.served {
+                break;
+            }
+            drop(group);
+            std::thread::yield_now();
+            group = lock(&self.group);
+        }
+        group.served = std::mem::take(&mut group.arrived);
         drop(group);
         let result = self.sync_log();
         let mut group = lock(&self.group);
@@ -1090,6 +1104,8 @@ impl Core {
     }
 }
 
+/// How often the thread that syncs lets others run, so that they join.
+const GATHER_TURNS: u32 = 32;
 /// Segments kept for use again beside the spare one.
 const POOL: usize = 2;
 /// Corrupt regions that are remembered one by one until somebody is told; all are counted.
