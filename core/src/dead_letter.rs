@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::UNIX_EPOCH;
 
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ use crate::batch::{Batch, Entry};
 use crate::buffer::cursor::Progress;
 use crate::buffer::format::{self, BatchId, Body, Head, Kind};
 use crate::buffer::storage::{self, Chunk, Disk, Open, OsDisk};
+use crate::environment::lock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{micros, timestamp};
 
@@ -72,6 +73,8 @@ pub struct DeadLetters {
     dir: PathBuf,
     disk: Letterbox,
     usage: Arc<Usage>,
+    /// Held while a letter is read to be written anew or deleted.
+    changes: Arc<Mutex<()>>,
 }
 
 /// The disk, printable for the types that hold it.
@@ -93,14 +96,47 @@ struct Usage {
 /// What a producer gives up on.
 pub(crate) struct Burial<'a> {
     pub(crate) batch: &'a Batch,
+    pub(crate) story: Story,
+    /// Indices in the batch, with the reason and whether the sink rejected it.
+    pub(crate) records: Vec<(usize, String, bool)>,
+}
+
+/// What a letter tells of its batch.
+pub(crate) struct Story {
     pub(crate) sink: String,
     pub(crate) attempts: u32,
     pub(crate) first_attempt: i64,
     pub(crate) last_attempt: i64,
-    pub(crate) errors: &'a [String],
-    /// Indices in the batch, with the reason and whether the sink rejected it.
-    pub(crate) records: Vec<(usize, String, bool)>,
-    pub(crate) now: i64,
+    pub(crate) created_at: i64,
+    pub(crate) errors: Vec<String>,
+}
+
+/// The records of a letter by seq, each as its frame and as what the JSON says of it.
+#[derive(Default)]
+struct Dead(BTreeMap<u64, (Vec<u8>, Value)>);
+
+impl Dead {
+    fn of(letter: &DeadLetter) -> Result<Dead> {
+        let mut dead = Dead::default();
+        let batch = letter.batch()?;
+        batch.iter().zip(&letter.records).for_each(|(record, known)| dead.add(&record, &known.reason, known.rejected));
+        Ok(dead)
+    }
+
+    fn add(&mut self, record: &crate::Record<'_>, reason: &str, rejected: bool) {
+        let entry = json!({"seq": record.seq, "id": record.id(), "reason": reason, "rejected": rejected});
+        self.0.insert(record.seq, (frame(record), entry));
+    }
+
+    /// The bytes of the records' file.
+    fn file(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(RECORDS_HEADER_BYTES);
+        bytes.extend_from_slice(&RECORDS_MAGIC);
+        bytes.extend_from_slice(&format::VERSION.to_le_bytes());
+        bytes.extend_from_slice(&0u32.to_le_bytes()); // feature flags, none yet
+        self.0.values().for_each(|(frame, _)| bytes.extend_from_slice(frame));
+        bytes
+    }
 }
 
 impl DeadLetters {
@@ -110,7 +146,12 @@ impl DeadLetters {
     }
 
     pub(crate) fn open_on(disk: Arc<dyn Disk>, buffer_dir: &Path) -> DeadLetters {
-        DeadLetters { dir: buffer_dir.join(FOLDER), disk: Letterbox(disk), usage: Arc::default() }
+        DeadLetters {
+            dir: buffer_dir.join(FOLDER),
+            disk: Letterbox(disk),
+            usage: Arc::default(),
+            changes: Arc::default(),
+        }
     }
 
     /// All letters, those of the oldest records first. One that is damaged is left out; [`get`](Self::get) says what
@@ -158,11 +199,16 @@ impl DeadLetters {
     /// # Errors
     /// `NotFound`; `Io` from the disk.
     pub fn delete(&self, id: &str) -> Result<()> {
+        let _changes = lock(&self.changes);
         let letter = match self.get(id) {
             // One that cannot be read can still be deleted.
             Err(error) if error.kind() != ErrorKind::Io => return Err(error),
             result => result.ok(),
         };
+        self.remove(id, letter.as_ref())
+    }
+
+    fn remove(&self, id: &str, letter: Option<&DeadLetter>) -> Result<()> {
         let failed = |error| Error::io(format_args!("could not delete dead letter {id}"), error);
         let disk = &*self.disk.0;
         disk.remove(&self.dir.join(format!("{id}.json"))).and_then(|()| disk.sync_dir(&self.dir)).map_err(failed)?;
@@ -174,7 +220,8 @@ impl DeadLetters {
     }
 
     /// Puts every record of a letter again with `put`, in order, with its id, key and time; then `done`, which
-    /// must make them durable; then deletes the letter. Returns how many were put.
+    /// must make them durable; then deletes the letter. Returns how many were put. Records that are buried in the same
+    /// letter meanwhile stay in it.
     ///
     /// # Errors
     /// Those of `put` and `done`. The letter is still there then; what was put before is delivered twice if it
@@ -185,13 +232,30 @@ impl DeadLetters {
         mut put: impl FnMut(crate::NewRecord<'_>) -> Result<u64>,
         done: impl FnOnce() -> Result<()>,
     ) -> Result<u64> {
-        let batch = self.get(id)?.batch()?;
+        let letter = self.get(id)?;
+        let batch = letter.batch()?;
         for record in batch.iter() {
             put(record.to_new())?;
         }
         done()?;
-        self.delete(id)?;
+        self.forget(&letter)?;
         Ok(batch.len() as u64)
+    }
+
+    /// Deletes what stood in the letter when it was read.
+    fn forget(&self, read: &DeadLetter) -> Result<()> {
+        let _changes = lock(&self.changes);
+        let now = match self.get(&read.id) {
+            // Somebody else deleted it.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            now => now?,
+        };
+        if now.records_file == read.records_file {
+            return self.remove(&now.id, Some(&now));
+        }
+        let mut dead = Dead::of(&now)?;
+        read.records.iter().for_each(|record| drop(dead.0.remove(&record.seq)));
+        self.write(&now.id, &now.story(), &dead, Some(&now), u64::MAX, true)
     }
 
     fn ids(&self) -> Result<Vec<String>> {
@@ -226,13 +290,21 @@ impl DeadLetters {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
                 names => names.map_err(failed)?,
             };
-            for name in names {
-                let path = self.dir.join(&name);
-                let orphan = name.ends_with(".records") && !named.contains(&path);
-                // A letter that cannot be read may own any of the records: then nothing is removed.
-                if name.ends_with(".tmp") || (orphan && named.len() as u64 == count) {
-                    self.disk.0.remove(&path).map_err(failed)?;
-                }
+            // A letter that cannot be read may own any of the records: then none are removed.
+            let all_read = named.len() as u64 == count;
+            let is_left_over = |name: &str, path: &PathBuf| {
+                name.ends_with(".tmp") || (name.ends_with(".records") && all_read && !named.contains(path))
+            };
+            let paths = names.iter().map(|name| (name, self.dir.join(name)));
+            let left_over: Vec<PathBuf> =
+                paths.filter(|(name, path)| is_left_over(name, path)).map(|(_, path)| path).collect();
+            if !left_over.is_empty() {
+                // The process may have died before the name of a letter was durable that took the place of another:
+                // the records of that other one must not go first.
+                self.disk.0.sync_dir(&self.dir).map_err(failed)?;
+            }
+            for path in left_over {
+                self.disk.0.remove(&path).map_err(failed)?;
             }
         }
         Ok(())
@@ -241,10 +313,10 @@ impl DeadLetters {
     /// Writes records of a batch, in addition to those that are there of it. It is durable on return if `durable`.
     pub(crate) fn bury(&self, burial: &Burial<'_>, cap: u64, durable: bool) -> Result<()> {
         let id = burial.batch.id();
-        let disk = &*self.disk.0;
         let failed = |error| Error::io(format_args!("could not write dead letter {id}"), error);
-        storage::create_dir(disk, &self.dir, durable).map_err(failed)?;
-        let existing = match self.get(&id).and_then(|letter| Ok((letter.batch()?, letter))) {
+        storage::create_dir(&*self.disk.0, &self.dir, durable).map_err(failed)?;
+        let _changes = lock(&self.changes);
+        let existing = match self.get(&id).and_then(|letter| Ok((Dead::of(&letter)?, letter))) {
             Ok(existing) => Some(existing),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) if is_damage(&error) => {
@@ -253,46 +325,47 @@ impl DeadLetters {
             }
             Err(error) => return Err(error),
         };
-        // By seq: what is buried again after a crash replaces what it left.
-        let mut frames: BTreeMap<u64, (Vec<u8>, Value)> = BTreeMap::new();
-        if let Some((batch, letter)) = &existing {
-            for (record, dead) in batch.iter().zip(&letter.records) {
-                let DeadRecord { seq, id, reason, rejected } = dead;
-                frames.insert(
-                    *seq,
-                    (frame(&record), json!({"seq": seq, "id": id, "reason": reason, "rejected": rejected})),
-                );
-            }
-        }
+        let (mut dead, existing) = existing.map_or_else(Default::default, |(dead, letter)| (dead, Some(letter)));
         for (index, reason, rejected) in &burial.records {
             if let Some(record) = burial.batch.get(*index) {
-                let entry = json!({"seq": record.seq, "id": record.id(), "reason": reason, "rejected": rejected});
-                frames.insert(record.seq, (frame(&record), entry));
+                // What is buried again after a crash replaces what it left.
+                dead.add(&record, reason, *rejected);
             }
         }
-        let mut records = Vec::with_capacity(RECORDS_HEADER_BYTES);
-        records.extend_from_slice(&RECORDS_MAGIC);
-        records.extend_from_slice(&format::VERSION.to_le_bytes());
-        records.extend_from_slice(&0u32.to_le_bytes()); // feature flags, none yet
-        frames.values().for_each(|(frame, _)| records.extend_from_slice(frame));
-        let number = existing.as_ref().map_or(0, |(_, letter)| number_of(&letter.records_file) + 1);
+        self.write(&id, &burial.story, &dead, existing.as_ref(), cap, durable)
+    }
+
+    /// Writes a letter in place of the one that is there.
+    fn write(
+        &self,
+        id: &str,
+        story: &Story,
+        dead: &Dead,
+        existing: Option<&DeadLetter>,
+        cap: u64,
+        durable: bool,
+    ) -> Result<()> {
+        let disk = &*self.disk.0;
+        let failed = |error| Error::io(format_args!("could not write dead letter {id}"), error);
+        let records = dead.file();
+        let number = existing.map_or(0, |letter| number_of(&letter.records_file) + 1);
         let records_name = format!("{id}.{number}.records");
         let letter = json!({
             "batch_id": id,
-            "sink": burial.sink,
-            "attempts": burial.attempts,
-            "first_attempt": timestamp(burial.first_attempt),
-            "last_attempt": timestamp(burial.last_attempt),
-            "created_at": timestamp(burial.now),
-            "errors": burial.errors,
+            "sink": story.sink,
+            "attempts": story.attempts,
+            "first_attempt": timestamp(story.first_attempt),
+            "last_attempt": timestamp(story.last_attempt),
+            "created_at": timestamp(story.created_at),
+            "errors": story.errors,
             "records_file": records_name,
             "records_bytes": records.len(),
-            "records": frames.values().map(|(_, entry)| entry).collect::<Vec<_>>(),
+            "records": dead.0.values().map(|(_, entry)| entry).collect::<Vec<_>>(),
         });
         let mut text = serde_json::to_vec_pretty(&letter).map_err(|error| failed(error.into()))?;
         text.push(b'\n');
         let bytes = (records.len() + text.len()) as u64;
-        let replaced = existing.as_ref().map_or(0, |(_, letter)| letter.bytes);
+        let replaced = existing.map_or(0, |letter| letter.bytes);
         if self.usage().1.saturating_sub(replaced) + bytes > cap {
             // Somebody may have deleted letters from outside.
             self.scan(false)?;
@@ -324,7 +397,7 @@ impl DeadLetters {
             let _ = disk.remove(&temporary);
             return Err(failed(error));
         }
-        if let Some((_, letter)) = &existing {
+        if let Some(letter) = existing {
             self.usage.sub(letter.bytes);
             let _ = disk.remove(&letter.records_file);
         }
@@ -384,6 +457,17 @@ impl Usage {
 }
 
 impl DeadLetter {
+    fn story(&self) -> Story {
+        Story {
+            sink: self.sink.clone(),
+            attempts: self.attempts,
+            first_attempt: self.first_attempt,
+            last_attempt: self.last_attempt,
+            created_at: self.created_at,
+            errors: self.errors.clone(),
+        }
+    }
+
     /// The records themselves.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::batch::Batch;
 use crate::buffer::{self, Buffer, Core, Settle, Taken};
-use crate::dead_letter::{Burial, DeadLetters};
+use crate::dead_letter::{Burial, DeadLetters, Story};
 use crate::environment::{Environment, lock};
 use crate::error::{Cause, Error, ErrorKind, Result};
 use crate::event::{Event, Observer, State, Stats};
@@ -796,16 +796,15 @@ impl Shared {
         if !dead.is_empty() {
             dead.sort_by_key(|(index, _, _)| *index);
             let indices: Vec<usize> = dead.iter().map(|(index, _, _)| *index).collect();
-            let burial = Burial {
-                batch,
+            let story = Story {
                 sink: self.sink.as_ref().map_or_else(|| "manual".into(), |sink| sink.name().into_owned()),
                 attempts: progress.attempts.max(1),
                 first_attempt: progress.first_attempt,
                 last_attempt: now,
-                errors: &progress.errors,
-                records: dead,
-                now,
+                created_at: now,
+                errors: progress.errors.clone(),
             };
+            let burial = Burial { batch, story, records: dead };
             let durable = options.durability != Durability::Os;
             match self.letters.bury(&burial, options.max_dead_letter_bytes, durable) {
                 Ok(()) => done.extend(indices),
