@@ -54,15 +54,28 @@ impl Progress {
     }
 }
 
+/// How the log was closed the last time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Closed {
+    /// It is open, or its process died.
+    #[default]
+    No = 0,
+    /// In order, and all of it was durable before this was written.
+    Durably = 1,
+    /// In order, but a power loss since then may have taken some of it.
+    Unsynced = 2,
+}
+
 /// The whole state of the cursor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
     pub(crate) buffer_id: u64,
     /// Rises when a power loss or corruption may have taken a batch's boundary; part of batch ids.
     pub(crate) epoch: u32,
-    /// The boot in which the log was last open, and whether it was closed in order.
+    /// The boot in which the log was last open, and how it was closed.
     pub(crate) boot_id: u64,
-    pub(crate) clean: bool,
+    pub(crate) closed: Closed,
     /// Seqs below this may have been given out, even if a power loss took their records.
     pub(crate) seq_limit: u64,
     /// Everything before this is finished.
@@ -92,7 +105,7 @@ impl State {
         bytes.extend_from_slice(&self.boot_id.to_le_bytes());
         bytes.extend_from_slice(&self.seq_limit.to_le_bytes());
         bytes.extend_from_slice(&self.epoch.to_le_bytes());
-        bytes.extend_from_slice(&u32::from(self.clean).to_le_bytes());
+        bytes.extend_from_slice(&(self.closed as u32).to_le_bytes());
         let Position { segment, offset, seq, records, bytes: payload } = self.committed;
         for word in [segment, offset, seq, records, payload] {
             bytes.extend_from_slice(&word.to_le_bytes());
@@ -144,7 +157,11 @@ impl State {
             boot_id: rest.u64()?,
             seq_limit: rest.u64()?,
             epoch: rest.u32()?,
-            clean: rest.u32()? != 0,
+            closed: match rest.u32()? {
+                1 => Closed::Durably,
+                2 => Closed::Unsynced,
+                _ => Closed::No,
+            },
             committed: Position {
                 segment: rest.u64()?,
                 offset: rest.u64()?,
@@ -266,6 +283,8 @@ impl Cursor {
             if file.len()? < RESERVED_BYTES {
                 match file.allocate(RESERVED_BYTES) {
                     Err(error) if error.kind() == io::ErrorKind::Unsupported => file.set_len(RESERVED_BYTES)?,
+                    // A buffer on a full disk is opened all the same: a write goes to a file that takes it.
+                    Err(error) if error.kind() == io::ErrorKind::StorageFull && matches!(found, Found::State(_)) => {}
                     result => result?,
                 }
             }
@@ -283,12 +302,17 @@ impl Cursor {
     /// Writes the state. It survives the death of the process when this returns, and a power loss after a sync.
     pub(crate) fn write(&mut self, state: &State) -> io::Result<()> {
         let taken = [Some(self.newest), Some(self.durable), self.syncing];
-        let target = (0..FILES).find(|which| !taken.contains(&Some(*which))).unwrap_or_default();
-        let generation = self.generation + 1;
-        self.files[target].write_at(&state.encode(generation), 0)?;
-        self.generation = generation;
-        self.newest = target;
-        Ok(())
+        let bytes = state.encode(self.generation + 1);
+        let mut result = Err(io::ErrorKind::StorageFull.into());
+        for target in (0..FILES).filter(|which| !taken.contains(&Some(*which))) {
+            result = self.files[target].write_at(&bytes, 0);
+            if result.is_ok() {
+                self.generation += 1;
+                self.newest = target;
+                break;
+            }
+        }
+        result
     }
 
     /// The file to sync, if the newest state is not durable. [`end_sync`](Self::end_sync) must follow; callers

@@ -31,8 +31,10 @@ pub(crate) const ALIGN: usize = 8;
 pub(crate) const TERMINATOR_BYTES: usize = 8;
 /// The body of a seal.
 pub(crate) const SEAL_BODY_BYTES: usize = 32;
+/// An end and the terminator.
+pub(crate) const END_BYTES: usize = FRAME_BYTES + TERMINATOR_BYTES;
 /// Room that every segment keeps for a seal, an end and the terminator.
-pub(crate) const TAIL_BYTES: usize = FRAME_BYTES + SEAL_BODY_BYTES + FRAME_BYTES + TERMINATOR_BYTES;
+pub(crate) const TAIL_BYTES: usize = FRAME_BYTES + SEAL_BODY_BYTES + END_BYTES;
 /// A segment's header: two copies of 512 bytes, so that one damaged sector costs nothing.
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 1024;
 const HEADER_COPY_BYTES: usize = 512;

@@ -52,7 +52,7 @@ impl Core {
     pub(crate) fn do_chores(&self) -> Option<Duration> {
         let (low, frees, next_seq, lsn) = {
             let log = lock(&self.log);
-            let low = log.spare.is_none() && log.tail as u64 * 2 > log.length;
+            let low = log.spare.is_none() && (log.tail as u64 * 2 > log.length || log.jumped_from.is_some());
             (low, log.past.front().map(|past| past.index), log.next_seq, log.lsn)
         };
         if low {

@@ -99,6 +99,8 @@ pub(crate) struct Log {
     /// Records end here at the latest, so that a seal and an end always fit.
     limit: usize,
     pub(crate) next_seq: u64,
+    /// Where the seqs of the active segment end, if the next one begins further on: within a segment they have no gaps.
+    pub(crate) jumped_from: Option<u64>,
     pub(crate) open: OpenBatch,
     /// Behind the last seal: what lies before it is in sealed batches and never changes.
     pub(crate) sealed: Position,
@@ -147,6 +149,7 @@ impl Log {
             tail,
             limit: limit(active.length),
             next_seq: state.next_seq,
+            jumped_from: None,
             open: state.open,
             sealed: state.sealed,
             front: Arc::new(Apart(Mutex::new(Front {
@@ -247,6 +250,12 @@ impl Log {
         self.front.clone()
     }
 
+    /// The next record gets `next_seq`, and stands in the next segment. No batch is open.
+    pub(crate) fn jump(&mut self, next_seq: u64) {
+        self.jumped_from = Some(std::mem::replace(&mut self.next_seq, next_seq));
+        self.limit = 0;
+    }
+
     /// Goes on in the spare segment, if there is one.
     pub(crate) fn roll(&mut self, now: i64) -> Result<(), Error> {
         let Some((index, length)) = self.spare.as_ref().map(|spare| (spare.index, spare.length)) else { return Ok(()) };
@@ -256,7 +265,8 @@ impl Log {
         }
         // The end comes after the beginning of the next segment: an end that nothing follows means a lost file. A
         // segment that lacks its end is read just as well, so that this may fail.
-        let head = Head { kind: Kind::End, seq: self.next_seq, created_at: now };
+        let seq = self.jumped_from.take().unwrap_or(self.next_seq);
+        let head = Head { kind: Kind::End, seq, created_at: now };
         let body = Body { id: None, key: None, data: &[] };
         let _ = self.frame(head, &body, body.crc());
         let Some(Spare { writer, .. }) = self.spare.take() else { return Ok(()) };

@@ -7,12 +7,12 @@ pub(crate) mod cursor;
 pub(crate) mod format;
 mod keeper;
 mod log;
+mod opening;
 pub(crate) mod reader;
 mod recovery;
 pub(crate) mod segment;
 pub(crate) mod storage;
 
-use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,14 +22,15 @@ use std::time::Duration;
 use crate::batch::Batch;
 use crate::environment::{Apart, Environment, lock, lock_briefly};
 use crate::error::{Error, ErrorKind, Result};
-use crate::options::{Durability, NEVER, Options, Storage, WhenFull};
+use crate::options::{Durability, NEVER, Options, WhenFull};
 use crate::record::{MAX_ID_BYTES, NewRecord};
 use crate::sink::Limits;
 
-use cursor::{Position, Progress};
+use cursor::{Closed, Progress};
 use format::{BatchId, Body};
 use keeper::Keeper;
-use log::{Appended, BatchCaps, Front, Log, Past, Refusal, Spare, Status, Tail};
+use log::{Appended, BatchCaps, Front, Log, Past, Refusal, Spare, Status};
+use opening::make_segment;
 pub(crate) use reader::Region;
 use reader::{Head, Reader, Source};
 use storage::{ForkGuard, Open};
@@ -274,173 +275,6 @@ pub(crate) struct Settle {
 }
 
 impl Core {
-    fn open(dir: &Path, options: Options, limits: Limits, env: Environment) -> Result<Core> {
-        options.validate()?;
-        if dir.as_os_str().is_empty() {
-            return Err(Error::new(ErrorKind::InvalidArgument, "the path of the buffer is empty"));
-        }
-        let failed = |error: io::Error| Error::io(format_args!("could not open the buffer {}", dir.display()), error);
-        let durable = options.durability != Durability::Os;
-        storage::create_dir(&*env.disk, dir, durable).map_err(failed)?;
-        let owner = match env.disk.lock(&dir.join(LOCK)).map_err(failed)? {
-            Ok(owner) => owner,
-            Err(holder) => return Err(in_use(dir, holder.pid)),
-        };
-        let mapped = match options.storage {
-            Storage::File => false,
-            Storage::Auto => env.disk.may_map(dir).map_err(failed)?,
-            Storage::Mapped if env.disk.may_map(dir).map_err(failed)? => true,
-            Storage::Mapped => {
-                let message = format!(
-                    "storage is mapped, but the filesystem of {} can raise SIGBUS on a full disk; use auto or file",
-                    dir.display()
-                );
-                return Err(Error::new(ErrorKind::InvalidArgument, message));
-            }
-        };
-        let mut fresh_id = (env.random)();
-        if fresh_id == 0 {
-            fresh_id = 1;
-        }
-        let mut found = recovery::recover(&*env.disk, dir, &limits, fresh_id)?;
-        if durable && !found.state.clean {
-            // What a process left that died may not be durable yet, and nobody else will see to it.
-            found.sync(&*env.disk, dir).map_err(failed)?;
-        }
-        let state = &mut found.state;
-        if found.uncertain {
-            state.epoch += 1;
-        }
-        let end = found.end;
-        let next_seq = if found.uncertain { end.next_seq.max(state.seq_limit) } else { end.next_seq };
-
-        let segment_bytes = options.effective_segment_bytes();
-        let mut past: VecDeque<Past> = found
-            .segments
-            .iter()
-            .map(|(index, length)| Past { index: *index, length: *length, writer: None })
-            .collect();
-        let mut disk_bytes: u64 = found.segments.iter().map(|(_, length)| length).sum();
-        let mut tail = Tail {
-            buffer_id: state.buffer_id,
-            epoch: state.epoch,
-            next_seq: end.next_seq,
-            open: end.open,
-            sealed: end.sealed,
-            records: end.records,
-            bytes: end.bytes,
-        };
-        tail.open.since = env.clock.monotonic();
-
-        // Go on in the last segment where that is safe, else in a new one.
-        let resumed = found.last.as_ref().filter(|last| !last.ended).and_then(|last| {
-            let whole = last.length >= format::SEGMENT_HEADER_BYTES as u64 + format::TAIL_BYTES as u64;
-            segment::allocate(&*last.file, last.length, mapped).ok().filter(|()| whole)?;
-            let mut writer = segment::writer(last.file.clone(), last.length, mapped).ok()?;
-            writer.publish(last.tail);
-            let room = (last.length as usize).saturating_sub(last.tail) >= format::TAIL_BYTES;
-            // Room for an end at least; a log that stops within the last bytes goes on in a new segment.
-            if room {
-                writer.write(last.tail, &[0; format::TERMINATOR_BYTES]).ok()?;
-            }
-            room.then_some((Spare { index: last.index, length: last.length, writer }, last.tail))
-        });
-        let log = match resumed {
-            Some((active, at)) => {
-                past.pop_back();
-                let mut log = Log::resume(active, at, tail, past, disk_bytes);
-                // What is missing may be of the open batch, or its seal: it ends here.
-                if found.uncertain || found.torn_bytes > 0 {
-                    log.seal(env.clock.wall())?;
-                }
-                if found.uncertain {
-                    // What comes has seqs that were certainly never given out.
-                    let index = log.index + 1;
-                    let spare = make_segment(&env, dir, index, segment_bytes, mapped, durable)?;
-                    log.disk_bytes += spare.length;
-                    log.next_seq = next_seq;
-                    log.spare = Some(spare);
-                    log.roll(env.clock.wall())?;
-                }
-                log
-            }
-            None => {
-                let known = past.back().map_or(0, |last| last.index).max(state.committed.segment);
-                let fresh = found.segments.is_empty() && state.committed.records == 0;
-                let index = if fresh { 1 } else { known + 1 };
-                let begin = Position {
-                    segment: index,
-                    offset: format::SEGMENT_HEADER_BYTES as u64,
-                    seq: tail.next_seq,
-                    records: tail.records,
-                    bytes: tail.bytes,
-                };
-                if found.last.is_none() {
-                    // Nothing is unfinished: everything starts here.
-                    state.committed = begin;
-                    tail.sealed = begin;
-                } else if tail.open.records > 0 {
-                    // What is open can't be sealed by a mark in a segment that is not written any more; the reader
-                    // takes it for a batch whose seal was lost.
-                    tail.sealed = begin;
-                    tail.open = Default::default();
-                }
-                tail.next_seq = next_seq;
-                let spare = make_segment(&env, dir, index, segment_bytes, mapped, durable)?;
-                disk_bytes += spare.length;
-                Log::begin(spare, tail, past, disk_bytes)?
-            }
-        };
-
-        let limit = |own: u64, sinks: Option<u64>| sinks.map_or(own, |sinks| own.min(sinks));
-        let caps = BatchCaps {
-            records: limit(options.max_records, limits.max_records),
-            bytes: limit(options.max_bytes, limits.max_bytes),
-        };
-        let counts = Counts::default();
-        counts.torn_bytes.store(found.torn_bytes, Ordering::Relaxed);
-        counts.recovered_records.store(log.records.saturating_sub(state.committed.records), Ordering::Relaxed);
-        let mut reader = Reader::new(found.cursor, found.state);
-        reader.state.boot_id = env.disk.boot_id();
-        reader.state.clean = false;
-        reader.write(log.next_seq)?;
-        if durable && let Some(file) = reader.cursor.begin_sync() {
-            let synced = file.sync();
-            reader.cursor.end_sync(synced.is_ok());
-            synced.and_then(|()| env.disk.sync_dir(dir)).map_err(failed)?;
-        }
-        let core = Core {
-            dir: dir.to_path_buf(),
-            caps,
-            max_data: options.max_record_bytes,
-            max_counted: limit(caps.bytes, limits.max_record_bytes),
-            limits,
-            segment_bytes,
-            mapped,
-            fork: ForkGuard::new(),
-            chores: Mutex::default(),
-            reader: Apart(Mutex::new(reader)),
-            front: log.front(),
-            closed: AtomicBool::new(false),
-            log: Apart(Mutex::new(log)),
-            space: Condvar::new(),
-            group: Mutex::default(),
-            group_changed: Condvar::new(),
-            keeper_idle: AtomicBool::new(false),
-            keeper_thread: std::sync::OnceLock::new(),
-            stopping: AtomicBool::new(false),
-            dir_unsynced: AtomicBool::new(false),
-            counts,
-            regions: Mutex::default(),
-            reported: Mutex::default(),
-            owner: Mutex::new(Some(owner)),
-            options,
-            env,
-        };
-        found.missing.iter().for_each(|region| core.set_aside(region, &[]));
-        Ok(core)
-    }
-
     // ------------------------------------------------------------------------------------------------ in
 
     /// Appends a record, waiting for space at most `wait`; `None` does not even prepare the next segment.
@@ -1083,9 +917,13 @@ impl Core {
             let freed = self.free(&mut chores);
             self.trim();
             let mut reader = lock(&self.reader);
-            // Closed in order: no seq beyond the last was given out.
-            reader.state.clean = result.is_ok();
-            if reader.state.clean {
+            reader.state.closed = match result.is_ok() && lock(&self.log).jumped_from.is_none() {
+                false => Closed::No,
+                true if durable => Closed::Durably,
+                true => Closed::Unsynced,
+            };
+            // Where it cannot be that a later run is forgotten, no seq beyond the last was given out.
+            if reader.state.closed == Closed::Durably {
                 reader.state.seq_limit = lock(&self.log).next_seq;
             }
             let written = reader.write_as_is();
@@ -1159,24 +997,6 @@ impl Source for Core {
     }
 }
 
-/// Makes a segment file: blocks reserved, name durable, header blank.
-fn make_segment(env: &Environment, dir: &Path, index: u64, length: u64, mapped: bool, durable: bool) -> Result<Spare> {
-    let path = dir.join(segment::name(index));
-    let made = (|| {
-        let file = env.disk.open(&path, Open::Truncate)?;
-        segment::allocate(&*file, length, mapped)?;
-        let writer = segment::writer(file, length, mapped)?;
-        if durable {
-            env.disk.sync_dir(dir)?;
-        }
-        Ok(Spare { index, length, writer })
-    })();
-    made.map_err(|error| {
-        let _ = env.disk.remove(&path);
-        Error::io(format_args!("could not make a segment of {length} bytes in {}", dir.display()), error)
-    })
-}
-
 fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
     condvar.wait(guard).unwrap_or_else(std::sync::PoisonError::into_inner)
 }
@@ -1195,16 +1015,6 @@ fn would_wait() -> Error {
 fn full(cap: u64) -> Error {
     let message = format!("the buffer has reached max_buffer_bytes ({cap}); the sink has to catch up first");
     Error::new(ErrorKind::BufferFull, message)
-}
-
-#[cold]
-fn in_use(dir: &Path, pid: u32) -> Error {
-    let who = match pid {
-        0 => "another process".to_string(),
-        pid if pid == std::process::id() => format!("another producer of this process (pid {pid})"),
-        pid => format!("the process with pid {pid}"),
-    };
-    Error::new(ErrorKind::InUse, format!("the buffer {} is in use by {who}", dir.display()))
 }
 
 #[cold]

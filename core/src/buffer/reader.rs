@@ -324,6 +324,39 @@ impl Window {
     }
 }
 
+/// More than any batch has records: seqs that are further apart jumped, and are of two batches.
+const MOST_PLACES: u64 = 1 << 24;
+
+/// What was read of a batch so far.
+#[derive(Default)]
+struct Read {
+    /// Seqs of the first and the last record.
+    first: u64,
+    last: u64,
+    entries: Vec<Entry>,
+    chunks: Vec<Chunk>,
+    /// Where each chunk begins, to find the way back when the batch turns out to end earlier.
+    bases: Vec<(u64, u64)>,
+    /// Records lost on the way, by the entry before which they stood.
+    lost: Vec<(usize, u64)>,
+}
+
+impl Read {
+    fn add(&mut self, seq: u64, base: (u64, u64), offset: u32, chunk: Option<&Chunk>) {
+        if self.bases.last() != Some(&base)
+            && let Some(chunk) = chunk
+        {
+            self.chunks.push(chunk.clone());
+            self.bases.push(base);
+        }
+        if self.entries.is_empty() {
+            self.first = seq;
+        }
+        self.last = seq;
+        self.entries.push(Entry { chunk: self.chunks.len() as u32 - 1, offset, place: (seq - self.first) as u32 });
+    }
+}
+
 /// The reader's state, guarded by one mutex that `put` never takes.
 pub(crate) struct Reader {
     pub(crate) cursor: Cursor,
@@ -359,76 +392,42 @@ impl Reader {
     }
 
     fn read_batch(&mut self, source: &dyn Source, upto: &Position, now: (i64, Duration)) -> Result<Option<Head>> {
-        let mut chunks: Vec<Chunk> = Vec::new();
-        // Where each chunk begins, to find the way back when a batch turns out to end earlier.
-        let mut bases: Vec<(u64, u64)> = Vec::new();
-        let mut entries = std::mem::take(&mut self.entries);
-        entries.clear();
-        let mut seqs: Option<(u64, u64)> = None;
-        // Records lost on the way, by the entry before which they stood.
-        let mut lost: Vec<(usize, u64)> = Vec::new();
+        let mut read = Read { entries: std::mem::take(&mut self.entries), ..Read::default() };
+        read.entries.clear();
         loop {
             let before = self.walk.at.records;
             match self.walk.step(source, upto)? {
                 Step::Record { segment, offset, base } => {
-                    if bases.last() != Some(&(segment, base))
-                        && let Some(chunk) = self.walk.chunk()
-                    {
-                        chunks.push(chunk.clone());
-                        bases.push((segment, base));
-                    }
                     let seq = self.walk.at.seq - 1;
-                    let first = seqs.map_or(seq, |(first, _)| first);
-                    seqs = Some((first, seq));
-                    let place = (seq - first) as u32;
-                    entries.push(Entry { chunk: chunks.len() as u32 - 1, offset: (offset - base) as u32, place });
-                }
-                Step::Passed => lost.push((entries.len(), self.walk.at.records - before)),
-                Step::Seal(seal) => {
-                    let Some((first, last)) = seqs else {
-                        // Every record of it was lost. The batch is passed over.
-                        self.account_for(&seal, source);
-                        continue;
-                    };
-                    if first < seal.first_seq {
-                        // The seal before this one was lost: it says where its batch ended.
-                        let buffer_id = self.state.buffer_id;
-                        let id = BatchId { buffer_id, epoch: seal.epoch, first_seq: first };
-                        let split = entries.iter().position(|entry| first + u64::from(entry.place) >= seal.first_seq);
-                        let head = match split {
-                            Some(at) => {
-                                let (segment, base) = bases[entries[at].chunk as usize];
-                                let mut end = self.walk.at;
-                                let bytes_behind = payload_bytes(&chunks, &entries[at..]);
-                                end.segment = segment;
-                                end.offset = base + u64::from(entries[at].offset);
-                                end.seq = first + u64::from(entries[at].place);
-                                let behind = lost.iter().filter(|(index, _)| *index > at).map(|(_, lost)| lost);
-                                end.records -= (entries.len() - at) as u64 + behind.sum::<u64>();
-                                end.bytes = end.bytes.saturating_sub(bytes_behind);
-                                entries.truncate(at);
-                                self.walk.seek(end);
-                                let last = first + u64::from(entries[at - 1].place);
-                                self.head(id, last, end, chunks, entries, now)
-                            }
-                            None => {
-                                self.account_for(&seal, source);
-                                let end = self.walk.at;
-                                self.head(id, last, end, chunks, entries, now)
-                            }
-                        };
-                        return Ok(Some(head));
+                    read.add(seq, (segment, base), (offset - base) as u32, self.walk.chunk());
+                    if seq - read.first >= MOST_PLACES {
+                        return Ok(Some(self.unsealed(read, Some(seq), now)));
                     }
+                }
+                Step::Passed => read.lost.push((read.entries.len(), self.walk.at.records - before)),
+                Step::Seal(seal) if read.entries.is_empty() => {
+                    // Every record of it was lost. The batch is passed over.
+                    self.account_for(&seal, source);
+                }
+                Step::Seal(seal) if read.first < seal.first_seq => {
+                    // The seal before this one was lost: this one says where its batch ended.
+                    if read.last < seal.first_seq {
+                        self.account_for(&seal, source);
+                        return Ok(Some(self.unsealed(read, None, now)));
+                    }
+                    return Ok(Some(self.unsealed(read, Some(seal.first_seq), now)));
+                }
+                Step::Seal(seal) => {
                     // The first records may be lost: places count from the first that was sealed.
-                    let shift = (first - seal.first_seq) as u32;
+                    let shift = (read.first - seal.first_seq) as u32;
                     if shift > 0 {
-                        entries.iter_mut().for_each(|entry| entry.place += shift);
+                        read.entries.iter_mut().for_each(|entry| entry.place += shift);
                     }
                     self.account_for(&seal, source);
                     self.leave_segment(source, upto)?;
                     let end = self.walk.at;
                     let id = BatchId { buffer_id: self.state.buffer_id, epoch: seal.epoch, first_seq: seal.first_seq };
-                    return Ok(Some(self.head(id, seal.last_seq, end, chunks, entries, now)));
+                    return Ok(Some(self.head(id, seal.last_seq, end, read, now)));
                 }
                 Step::Limit => {
                     // What was put before the limit and not found is lost.
@@ -437,22 +436,53 @@ impl Reader {
                         let Position { segment, offset, .. } = *upto;
                         source.set_aside(&Region { segment, offset, bytes: 0, records: lost }, &[]);
                     }
-                    let Some((first, last)) = seqs else {
+                    self.walk.seek(*upto);
+                    if read.entries.is_empty() {
                         // Nothing whole is left before the limit: what was passed over is finished.
-                        self.walk.seek(*upto);
                         if self.heads.is_empty() {
                             self.state.committed = *upto;
                         }
-                        self.entries = entries;
+                        self.entries = read.entries;
                         return Ok(None);
-                    };
+                    }
                     // The last seal was lost. What is before the limit was sealed.
-                    self.walk.seek(*upto);
-                    let id = BatchId { buffer_id: self.state.buffer_id, epoch: self.state.epoch, first_seq: first };
-                    return Ok(Some(self.head(id, last, *upto, chunks, entries, now)));
+                    return Ok(Some(self.unsealed(read, None, now)));
                 }
             }
         }
+    }
+
+    /// A batch whose seal was lost: what was read before the record `next`, which is read again with the batch that
+    /// follows, or all of it.
+    fn unsealed(&mut self, mut read: Read, next: Option<u64>, now: (i64, Duration)) -> Head {
+        if let Some(next) = next {
+            let at = read.entries.iter().position(|entry| read.first + u64::from(entry.place) >= next);
+            let at = at.unwrap_or(read.entries.len() - 1);
+            let behind = read.entries.split_off(at);
+            let (segment, base) = read.bases[behind[0].chunk as usize];
+            let mut end = self.walk.at;
+            end.segment = segment;
+            end.offset = base + u64::from(behind[0].offset);
+            end.seq = next;
+            let lost = read.lost.iter().filter(|(index, _)| *index > at).map(|(_, lost)| lost);
+            end.records -= behind.len() as u64 + lost.sum::<u64>();
+            end.bytes = end.bytes.saturating_sub(payload_bytes(&read.chunks, &behind));
+            read.last = read.entries.last().map_or(read.first, |entry| read.first + u64::from(entry.place));
+            self.walk.seek(end);
+        }
+        let id = self.unsealed_id(read.first, &read.entries);
+        let (last, end) = (read.last, self.walk.at);
+        self.head(id, last, end, read, now)
+    }
+
+    /// The id of a batch whose seal was lost. Where it ended is not known, so it may have been sent with fewer records:
+    /// this id stands for just those that are in it now, and no epoch comes that far.
+    fn unsealed_id(&self, first: u64, entries: &[Entry]) -> BatchId {
+        let crc = entries.iter().fold(0, |crc, entry| {
+            let seq = first + u64::from(entry.place);
+            crc32c::crc32c_append(crc, &seq.to_le_bytes())
+        });
+        BatchId { buffer_id: self.state.buffer_id, epoch: crc | 1 << 31, first_seq: first }
     }
 
     /// Counts the records at a batch's end that its seal knows of and that were not found.
@@ -489,8 +519,7 @@ impl Reader {
         id: BatchId,
         last_seq: u64,
         end: Position,
-        chunks: Vec<Chunk>,
-        mut entries: Vec<Entry>,
+        Read { chunks, mut entries, .. }: Read,
         (wall, monotonic): (i64, Duration),
     ) -> Head {
         let known = self.state.batches.iter().find(|(first_seq, _)| *first_seq == id.first_seq);

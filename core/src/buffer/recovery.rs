@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::cursor::{Cursor, Found, Position, RESERVED_SEQS, State};
+use super::cursor::{Closed, Cursor, Found, Position, RESERVED_SEQS, State};
 use super::format::{self, HeaderState, Kind, SEGMENT_HEADER_BYTES, Seal, SegmentHeader};
 use super::log::OpenBatch;
 use super::reader::{Region, unknown_format};
@@ -109,7 +109,7 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, limits: &Limits, fresh_id: u6
     let (mut state, cursor_lost) = match found {
         Found::State(state) => (state, false),
         _ => {
-            let mut state = State { buffer_id: fresh_id, clean: true, ..State::default() };
+            let mut state = State { buffer_id: fresh_id, closed: Closed::Durably, ..State::default() };
             if let Some(header) = any_header {
                 state.buffer_id = header.buffer_id;
                 state.epoch = header.epoch;
@@ -129,7 +129,8 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, limits: &Limits, fresh_id: u6
             bytes: header.bytes_before,
         };
     }
-    let power_lost = cursor_lost || (!state.clean && (boot_id == 0 || boot_id != state.boot_id));
+    let rebooted = boot_id == 0 || boot_id != state.boot_id;
+    let power_lost = cursor_lost || (rebooted && state.closed != Closed::Durably);
 
     let committed = state.committed;
     let mut recovered = Recovered {
@@ -152,6 +153,7 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, limits: &Limits, fresh_id: u6
         let length = disk.open(&dir.join(segment::name(*index)), Open::Read).and_then(|file| file.len());
         recovered.segments.push((*index, length.map_err(failed)?));
     }
+    let headless = last.as_ref().is_some_and(|(_, _, header)| header.is_none());
     let reach = recovered.segments.last().copied().unwrap_or_default();
     match last {
         Some((index, file, header)) if reach >= (committed.segment, committed.offset) => {
@@ -167,9 +169,10 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, limits: &Limits, fresh_id: u6
         }
         _ => {}
     }
-    if cursor_lost {
+    if cursor_lost || headless {
         // Which seqs were given out is not known any more.
-        recovered.state.seq_limit = recovered.end.next_seq.saturating_add(RESERVED_SEQS);
+        let limit = recovered.end.next_seq.saturating_add(RESERVED_SEQS);
+        recovered.state.seq_limit = recovered.state.seq_limit.max(limit);
     }
     Ok(recovered)
 }
@@ -295,7 +298,7 @@ impl Recovered {
                 let claimed = rest.get(4..8).map_or(0, |bytes| format::le_u32(bytes, 0) as usize);
                 self.torn_bytes = claimed.max(format::ALIGN).min(rest.len()) as u64;
                 // A process that died in a put leaves this; one that closed the log does not.
-                if self.state.clean {
+                if self.state.closed != Closed::No {
                     self.miss(Region { segment: index, offset: tail as u64, bytes: self.torn_bytes, records: 0 });
                 }
             }

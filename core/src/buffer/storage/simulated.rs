@@ -275,6 +275,12 @@ impl Names {
         }
     }
 
+    /// Those that have a name, or may have one after a power loss.
+    fn inodes(&self) -> impl Iterator<Item = u64> {
+        let unsynced = self.unsynced.iter().filter_map(|change| change.added.as_ref().map(|(_, inode)| *inode));
+        self.now.values().chain(self.synced.values()).copied().chain(unsynced)
+    }
+
     fn after_power_loss(&self, dice: &mut Dice) -> Names {
         let mut names = self.synced.clone();
         // A journal keeps a prefix; the standard promises nothing of the kind.
@@ -366,7 +372,8 @@ impl Snapshot {
                 state.dirs.remove(&dir);
             }
         }
-        let named: BTreeSet<u64> = state.dirs.values().flat_map(|names| names.now.values().copied()).collect();
+        // What lost its name may get it back by a power loss later on.
+        let named: BTreeSet<u64> = state.dirs.values().flat_map(Names::inodes).collect();
         state.inodes.retain(|inode, _| named.contains(inode));
         SimulatedDisk::with(state)
     }

@@ -1,0 +1,247 @@
+//! Opening a buffer: who owns it, what an earlier run left, and where the log goes on.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex};
+
+use super::cursor::{Closed, Position};
+use super::log::{BatchCaps, Log, Past, Spare, Tail};
+use super::reader::{Reader, Source};
+use super::recovery::{self, Recovered};
+use super::storage::{self, ForkGuard, Open};
+use super::{Core, Counts, LOCK, format, segment};
+use crate::environment::{Apart, Environment};
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::{Durability, Options, Storage};
+use crate::sink::Limits;
+
+impl Core {
+    pub(super) fn open(dir: &Path, options: Options, limits: Limits, env: Environment) -> Result<Core> {
+        options.validate()?;
+        if dir.as_os_str().is_empty() {
+            return Err(Error::new(ErrorKind::InvalidArgument, "the path of the buffer is empty"));
+        }
+        let failed = |error: io::Error| Error::io(format_args!("could not open the buffer {}", dir.display()), error);
+        let durable = options.durability != Durability::Os;
+        storage::create_dir(&*env.disk, dir, durable).map_err(failed)?;
+        let owner = match env.disk.lock(&dir.join(LOCK)).map_err(failed)? {
+            Ok(owner) => owner,
+            Err(holder) => return Err(in_use(dir, holder.pid)),
+        };
+        let mapped = match options.storage {
+            Storage::File => false,
+            Storage::Auto => env.disk.may_map(dir).map_err(failed)?,
+            Storage::Mapped if env.disk.may_map(dir).map_err(failed)? => true,
+            Storage::Mapped => {
+                let message = format!(
+                    "storage is mapped, but the filesystem of {} can raise SIGBUS on a full disk; use auto or file",
+                    dir.display()
+                );
+                return Err(Error::new(ErrorKind::InvalidArgument, message));
+            }
+        };
+        let mut fresh_id = (env.random)();
+        if fresh_id == 0 {
+            fresh_id = 1;
+        }
+        let mut found = recovery::recover(&*env.disk, dir, &limits, fresh_id)?;
+        let closed = found.state.closed;
+        if durable && closed != Closed::Durably {
+            // What a process left that died may not be durable yet, and nobody else will see to it.
+            found.sync(&*env.disk, dir).map_err(failed)?;
+        }
+        if found.uncertain {
+            found.state.epoch += 1;
+        }
+        let segment_bytes = options.effective_segment_bytes();
+        let site = Site { env: &env, dir, segment_bytes, mapped, durable };
+        let log = site.go_on(&mut found)?;
+
+        let limit = |own: u64, sinks: Option<u64>| sinks.map_or(own, |sinks| own.min(sinks));
+        let caps = BatchCaps {
+            records: limit(options.max_records, limits.max_records),
+            bytes: limit(options.max_bytes, limits.max_bytes),
+        };
+        let counts = Counts::default();
+        counts.torn_bytes.store(found.torn_bytes, Ordering::Relaxed);
+        counts.recovered_records.store(log.records.saturating_sub(found.state.committed.records), Ordering::Relaxed);
+        let mut reader = Reader::new(found.cursor, found.state);
+        // As long as the seqs have not jumped on disk, whoever opens the log next has to make them jump.
+        reader.state.boot_id = if log.jumped_from.is_none() { env.disk.boot_id() } else { 0 };
+        reader.state.closed = Closed::No;
+        reader.write(log.next_seq)?;
+        // That it is open has to be as durable as that it was closed: else a power loss would bring back a log that seems
+        // to be complete, and the seqs that were given out since would be given out again.
+        if (durable || closed == Closed::Durably)
+            && let Some(file) = reader.cursor.begin_sync()
+        {
+            let synced = file.sync();
+            reader.cursor.end_sync(synced.is_ok());
+            synced.and_then(|()| env.disk.sync_dir(dir)).map_err(failed)?;
+        }
+        let core = Core {
+            dir: dir.to_path_buf(),
+            caps,
+            max_data: options.max_record_bytes,
+            max_counted: limit(caps.bytes, limits.max_record_bytes),
+            limits,
+            segment_bytes,
+            mapped,
+            fork: ForkGuard::new(),
+            chores: Mutex::default(),
+            reader: Apart(Mutex::new(reader)),
+            front: log.front(),
+            closed: AtomicBool::new(false),
+            log: Apart(Mutex::new(log)),
+            space: Condvar::new(),
+            group: Mutex::default(),
+            group_changed: Condvar::new(),
+            keeper_idle: AtomicBool::new(false),
+            keeper_thread: std::sync::OnceLock::new(),
+            stopping: AtomicBool::new(false),
+            dir_unsynced: AtomicBool::new(false),
+            counts,
+            regions: Mutex::default(),
+            reported: Mutex::default(),
+            owner: Mutex::new(Some(owner)),
+            options,
+            env,
+        };
+        found.missing.iter().for_each(|region| core.set_aside(region, &[]));
+        Ok(core)
+    }
+}
+
+/// Where segments are made.
+struct Site<'a> {
+    env: &'a Environment,
+    dir: &'a Path,
+    segment_bytes: u64,
+    mapped: bool,
+    durable: bool,
+}
+
+impl Site<'_> {
+    /// The log behind what was found: in the last segment where that is safe, else in a new one.
+    fn go_on(&self, found: &mut Recovered) -> Result<Log> {
+        let end = found.end;
+        let past = found.segments.iter().map(|(index, length)| Past { index: *index, length: *length, writer: None });
+        let mut past: VecDeque<Past> = past.collect();
+        let mut disk_bytes: u64 = found.segments.iter().map(|(_, length)| length).sum();
+        let mut tail = Tail {
+            buffer_id: found.state.buffer_id,
+            epoch: found.state.epoch,
+            next_seq: end.next_seq,
+            open: end.open,
+            sealed: end.sealed,
+            records: end.records,
+            bytes: end.bytes,
+        };
+        tail.open.since = self.env.clock.monotonic();
+        // Seqs that may have been given out are not given out again.
+        let next_seq = if found.uncertain { end.next_seq.max(found.state.seq_limit) } else { end.next_seq };
+        if let Some((active, at)) = self.resume(found) {
+            past.pop_back();
+            let mut log = Log::resume(active, at, tail, past, disk_bytes);
+            // What is missing may be of the open batch, or its seal: it ends here.
+            if found.uncertain || found.torn_bytes > 0 {
+                log.seal(self.env.clock.wall())?;
+            }
+            if found.uncertain {
+                log.jump(next_seq);
+                match self.make(log.index + 1) {
+                    Ok(spare) => {
+                        log.disk_bytes += spare.length;
+                        log.spare = Some(spare);
+                        log.roll(self.env.clock.wall())?;
+                    }
+                    // What is there can be sent; the first put that finds space goes on in a segment of its own.
+                    Err(error) if error.kind() == ErrorKind::DiskFull => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            return Ok(log);
+        }
+        let state = &mut found.state;
+        let known = past.back().map_or(0, |last| last.index).max(state.committed.segment);
+        let fresh = found.segments.is_empty() && state.committed.records == 0;
+        let index = if fresh { 1 } else { known + 1 };
+        let begin = Position {
+            segment: index,
+            offset: format::SEGMENT_HEADER_BYTES as u64,
+            seq: tail.next_seq,
+            records: tail.records,
+            bytes: tail.bytes,
+        };
+        if found.last.is_none() {
+            // Nothing is unfinished: everything starts here.
+            state.committed = begin;
+            tail.sealed = begin;
+        } else if tail.open.records > 0 {
+            // What is open can't be sealed by a mark in a segment that is not written any more; the reader takes it for
+            // a batch whose seal was lost.
+            tail.sealed = begin;
+            tail.open = Default::default();
+        }
+        tail.next_seq = next_seq;
+        let spare = self.make(index)?;
+        disk_bytes += spare.length;
+        Log::begin(spare, tail, past, disk_bytes)
+    }
+
+    /// The last segment, if it can be written and has room for what must end it; and where to write.
+    fn resume(&self, found: &Recovered) -> Option<(Spare, usize)> {
+        let last = found.last.as_ref().filter(|last| !last.ended)?;
+        let needed = if found.end.open.records > 0 { format::TAIL_BYTES } else { format::END_BYTES };
+        let room = (last.length as usize).saturating_sub(last.tail);
+        if last.tail < format::SEGMENT_HEADER_BYTES || room < needed {
+            return None;
+        }
+        segment::allocate(&*last.file, last.length, self.mapped).ok()?;
+        let mut writer = segment::writer(last.file.clone(), last.length, self.mapped).ok()?;
+        writer.publish(last.tail);
+        writer.write(last.tail, &[0; format::TERMINATOR_BYTES]).ok()?;
+        Some((Spare { index: last.index, length: last.length, writer }, last.tail))
+    }
+
+    fn make(&self, index: u64) -> Result<Spare> {
+        make_segment(self.env, self.dir, index, self.segment_bytes, self.mapped, self.durable)
+    }
+}
+
+/// Makes a segment file: blocks reserved, name durable, header blank.
+pub(super) fn make_segment(
+    env: &Environment,
+    dir: &Path,
+    index: u64,
+    length: u64,
+    mapped: bool,
+    durable: bool,
+) -> Result<Spare> {
+    let path = dir.join(segment::name(index));
+    let made = (|| {
+        let file = env.disk.open(&path, Open::Truncate)?;
+        segment::allocate(&*file, length, mapped)?;
+        let writer = segment::writer(file, length, mapped)?;
+        if durable {
+            env.disk.sync_dir(dir)?;
+        }
+        Ok(Spare { index, length, writer })
+    })();
+    made.map_err(|error| {
+        let _ = env.disk.remove(&path);
+        Error::io(format_args!("could not make a segment of {length} bytes in {}", dir.display()), error)
+    })
+}
+
+#[cold]
+fn in_use(dir: &Path, pid: u32) -> Error {
+    let who = match pid {
+        0 => "another process".to_string(),
+        pid if pid == std::process::id() => format!("another producer of this process (pid {pid})"),
+        pid => format!("the process with pid {pid}"),
+    };
+    Error::new(ErrorKind::InUse, format!("the buffer {} is in use by {who}", dir.display()))
+}
