@@ -74,6 +74,7 @@ fn print(before: &Figures, now: &Figures) {
         ("records accepted", before.records, now.records),
         ("crashes", before.crashes, now.crashes),
         ("crashes during the recovery from another", before.second_crashes, now.second_crashes),
+        ("recoveries on a full disk", before.full_disks, now.full_disks),
         ("operations that failed as told", before.faults, now.faults),
         ("fuzz cases", before.fuzz_cases, now.fuzz_cases),
         ("batches offered", before.offers, now.offers),

@@ -60,8 +60,8 @@ pub(crate) fn crash_everywhere(
     figures.records += lock(&world.oracle).accepted() as u64;
     world.disk.record(None);
     let (disk, oracle) = world.abandon();
-    recover(disk, oracle.after(Crash::Kill), None, None, Some(Crash::Kill), figures)
-        .map_err(|what| told(format!("at the end: {what}")))?;
+    let wreck = Wreck { disk, oracle: oracle.after(Crash::Kill), wall: None, crash: Some(Crash::Kill), full: false };
+    recover(wreck, None, figures).map_err(|what| told(format!("at the end: {what}")))?;
     Ok(())
 }
 
@@ -75,28 +75,40 @@ fn crash_at(picture: &Picture, depth: Depth, seed: u64, figures: &mut Figures) -
         let told = |what| format!("{crash:?} {round}: {what}");
         // Not always the same operations of the recovery.
         let again = (depth.second > 0).then(|| (depth.second, dice.below(depth.second)));
-        let pictures = recover(disk, picture.oracle.after(crash), Some(picture.wall), again, Some(crash), figures)
-            .map_err(told)?;
+        let oracle = picture.oracle.after(crash);
+        let wreck = Wreck { disk, oracle, wall: Some(picture.wall), crash: Some(crash), full: dice.chance(3) };
+        let pictures = recover(wreck, again, figures).map_err(told)?;
         for second in &pictures {
             let then = [Crash::Kill, Crash::Power][dice.below(2)];
             let disk = second.disk.crash(then, dice.roll());
             figures.second_crashes += 1;
             let worst = if then == Crash::Power { then } else { crash };
-            recover(disk, second.oracle.after(then), Some(second.wall), None, Some(worst), figures)
+            let oracle = second.oracle.after(then);
+            let wreck = Wreck { disk, oracle, wall: Some(second.wall), crash: Some(worst), full: dice.chance(3) };
+            recover(wreck, None, figures)
                 .map_err(|what| told(format!("operation {} of the recovery, {then:?}: {what}", second.operation)))?;
         }
     }
     Ok(())
 }
 
+/// What a crash left.
+pub(crate) struct Wreck {
+    pub(crate) disk: SimulatedDisk,
+    pub(crate) oracle: Oracle,
+    /// The time of the crash.
+    pub(crate) wall: Option<i64>,
+    /// `None`: the disk had failed before.
+    pub(crate) crash: Option<Crash>,
+    /// There is no space when it is opened again.
+    pub(crate) full: bool,
+}
+
 /// Opens what a crash left, goes on putting, drains it to a sink that takes everything, and settles the accounts.
 /// `again` asks for pictures of every so many-th operation from some offset.
 pub(crate) fn recover(
-    disk: SimulatedDisk,
-    oracle: Oracle,
-    wall: Option<i64>,
+    Wreck { disk, oracle, wall, crash, full }: Wreck,
     again: Option<(usize, usize)>,
-    crash: Option<Crash>,
     figures: &mut Figures,
 ) -> Result<Vec<Picture>, String> {
     let mut options = oracle.options().clone();
@@ -104,7 +116,6 @@ pub(crate) fn recover(
     options.mode = Mode::Inline;
     options.when_full = WhenFull::Block;
     options.max_dead_letter_bytes = u64::MAX;
-    disk.set_free_blocks(u64::from(u32::MAX));
     let clock = wall.map_or_else(SimulatedClock::new, |wall| SimulatedClock::rebooted(wall + 86_400_000_000));
     // Whoever dies without a power loss leaves no hole; a power loss leaves none in what was synced.
     let (holes, at_risk) = match crash {
@@ -118,7 +129,23 @@ pub(crate) fn recover(
         let what = what.to_owned();
         move |error| format!("{what} after the crash: {error}")
     };
-    world.open().map_err(failed("opening"))?;
+    // Where the disk is full, what is there is opened and sent all the same, unless nothing of the log is left
+    // to go on in.
+    world.disk.set_free_blocks(if full { 0 } else { u64::from(u32::MAX) });
+    match world.open() {
+        Err(error) if full && error.kind() == ErrorKind::DiskFull => {}
+        result => {
+            result.map_err(failed("opening"))?;
+            if full {
+                world.flush(HOUR).map_err(failed("flushing on a full disk"))?;
+                figures.full_disks += 1;
+            }
+        }
+    }
+    world.disk.set_free_blocks(u64::from(u32::MAX));
+    if world.producer().is_none() {
+        world.open().map_err(failed("opening again"))?;
+    }
     for len in [0, 100, 3000] {
         world.put(len).map_err(failed("putting"))?;
     }

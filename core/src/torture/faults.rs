@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::Figures;
-use super::crash::recover;
+use super::crash::{Wreck, recover};
 use super::oracle::Oracle;
 use super::workloads::Workload;
 use super::world::{SimulatedClock, World};
@@ -56,7 +56,8 @@ pub(crate) fn run_with(workload: &Workload, fault: Fault, figures: &mut Figures)
         crashes.push((picture.crash(Crash::Power, fault.at), oracle.after(Crash::Power)));
     }
     for (disk, oracle) in crashes {
-        recover(disk, oracle, None, None, None, figures).map_err(|what| told(format!("then: {what}")))?;
+        let wreck = Wreck { disk, oracle, wall: None, crash: None, full: false };
+        recover(wreck, None, figures).map_err(|what| told(format!("then: {what}")))?;
     }
     Ok(hit)
 }

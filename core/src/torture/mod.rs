@@ -14,8 +14,13 @@ mod week;
 mod workloads;
 mod world;
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use crash::Depth;
 
+use crate::environment::lock;
 use crate::options::{Durability, Mode};
 
 /// What was tried.
@@ -31,6 +36,8 @@ pub struct Figures {
     pub crashes: u64,
     /// Crashes while recovering from another, likewise.
     pub second_crashes: u64,
+    /// Of these recoveries, those that found a full disk and sent everything all the same.
+    pub full_disks: u64,
     /// Runs in which an operation failed as told.
     pub faults: u64,
     /// Damaged directories, mutated bytes, arbitrary options.
@@ -39,6 +46,33 @@ pub struct Figures {
     pub offers: u64,
     /// Records that came again, each in the whole batch that it was in before.
     pub duplicates: u64,
+}
+
+impl Figures {
+    fn add(&mut self, other: &Figures) {
+        let Figures {
+            operations,
+            steps,
+            records,
+            crashes,
+            second_crashes,
+            full_disks,
+            faults,
+            fuzz_cases,
+            offers,
+            duplicates,
+        } = other;
+        self.operations += operations;
+        self.steps += steps;
+        self.records += records;
+        self.crashes += crashes;
+        self.second_crashes += second_crashes;
+        self.full_disks += full_disks;
+        self.faults += faults;
+        self.fuzz_cases += fuzz_cases;
+        self.offers += offers;
+        self.duplicates += duplicates;
+    }
 }
 
 /// How much of it to run.
@@ -80,50 +114,87 @@ impl Effort {
 /// The names of the proofs, in the order in which they are run.
 pub const PROOFS: [&str; 5] = ["crashes", "faults", "random programs", "damage and fuzzing", "weeks"];
 
+/// Failures that are told; there may be more.
+const MOST_FAILURES: usize = 5;
+
+/// Does `work` for every item, on all processors, and adds up the figures.
+fn for_all<T: Sync>(
+    items: &[T],
+    figures: &mut Figures,
+    work: impl Fn(usize, &T, &mut Figures) -> Result<(), String> + Sync,
+) -> Result<(), String> {
+    let next = AtomicUsize::new(0);
+    let failures = Mutex::new(BTreeMap::new());
+    let worker = || {
+        let mut figures = Figures::default();
+        while let at = next.fetch_add(1, Ordering::Relaxed)
+            && let Some(item) = items.get(at)
+        {
+            if let Err(what) = work(at, item, &mut figures) {
+                lock(&failures).insert(at, what);
+            }
+        }
+        figures
+    };
+    std::thread::scope(|scope| {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers: Vec<_> = (0..processors).map(|_| scope.spawn(worker)).collect();
+        for worker in workers {
+            match worker.join() {
+                Ok(counted) => figures.add(&counted),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+    });
+    let failures = failures.into_inner().unwrap_or_default();
+    if failures.is_empty() {
+        return Ok(());
+    }
+    let told: Vec<String> = failures.values().take(MOST_FAILURES).cloned().collect();
+    Err(format!("{} of {} failed:\n{}", failures.len(), items.len(), told.join("\n")))
+}
+
 /// Runs one of the [`PROOFS`] and adds to the figures.
 ///
 /// # Errors
 /// What was lost, or else was not as promised, and how to get there again.
 pub fn run(proof: &str, effort: Effort, figures: &mut Figures) -> Result<(), String> {
+    let workloads = workloads::all();
     match proof {
-        "crashes" => {
-            for (at, workload) in workloads::all().iter().enumerate() {
-                let depth =
-                    Depth { stride: effort.stride, offset: at, powers: effort.powers, second: effort.stride * 5 };
-                crash::crash_everywhere(workload, depth, at as u64 % 3, figures)?;
+        "crashes" => for_all(&workloads, figures, |at, workload, figures| {
+            let depth = Depth { stride: effort.stride, offset: at, powers: effort.powers, second: effort.stride * 5 };
+            crash::crash_everywhere(workload, depth, at as u64 % 3, figures)
+        }),
+        "faults" => for_all(&workloads, figures, |at, workload, figures| {
+            // Without syncs there is little to fail that the others do not have.
+            match workload.options.durability {
+                Durability::Os => Ok(()),
+                _ => faults::fail_everywhere(workload, effort.fault_stride, at as u64, figures),
             }
-        }
-        "faults" => {
-            for (at, workload) in workloads::all().iter().enumerate() {
-                // Without syncs there is little to fail that the others do not have.
-                if workload.options.durability != Durability::Os {
-                    faults::fail_everywhere(workload, effort.fault_stride, at as u64, figures)?;
-                }
-            }
-        }
+        }),
         "random programs" => {
             let depth = Depth { stride: 23, offset: 0, powers: 1, second: 41 };
-            model::random_programs(effort.programs, 60, depth, figures)?;
+            model::random_programs(effort.programs, 60, depth, figures)
         }
         "damage and fuzzing" => {
             let corpus = fuzz::corpus(if effort.stride > 1 { 12 } else { 1 });
-            for seed in 0..effort.directories {
-                let specimen = &corpus[seed as usize % corpus.len()];
-                fuzz::open_damaged(specimen, seed, figures).map_err(|what| format!("directory {seed}: {what}"))?;
-                fuzz::decode_anything(seed, figures);
-                fuzz::parse_anything(seed, figures).map_err(|what| format!("options {seed}: {what}"))?;
-            }
+            let seeds: Vec<u64> = (0..effort.directories).collect();
+            for_all(&seeds, figures, |_, seed, figures| {
+                let specimen = &corpus[*seed as usize % corpus.len()];
+                fuzz::open_damaged(specimen, *seed, figures).map_err(|what| format!("directory {seed}: {what}"))?;
+                fuzz::decode_anything(*seed, figures);
+                fuzz::parse_anything(*seed, figures).map_err(|what| format!("options {seed}: {what}"))
+            })
         }
         "weeks" => {
-            for seed in 0..effort.weeks {
-                for mode in [Mode::Inline, Mode::Manual] {
-                    week::a_week(mode, seed, figures).map_err(|what| format!("week {seed} ({mode:?}): {what}"))?;
-                }
-            }
+            let weeks: Vec<(u64, Mode)> =
+                (0..effort.weeks).flat_map(|seed| [(seed, Mode::Inline), (seed, Mode::Manual)]).collect();
+            for_all(&weeks, figures, |_, (seed, mode), figures| {
+                week::a_week(*mode, *seed, figures).map_err(|what| format!("week {seed} ({mode:?}): {what}"))
+            })
         }
-        other => return Err(format!("there is no proof {other:?}; there are {PROOFS:?}")),
+        other => Err(format!("there is no proof {other:?}; there are {PROOFS:?}")),
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -88,6 +88,8 @@ pub(crate) struct Oracle {
     pub(crate) tight: bool,
     /// A power loss has been: records that were not durable may be missing.
     lossy: bool,
+    /// Records that a replay has put again and not made durable yet. Their letters are still there.
+    copies_at_risk: u64,
     violations: Vec<String>,
     pub(crate) offers: u64,
     pub(crate) duplicates: u64,
@@ -107,6 +109,7 @@ impl Oracle {
             faulty,
             tight: options.max_dead_letter_bytes < 1 << 20,
             lossy: false,
+            copies_at_risk: 0,
             violations: Vec::new(),
             offers: 0,
             duplicates: 0,
@@ -168,6 +171,15 @@ impl Oracle {
         for put in &mut self.puts {
             put.durable |= put.told == Told::Accepted && put.at <= until;
         }
+    }
+
+    pub(crate) fn begin_replay(&mut self, records: usize) {
+        self.copies_at_risk += records as u64;
+    }
+
+    /// All that a replay has put is durable.
+    pub(crate) fn end_replay(&mut self) {
+        self.copies_at_risk = 0;
     }
 
     /// The log's thread had its turn: what was accepted at `until` or before is durable, unless the disk fails.
@@ -426,7 +438,7 @@ impl Oracle {
 
     /// Records that a power loss may have taken.
     pub(crate) fn at_risk(&self) -> u64 {
-        self.puts.iter().filter(|put| put.excused || put.told == Told::Nothing).count() as u64
+        self.puts.iter().filter(|put| put.excused || put.told == Told::Nothing).count() as u64 + self.copies_at_risk
     }
 
     pub(crate) fn options(&self) -> &Options {

@@ -273,7 +273,9 @@ impl World {
             }
             Step::Replay => {
                 for letter in producer.dead_letters().list()? {
+                    lock(&self.oracle).begin_replay(letter.records.len());
                     producer.replay_dead_letter(&letter.id)?;
+                    lock(&self.oracle).end_replay();
                 }
                 Ok(())
             }
@@ -283,12 +285,14 @@ impl World {
     }
 
     fn restart(&mut self, max_records: u64) -> Result<()> {
+        use ErrorKind::{DeadLettersFull, RetriesExhausted};
         if let Some(producer) = self.producer.take() {
-            let closed = producer.close(Duration::ZERO);
-            if closed.is_ok() {
-                lock(&self.oracle).closed();
+            match producer.close(Duration::ZERO) {
+                Ok(_) => lock(&self.oracle).closed(),
+                // What it had stopped with is said once more; it is closed all the same.
+                Err(error) if matches!(error.kind(), RetriesExhausted | DeadLettersFull) => lock(&self.oracle).closed(),
+                Err(error) => return Err(error),
             }
-            closed?;
         }
         self.options.max_records = max_records;
         lock(&self.oracle).set_options(&self.options);
