@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::UNIX_EPOCH;
 
 use serde_json::{Value, json};
@@ -18,6 +17,7 @@ use crate::buffer::format::{self, BatchId, Body, Head, Kind};
 use crate::buffer::storage::{self, Chunk, Disk, Open, OsDisk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{micros, timestamp};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// The folder's name in the buffer's directory.
 const FOLDER: &str = "dead-letters";

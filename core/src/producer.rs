@@ -3,9 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
-use std::thread::{JoinHandle, Thread};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::batch::Batch;
@@ -18,6 +16,9 @@ use crate::options::*;
 use crate::record::NewRecord;
 use crate::schedule::{Jitter, MAX_WAIT, Schedule};
 use crate::sink::{Limits, Outcome, Report, SendError, Sink};
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use crate::sync::thread::{self, JoinHandle, Thread};
+use crate::sync::{Condvar, Mutex, thread_local};
 
 /// Puts records into a durable buffer and sends them, in batches and in order, to a sink.
 ///
@@ -217,7 +218,7 @@ impl Producer {
         if mode == Mode::Background && threads {
             for _ in 0..in_flight {
                 let shared = shared.clone();
-                let thread = std::thread::Builder::new().name("unistream-send".into()).spawn(move || shared.run());
+                let thread = thread::Builder::new().name("unistream-send".into()).spawn(move || shared.run());
                 senders.push(thread.map_err(|error| Error::io("could not start the sender's thread", error))?);
             }
             *lock(&shared.threads) = senders.iter().map(|sender| sender.thread().clone()).collect();
@@ -349,7 +350,7 @@ impl Producer {
                     stuck = true;
                     break;
                 }
-                std::thread::sleep(Duration::from_millis(1));
+                thread::sleep(Duration::from_millis(1));
             }
         }
         let note_left = || {
@@ -544,7 +545,7 @@ impl Shared {
 
     #[inline]
     fn check_reentrant(&self) -> Result<()> {
-        if DEEP.get() && INSIDE.with_borrow(|inside| inside.contains(&self.address())) {
+        if DEEP.with(Cell::get) && INSIDE.with(|inside| inside.borrow().contains(&self.address())) {
             return Err(reentrant());
         }
         Ok(())
@@ -587,14 +588,15 @@ impl Shared {
         struct Leave;
         impl Drop for Leave {
             fn drop(&mut self) {
-                INSIDE.with_borrow_mut(|inside| {
+                INSIDE.with(|inside| {
+                    let mut inside = inside.borrow_mut();
                     inside.pop();
-                    DEEP.set(!inside.is_empty());
+                    DEEP.with(|deep| deep.set(!inside.is_empty()));
                 });
             }
         }
-        INSIDE.with_borrow_mut(|inside| inside.push(self.address()));
-        DEEP.set(true);
+        INSIDE.with(|inside| inside.borrow_mut().push(self.address()));
+        DEEP.with(|deep| deep.set(true));
         let _leave = Leave;
         catch_unwind(AssertUnwindSafe(callback)).ok()
     }
@@ -634,7 +636,7 @@ impl Shared {
     fn run(&self) {
         while !self.quitting.load(Ordering::Acquire) {
             match self.step() {
-                Some(wait) => std::thread::park_timeout(wait),
+                Some(wait) => thread::park_timeout(wait),
                 None => continue,
             }
         }

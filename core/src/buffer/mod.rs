@@ -15,8 +15,7 @@ pub(crate) mod storage;
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::batch::Batch;
@@ -25,6 +24,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::options::{Durability, NEVER, Options, Storage, WhenFull};
 use crate::record::{MAX_ID_BYTES, NewRecord};
 use crate::sink::Limits;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex, MutexGuard, thread};
 
 use cursor::{Position, Progress};
 use format::{BatchId, Body};
@@ -89,7 +90,7 @@ pub(crate) struct Core {
     group_changed: Condvar,
     /// The keeper sleeps with nothing to do and wants to hear of the next put.
     keeper_idle: AtomicBool,
-    keeper_thread: std::sync::OnceLock<std::thread::Thread>,
+    keeper_thread: OnceLock<thread::Thread>,
     stopping: AtomicBool,
     /// A segment's name is not durable yet.
     dir_unsynced: AtomicBool,
@@ -427,7 +428,7 @@ impl Core {
             group: Mutex::default(),
             group_changed: Condvar::new(),
             keeper_idle: AtomicBool::new(false),
-            keeper_thread: std::sync::OnceLock::new(),
+            keeper_thread: OnceLock::new(),
             stopping: AtomicBool::new(false),
             dir_unsynced: AtomicBool::new(false),
             counts,
@@ -1005,7 +1006,7 @@ impl Core {
                 break;
             }
             drop(group);
-            std::thread::yield_now();
+            thread::yield_now();
             group = lock(&self.group);
         }
         group.served = std::mem::take(&mut group.arrived);
@@ -1178,7 +1179,7 @@ fn make_segment(env: &Environment, dir: &Path, index: u64, length: u64, mapped: 
 }
 
 fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-    condvar.wait(guard).unwrap_or_else(std::sync::PoisonError::into_inner)
+    condvar.wait(guard).unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cold]
