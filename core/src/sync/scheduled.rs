@@ -24,12 +24,17 @@ pub(crate) mod atomic {
 /// When every execution begins.
 const BEGIN: Duration = Duration::from_secs(1000);
 
+/// The most time that passes while threads could go on: less than what a close waits for its senders, so that no
+/// schedule is a stall of the whole machine.
+const HURRIED: Duration = Duration::from_secs(1);
+
 #[derive(Default)]
 struct Time {
     now: Cell<Duration>,
     alarms: RefCell<BTreeMap<(Duration, u64), Alarm>>,
     set: Cell<u64>,
     idle: Cell<bool>,
+    hurried: Cell<Duration>,
     over: Cell<bool>,
 }
 
@@ -58,6 +63,7 @@ pub(crate) fn begin() {
     TIME.with(|time| {
         time.now.set(BEGIN);
         time.alarms.borrow_mut().clear();
+        time.hurried.set(Duration::ZERO);
         time.over.set(false);
     });
 }
@@ -72,23 +78,34 @@ pub(crate) fn set_idle(idle: bool) {
     TIME.with(|time| time.idle.set(idle));
 }
 
+/// A point where another thread may go on.
+pub(crate) fn pause() {
+    shuttle::thread::sleep(Duration::ZERO);
+}
+
 /// Rings the next alarm whenever it is let. To be run by the first thread that an execution starts.
 pub(crate) fn keep_time() {
     while !TIME.with(|time| time.over.get()) {
         // It stays until the thread that set it has heard it: that one may not have begun to wait yet.
         let next = TIME.with(|time| {
             let alarms = time.alarms.borrow();
-            alarms.first_key_value().map(|((at, _), alarm)| {
-                time.now.set(time.now.get().max(*at));
-                alarm.clone()
-            })
-        });
-        match next {
-            Some(alarm) => {
-                alarm.rung.store(true, SeqCst);
-                alarm.condvar.waiting.notify_all();
+            let next = alarms.first_key_value();
+            assert!(next.is_some() || !time.idle.get(), "every thread waits, and for nothing that will come");
+            let ((at, _), alarm) = next?;
+            let now = time.now.get().max(*at);
+            if !time.idle.get() {
+                let hurried = time.hurried.get() + now.saturating_sub(time.now.get());
+                if hurried > HURRIED {
+                    return None;
+                }
+                time.hurried.set(hurried);
             }
-            None => assert!(!TIME.with(|time| time.idle.get()), "every thread waits, and for nothing that will come"),
+            time.now.set(now);
+            Some(alarm.clone())
+        });
+        if let Some(alarm) = next {
+            alarm.rung.store(true, SeqCst);
+            alarm.condvar.waiting.notify_all();
         }
         shuttle::thread::yield_now();
     }
@@ -260,8 +277,8 @@ pub(crate) mod thread {
     pub(crate) fn sleep(time: Duration) {
         let (nobody, never) = (Mutex::new(()), Condvar::new());
         let until = now().saturating_add(time);
-        while now() < until {
-            drop(never.wait_timeout(lock(&nobody), until - now()));
+        while let Some(left) = until.checked_sub(now()).filter(|left| !left.is_zero()) {
+            drop(never.wait_timeout(lock(&nobody), left));
         }
     }
 }
