@@ -386,14 +386,16 @@ impl Producer {
     /// `Closed`; `DiskFull` or `Io` if the fresh round could not be noted.
     pub fn resume(&self) -> Result<()> {
         let shared = &*self.shared;
-        match shared.check() {
-            Err(error) if shared.status.load(Ordering::Acquire) != STOPPED => return Err(error),
-            _ => {}
+        if shared.core().fork.is_forked() || shared.status.load(Ordering::Acquire) == CLOSED {
+            shared.refuse()?;
         }
         shared.check_reentrant()?;
         shared.core().forgive(|_| true)?;
-        lock(&shared.stopped).take();
-        let _ = shared.status.compare_exchange(STOPPED, RUNNING, Ordering::AcqRel, Ordering::Relaxed);
+        {
+            let mut stopped = lock(&shared.stopped);
+            stopped.take();
+            let _ = shared.status.compare_exchange(STOPPED, RUNNING, Ordering::AcqRel, Ordering::Relaxed);
+        }
         shared.wake_sender();
         Ok(())
     }
@@ -507,7 +509,7 @@ impl Producer {
         shared.check_reentrant()?;
         shared.check_manual()?;
         if shared.core().fork.is_forked() || shared.status.load(Ordering::Acquire) == CLOSED {
-            return Err(shared.refusal());
+            shared.refuse()?;
         }
         shared.settle(batch, answer, Duration::ZERO)
     }
@@ -538,7 +540,7 @@ impl Shared {
     #[inline]
     fn check(&self) -> Result<()> {
         if self.status.load(Ordering::Relaxed) != RUNNING {
-            return Err(self.refusal());
+            self.refuse()?;
         }
         self.check_reentrant()
     }
@@ -562,13 +564,20 @@ impl Shared {
         std::ptr::from_ref(self).addr()
     }
 
+    /// The error of a producer that does not run. None if it was resumed meanwhile.
     #[cold]
-    fn refusal(&self) -> Error {
+    fn refuse(&self) -> Result<()> {
         if self.core().fork.is_forked() {
-            return buffer::forked();
+            return Err(buffer::forked());
         }
-        let stopped = if self.status.load(Ordering::Acquire) == STOPPED { lock(&self.stopped).clone() } else { None };
-        stopped.unwrap_or_else(|| Error::new(ErrorKind::Closed, "the producer is closed; open a new one"))
+        // Who stops or resumes has this lock: the status and the reason belong together.
+        let stopped = lock(&self.stopped);
+        let reason = match self.status.load(Ordering::Acquire) {
+            RUNNING => return Ok(()),
+            STOPPED => stopped.clone(),
+            _ => None,
+        };
+        Err(reason.unwrap_or_else(|| Error::new(ErrorKind::Closed, "the producer is closed; open a new one")))
     }
 
     #[cold]
@@ -879,8 +888,11 @@ impl Shared {
     }
 
     fn stop(&self, error: &Error) {
-        *lock(&self.stopped) = Some(error.clone());
-        let _ = self.status.compare_exchange(RUNNING, STOPPED, Ordering::AcqRel, Ordering::Relaxed);
+        {
+            let mut stopped = lock(&self.stopped);
+            *stopped = Some(error.clone());
+            let _ = self.status.compare_exchange(RUNNING, STOPPED, Ordering::AcqRel, Ordering::Relaxed);
+        }
         self.note_error(error);
         self.tell(&Event::Stopped { error });
     }
@@ -955,7 +967,10 @@ impl Shared {
             Ok(Taken::Batch(batch)) => {
                 self.send(batch);
                 // A failed attempt is told by events and the schedule; only a stop is an error of the caller.
-                if self.status.load(Ordering::Acquire) == STOPPED { Err(self.refusal()) } else { Ok(None) }
+                if self.status.load(Ordering::Acquire) == STOPPED {
+                    self.refuse()?;
+                }
+                Ok(None)
             }
             Ok(Taken::Wait { ready_at, attempts }) => {
                 self.on_hold(ready_at, attempts);
@@ -994,7 +1009,7 @@ impl Shared {
             }
             match self.status.load(Ordering::Acquire) {
                 RUNNING => {}
-                _ => return Err(self.refusal()),
+                _ => self.refuse()?,
             }
             let left = deadline.saturating_sub(clock.monotonic());
             if left.is_zero() {
