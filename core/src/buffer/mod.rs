@@ -86,6 +86,8 @@ pub(crate) struct Core {
     closed: AtomicBool,
     /// Space was freed, or the log closed.
     space: Condvar,
+    /// How often space was freed: so that who has found none and is about to wait does not miss it.
+    freed: AtomicU64,
     group: Mutex<Group>,
     group_changed: Condvar,
     /// The keeper sleeps with nothing to do and wants to hear of the next put.
@@ -425,6 +427,7 @@ impl Core {
             closed: AtomicBool::new(false),
             log: Apart(Mutex::new(log)),
             space: Condvar::new(),
+            freed: AtomicU64::new(0),
             group: Mutex::default(),
             group_changed: Condvar::new(),
             keeper_idle: AtomicBool::new(false),
@@ -496,6 +499,7 @@ impl Core {
         let deadline = self.env.clock.monotonic().saturating_add(wait);
         let clock = &*self.env.clock;
         loop {
+            let freed = self.freed.load(Ordering::Acquire);
             let needed = {
                 let mut log = lock(&self.log);
                 let mut result = log.append(body, body_crc, created_at, counted, self.caps, clock);
@@ -522,6 +526,9 @@ impl Core {
             let left = deadline.saturating_sub(clock.monotonic());
             if left.is_zero() || !self.env.threads {
                 return Err(error);
+            }
+            if self.freed.load(Ordering::Acquire) != freed {
+                continue;
             }
             // In steps: what is committed now is freed by the next `prepare`.
             drop(self.space.wait_timeout(log, left.min(Duration::from_millis(50))));
@@ -895,7 +902,7 @@ impl Core {
         self.env.disk.remove(&self.dir.join(segment::name(index)))?;
         let log = &mut *lock(&self.log);
         log.disk_bytes -= length;
-        self.space.notify_all();
+        self.tell_of_space();
         Ok(())
     }
 
@@ -938,7 +945,7 @@ impl Core {
                     if writer.recycle() {
                         let mut log = lock(&self.log);
                         log.pool.push(Spare { index, length, writer });
-                        self.space.notify_all();
+                        self.tell_of_space();
                         continue;
                     }
                     self.unlink(index, length)?;
@@ -947,6 +954,11 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    fn tell_of_space(&self) {
+        self.freed.fetch_add(1, Ordering::Release);
+        self.space.notify_all();
     }
 
     fn unlink(&self, index: u64, length: u64) -> Result<()> {
@@ -958,7 +970,7 @@ impl Core {
             return Err(Error::io(format_args!("could not remove {}", segment::name(index)), error));
         }
         log.disk_bytes -= length;
-        self.space.notify_all();
+        self.tell_of_space();
         Ok(())
     }
 
@@ -1099,7 +1111,7 @@ impl Core {
         self.closed.store(true, Ordering::Release);
         lock(&self.log).status = Status::Closed;
         drop(reader);
-        self.space.notify_all();
+        self.tell_of_space();
         drop(owner);
         result
     }
