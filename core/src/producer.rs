@@ -222,6 +222,8 @@ impl Producer {
                 senders.push(thread.map_err(|error| Error::io("could not start the sender's thread", error))?);
             }
             *lock(&shared.threads) = senders.iter().map(|sender| sender.thread().clone()).collect();
+            // Those that looked before they could be told look again.
+            shared.wake_sender();
         }
         Ok(Producer { shared, senders: Mutex::new(senders) })
     }
@@ -680,7 +682,7 @@ impl Shared {
                 if linger.is_none() {
                     // Ask to be told of the next put, then look once more.
                     self.sender_idle.store(true, Ordering::SeqCst);
-                    if self.core().has_work() {
+                    if self.core().has_work(self.core().options.max_in_flight as usize) {
                         return None;
                     }
                 }
@@ -749,6 +751,10 @@ impl Shared {
             self.core().read_again();
         }
         self.notify();
+        if self.core().options.max_in_flight > 1 {
+            // A sender that found as many in flight as may be waits for this.
+            self.wake_sender();
+        }
         settled
     }
 

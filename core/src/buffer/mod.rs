@@ -592,9 +592,13 @@ impl Core {
         Ok(None)
     }
 
-    /// Whether a batch waits to be read, or one that is being filled will have to be sealed by age.
-    pub(crate) fn has_work(&self) -> bool {
-        let read = lock(&self.reader).walk.at.seq;
+    /// Whether a batch waits to be read where `in_flight` may be read, or one that is being filled will have to be sealed by age.
+    pub(crate) fn has_work(&self, in_flight: usize) -> bool {
+        let read = {
+            let reader = lock(&self.reader);
+            // Behind as many as may be in flight none is read until the first of them is finished.
+            if reader.heads.len() < in_flight { reader.walk.at.seq } else { u64::MAX }
+        };
         let front = *lock(&self.front);
         front.sealed.seq > read || (front.open_since.is_some() && self.options.linger != NEVER)
     }
