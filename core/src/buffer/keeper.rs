@@ -121,7 +121,7 @@ impl Core {
             chores.unchanged.0
         };
         if now >= since + TRIM_AFTER {
-            self.trim();
+            self.trim(&mut lock(&self.chores));
             return None;
         }
         Some(since + TRIM_AFTER - now)

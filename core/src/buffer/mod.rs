@@ -978,8 +978,9 @@ impl Core {
         Ok(())
     }
 
-    /// Gives kept and prepared segments back to the filesystem.
-    fn trim(&self) {
+    /// Gives kept and prepared segments back to the filesystem. Without the chores another would be prepared meanwhile,
+    /// under the name that is removed here.
+    fn trim(&self, _: &mut Chores) {
         let kept = {
             let mut log = lock(&self.log);
             let mut kept = std::mem::take(&mut log.pool);
@@ -1095,10 +1096,10 @@ impl Core {
                 let lsn = lock(&self.log).lsn;
                 result = self.sync_to(lsn);
             }
-            self.trim();
             let mut chores = lock(&self.chores);
+            self.trim(&mut chores);
             let freed = self.free(&mut chores);
-            self.trim();
+            self.trim(&mut chores);
             let mut reader = lock(&self.reader);
             // Closed in order: no seq beyond the last was given out.
             reader.state.clean = result.is_ok();
