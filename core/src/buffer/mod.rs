@@ -1090,10 +1090,18 @@ impl Core {
         let Some(owner) = lock(&self.owner).take() else { return Ok(()) };
         let durable = self.options.durability != Durability::Os;
         // A log that has failed does not know what is durable: that is said once more.
-        let mut result = lock(&self.log).check();
+        // Nothing is taken any more: what is accepted behind the last sync would never be synced.
+        let (mut result, lsn) = {
+            let mut log = lock(&self.log);
+            let result = log.check();
+            if result.is_ok() {
+                log.status = Status::Closed;
+            }
+            self.tell_of_space();
+            (result, log.lsn)
+        };
         if result.is_ok() {
             if durable {
-                let lsn = lock(&self.log).lsn;
                 result = self.sync_to(lsn);
             }
             let mut chores = lock(&self.chores);
@@ -1116,7 +1124,6 @@ impl Core {
         self.closed.store(true, Ordering::Release);
         lock(&self.log).status = Status::Closed;
         drop(reader);
-        self.tell_of_space();
         drop(owner);
         result
     }

@@ -303,9 +303,20 @@ impl Run {
 
     /// A thread that puts so many records. Errors end it: a put that was refused is told of, and is none.
     fn putter(&self, producer: &Arc<Producer>, name: usize, lens: Vec<usize>) -> thread::JoinHandle<()> {
+        self.putter_after(Duration::ZERO, producer, name, lens)
+    }
+
+    fn putter_after(
+        &self,
+        wait: Duration,
+        producer: &Arc<Producer>,
+        name: usize,
+        lens: Vec<usize>,
+    ) -> thread::JoinHandle<()> {
         let (ledger, producer) = (self.ledger.clone(), producer.clone());
         let durable = producer.options().durability == Durability::Always;
         spawn(move || {
+            thread::sleep(wait);
             for len in lens {
                 let number = locked(&ledger).begin_put(name, len);
                 let result = producer.put(NewRecord::new(&payload(number, len)));
@@ -345,14 +356,23 @@ impl Run {
         let left = self.expect("closing", producer.close(HOUR));
         self.disk.record(None);
         let pending = producer.stats().pending_records;
+        let disk = self.disk.snapshot();
         let mut ledger = locked(&self.ledger);
         if left > ledger.undelivered() || left != pending {
             let undelivered = ledger.undelivered();
             ledger.violate(format!("{left} records are left, {pending} pending, {undelivered} not delivered"));
         }
+        let options = producer.options().clone();
+        // What was accepted before the close was over survives a power loss at any time after it.
+        let accepted = ledger.accepted();
+        if options.durability != Durability::Os {
+            ledger.synced(&accepted);
+            let seed = self.below(1 << 30) as u64;
+            let ledger = ledger.clone();
+            locked(&self.pictures).push(Picture { disk, ledger, crash: Crash::Power, seed });
+        }
         drop(ledger);
         self.check();
-        let options = producer.options().clone();
         drop(producer);
         self.drain(&options);
         for picture in std::mem::take(&mut *locked(&self.pictures)) {

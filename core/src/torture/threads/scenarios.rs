@@ -11,13 +11,14 @@ use crate::producer::Producer;
 use crate::sync::{scheduled, thread};
 
 /// The scenarios and their names.
-pub(super) const SCENARIOS: [(&str, fn(&Run)); 11] = [
+pub(super) const SCENARIOS: [(&str, fn(&Run)); 12] = [
     ("everything at once", everything_at_once),
     ("group commit", group_commit),
     ("waiting for space", waiting_for_space),
     ("a full batch or none", waiting_for_an_open_batch),
     ("flushes", flushes),
     ("interval", interval),
+    ("giving space back", giving_space_back),
     ("closing", closing),
     ("dropping", dropping),
     ("manual", manual),
@@ -170,6 +171,24 @@ fn interval(run: &Run) {
         run.take_pictures(&CRASHES);
     }
     run.set_mood(Mood::Good);
+    run.settle_accounts(producer);
+}
+
+/// When nothing is put for a while, prepared segments go; just then somebody puts, and needs one.
+fn giving_space_back(run: &Run) {
+    let mut options = run.options();
+    options.durability = run.one_of(&[Durability::Always, Durability::Interval, Durability::Os]);
+    options.max_records = 1;
+    let producer = run.open(&options);
+    join(run.putters(&producer, 1, &[LARGE, LARGE]));
+    run.expect("flushing", run.flush(&producer));
+    let mut threads = Vec::new();
+    for name in 0..2 {
+        let wait = Duration::from_millis(run.one_of(&[9_999, 10_000, 10_000, 10_500]));
+        threads.push(run.putter_after(wait, &producer, name, vec![LARGE, LARGE]));
+    }
+    join(threads);
+    run.expect("flushing", run.flush(&producer));
     run.settle_accounts(producer);
 }
 
