@@ -852,9 +852,6 @@ impl Core {
         }
         // The name is durable before a record in it can be: at once, or as the first step of the next sync.
         let at_once = self.options.durability == Durability::Always;
-        if !at_once {
-            self.dir_unsynced.store(true, Ordering::Release);
-        }
         // The last one kept, whose pages are the warmest.
         let mut spare = match reused {
             Some(reused) => self.reuse(reused, index, at_once).map_err(failed)?,
@@ -877,6 +874,10 @@ impl Core {
             }
         };
         spare.writer.warm(0, spare.length as usize);
+        if !at_once {
+            // Behind the name and before its use: a sync in between would take the name for durable.
+            self.dir_unsynced.store(true, Ordering::Release);
+        }
         lock(&self.log).spare = Some(spare);
         Ok(())
     }
