@@ -9,7 +9,7 @@ use std::time::Instant;
 use unistream::torture::threads::{Explored, explore, scenarios};
 
 /// Of each scenario.
-const SCHEDULES: u64 = 5000;
+const SCHEDULES: u64 = 1000;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);

@@ -58,8 +58,7 @@ struct Shared {
     stopped: Mutex<Option<Error>>,
     /// A batch was settled, or the status changed.
     progress: (Mutex<()>, Condvar),
-    sender_idle: AtomicBool,
-    threads: Mutex<Vec<Thread>>,
+    senders: Arc<Senders>,
     quitting: AtomicBool,
     /// Serialises inline sends.
     inline: Mutex<()>,
@@ -67,6 +66,23 @@ struct Shared {
     counters: Counters,
     last_error: Mutex<String>,
     left: Mutex<Option<u64>>,
+}
+
+/// The senders, to be woken.
+#[derive(Default)]
+struct Senders {
+    /// One sleeps with nothing to do and wants to hear of the next put.
+    idle: AtomicBool,
+    threads: Mutex<Vec<Thread>>,
+}
+
+impl Senders {
+    fn wake(&self) {
+        self.idle.store(false, Ordering::Relaxed);
+        for thread in lock(&self.threads).iter() {
+            thread.unpark();
+        }
+    }
 }
 
 #[derive(Default)]
@@ -202,8 +218,7 @@ impl Producer {
             status: AtomicU8::new(RUNNING),
             stopped: Mutex::new(None),
             progress: Default::default(),
-            sender_idle: AtomicBool::new(false),
-            threads: Mutex::default(),
+            senders: Arc::default(),
             quitting: AtomicBool::new(false),
             inline: Mutex::new(()),
             holding: AtomicU8::new(0),
@@ -221,9 +236,11 @@ impl Producer {
                 let thread = thread::Builder::new().name("unistream-send".into()).spawn(move || shared.run());
                 senders.push(thread.map_err(|error| Error::io("could not start the sender's thread", error))?);
             }
-            *lock(&shared.threads) = senders.iter().map(|sender| sender.thread().clone()).collect();
+            *lock(&shared.senders.threads) = senders.iter().map(|sender| sender.thread().clone()).collect();
             // Those that looked before they could be told look again.
             shared.wake_sender();
+            let woken = shared.senders.clone();
+            let _ = shared.core().when_sealed.set(Box::new(move || woken.wake()));
         }
         Ok(Producer { shared, senders: Mutex::new(senders) })
     }
@@ -630,10 +647,7 @@ impl Shared {
     }
 
     fn wake_sender(&self) {
-        self.sender_idle.store(false, Ordering::Relaxed);
-        for thread in lock(&self.threads).iter() {
-            thread.unpark();
-        }
+        self.senders.wake();
     }
 
     fn notify(&self) {
@@ -681,7 +695,7 @@ impl Shared {
             Ok(_) => {
                 if linger.is_none() {
                     // Ask to be told of the next put, then look once more.
-                    self.sender_idle.store(true, Ordering::SeqCst);
+                    self.senders.idle.store(true, Ordering::SeqCst);
                     if self.core().has_work(self.core().options.max_in_flight as usize) {
                         return None;
                     }
@@ -925,7 +939,7 @@ impl Shared {
         if self.tells_puts {
             self.tell(&Event::Put { seq: appended.seq, record });
         }
-        if appended.sealed || (appended.began && self.sender_idle.load(Ordering::Relaxed)) {
+        if appended.sealed || (appended.began && self.senders.idle.load(Ordering::Relaxed)) {
             self.wake_sender();
         }
         Ok(appended.seq)

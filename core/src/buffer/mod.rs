@@ -86,6 +86,8 @@ pub(crate) struct Core {
     closed: AtomicBool,
     /// Space was freed, or the log closed.
     space: Condvar,
+    /// Whoever sends, to be told of a batch that was sealed by a put which waits for space.
+    pub(crate) when_sealed: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// How often space was freed: so that who has found none and is about to wait does not miss it.
     freed: AtomicU64,
     group: Mutex<Group>,
@@ -427,6 +429,7 @@ impl Core {
             closed: AtomicBool::new(false),
             log: Apart(Mutex::new(log)),
             space: Condvar::new(),
+            when_sealed: OnceLock::new(),
             freed: AtomicU64::new(0),
             group: Mutex::default(),
             group_changed: Condvar::new(),
@@ -521,8 +524,12 @@ impl Core {
             }
             let mut log = lock(&self.log);
             log.check()?;
-            // What is open would wait for ever for a full batch.
-            log.seal(self.env.clock.wall())?;
+            // What is open would wait for ever for a full batch, and its sender for the next put.
+            if log.seal(self.env.clock.wall())?
+                && let Some(tell) = self.when_sealed.get()
+            {
+                tell();
+            }
             let left = deadline.saturating_sub(clock.monotonic());
             if left.is_zero() || !self.env.threads {
                 return Err(error);
