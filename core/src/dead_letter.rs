@@ -6,8 +6,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use serde_json::{Value, json};
@@ -19,6 +18,8 @@ use crate::buffer::storage::{self, Chunk, Disk, Open, OsDisk};
 use crate::environment::lock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{micros, timestamp};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// The folder's name in the buffer's directory.
 const FOLDER: &str = "dead-letters";

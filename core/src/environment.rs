@@ -1,11 +1,12 @@
 //! Disk, clock, random numbers and threads, passed in so that a test can own them all.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::buffer::storage::{Disk, OsDisk};
+use crate::sync::{Mutex, MutexGuard, thread};
 
 /// The time, twice.
 pub(crate) trait Clock: Send + Sync {
@@ -32,7 +33,7 @@ impl Clock for SystemClock {
     }
 
     fn sleep(&self, time: Duration) {
-        std::thread::sleep(time);
+        thread::sleep(time);
     }
 }
 
@@ -105,7 +106,7 @@ fn wait_briefly<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         }
     }
     for _ in 0..TURNS {
-        std::thread::sleep(Duration::from_micros(20));
+        thread::sleep(Duration::from_micros(20));
         if let Ok(guard) = mutex.try_lock() {
             return guard;
         }

@@ -1,7 +1,6 @@
 //! Looking at a buffer's directory without owning it, beside a live producer or without one.
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use crate::buffer::LOCK;
 use crate::buffer::cursor::{Cursor, Found, Position};
@@ -12,6 +11,7 @@ use crate::buffer::storage::{Disk, Open, OsDisk};
 use crate::environment::lock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::Record;
+use crate::sync::Mutex;
 
 /// A read-only look at a buffer's directory. Nothing in it is changed, and a live producer is not disturbed.
 ///

@@ -46,6 +46,7 @@ mod producer;
 mod record;
 mod schedule;
 pub mod sink;
+mod sync;
 #[cfg(any(test, feature = "simulation"))]
 #[doc(hidden)]
 pub mod torture;

@@ -3,9 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
-use std::thread::{JoinHandle, Thread};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::batch::Batch;
@@ -18,6 +16,9 @@ use crate::options::*;
 use crate::record::NewRecord;
 use crate::schedule::{Jitter, MAX_WAIT, Schedule};
 use crate::sink::{Limits, Outcome, Report, SendError, Sink};
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use crate::sync::thread::{self, JoinHandle, Thread};
+use crate::sync::{Condvar, Mutex, thread_local};
 
 /// Puts records into a durable buffer and sends them, in batches and in order, to a sink.
 ///
@@ -57,8 +58,7 @@ struct Shared {
     stopped: Mutex<Option<Error>>,
     /// A batch was settled, or the status changed.
     progress: (Mutex<()>, Condvar),
-    sender_idle: AtomicBool,
-    threads: Mutex<Vec<Thread>>,
+    senders: Arc<Senders>,
     quitting: AtomicBool,
     /// Serialises inline sends.
     inline: Mutex<()>,
@@ -66,6 +66,23 @@ struct Shared {
     counters: Counters,
     last_error: Mutex<String>,
     left: Mutex<Option<u64>>,
+}
+
+/// The senders, to be woken.
+#[derive(Default)]
+struct Senders {
+    /// One sleeps with nothing to do and wants to hear of the next put.
+    idle: AtomicBool,
+    threads: Mutex<Vec<Thread>>,
+}
+
+impl Senders {
+    fn wake(&self) {
+        self.idle.store(false, Ordering::Relaxed);
+        for thread in lock(&self.threads).iter() {
+            thread.unpark();
+        }
+    }
 }
 
 #[derive(Default)]
@@ -201,8 +218,7 @@ impl Producer {
             status: AtomicU8::new(RUNNING),
             stopped: Mutex::new(None),
             progress: Default::default(),
-            sender_idle: AtomicBool::new(false),
-            threads: Mutex::default(),
+            senders: Arc::default(),
             quitting: AtomicBool::new(false),
             inline: Mutex::new(()),
             holding: AtomicU8::new(0),
@@ -217,10 +233,14 @@ impl Producer {
         if mode == Mode::Background && threads {
             for _ in 0..in_flight {
                 let shared = shared.clone();
-                let thread = std::thread::Builder::new().name("unistream-send".into()).spawn(move || shared.run());
+                let thread = thread::Builder::new().name("unistream-send".into()).spawn(move || shared.run());
                 senders.push(thread.map_err(|error| Error::io("could not start the sender's thread", error))?);
             }
-            *lock(&shared.threads) = senders.iter().map(|sender| sender.thread().clone()).collect();
+            *lock(&shared.senders.threads) = senders.iter().map(|sender| sender.thread().clone()).collect();
+            // Those that looked before they could be told look again.
+            shared.wake_sender();
+            let woken = shared.senders.clone();
+            let _ = shared.core().when_sealed.set(Box::new(move || woken.wake()));
         }
         Ok(Producer { shared, senders: Mutex::new(senders) })
     }
@@ -349,7 +369,7 @@ impl Producer {
                     stuck = true;
                     break;
                 }
-                std::thread::sleep(Duration::from_millis(1));
+                thread::sleep(Duration::from_millis(1));
             }
         }
         let note_left = || {
@@ -385,14 +405,16 @@ impl Producer {
     /// `Closed`; `DiskFull` or `Io` if the fresh round could not be noted.
     pub fn resume(&self) -> Result<()> {
         let shared = &*self.shared;
-        match shared.check() {
-            Err(error) if shared.status.load(Ordering::Acquire) != STOPPED => return Err(error),
-            _ => {}
+        if shared.core().fork.is_forked() || shared.status.load(Ordering::Acquire) == CLOSED {
+            shared.refuse()?;
         }
         shared.check_reentrant()?;
         shared.core().forgive(|_| true)?;
-        lock(&shared.stopped).take();
-        let _ = shared.status.compare_exchange(STOPPED, RUNNING, Ordering::AcqRel, Ordering::Relaxed);
+        {
+            let mut stopped = lock(&shared.stopped);
+            stopped.take();
+            let _ = shared.status.compare_exchange(STOPPED, RUNNING, Ordering::AcqRel, Ordering::Relaxed);
+        }
         shared.wake_sender();
         Ok(())
     }
@@ -506,7 +528,7 @@ impl Producer {
         shared.check_reentrant()?;
         shared.check_manual()?;
         if shared.core().fork.is_forked() || shared.status.load(Ordering::Acquire) == CLOSED {
-            return Err(shared.refusal());
+            shared.refuse()?;
         }
         shared.settle(batch, answer, Duration::ZERO)
     }
@@ -537,14 +559,14 @@ impl Shared {
     #[inline]
     fn check(&self) -> Result<()> {
         if self.status.load(Ordering::Relaxed) != RUNNING {
-            return Err(self.refusal());
+            self.refuse()?;
         }
         self.check_reentrant()
     }
 
     #[inline]
     fn check_reentrant(&self) -> Result<()> {
-        if DEEP.get() && INSIDE.with_borrow(|inside| inside.contains(&self.address())) {
+        if DEEP.with(Cell::get) && INSIDE.with(|inside| inside.borrow().contains(&self.address())) {
             return Err(reentrant());
         }
         Ok(())
@@ -561,13 +583,20 @@ impl Shared {
         std::ptr::from_ref(self).addr()
     }
 
+    /// The error of a producer that does not run. None if it was resumed meanwhile.
     #[cold]
-    fn refusal(&self) -> Error {
+    fn refuse(&self) -> Result<()> {
         if self.core().fork.is_forked() {
-            return buffer::forked();
+            return Err(buffer::forked());
         }
-        let stopped = if self.status.load(Ordering::Acquire) == STOPPED { lock(&self.stopped).clone() } else { None };
-        stopped.unwrap_or_else(|| Error::new(ErrorKind::Closed, "the producer is closed; open a new one"))
+        // Who stops or resumes has this lock: the status and the reason belong together.
+        let stopped = lock(&self.stopped);
+        let reason = match self.status.load(Ordering::Acquire) {
+            RUNNING => return Ok(()),
+            STOPPED => stopped.clone(),
+            _ => None,
+        };
+        Err(reason.unwrap_or_else(|| Error::new(ErrorKind::Closed, "the producer is closed; open a new one")))
     }
 
     #[cold]
@@ -587,14 +616,15 @@ impl Shared {
         struct Leave;
         impl Drop for Leave {
             fn drop(&mut self) {
-                INSIDE.with_borrow_mut(|inside| {
+                INSIDE.with(|inside| {
+                    let mut inside = inside.borrow_mut();
                     inside.pop();
-                    DEEP.set(!inside.is_empty());
+                    DEEP.with(|deep| deep.set(!inside.is_empty()));
                 });
             }
         }
-        INSIDE.with_borrow_mut(|inside| inside.push(self.address()));
-        DEEP.set(true);
+        INSIDE.with(|inside| inside.borrow_mut().push(self.address()));
+        DEEP.with(|deep| deep.set(true));
         let _leave = Leave;
         catch_unwind(AssertUnwindSafe(callback)).ok()
     }
@@ -617,10 +647,7 @@ impl Shared {
     }
 
     fn wake_sender(&self) {
-        self.sender_idle.store(false, Ordering::Relaxed);
-        for thread in lock(&self.threads).iter() {
-            thread.unpark();
-        }
+        self.senders.wake();
     }
 
     fn notify(&self) {
@@ -634,7 +661,7 @@ impl Shared {
     fn run(&self) {
         while !self.quitting.load(Ordering::Acquire) {
             match self.step() {
-                Some(wait) => std::thread::park_timeout(wait),
+                Some(wait) => thread::park_timeout(wait),
                 None => continue,
             }
         }
@@ -668,8 +695,8 @@ impl Shared {
             Ok(_) => {
                 if linger.is_none() {
                     // Ask to be told of the next put, then look once more.
-                    self.sender_idle.store(true, Ordering::SeqCst);
-                    if self.core().has_work() {
+                    self.senders.idle.store(true, Ordering::SeqCst);
+                    if self.core().has_work(self.core().options.max_in_flight as usize) {
                         return None;
                     }
                 }
@@ -738,6 +765,10 @@ impl Shared {
             self.core().read_again();
         }
         self.notify();
+        if self.core().options.max_in_flight > 1 {
+            // A sender that found as many in flight as may be waits for this.
+            self.wake_sender();
+        }
         settled
     }
 
@@ -876,8 +907,11 @@ impl Shared {
     }
 
     fn stop(&self, error: &Error) {
-        *lock(&self.stopped) = Some(error.clone());
-        let _ = self.status.compare_exchange(RUNNING, STOPPED, Ordering::AcqRel, Ordering::Relaxed);
+        {
+            let mut stopped = lock(&self.stopped);
+            *stopped = Some(error.clone());
+            let _ = self.status.compare_exchange(RUNNING, STOPPED, Ordering::AcqRel, Ordering::Relaxed);
+        }
         self.note_error(error);
         self.tell(&Event::Stopped { error });
     }
@@ -904,7 +938,7 @@ impl Shared {
         if self.tells_puts {
             self.tell(&Event::Put { seq: appended.seq, record });
         }
-        if appended.sealed || (appended.began && self.sender_idle.load(Ordering::Relaxed)) {
+        if appended.sealed || (appended.began && self.senders.idle.load(Ordering::Relaxed)) {
             self.wake_sender();
         }
         Ok(appended.seq)
@@ -952,7 +986,10 @@ impl Shared {
             Ok(Taken::Batch(batch)) => {
                 self.send(batch);
                 // A failed attempt is told by events and the schedule; only a stop is an error of the caller.
-                if self.status.load(Ordering::Acquire) == STOPPED { Err(self.refusal()) } else { Ok(None) }
+                if self.status.load(Ordering::Acquire) == STOPPED {
+                    self.refuse()?;
+                }
+                Ok(None)
             }
             Ok(Taken::Wait { ready_at, attempts }) => {
                 self.on_hold(ready_at, attempts);
@@ -991,7 +1028,7 @@ impl Shared {
             }
             match self.status.load(Ordering::Acquire) {
                 RUNNING => {}
-                _ => return Err(self.refusal()),
+                _ => self.refuse()?,
             }
             let left = deadline.saturating_sub(clock.monotonic());
             if left.is_zero() {

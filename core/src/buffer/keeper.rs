@@ -1,15 +1,16 @@
 //! The keeper: a thread that does the log's chores, so that `put` does not.
 
 use std::io;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Core;
 use crate::environment::lock;
 use crate::error::{Error, Result};
 use crate::options::Durability;
+use crate::sync::Mutex;
+use crate::sync::atomic::Ordering;
+use crate::sync::thread::{self, JoinHandle};
 
 /// After this long without a put, a drained buffer gives its spare segments back.
 const TRIM_AFTER: Duration = Duration::from_secs(10);
@@ -20,7 +21,7 @@ impl Keeper {
     pub(crate) fn start(core: Arc<Core>) -> Result<Keeper> {
         let failed = |error: io::Error| Error::io("could not start the log's thread", error);
         let shared = core.clone();
-        let thread = std::thread::Builder::new().name("unistream-log".into()).spawn(move || run(&shared));
+        let thread = thread::Builder::new().name("unistream-log".into()).spawn(move || run(&shared));
         let thread = thread.map_err(failed)?;
         let _ = core.keeper_thread.set(thread.thread().clone());
         thread.thread().unpark();
@@ -41,8 +42,8 @@ impl Keeper {
 fn run(core: &Core) {
     while !core.stopping.load(Ordering::Acquire) {
         match core.do_chores() {
-            Some(wait) => std::thread::park_timeout(wait),
-            None => std::thread::park(),
+            Some(wait) => thread::park_timeout(wait),
+            None => thread::park(),
         }
     }
 }
@@ -120,7 +121,7 @@ impl Core {
             chores.unchanged.0
         };
         if now >= since + TRIM_AFTER {
-            self.trim();
+            self.trim(&mut lock(&self.chores));
             return None;
         }
         Some(since + TRIM_AFTER - now)

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::cursor::Position;
@@ -13,6 +13,7 @@ use super::segment;
 use super::storage::{SegmentReader, SegmentWriter};
 use crate::environment::{Apart, Clock, lock};
 use crate::error::{Error, ErrorKind};
+use crate::sync::Mutex;
 
 /// Whether the log takes records.
 pub(crate) enum Status {

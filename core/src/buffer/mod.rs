@@ -15,8 +15,7 @@ pub(crate) mod storage;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::batch::Batch;
@@ -25,6 +24,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::options::{Durability, NEVER, Options, WhenFull};
 use crate::record::{MAX_ID_BYTES, NewRecord};
 use crate::sink::Limits;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex, MutexGuard, thread};
 
 use cursor::{Closed, Progress};
 use format::{BatchId, Body};
@@ -86,11 +87,15 @@ pub(crate) struct Core {
     closed: AtomicBool,
     /// Space was freed, or the log closed.
     space: Condvar,
+    /// Whoever sends, to be told of a batch that was sealed by a put which waits for space.
+    pub(crate) when_sealed: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// How often space was freed: so that who has found none and is about to wait does not miss it.
+    freed: AtomicU64,
     group: Mutex<Group>,
     group_changed: Condvar,
     /// The keeper sleeps with nothing to do and wants to hear of the next put.
     keeper_idle: AtomicBool,
-    keeper_thread: std::sync::OnceLock<std::thread::Thread>,
+    keeper_thread: OnceLock<thread::Thread>,
     stopping: AtomicBool,
     /// A segment's name is not durable yet.
     dir_unsynced: AtomicBool,
@@ -329,6 +334,7 @@ impl Core {
         let deadline = self.env.clock.monotonic().saturating_add(wait);
         let clock = &*self.env.clock;
         loop {
+            let freed = self.freed.load(Ordering::Acquire);
             let needed = {
                 let mut log = lock(&self.log);
                 let mut result = log.append(body, body_crc, created_at, counted, self.caps, clock);
@@ -350,11 +356,18 @@ impl Core {
             }
             let mut log = lock(&self.log);
             log.check()?;
-            // What is open would wait for ever for a full batch.
-            log.seal(self.env.clock.wall())?;
+            // What is open would wait for ever for a full batch, and its sender for the next put.
+            if log.seal(self.env.clock.wall())?
+                && let Some(tell) = self.when_sealed.get()
+            {
+                tell();
+            }
             let left = deadline.saturating_sub(clock.monotonic());
             if left.is_zero() || !self.env.threads {
                 return Err(error);
+            }
+            if self.freed.load(Ordering::Acquire) != freed {
+                continue;
             }
             // In steps: what is committed now is freed by the next `prepare`.
             drop(self.space.wait_timeout(log, left.min(Duration::from_millis(50))));
@@ -418,9 +431,13 @@ impl Core {
         Ok(None)
     }
 
-    /// Whether a batch waits to be read, or one that is being filled will have to be sealed by age.
-    pub(crate) fn has_work(&self) -> bool {
-        let read = lock(&self.reader).walk.at.seq;
+    /// Whether a batch waits to be read where `in_flight` may be read, or one that is being filled will have to be sealed by age.
+    pub(crate) fn has_work(&self, in_flight: usize) -> bool {
+        let read = {
+            let reader = lock(&self.reader);
+            // Behind as many as may be in flight none is read until the first of them is finished.
+            if reader.heads.len() < in_flight { reader.walk.at.seq } else { u64::MAX }
+        };
         let front = *lock(&self.front);
         front.sealed.seq > read || (front.open_since.is_some() && self.options.linger != NEVER)
     }
@@ -674,9 +691,6 @@ impl Core {
         }
         // The name is durable before a record in it can be: at once, or as the first step of the next sync.
         let at_once = self.options.durability == Durability::Always;
-        if !at_once {
-            self.dir_unsynced.store(true, Ordering::Release);
-        }
         // The last one kept, whose pages are the warmest.
         let mut spare = match reused {
             Some(reused) => self.reuse(reused, index, at_once).map_err(failed)?,
@@ -699,6 +713,10 @@ impl Core {
             }
         };
         spare.writer.warm(0, spare.length as usize);
+        if !at_once {
+            // Behind the name and before its use: a sync in between would take the name for durable.
+            self.dir_unsynced.store(true, Ordering::Release);
+        }
         lock(&self.log).spare = Some(spare);
         Ok(())
     }
@@ -728,7 +746,7 @@ impl Core {
         self.env.disk.remove(&self.dir.join(segment::name(index)))?;
         let log = &mut *lock(&self.log);
         log.disk_bytes -= length;
-        self.space.notify_all();
+        self.tell_of_space();
         Ok(())
     }
 
@@ -771,7 +789,7 @@ impl Core {
                     if writer.recycle() {
                         let mut log = lock(&self.log);
                         log.pool.push(Spare { index, length, writer });
-                        self.space.notify_all();
+                        self.tell_of_space();
                         continue;
                     }
                     self.unlink(index, length)?;
@@ -780,6 +798,11 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    fn tell_of_space(&self) {
+        self.freed.fetch_add(1, Ordering::Release);
+        self.space.notify_all();
     }
 
     fn unlink(&self, index: u64, length: u64) -> Result<()> {
@@ -791,12 +814,13 @@ impl Core {
             return Err(Error::io(format_args!("could not remove {}", segment::name(index)), error));
         }
         log.disk_bytes -= length;
-        self.space.notify_all();
+        self.tell_of_space();
         Ok(())
     }
 
-    /// Gives kept and prepared segments back to the filesystem.
-    fn trim(&self) {
+    /// Gives kept and prepared segments back to the filesystem. Without the chores another would be prepared meanwhile,
+    /// under the name that is removed here.
+    fn trim(&self, _: &mut Chores) {
         let kept = {
             let mut log = lock(&self.log);
             let mut kept = std::mem::take(&mut log.pool);
@@ -839,7 +863,7 @@ impl Core {
                 break;
             }
             drop(group);
-            std::thread::yield_now();
+            thread::yield_now();
             group = lock(&self.group);
         }
         group.served = std::mem::take(&mut group.arrived);
@@ -906,16 +930,24 @@ impl Core {
         let Some(owner) = lock(&self.owner).take() else { return Ok(()) };
         let durable = self.options.durability != Durability::Os;
         // A log that has failed does not know what is durable: that is said once more.
-        let mut result = lock(&self.log).check();
+        // Nothing is taken any more: what is accepted behind the last sync would never be synced.
+        let (mut result, lsn) = {
+            let mut log = lock(&self.log);
+            let result = log.check();
+            if result.is_ok() {
+                log.status = Status::Closed;
+            }
+            self.tell_of_space();
+            (result, log.lsn)
+        };
         if result.is_ok() {
             if durable {
-                let lsn = lock(&self.log).lsn;
                 result = self.sync_to(lsn);
             }
-            self.trim();
             let mut chores = lock(&self.chores);
+            self.trim(&mut chores);
             let freed = self.free(&mut chores);
-            self.trim();
+            self.trim(&mut chores);
             let mut reader = lock(&self.reader);
             reader.state.closed = match result.is_ok() && lock(&self.log).jumped_from.is_none() {
                 false => Closed::No,
@@ -936,7 +968,6 @@ impl Core {
         self.closed.store(true, Ordering::Release);
         lock(&self.log).status = Status::Closed;
         drop(reader);
-        self.space.notify_all();
         drop(owner);
         result
     }
@@ -998,7 +1029,7 @@ impl Source for Core {
 }
 
 fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-    condvar.wait(guard).unwrap_or_else(std::sync::PoisonError::into_inner)
+    condvar.wait(guard).unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cold]

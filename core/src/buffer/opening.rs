@@ -3,8 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex};
+use std::sync::OnceLock;
 
 use super::cursor::{Closed, Position};
 use super::log::{BatchCaps, Log, Past, Spare, Tail};
@@ -16,6 +15,8 @@ use crate::environment::{Apart, Environment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{Durability, Options, Storage};
 use crate::sink::Limits;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex};
 
 impl Core {
     pub(super) fn open(dir: &Path, options: Options, limits: Limits, env: Environment) -> Result<Core> {
@@ -96,10 +97,12 @@ impl Core {
             closed: AtomicBool::new(false),
             log: Apart(Mutex::new(log)),
             space: Condvar::new(),
+            when_sealed: OnceLock::new(),
+            freed: AtomicU64::new(0),
             group: Mutex::default(),
             group_changed: Condvar::new(),
             keeper_idle: AtomicBool::new(false),
-            keeper_thread: std::sync::OnceLock::new(),
+            keeper_thread: OnceLock::new(),
             stopping: AtomicBool::new(false),
             dir_unsynced: AtomicBool::new(false),
             counts,

@@ -8,7 +8,6 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use super::{Limits, Report, SendError, Sink};
 use crate::batch::Batch;
@@ -17,6 +16,7 @@ use crate::buffer::storage::{Disk, OsDisk};
 use crate::environment::lock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::NewRecord;
+use crate::sync::Mutex;
 
 /// How records stand in the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

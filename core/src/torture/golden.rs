@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::oracle::{Mood, Oracle};
@@ -15,6 +15,7 @@ use crate::environment::lock;
 use crate::options::{Durability, Mode};
 use crate::producer::Producer;
 use crate::sink;
+use crate::sync::Mutex;
 
 /// Where they stand in the repository.
 fn fixtures() -> std::path::PathBuf {

@@ -10,6 +10,8 @@ mod fuzz;
 mod golden;
 mod model;
 mod oracle;
+#[cfg(feature = "shuttle")]
+pub mod threads;
 mod week;
 mod workloads;
 mod world;

@@ -1,8 +1,7 @@
 //! A producer on a simulated disk and clock, driven step by step beside its oracle.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::oracle::{Mood, Oracle, id_and_key, payload};
@@ -16,6 +15,8 @@ use crate::options::{Durability, Mode, Options};
 use crate::producer::Producer;
 use crate::record::NewRecord;
 use crate::sink::{Limits, Report, SendError, Sink};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// Where the buffer is on the simulated disk.
 pub(crate) const DIR: &str = "/data/buffer";

@@ -200,7 +200,7 @@ pub struct Cursor {
     pub boot_id: u64,
     pub seq_limit: u64,
     pub epoch: u32,
-    pub clean: u32,
+    pub closed: u32,
     /// Segment, offset, seq, records, bytes.
     pub committed: [u64; 5],
     pub batches: Vec<CursorBatch>,
@@ -258,7 +258,7 @@ pub fn cursor(bytes: &[u8]) -> Option<Cursor> {
         boot_id: u64_at(bytes, 32),
         seq_limit: u64_at(bytes, 40),
         epoch: u32_at(bytes, 48),
-        clean: u32_at(bytes, 52),
+        closed: u32_at(bytes, 52),
         committed: [56, 64, 72, 80, 88].map(|at| u64_at(bytes, at)),
         batches,
     })

@@ -7,10 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::{Chunk, Disk, File, Holder, Open, SegmentReader, SegmentWriter};
 use crate::environment::lock;
+use crate::sync::Mutex;
 
 const SECTOR: usize = 512;
 const BLOCK: u64 = 4096;

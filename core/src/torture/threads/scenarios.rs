@@ -1,0 +1,365 @@
+//! What programs do with several threads.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{HOUR, Mood, Run, SOON, join, locked, spawn};
+use crate::buffer::storage::simulated::Crash;
+use crate::error::ErrorKind;
+use crate::options::{Durability, Mode, OnExhausted};
+use crate::producer::Producer;
+use crate::sync::{scheduled, thread};
+
+/// The scenarios and their names.
+pub(super) const SCENARIOS: [(&str, fn(&Run)); 12] = [
+    ("everything at once", everything_at_once),
+    ("group commit", group_commit),
+    ("waiting for space", waiting_for_space),
+    ("a full batch or none", waiting_for_an_open_batch),
+    ("flushes", flushes),
+    ("interval", interval),
+    ("giving space back", giving_space_back),
+    ("closing", closing),
+    ("dropping", dropping),
+    ("manual", manual),
+    ("raise and resume", raise_and_resume),
+    ("replay", replay),
+];
+
+const LARGE: usize = 25_000;
+const CRASHES: [Crash; 2] = [Crash::Kill, Crash::Power];
+
+/// Puts, seals, syncs, statistics and a sink of changing moods; then a close, mostly in the midst of it.
+fn everything_at_once(run: &Run) {
+    let mut options = run.options();
+    options.durability = run.one_of(&[Durability::Always, Durability::Interval, Durability::Os]);
+    options.max_records = run.one_of(&[1, 2, 3]);
+    options.max_attempts = 2;
+    options.linger = run.one_of(&[Duration::ZERO, Duration::from_millis(5), crate::options::NEVER]);
+    options.max_in_flight = run.one_of(&[1, 1, 2, 3]);
+    let producer = run.open(&options);
+    run.take_pictures(if options.durability == Durability::Os { &[Crash::Kill] } else { &CRASHES });
+    run.set_mood(run.one_of(&[Mood::Good, Mood::Mixed]));
+    let lens = [[10, LARGE, 10], [100, 10, 3], [LARGE, LARGE, LARGE]][run.below(3)];
+    let mut threads = run.putters(&producer, 2, &lens);
+    threads.push(syncer(run, &producer, 1));
+    let sealing = producer.clone();
+    threads.push(spawn(move || {
+        for _ in 0..2 {
+            let _ = sealing.begin_flush();
+            let _ = sealing.stats();
+        }
+    }));
+    match run.below(3) {
+        0 => join(threads),
+        1 => {
+            run.expect_open("closing at once", producer.close(HOUR));
+            join(threads);
+        }
+        _ => {
+            let closing = producer.clone();
+            threads.push(spawn(move || drop(closing.close(Duration::ZERO))));
+            join(threads);
+        }
+    }
+    run.settle_accounts(producer);
+}
+
+/// A thread that syncs so many times: what was accepted before survives a power loss.
+fn syncer(run: &Run, producer: &Arc<Producer>, times: usize) -> thread::JoinHandle<()> {
+    let (ledger, producer) = (run.ledger.clone(), producer.clone());
+    spawn(move || {
+        for _ in 0..times {
+            let before = locked(&ledger).accepted();
+            if producer.sync().is_ok() {
+                locked(&ledger).synced(&before);
+            }
+        }
+    })
+}
+
+/// What `put` returned under `always` survives a power loss at any later instant.
+fn group_commit(run: &Run) {
+    let mut options = run.options();
+    options.durability = Durability::Always;
+    options.max_records = run.one_of(&[1, 2, 100]);
+    let producer = run.open(&options);
+    run.take_pictures(&[Crash::Power]);
+    let len = run.one_of(&[10, LARGE]);
+    let putters = run.putters(&producer, 3, &[len, 10]);
+    join(putters);
+    run.flush_soon(&producer);
+    run.settle_accounts(producer);
+}
+
+/// The log is full again and again: who waits for space goes on as soon as there is some.
+fn waiting_for_space(run: &Run) {
+    let mut options = run.options();
+    options.durability = run.one_of(&[Durability::Always, Durability::Os]);
+    options.max_buffer_bytes = 256 << 10;
+    options.max_records = run.one_of(&[1, 2]);
+    options.max_in_flight = run.one_of(&[1, 2]);
+    let producer = run.open(&options);
+    let putters = run.putters(&producer, 2, &[LARGE; 8]);
+    join(putters);
+    run.flush_soon(&producer);
+    run.settle_accounts(producer);
+}
+
+/// The log is full of records in a batch that is not: it is sealed and sent.
+fn waiting_for_an_open_batch(run: &Run) {
+    let mut options = run.options();
+    options.durability = Durability::Os;
+    options.max_buffer_bytes = 256 << 10;
+    options.max_records = 1000;
+    options.max_bytes = 1 << 30;
+    let producer = run.open(&options);
+    let putters = run.putters(&producer, 2, &[LARGE; 8]);
+    join(putters);
+    run.flush_soon(&producer);
+    run.settle_accounts(producer);
+}
+
+/// Several threads flush while others put. A flush is over when what was put before is finished, and not later.
+fn flushes(run: &Run) {
+    let mut options = run.options();
+    options.durability = run.one_of(&[Durability::Always, Durability::Os]);
+    options.max_records = run.one_of(&[1, 2, 100]);
+    options.max_in_flight = run.one_of(&[1, 3]);
+    options.max_attempts = 2;
+    let producer = run.open(&options);
+    run.take_pictures(&[Crash::Kill]);
+    run.set_mood(run.one_of(&[Mood::Good, Mood::Mixed]));
+    let mut threads = Vec::new();
+    for name in 0..2 {
+        let putter = run.putter(&producer, name, vec![10, LARGE, 10]);
+        let (ledger, producer) = (run.ledger.clone(), producer.clone());
+        threads.push(putter);
+        threads.push(spawn(move || {
+            let before = locked(&ledger).accepted();
+            match producer.flush(HOUR) {
+                Ok(()) => locked(&ledger).flushed(&before),
+                Err(error) => locked(&ledger).violate(format!("flushing: {error}")),
+            }
+        }));
+    }
+    join(threads);
+    run.flush_soon(&producer);
+    run.settle_accounts(producer);
+}
+
+/// Under `interval` a power loss costs no more than what was put since the last interval began.
+fn interval(run: &Run) {
+    let mut options = run.options();
+    options.durability = Durability::Interval;
+    options.sync_interval = Duration::from_millis(100);
+    options.max_records = run.one_of(&[1, 100]);
+    let producer = run.open(&options);
+    run.set_mood(run.one_of(&[Mood::Good, Mood::Fails]));
+    for round in 0..2 {
+        let putters = run.putters(&producer, 2, &[[10, 10], [10, LARGE]][round]);
+        join(putters);
+        let before = locked(&run.ledger).accepted();
+        let until = scheduled::now() + options.sync_interval;
+        while scheduled::now() <= until {
+            thread::sleep(options.sync_interval);
+        }
+        // Where others may run first all the same, the keeper may not have had its turn.
+        if super::current().patient {
+            locked(&run.ledger).synced(&before);
+        }
+        run.take_pictures(&CRASHES);
+    }
+    run.set_mood(Mood::Good);
+    run.settle_accounts(producer);
+}
+
+/// When nothing is put for a while, prepared segments go; just then somebody puts, and needs one.
+fn giving_space_back(run: &Run) {
+    let mut options = run.options();
+    options.durability = run.one_of(&[Durability::Always, Durability::Interval, Durability::Os]);
+    options.max_records = 1;
+    let producer = run.open(&options);
+    join(run.putters(&producer, 1, &[LARGE, LARGE]));
+    run.expect("flushing", run.flush(&producer));
+    let mut threads = Vec::new();
+    for name in 0..2 {
+        let wait = Duration::from_millis(run.one_of(&[9_999, 10_000, 10_000, 10_500]));
+        threads.push(run.putter_after(wait, &producer, name, vec![LARGE, LARGE]));
+    }
+    join(threads);
+    run.expect("flushing", run.flush(&producer));
+    run.settle_accounts(producer);
+}
+
+/// Two threads close while others put; both are told the same.
+fn closing(run: &Run) {
+    let mut options = run.options();
+    options.durability = run.one_of(&[Durability::Always, Durability::Interval, Durability::Os]);
+    let producer = run.open(&options);
+    run.take_pictures(&[Crash::Kill]);
+    run.set_mood(run.one_of(&[Mood::Good, Mood::Fails]));
+    let mut threads = run.putters(&producer, 2, &[10, LARGE, 10]);
+    let timeout = run.one_of(&[Duration::ZERO, Duration::from_millis(10)]);
+    for _ in 0..2 {
+        let (ledger, producer) = (run.ledger.clone(), producer.clone());
+        threads.push(spawn(move || {
+            let first = producer.close(timeout);
+            let second = producer.close(HOUR);
+            if let (Ok(first), Ok(second)) = (&first, &second)
+                && first == second
+            {
+                return;
+            }
+            locked(&ledger).violate(format!("closed with {first:?}, then with {second:?}"));
+        }));
+    }
+    join(threads);
+    run.settle_accounts(producer);
+}
+
+/// The last one who has the producer drops it, which closes it.
+fn dropping(run: &Run) {
+    let mut options = run.options();
+    options.durability = run.one_of(&[Durability::Always, Durability::Interval, Durability::Os]);
+    options.max_in_flight = run.one_of(&[1, 2]);
+    let producer = run.open(&options);
+    let putters = run.putters(&producer, 3, &[10, 10]);
+    drop(producer);
+    join(putters);
+    // Nobody has it any more: it is there for the next one, with all that was accepted.
+    run.drain(&options);
+}
+
+/// Manual mode: the program's threads take batches and settle them, until one closes.
+fn manual(run: &Run) {
+    let mut options = run.options();
+    options.mode = Mode::Manual;
+    options.durability = run.one_of(&[Durability::Always, Durability::Os]);
+    options.max_in_flight = run.one_of(&[1, 2]);
+    options.max_attempts = 2;
+    let producer = run.open(&options);
+    run.take_pictures(&[Crash::Kill]);
+    let closes = run.below(2) == 0;
+    let mut threads = run.putters(&producer, 2, &[10, LARGE, 10]);
+    for _ in 0..2 {
+        let (ledger, producer, sink) = (run.ledger.clone(), producer.clone(), run.sink(1));
+        threads.push(spawn(move || {
+            for _ in 0..4 {
+                let _ = producer.next_wait();
+                match producer.next_batch() {
+                    Ok(Some(batch)) => {
+                        locked(&ledger).arrive(&batch);
+                        scheduled::pause();
+                        let answer = sink.decide(batch.len());
+                        let again = batch.clone();
+                        {
+                            let mut ledger = locked(&ledger);
+                            ledger.look(&batch);
+                            ledger.answer(&batch, &answer);
+                        }
+                        if producer.settle(batch, answer).is_err() {
+                            locked(&ledger).not_taken(&again);
+                        }
+                    }
+                    Ok(None) => scheduled::pause(),
+                    Err(_) => return,
+                }
+            }
+        }));
+    }
+    if closes {
+        let closing = producer.clone();
+        threads.push(spawn(move || drop(closing.close(Duration::from_millis(1)))));
+    }
+    let looking = producer.clone();
+    threads.push(spawn(move || {
+        let stats = looking.stats();
+        assert!(stats.pending_records <= stats.put_records, "{stats:?}");
+    }));
+    run.set_mood(run.one_of(&[Mood::Good, Mood::Mixed]));
+    join(threads);
+    drop(producer.close(Duration::ZERO));
+    run.settle_accounts(producer);
+}
+
+/// The sink fails until the producer stops; somebody resumes it, while others put.
+fn raise_and_resume(run: &Run) {
+    let mut options = run.options();
+    options.durability = run.one_of(&[Durability::Always, Durability::Os]);
+    options.on_exhausted = OnExhausted::Raise;
+    options.max_attempts = 1;
+    let producer = run.open(&options);
+    run.take_pictures(&[Crash::Kill]);
+    run.set_mood(Mood::Fails);
+    let mut threads = run.putters(&producer, 2, &[10, 10, 10]);
+    let (resuming, ledger, mood) = (producer.clone(), run.ledger.clone(), run.mood.clone());
+    threads.push(spawn(move || {
+        for _ in 0..3 {
+            let _ = resuming.resume();
+            scheduled::pause();
+        }
+        *locked(&mood) = Mood::Good;
+        if let Err(error) = resuming.resume() {
+            locked(&ledger).violate(format!("resuming: {error}"));
+        }
+    }));
+    join(threads);
+    // An attempt that began before the sink was well again may have stopped it once more.
+    loop {
+        match run.flush(&producer) {
+            Err(error) if error.kind() == ErrorKind::RetriesExhausted => run.expect("resuming", producer.resume()),
+            result => break run.expect("flushing", result),
+        }
+    }
+    run.expect_soon();
+    run.settle_accounts(producer);
+}
+
+/// Dead letters go back into the buffer beside puts.
+fn replay(run: &Run) {
+    let mut options = run.options();
+    options.durability = run.one_of(&[Durability::Always, Durability::Interval, Durability::Os]);
+    let producer = run.open(&options);
+    locked(&run.ledger).replaying();
+    run.set_mood(Mood::Rejects);
+    let putters = run.putters(&producer, 2, &[10, 10]);
+    join(putters);
+    run.flush_soon(&producer);
+    run.take_pictures(&[Crash::Kill]);
+    run.set_mood(Mood::Good);
+    let mut threads = run.putters(&producer, 1, &[10, LARGE]);
+    for _ in 0..2 {
+        let (ledger, producer) = (run.ledger.clone(), producer.clone());
+        threads.push(spawn(move || {
+            for letter in producer.dead_letters().list().unwrap_or_default() {
+                match producer.replay_dead_letter(&letter.id) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => {
+                        locked(&ledger).violate(format!("replaying: {error}"));
+                    }
+                    _ => {}
+                }
+            }
+        }));
+    }
+    join(threads);
+    run.flush_soon(&producer);
+    run.settle_accounts(producer);
+}
+
+impl Run {
+    /// Flushes; by now nobody should have waited for a time-out.
+    fn flush_soon(&self, producer: &Producer) {
+        self.expect("flushing", self.flush(producer));
+        self.expect_soon();
+        debug_assert!(SOON < Duration::from_millis(50));
+    }
+
+    /// As [`expect`](Self::expect), where a close may come before or behind another.
+    fn expect_open<T>(&self, what: &str, result: crate::error::Result<T>) -> Option<T> {
+        match result {
+            Err(error) if error.kind() == ErrorKind::Closed => None,
+            result => Some(self.expect(what, result)),
+        }
+    }
+}
