@@ -238,12 +238,13 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// Writes records of a batch, in addition to those that are there of it. It is durable on return if `durable`.
-    pub(crate) fn bury(&self, burial: &Burial<'_>, cap: u64, durable: bool) -> Result<()> {
+    /// Writes records of a batch, in addition to those that are there of it. It is durable on return, whatever the
+    /// durability mode: the commit that follows may become durable at any time, and then this is their only place.
+    pub(crate) fn bury(&self, burial: &Burial<'_>, cap: u64) -> Result<()> {
         let id = burial.batch.id();
         let disk = &*self.disk.0;
         let failed = |error| Error::io(format_args!("could not write dead letter {id}"), error);
-        storage::create_dir(disk, &self.dir, durable).map_err(failed)?;
+        storage::create_dir(disk, &self.dir, true).map_err(failed)?;
         let existing = match self.get(&id).and_then(|letter| Ok((letter.batch()?, letter))) {
             Ok(existing) => Some(existing),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -311,9 +312,9 @@ impl DeadLetters {
         let write = |path: &Path, bytes: &[u8]| {
             let file = disk.open(path, Open::Truncate)?;
             file.write_at(bytes, 0)?;
-            if durable { file.sync() } else { Ok(()) }
+            file.sync()
         };
-        let sync_names = || if durable { disk.sync_dir(&self.dir) } else { Ok(()) };
+        let sync_names = || disk.sync_dir(&self.dir);
         // The name of the records is durable before that of the letter which points to them.
         let written = write(&records_path, &records)
             .and_then(|()| write(&temporary, &text))

@@ -446,8 +446,8 @@ impl Producer {
             Err(error) if error.record_accepted() => Ok(0),
             result => result,
         };
-        let durable = self.options().durability != Durability::Os;
-        self.shared.letters.replay(id, put, || if durable { self.sync() } else { Ok(()) })
+        // Before the letter goes, in every durability mode.
+        self.shared.letters.replay(id, put, || self.sync())
     }
 
     /// What the log's thread does, for an environment without threads.
@@ -806,8 +806,7 @@ impl Shared {
                 records: dead,
                 now,
             };
-            let durable = options.durability != Durability::Os;
-            match self.letters.bury(&burial, options.max_dead_letter_bytes, durable) {
+            match self.letters.bury(&burial, options.max_dead_letter_bytes) {
                 Ok(()) => done.extend(indices),
                 // The records stay in the batch, and it is tried again.
                 Err(error) => unburied = Some(error),
