@@ -20,6 +20,7 @@ from unistream import FileSink, Producer
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
+
 def test_a_killed_python_sink_gets_the_batch_again_under_the_same_id(path: Path, run_python: Run) -> None:
     program = """
 import os, signal, sys, unistream
