@@ -12,7 +12,7 @@ use std::time::UNIX_EPOCH;
 
 use serde_json::{Value, json};
 
-use crate::batch::{Batch, Entry};
+use crate::batch::{Batch, Entry, Piece};
 use crate::buffer::cursor::Progress;
 use crate::buffer::format::{self, BatchId, Body, Head, Kind};
 use crate::buffer::storage::{self, Chunk, Disk, Open, OsDisk};
@@ -420,7 +420,7 @@ impl DeadLetter {
             if frame.seq != dead.seq {
                 return Err(damaged());
             }
-            entries.push(Entry { chunk: 0, offset: at as u32, place: entries.len() as u32 });
+            entries.push(Entry { piece: 0, offset: at as u32, place: entries.len() as u32 });
             at += frame.padded;
         }
         let id = parse_id(&self.id).unwrap_or(BatchId { buffer_id: 0, epoch: 0, first_seq: 0 });
@@ -429,7 +429,7 @@ impl DeadLetter {
             id,
             last_seq: self.records.last().map(|record| record.seq).unwrap_or_default(),
             progress,
-            chunks: vec![Chunk::Heap(bytes.into())],
+            pieces: vec![Piece { chunk: Chunk::Heap(bytes.into()), salt: 0 }],
             entries,
         })
     }

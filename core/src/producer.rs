@@ -85,7 +85,7 @@ const CLOSED: u8 = 2;
 /// Errors kept of one batch, and the bytes of each.
 const KEPT_ERRORS: usize = 5;
 const KEPT_ERROR_BYTES: usize = 4096;
-const FAULTED: &str = "the log could not be read while the batch was sent: its file was truncated, or the disk failed";
+const SPOILED: &str = "the batch is not what was put any more: its file was overwritten or truncated, or the disk failed";
 /// The least wait after a dead letter could not be written.
 const UNBURIED_WAIT: Duration = Duration::from_secs(1);
 /// How long closing waits for a sink that was interrupted.
@@ -723,9 +723,11 @@ impl Shared {
 
     /// Acts on what the sink answered. Returns the error that stops the producer, or that of the disk.
     fn settle(&self, batch: Batch, answer: Result<Report, SendError>, elapsed: Duration) -> Result<()> {
-        // Zeros may have gone out in place of what was put: whatever the sink says, this was no delivery.
-        let faulted = batch.is_faulted();
-        let answer = if faulted { Err(SendError::unavailable(FAULTED)) } else { answer };
+        // Zeros may have gone out in place of what was put: whatever the sink says, this was no delivery. And what goes
+        // to the dead letters is what was put, or nothing.
+        let delivered = answer.as_ref().is_ok_and(Report::is_delivered);
+        let spoiled = (batch.is_faulted() || !delivered) && !batch.is_whole();
+        let answer = if spoiled { Err(SendError::unavailable(SPOILED)) } else { answer };
         let settled = match answer {
             Ok(report) if report.is_delivered() => self.succeed(batch, elapsed),
             Ok(report) => self.fall_short(&batch, &report, elapsed),
@@ -734,7 +736,7 @@ impl Shared {
                 self.fall_short(&batch, &report, elapsed)
             }
         };
-        if faulted {
+        if spoiled {
             self.core().read_again();
         }
         self.notify();

@@ -28,7 +28,8 @@ def kill_one(folder: Path, life: int, kind: str, choice: random.Random) -> None:
     with subprocess.Popen(program, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         # Every fourth may die while it opens what the one before left.
-        while choice.random() < 0.75 and (not log.exists() or log.stat().st_size == before):
+        patient = choice.random() < 0.75
+        while patient and (not log.exists() or log.stat().st_size == before):
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.001)
         time.sleep(choice.random() * 0.1)

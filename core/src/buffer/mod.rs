@@ -623,6 +623,10 @@ impl Core {
             return Err(forked());
         }
         let mut reader = lock(&self.reader);
+        // What was read a while ago may have been overwritten since.
+        if reader.heads.front().is_some_and(|head| !head.batch().is_whole()) {
+            reader.read_again();
+        }
         if reader.heads.is_empty() && !self.load(&mut reader)? {
             return Ok(None);
         }
@@ -639,15 +643,26 @@ impl Core {
         let mut soonest: Option<(Duration, u32)> = None;
         let mut at = 0;
         while at < in_flight {
-            if at >= reader.heads.len() && !self.load(&mut reader)? {
+            let fresh = at >= reader.heads.len();
+            if fresh && !self.load(&mut reader)? {
                 break;
             }
             let head = &mut reader.heads[at];
             if !head.out && !head.finished {
                 if head.ready_at <= now {
-                    head.out = hand_out;
-                    return Ok(Taken::Batch(head.batch()));
+                    let batch = head.batch();
+                    // What was read a while ago may have been overwritten since.
+                    if fresh || batch.is_whole() {
+                        head.out = hand_out;
+                        return Ok(Taken::Batch(batch));
+                    }
+                    head.ready_at = now + REREAD_WAIT;
+                    if reader.read_again() {
+                        (at, soonest) = (0, None);
+                        continue;
+                    }
                 }
+                let head = &reader.heads[at];
                 if soonest.is_none_or(|(ready_at, _)| head.ready_at < ready_at) {
                     soonest = Some((head.ready_at, head.progress.attempts));
                 }
@@ -703,12 +718,7 @@ impl Core {
 
     /// Reads what is not committed anew, because bytes that were handed out could no longer be read.
     pub(crate) fn read_again(&self) {
-        let mut reader = lock(&self.reader);
-        if reader.heads.iter().all(|head| !head.out) {
-            let committed = reader.state.committed;
-            reader.heads.clear();
-            reader.walk.restart(committed);
-        }
+        lock(&self.reader).read_again();
     }
 
     /// Forgets attempts, so that what was given up on gets a fresh round.
@@ -1106,6 +1116,8 @@ impl Core {
 
 /// How often the thread that syncs lets others run, so that they join.
 const GATHER_TURNS: u32 = 32;
+/// When bytes changed that can only be read anew when other batches are back: the time until the next look.
+const REREAD_WAIT: Duration = Duration::from_millis(10);
 /// Segments kept for use again beside the spare one.
 const POOL: usize = 2;
 /// Corrupt regions that are remembered one by one until somebody is told; all are counted.

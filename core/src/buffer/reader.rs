@@ -9,7 +9,7 @@ use super::cursor::{Cursor, Position, Progress, RESERVED_SEQS, State};
 use super::format::{self, Bad, BatchId, FRAME_BYTES, HeaderState, Kind, SEGMENT_HEADER_BYTES, Seal};
 use super::segment::{self, Finished};
 use super::storage::{Chunk, SegmentReader};
-use crate::batch::{Batch, Entry};
+use crate::batch::{Batch, Entry, Piece};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A batch that was read and is not committed.
@@ -17,7 +17,7 @@ pub(crate) struct Head {
     pub(crate) id: BatchId,
     pub(crate) last_seq: u64,
     pub(crate) end: Position,
-    pub(crate) chunks: Vec<Chunk>,
+    pub(crate) pieces: Vec<Piece>,
     pub(crate) entries: Vec<Entry>,
     pub(crate) progress: Progress,
     /// Handed out to a sender.
@@ -35,7 +35,7 @@ impl Head {
             id: self.id,
             last_seq: self.last_seq,
             progress: self.progress.clone(),
-            chunks: self.chunks.clone(),
+            pieces: self.pieces.clone(),
             entries: self.entries.clone(),
         }
     }
@@ -183,7 +183,11 @@ impl Walk {
         };
         match header {
             HeaderState::Unknown { version, flags } => return Err(unknown_format(version, flags)),
-            HeaderState::Valid(header) if self.at.offset <= SEGMENT_HEADER_BYTES as u64 => {
+            // One of another segment or buffer was copied here: it says nothing.
+            HeaderState::Valid(header)
+                if self.at.offset <= SEGMENT_HEADER_BYTES as u64
+                    && (header.index, header.buffer_id) == (index, self.buffer_id) =>
+            {
                 self.at.offset = SEGMENT_HEADER_BYTES as u64;
                 let lost = header.records_before.saturating_sub(self.at.records);
                 // The header knows what came before; what was read may know less.
@@ -359,8 +363,8 @@ impl Reader {
     }
 
     fn read_batch(&mut self, source: &dyn Source, upto: &Position, now: (i64, Duration)) -> Result<Option<Head>> {
-        let mut chunks: Vec<Chunk> = Vec::new();
-        // Where each chunk begins, to find the way back when a batch turns out to end earlier.
+        let mut pieces: Vec<Piece> = Vec::new();
+        // Where each of them begins, to find the way back when a batch turns out to end earlier.
         let mut bases: Vec<(u64, u64)> = Vec::new();
         let mut entries = std::mem::take(&mut self.entries);
         entries.clear();
@@ -374,14 +378,15 @@ impl Reader {
                     if bases.last() != Some(&(segment, base))
                         && let Some(chunk) = self.walk.chunk()
                     {
-                        chunks.push(chunk.clone());
+                        let salt = segment::salt(self.state.buffer_id, segment);
+                        pieces.push(Piece { chunk: chunk.clone(), salt });
                         bases.push((segment, base));
                     }
                     let seq = self.walk.at.seq - 1;
                     let first = seqs.map_or(seq, |(first, _)| first);
                     seqs = Some((first, seq));
                     let place = (seq - first) as u32;
-                    entries.push(Entry { chunk: chunks.len() as u32 - 1, offset: (offset - base) as u32, place });
+                    entries.push(Entry { piece: pieces.len() as u32 - 1, offset: (offset - base) as u32, place });
                 }
                 Step::Passed => lost.push((entries.len(), self.walk.at.records - before)),
                 Step::Seal(seal) => {
@@ -397,9 +402,9 @@ impl Reader {
                         let split = entries.iter().position(|entry| first + u64::from(entry.place) >= seal.first_seq);
                         let head = match split {
                             Some(at) => {
-                                let (segment, base) = bases[entries[at].chunk as usize];
+                                let (segment, base) = bases[entries[at].piece as usize];
                                 let mut end = self.walk.at;
-                                let bytes_behind = payload_bytes(&chunks, &entries[at..]);
+                                let bytes_behind = payload_bytes(&pieces, &entries[at..]);
                                 end.segment = segment;
                                 end.offset = base + u64::from(entries[at].offset);
                                 end.seq = first + u64::from(entries[at].place);
@@ -409,12 +414,12 @@ impl Reader {
                                 entries.truncate(at);
                                 self.walk.seek(end);
                                 let last = first + u64::from(entries[at - 1].place);
-                                self.head(id, last, end, chunks, entries, now)
+                                self.head(id, last, end, pieces, entries, now)
                             }
                             None => {
                                 self.account_for(&seal, source);
                                 let end = self.walk.at;
-                                self.head(id, last, end, chunks, entries, now)
+                                self.head(id, last, end, pieces, entries, now)
                             }
                         };
                         return Ok(Some(head));
@@ -428,7 +433,7 @@ impl Reader {
                     self.leave_segment(source, upto)?;
                     let end = self.walk.at;
                     let id = BatchId { buffer_id: self.state.buffer_id, epoch: seal.epoch, first_seq: seal.first_seq };
-                    return Ok(Some(self.head(id, seal.last_seq, end, chunks, entries, now)));
+                    return Ok(Some(self.head(id, seal.last_seq, end, pieces, entries, now)));
                 }
                 Step::Limit => {
                     // What was put before the limit and not found is lost.
@@ -449,7 +454,7 @@ impl Reader {
                     // The last seal was lost. What is before the limit was sealed.
                     self.walk.seek(*upto);
                     let id = BatchId { buffer_id: self.state.buffer_id, epoch: self.state.epoch, first_seq: first };
-                    return Ok(Some(self.head(id, last, *upto, chunks, entries, now)));
+                    return Ok(Some(self.head(id, last, *upto, pieces, entries, now)));
                 }
             }
         }
@@ -489,7 +494,7 @@ impl Reader {
         id: BatchId,
         last_seq: u64,
         end: Position,
-        chunks: Vec<Chunk>,
+        pieces: Vec<Piece>,
         mut entries: Vec<Entry>,
         (wall, monotonic): (i64, Duration),
     ) -> Head {
@@ -502,7 +507,17 @@ impl Reader {
         let wait = progress.next_attempt.saturating_sub(wall.max(progress.last_attempt));
         let wait = u64::try_from(wait).unwrap_or(0);
         let ready_at = if wait == 0 { Duration::ZERO } else { monotonic + Duration::from_micros(wait) };
-        Head { id, last_seq, end, chunks, finished: entries.is_empty(), entries, progress, out: false, ready_at }
+        Head { id, last_seq, end, pieces, finished: entries.is_empty(), entries, progress, out: false, ready_at }
+    }
+
+    /// Forgets what was read and not committed, so that it is read anew; not while any of it is handed out.
+    pub(crate) fn read_again(&mut self) -> bool {
+        let alone = self.heads.iter().all(|head| !head.out);
+        if alone {
+            self.heads.clear();
+            self.walk.restart(self.state.committed);
+        }
+        alone
     }
 
     /// Drops the finished batches at the front, and says whether the committed position moved.
@@ -544,9 +559,9 @@ impl Reader {
     }
 }
 
-fn payload_bytes(chunks: &[Chunk], entries: &[Entry]) -> u64 {
+fn payload_bytes(pieces: &[Piece], entries: &[Entry]) -> u64 {
     let payload = |entry: &Entry| {
-        let bytes = &chunks[entry.chunk as usize].bytes()[entry.offset as usize..];
+        let bytes = &pieces[entry.piece as usize].chunk.bytes()[entry.offset as usize..];
         format::parse(bytes).map_or(0, |frame| frame.data.len() as u64)
     };
     entries.iter().map(payload).sum()
