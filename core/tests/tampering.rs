@@ -85,9 +85,8 @@ fn everything_but_segments() {
 #[test]
 #[ignore = "the child's side of the other tests"]
 fn child() {
-    match role().as_deref() {
-        Some("tamper") => tamper(),
-        _ => {}
+    if role().as_deref() == Some("tamper") {
+        tamper();
     }
 }
 
@@ -134,6 +133,9 @@ fn overwrite(path: &Path, bytes: &[u8], at: u64) {
 }
 
 fn damage(path: &Path, how: &str, other: &Path) {
+    if path.is_dir() {
+        return fs::remove_dir_all(path).unwrap();
+    }
     let length = path.metadata().unwrap().len() as usize;
     let mut random = Random::new(length as u64);
     let mut noise = |length: usize| (0..length).map(|_| random.next() as u8).collect::<Vec<_>>();
@@ -142,7 +144,6 @@ fn damage(path: &Path, how: &str, other: &Path) {
     let tail = records.last().map_or(length.saturating_sub(5), |range| range.end - 5);
     let cut = |to: usize| fs::OpenOptions::new().write(true).open(path).unwrap().set_len(to as u64).unwrap();
     match how {
-        "delete" if path.is_dir() => fs::remove_dir_all(path).unwrap(),
         "delete" => fs::remove_file(path).unwrap(),
         "replace" => {
             // A copy under the same name: not the file that is open.
@@ -224,10 +225,12 @@ fn tamper() {
         _ => panic!("no file is named {file}"),
     };
     let stays_open = how == "delete" || how == "replace";
-    let mut hit = BTreeSet::new();
+    // Far into the next segment, or not beyond the active one.
+    let more = if drained { 60 } else { 12 };
+    let (mut hit, mut kept) = (BTreeSet::new(), BTreeSet::new());
     std::thread::scope(|scope| {
         // More is put before, while and after it happens.
-        (0..THREADS).for_each(|thread| drop(scope.spawn(move || put_some(thread, PUTS..PUTS + 60))));
+        (0..THREADS).for_each(|thread| drop(scope.spawn(move || put_some(thread, PUTS..PUTS + more))));
         for target in &targets {
             let lock_is_gone = file == "lock" && target.metadata().unwrap().len() == 0 && !stays_open;
             if lock_is_gone {
@@ -237,10 +240,12 @@ fn tamper() {
             damage(target, &how, other);
             let after = fs::read(target).unwrap_or_default();
             let changed = |range: &std::ops::Range<usize>| before.get(range.clone()) != after.get(range.clone());
-            hit.extend(records_of(&before).into_iter().filter(|(_, range)| changed(range)).map(|(seq, _)| seq));
+            for (seq, range) in records_of(&before) {
+                if changed(&range) { &mut hit } else { &mut kept }.insert(seq);
+            }
         }
     });
-    (0..THREADS).for_each(|thread| put_some(thread, PUTS + 60..PUTS + 80));
+    (0..THREADS).for_each(|thread| put_some(thread, PUTS + more..PUTS + more + 10));
     let active_was_hit = file == "active" || file == "directory";
 
     let note = |result: Result<(), Error>| {
@@ -304,10 +309,16 @@ fn tamper() {
     ));
     told |= first.corrupt_regions + second.corrupt_regions > 0;
     assert!(missing.is_empty() || told, "{} records are gone and nobody was told: {missing:?}", missing.len());
-    if !active_was_hit {
-        let unhit: Vec<_> = missing.iter().filter(|seq| !hit.contains(seq)).collect();
-        assert!(unhit.is_empty(), "untouched and gone: {unhit:?}");
-        assert_eq!(counted, missing.len() as u64, "counted exactly");
+    let untouched = |seq: &&u64| if active_was_hit { kept.contains(*seq) } else { !hit.contains(*seq) };
+    let gone: Vec<_> = missing.iter().filter(untouched).collect();
+    // The file that a live producer has may not be the one that is found under its name later.
+    if !stays_open || (drained && file != "directory") {
+        assert!(gone.is_empty(), "untouched and gone: {gone:?}");
+    }
+    // Both sessions count what neither commits. An old cursor knows nothing of what was delivered since.
+    if !active_was_hit && file != "cursors" {
+        let lost = missing.len() as u64;
+        assert!(first.lost_records.max(second.lost_records) <= lost && counted >= lost, "counted exactly");
     }
     if file != "directory" {
         assert!(put.keys().all(|seq| *seq < next), "seq {next} a second time");
