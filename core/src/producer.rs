@@ -85,7 +85,8 @@ const CLOSED: u8 = 2;
 /// Errors kept of one batch, and the bytes of each.
 const KEPT_ERRORS: usize = 5;
 const KEPT_ERROR_BYTES: usize = 4096;
-const SPOILED: &str = "the batch is not what was put any more: its file was overwritten or truncated, or the disk failed";
+const SPOILED: &str =
+    "the batch is not what was put any more: its file was overwritten or truncated, or the disk failed";
 /// The least wait after a dead letter could not be written.
 const UNBURIED_WAIT: Duration = Duration::from_secs(1);
 /// How long closing waits for a sink that was interrupted.

@@ -225,7 +225,9 @@ fn producer_on_a_failing_disk() {
     let letters = producer.dead_letters().list().unwrap();
     let mut dead = BTreeMap::new();
     for letter in &letters {
-        dead.extend(SeenBatch::of(&letter.batch().unwrap()).records.into_iter().map(|record| (record.seq, record.data)));
+        dead.extend(
+            SeenBatch::of(&letter.batch().unwrap()).records.into_iter().map(|record| (record.seq, record.data)),
+        );
     }
     let after = take_all(&producer);
     assert_eq!(producer.close(Duration::ZERO).unwrap(), 0);

@@ -1045,14 +1045,42 @@ impl Core {
             if self.dir_unsynced.swap(false, Ordering::AcqRel) { self.env.disk.sync_dir(&self.dir) } else { Ok(()) };
         let files = readers.iter().map(|(_, reader)| reader.sync());
         for synced in std::iter::once(names).chain(files) {
-            if let Err(error) = synced {
-                let error = Error::io("could not sync the log", error);
-                lock(&self.log).fail(error.clone());
-                return Err(error);
-            }
+            synced.map_err(|error| self.fail(Error::io("could not sync the log", error)))?;
         }
+        self.check_there(&readers)?;
         self.counts.syncs.fetch_add(1, Ordering::Relaxed);
         Ok(lsn)
+    }
+
+    /// An error if segments with records that are not finished were removed or cut by somebody: what is put into them
+    /// would be gone with the process.
+    fn check_there(&self, readers: &[(u64, Arc<dyn storage::SegmentReader>)]) -> Result<()> {
+        for (index, reader) in readers {
+            let gone = match reader.is_there() {
+                Ok(true) => continue,
+                Ok(false) => io::Error::new(io::ErrorKind::NotFound, "the file was removed, replaced or cut"),
+                Err(error) => error,
+            };
+            // One that was freed meanwhile is gone with good reason.
+            if lock(&self.reader).state.committed.segment <= *index {
+                return Err(self.fail(Error::io(format_args!("lost {}", segment::name(*index)), gone)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The log takes nothing any more, and what it has may not be what will be found.
+    fn fail(&self, error: Error) -> Error {
+        lock(&self.log).fail(error.clone());
+        self.distrust();
+        error
+    }
+
+    /// Has the next owner take the log for one that a power loss cut off, as far as the cursor can still be written.
+    fn distrust(&self) {
+        let mut reader = lock(&self.reader);
+        reader.state.boot_id = 0;
+        let _ = reader.write_as_is();
     }
 
     pub(crate) fn sync(&self) -> Result<()> {
@@ -1088,6 +1116,11 @@ impl Core {
                 let lsn = lock(&self.log).lsn;
                 result = self.sync_to(lsn);
             }
+            let active = {
+                let log = lock(&self.log);
+                log.reader(log.index).map(|reader| (log.index, reader))
+            };
+            result = result.and_then(|()| self.check_there(active.as_slice()));
             self.trim();
             let mut chores = lock(&self.chores);
             let freed = self.free(&mut chores);
@@ -1102,6 +1135,8 @@ impl Core {
             drop(reader);
             let synced = if durable { self.sync_cursor() } else { Ok(()) };
             result = result.and(freed).and(written).and(synced);
+        } else {
+            self.distrust();
         }
         // Under the reader's lock: who settles meanwhile is done with the cursor before the directory is let go.
         let reader = lock(&self.reader);
