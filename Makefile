@@ -48,9 +48,10 @@ bench:
 	tests/aws/bench.sh | tee target/bench/aws.json
 	$(PYTHON) core/benches/merge.py target/bench
 
-# Crashes at every operation of a simulated disk, at full depth.
+# Crashes at every operation of a simulated disk, at full depth; then programs that are killed on a real one.
 torture:
 	$(CARGO) run --quiet --release --locked -p unistream --features simulation --example torture
+	tests/torture.sh
 
 clean:
 	$(CARGO) clean

@@ -16,15 +16,22 @@ pub struct Batch {
     pub(crate) id: BatchId,
     pub(crate) last_seq: u64,
     pub(crate) progress: Progress,
-    pub(crate) chunks: Vec<Chunk>,
+    pub(crate) pieces: Vec<Piece>,
     /// The pending records.
     pub(crate) entries: Vec<Entry>,
+}
+
+/// Bytes of a segment, with the salt of the frames in them.
+#[derive(Clone)]
+pub(crate) struct Piece {
+    pub(crate) chunk: Chunk,
+    pub(crate) salt: u32,
 }
 
 /// Where a record stands.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
-    pub(crate) chunk: u32,
+    pub(crate) piece: u32,
     pub(crate) offset: u32,
     /// The record's place in the batch as it was sealed: what acknowledgements are remembered by.
     pub(crate) place: u32,
@@ -76,7 +83,7 @@ impl Batch {
         let mut bytes = Vec::new();
         let mut entries = Vec::new();
         for (place, record) in (0u32..).zip(records) {
-            entries.push(Entry { chunk: 0, offset: bytes.len() as u32, place });
+            entries.push(Entry { piece: 0, offset: bytes.len() as u32, place });
             let body = Body { id: record.id, key: record.key, data: record.data };
             let created_at = record.created_at.unwrap_or_default();
             let head = Head { kind: Kind::Record, seq: u64::from(place) + 1, created_at };
@@ -86,18 +93,29 @@ impl Batch {
             id: BatchId { buffer_id: 0, epoch: 0, first_seq: 1 },
             last_seq: entries.len() as u64,
             progress: Progress::default(),
-            chunks: vec![Chunk::Heap(bytes.into())],
+            pieces: vec![Piece { chunk: Chunk::Heap(bytes.into()), salt: 0 }],
             entries,
         }
     }
 
     /// Whether bytes of it could not be read and were zeros instead.
     pub(crate) fn is_faulted(&self) -> bool {
-        self.chunks.iter().any(Chunk::is_faulted)
+        self.pieces.iter().any(|piece| piece.chunk.is_faulted())
+    }
+
+    /// Whether every record is still what was read: bytes of the log that another program overwrites, or that go away
+    /// with the file's end, change under a batch. (A page that became unreadable is zeros from then on.)
+    pub(crate) fn is_whole(&self) -> bool {
+        let whole = |entry: &Entry| format::decode(self.bytes(entry), self.pieces[entry.piece as usize].salt).is_ok();
+        self.entries.iter().all(whole)
+    }
+
+    fn bytes(&self, entry: &Entry) -> &[u8] {
+        &self.pieces[entry.piece as usize].chunk.bytes()[entry.offset as usize..]
     }
 
     fn record(&self, entry: &Entry) -> Record<'_> {
-        let bytes = &self.chunks[entry.chunk as usize].bytes()[entry.offset as usize..];
+        let bytes = self.bytes(entry);
         // Its checksum was verified when the batch was read. Bytes that another program overwrote since then
         // may no longer parse: then it is an empty record rather than a crash of the host.
         let (buffer_id, empty) = (self.id.buffer_id, &bytes[..0]);

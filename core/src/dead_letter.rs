@@ -11,7 +11,7 @@ use std::time::UNIX_EPOCH;
 
 use serde_json::{Value, json};
 
-use crate::batch::{Batch, Entry};
+use crate::batch::{Batch, Entry, Piece};
 use crate::buffer::cursor::Progress;
 use crate::buffer::format::{self, BatchId, Body, Head, Kind};
 use crate::buffer::storage::{self, Chunk, Disk, Open, OsDisk};
@@ -256,7 +256,7 @@ impl DeadLetters {
         }
         let mut dead = Dead::of(&now)?;
         read.records.iter().for_each(|record| drop(dead.0.remove(&record.seq)));
-        self.write(&now.id, &now.story(), &dead, Some(&now), u64::MAX, true)
+        self.write(&now.id, &now.story(), &dead, Some(&now), u64::MAX)
     }
 
     fn ids(&self) -> Result<Vec<String>> {
@@ -311,11 +311,12 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// Writes records of a batch, in addition to those that are there of it. It is durable on return if `durable`.
-    pub(crate) fn bury(&self, burial: &Burial<'_>, cap: u64, durable: bool) -> Result<()> {
+    /// Writes records of a batch, in addition to those that are there of it. It is durable on return, whatever the
+    /// durability mode: the commit that follows may become durable at any time, and then this is their only place.
+    pub(crate) fn bury(&self, burial: &Burial<'_>, cap: u64) -> Result<()> {
         let id = burial.batch.id();
         let failed = |error| Error::io(format_args!("could not write dead letter {id}"), error);
-        storage::create_dir(&*self.disk.0, &self.dir, durable).map_err(failed)?;
+        storage::create_dir(&*self.disk.0, &self.dir, true).map_err(failed)?;
         let _changes = lock(&self.changes);
         let existing = match self.get(&id).and_then(|letter| Ok((Dead::of(&letter)?, letter))) {
             Ok(existing) => Some(existing),
@@ -333,19 +334,11 @@ impl DeadLetters {
                 dead.add(&record, reason, *rejected);
             }
         }
-        self.write(&id, &burial.story, &dead, existing.as_ref(), cap, durable)
+        self.write(&id, &burial.story, &dead, existing.as_ref(), cap)
     }
 
     /// Writes a letter in place of the one that is there.
-    fn write(
-        &self,
-        id: &str,
-        story: &Story,
-        dead: &Dead,
-        existing: Option<&DeadLetter>,
-        cap: u64,
-        durable: bool,
-    ) -> Result<()> {
+    fn write(&self, id: &str, story: &Story, dead: &Dead, existing: Option<&DeadLetter>, cap: u64) -> Result<()> {
         let disk = &*self.disk.0;
         let failed = |error| Error::io(format_args!("could not write dead letter {id}"), error);
         let records = dead.file();
@@ -385,9 +378,9 @@ impl DeadLetters {
         let write = |path: &Path, bytes: &[u8]| {
             let file = disk.open(path, Open::Truncate)?;
             file.write_at(bytes, 0)?;
-            if durable { file.sync() } else { Ok(()) }
+            file.sync()
         };
-        let sync_names = || if durable { disk.sync_dir(&self.dir) } else { Ok(()) };
+        let sync_names = || disk.sync_dir(&self.dir);
         // The name of the records is durable before that of the letter which points to them.
         let written = write(&records_path, &records)
             .and_then(|()| write(&temporary, &text))
@@ -504,7 +497,7 @@ impl DeadLetter {
             if frame.seq != dead.seq {
                 return Err(damaged());
             }
-            entries.push(Entry { chunk: 0, offset: at as u32, place: entries.len() as u32 });
+            entries.push(Entry { piece: 0, offset: at as u32, place: entries.len() as u32 });
             at += frame.padded;
         }
         let id = parse_id(&self.id).unwrap_or(BatchId { buffer_id: 0, epoch: 0, first_seq: 0 });
@@ -513,7 +506,7 @@ impl DeadLetter {
             id,
             last_seq: self.records.last().map(|record| record.seq).unwrap_or_default(),
             progress,
-            chunks: vec![Chunk::Heap(bytes.into())],
+            pieces: vec![Piece { chunk: Chunk::Heap(bytes.into()), salt: 0 }],
             entries,
         })
     }

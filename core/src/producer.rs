@@ -102,7 +102,8 @@ const CLOSED: u8 = 2;
 /// Errors kept of one batch, and the bytes of each.
 const KEPT_ERRORS: usize = 5;
 const KEPT_ERROR_BYTES: usize = 4096;
-const FAULTED: &str = "the log could not be read while the batch was sent: its file was truncated, or the disk failed";
+const SPOILED: &str =
+    "the batch is not what was put any more: its file was overwritten or truncated, or the disk failed";
 /// The least wait after a dead letter could not be written.
 const UNBURIED_WAIT: Duration = Duration::from_secs(1);
 /// How long closing waits for a sink that was interrupted.
@@ -468,8 +469,8 @@ impl Producer {
             Err(error) if error.record_accepted() => Ok(0),
             result => result,
         };
-        let durable = self.options().durability != Durability::Os;
-        self.shared.letters.replay(id, put, || if durable { self.sync() } else { Ok(()) })
+        // Before the letter goes, in every durability mode.
+        self.shared.letters.replay(id, put, || self.sync())
     }
 
     /// What the log's thread does, for an environment without threads.
@@ -750,9 +751,11 @@ impl Shared {
 
     /// Acts on what the sink answered. Returns the error that stops the producer, or that of the disk.
     fn settle(&self, batch: Batch, answer: Result<Report, SendError>, elapsed: Duration) -> Result<()> {
-        // Zeros may have gone out in place of what was put: whatever the sink says, this was no delivery.
-        let faulted = batch.is_faulted();
-        let answer = if faulted { Err(SendError::unavailable(FAULTED)) } else { answer };
+        // Zeros may have gone out in place of what was put: whatever the sink says, this was no delivery. And what goes
+        // to the dead letters is what was put, or nothing.
+        let delivered = answer.as_ref().is_ok_and(Report::is_delivered);
+        let spoiled = (batch.is_faulted() || !delivered) && !batch.is_whole();
+        let answer = if spoiled { Err(SendError::unavailable(SPOILED)) } else { answer };
         let settled = match answer {
             Ok(report) if report.is_delivered() => self.succeed(batch, elapsed),
             Ok(report) => self.fall_short(&batch, &report, elapsed),
@@ -761,7 +764,7 @@ impl Shared {
                 self.fall_short(&batch, &report, elapsed)
             }
         };
-        if faulted {
+        if spoiled {
             self.core().read_again();
         }
         self.notify();
@@ -836,8 +839,7 @@ impl Shared {
                 errors: progress.errors.clone(),
             };
             let burial = Burial { batch, story, records: dead };
-            let durable = options.durability != Durability::Os;
-            match self.letters.bury(&burial, options.max_dead_letter_bytes, durable) {
+            match self.letters.bury(&burial, options.max_dead_letter_bytes) {
                 Ok(()) => done.extend(indices),
                 // The records stay in the batch, and it is tried again.
                 Err(error) => unburied = Some(error),

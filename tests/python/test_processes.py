@@ -4,7 +4,6 @@ import logging
 import multiprocessing
 import os
 import pickle
-import random
 import re
 import signal
 import subprocess
@@ -20,42 +19,6 @@ from conftest import Collector, wait_until
 from unistream import FileSink, Producer
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-
-PUT_AND_SAY = """
-import os, sys, unistream
-producer = unistream.Producer(sys.argv[1], unistream.FileSink(sys.argv[2]), max_records=50, linger=0.01,
-                              segment_bytes="64KiB", max_buffer_bytes="1GiB")
-start = int(sys.argv[3])
-for number in range(start, 10**9):
-    producer.put(f"{number}")
-    # Unbuffered: what was said was put.
-    os.write(1, b"%d\\n" % number)
-"""
-
-
-def test_killed_at_random_it_loses_nothing(path: Path, tmp_path: Path) -> None:
-    """Kill -9 a producing process again and again: every record whose put returned is delivered, once, in order."""
-    target, said = tmp_path / "target", 0
-    for _ in range(12):
-        with subprocess.Popen(
-            [sys.executable, "-c", PUT_AND_SAY, path, target, str(said + 1)], stdout=subprocess.PIPE
-        ) as process:
-            assert process.stdout is not None
-            process.stdout.readline()
-            time.sleep(random.random() * 0.2)
-            process.kill()
-            rest = process.stdout.read()
-        whole = [int(number) for number in rest[: rest.rfind(b"\n") + 1].split()]
-        said = whole[-1] if whole else said + 1
-        # The put after the last one that was said may have been accepted, too.
-        with unistream.Buffer(path) as buffer:
-            buffer.seal()
-        with Producer(path, FileSink(target)) as producer:
-            producer.flush(60)
-        delivered = [int(line) for line in target.read_bytes().split()]
-        assert delivered[-1] in (said, said + 1)
-        assert delivered == list(range(1, delivered[-1] + 1))
-        said = delivered[-1]
 
 
 def test_a_killed_python_sink_gets_the_batch_again_under_the_same_id(path: Path, run_python: Run) -> None:

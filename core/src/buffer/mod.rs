@@ -474,6 +474,10 @@ impl Core {
             return Err(forked());
         }
         let mut reader = lock(&self.reader);
+        // What was read a while ago may have been overwritten since.
+        if reader.heads.front().is_some_and(|head| !head.batch().is_whole()) {
+            reader.read_again();
+        }
         if reader.heads.is_empty() && !self.load(&mut reader)? {
             return Ok(None);
         }
@@ -490,15 +494,26 @@ impl Core {
         let mut soonest: Option<(Duration, u32)> = None;
         let mut at = 0;
         while at < in_flight {
-            if at >= reader.heads.len() && !self.load(&mut reader)? {
+            let fresh = at >= reader.heads.len();
+            if fresh && !self.load(&mut reader)? {
                 break;
             }
             let head = &mut reader.heads[at];
             if !head.out && !head.finished {
                 if head.ready_at <= now {
-                    head.out = hand_out;
-                    return Ok(Taken::Batch(head.batch()));
+                    let batch = head.batch();
+                    // What was read a while ago may have been overwritten since.
+                    if fresh || batch.is_whole() {
+                        head.out = hand_out;
+                        return Ok(Taken::Batch(batch));
+                    }
+                    head.ready_at = now + REREAD_WAIT;
+                    if reader.read_again() {
+                        (at, soonest) = (0, None);
+                        continue;
+                    }
                 }
+                let head = &reader.heads[at];
                 if soonest.is_none_or(|(ready_at, _)| head.ready_at < ready_at) {
                     soonest = Some((head.ready_at, head.progress.attempts));
                 }
@@ -554,12 +569,7 @@ impl Core {
 
     /// Reads what is not committed anew, because bytes that were handed out could no longer be read.
     pub(crate) fn read_again(&self) {
-        let mut reader = lock(&self.reader);
-        if reader.heads.iter().all(|head| !head.out) {
-            let committed = reader.state.committed;
-            reader.heads.clear();
-            reader.walk.restart(committed);
-        }
+        lock(&self.reader).read_again();
     }
 
     /// Forgets attempts, so that what was given up on gets a fresh round.
@@ -893,14 +903,42 @@ impl Core {
             if self.dir_unsynced.swap(false, Ordering::AcqRel) { self.env.disk.sync_dir(&self.dir) } else { Ok(()) };
         let files = readers.iter().map(|(_, reader)| reader.sync());
         for synced in std::iter::once(names).chain(files) {
-            if let Err(error) = synced {
-                let error = Error::io("could not sync the log", error);
-                lock(&self.log).fail(error.clone());
-                return Err(error);
-            }
+            synced.map_err(|error| self.fail(Error::io("could not sync the log", error)))?;
         }
+        self.check_there(&readers)?;
         self.counts.syncs.fetch_add(1, Ordering::Relaxed);
         Ok(lsn)
+    }
+
+    /// An error if segments with records that are not finished were removed or cut by somebody: what is put into them
+    /// would be gone with the process.
+    fn check_there(&self, readers: &[(u64, Arc<dyn storage::SegmentReader>)]) -> Result<()> {
+        for (index, reader) in readers {
+            let gone = match reader.is_there() {
+                Ok(true) => continue,
+                Ok(false) => io::Error::new(io::ErrorKind::NotFound, "the file was removed, replaced or cut"),
+                Err(error) => error,
+            };
+            // One that was freed meanwhile is gone with good reason.
+            if lock(&self.reader).state.committed.segment <= *index {
+                return Err(self.fail(Error::io(format_args!("lost {}", segment::name(*index)), gone)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The log takes nothing any more, and what it has may not be what will be found.
+    fn fail(&self, error: Error) -> Error {
+        lock(&self.log).fail(error.clone());
+        self.distrust();
+        error
+    }
+
+    /// Has the next owner take the log for one that a power loss cut off, as far as the cursor can still be written.
+    fn distrust(&self) {
+        let mut reader = lock(&self.reader);
+        reader.state.boot_id = 0;
+        let _ = reader.write_as_is();
     }
 
     pub(crate) fn sync(&self) -> Result<()> {
@@ -944,6 +982,11 @@ impl Core {
             if durable {
                 result = self.sync_to(lsn);
             }
+            let active = {
+                let log = lock(&self.log);
+                log.reader(log.index).map(|reader| (log.index, reader))
+            };
+            result = result.and_then(|()| self.check_there(active.as_slice()));
             let mut chores = lock(&self.chores);
             self.trim(&mut chores);
             let freed = self.free(&mut chores);
@@ -962,6 +1005,8 @@ impl Core {
             drop(reader);
             let synced = if durable { self.sync_cursor() } else { Ok(()) };
             result = result.and(freed).and(written).and(synced);
+        } else {
+            self.distrust();
         }
         // Under the reader's lock: who settles meanwhile is done with the cursor before the directory is let go.
         let reader = lock(&self.reader);
@@ -975,6 +1020,8 @@ impl Core {
 
 /// How often the thread that syncs lets others run, so that they join.
 const GATHER_TURNS: u32 = 32;
+/// When bytes changed that can only be read anew when other batches are back: the time until the next look.
+const REREAD_WAIT: Duration = Duration::from_millis(10);
 /// Segments kept for use again beside the spare one.
 const POOL: usize = 2;
 /// Corrupt regions that are remembered one by one until somebody is told; all are counted.

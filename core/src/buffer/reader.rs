@@ -9,7 +9,7 @@ use super::cursor::{Cursor, Position, Progress, RESERVED_SEQS, State};
 use super::format::{self, Bad, BatchId, FRAME_BYTES, HeaderState, Kind, SEGMENT_HEADER_BYTES, Seal};
 use super::segment::{self, Finished};
 use super::storage::{Chunk, SegmentReader};
-use crate::batch::{Batch, Entry};
+use crate::batch::{Batch, Entry, Piece};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A batch that was read and is not committed.
@@ -17,7 +17,7 @@ pub(crate) struct Head {
     pub(crate) id: BatchId,
     pub(crate) last_seq: u64,
     pub(crate) end: Position,
-    pub(crate) chunks: Vec<Chunk>,
+    pub(crate) pieces: Vec<Piece>,
     pub(crate) entries: Vec<Entry>,
     pub(crate) progress: Progress,
     /// Handed out to a sender.
@@ -35,7 +35,7 @@ impl Head {
             id: self.id,
             last_seq: self.last_seq,
             progress: self.progress.clone(),
-            chunks: self.chunks.clone(),
+            pieces: self.pieces.clone(),
             entries: self.entries.clone(),
         }
     }
@@ -183,7 +183,11 @@ impl Walk {
         };
         match header {
             HeaderState::Unknown { version, flags } => return Err(unknown_format(version, flags)),
-            HeaderState::Valid(header) if self.at.offset <= SEGMENT_HEADER_BYTES as u64 => {
+            // One of another segment or buffer was copied here: it says nothing.
+            HeaderState::Valid(header)
+                if self.at.offset <= SEGMENT_HEADER_BYTES as u64
+                    && (header.index, header.buffer_id) == (index, self.buffer_id) =>
+            {
                 self.at.offset = SEGMENT_HEADER_BYTES as u64;
                 let lost = header.records_before.saturating_sub(self.at.records);
                 // The header knows what came before; what was read may know less.
@@ -334,26 +338,26 @@ struct Read {
     first: u64,
     last: u64,
     entries: Vec<Entry>,
-    chunks: Vec<Chunk>,
-    /// Where each chunk begins, to find the way back when the batch turns out to end earlier.
+    pieces: Vec<Piece>,
+    /// Where each of them begins, to find the way back when the batch turns out to end earlier.
     bases: Vec<(u64, u64)>,
     /// Records lost on the way, by the entry before which they stood.
     lost: Vec<(usize, u64)>,
 }
 
 impl Read {
-    fn add(&mut self, seq: u64, base: (u64, u64), offset: u32, chunk: Option<&Chunk>) {
+    fn add(&mut self, seq: u64, base: (u64, u64), offset: u32, chunk: Option<&Chunk>, salt: u32) {
         if self.bases.last() != Some(&base)
             && let Some(chunk) = chunk
         {
-            self.chunks.push(chunk.clone());
+            self.pieces.push(Piece { chunk: chunk.clone(), salt });
             self.bases.push(base);
         }
         if self.entries.is_empty() {
             self.first = seq;
         }
         self.last = seq;
-        self.entries.push(Entry { chunk: self.chunks.len() as u32 - 1, offset, place: (seq - self.first) as u32 });
+        self.entries.push(Entry { piece: self.pieces.len() as u32 - 1, offset, place: (seq - self.first) as u32 });
     }
 }
 
@@ -399,7 +403,8 @@ impl Reader {
             match self.walk.step(source, upto)? {
                 Step::Record { segment, offset, base } => {
                     let seq = self.walk.at.seq - 1;
-                    read.add(seq, (segment, base), (offset - base) as u32, self.walk.chunk());
+                    let salt = segment::salt(self.state.buffer_id, segment);
+                    read.add(seq, (segment, base), (offset - base) as u32, self.walk.chunk(), salt);
                     if seq - read.first >= MOST_PLACES {
                         return Ok(Some(self.unsealed(read, Some(seq), now)));
                     }
@@ -459,14 +464,14 @@ impl Reader {
             let at = read.entries.iter().position(|entry| read.first + u64::from(entry.place) >= next);
             let at = at.unwrap_or(read.entries.len() - 1);
             let behind = read.entries.split_off(at);
-            let (segment, base) = read.bases[behind[0].chunk as usize];
+            let (segment, base) = read.bases[behind[0].piece as usize];
             let mut end = self.walk.at;
             end.segment = segment;
             end.offset = base + u64::from(behind[0].offset);
             end.seq = next;
             let lost = read.lost.iter().filter(|(index, _)| *index > at).map(|(_, lost)| lost);
             end.records -= behind.len() as u64 + lost.sum::<u64>();
-            end.bytes = end.bytes.saturating_sub(payload_bytes(&read.chunks, &behind));
+            end.bytes = end.bytes.saturating_sub(payload_bytes(&read.pieces, &behind));
             read.last = read.entries.last().map_or(read.first, |entry| read.first + u64::from(entry.place));
             self.walk.seek(end);
         }
@@ -519,7 +524,7 @@ impl Reader {
         id: BatchId,
         last_seq: u64,
         end: Position,
-        Read { chunks, mut entries, .. }: Read,
+        Read { pieces, mut entries, .. }: Read,
         (wall, monotonic): (i64, Duration),
     ) -> Head {
         let known = self.state.batches.iter().find(|(first_seq, _)| *first_seq == id.first_seq);
@@ -531,7 +536,17 @@ impl Reader {
         let wait = progress.next_attempt.saturating_sub(wall.max(progress.last_attempt));
         let wait = u64::try_from(wait).unwrap_or(0);
         let ready_at = if wait == 0 { Duration::ZERO } else { monotonic + Duration::from_micros(wait) };
-        Head { id, last_seq, end, chunks, finished: entries.is_empty(), entries, progress, out: false, ready_at }
+        Head { id, last_seq, end, pieces, finished: entries.is_empty(), entries, progress, out: false, ready_at }
+    }
+
+    /// Forgets what was read and not committed, so that it is read anew; not while any of it is handed out.
+    pub(crate) fn read_again(&mut self) -> bool {
+        let alone = self.heads.iter().all(|head| !head.out);
+        if alone {
+            self.heads.clear();
+            self.walk.restart(self.state.committed);
+        }
+        alone
     }
 
     /// Drops the finished batches at the front, and says whether the committed position moved.
@@ -573,9 +588,9 @@ impl Reader {
     }
 }
 
-fn payload_bytes(chunks: &[Chunk], entries: &[Entry]) -> u64 {
+fn payload_bytes(pieces: &[Piece], entries: &[Entry]) -> u64 {
     let payload = |entry: &Entry| {
-        let bytes = &chunks[entry.chunk as usize].bytes()[entry.offset as usize..];
+        let bytes = &pieces[entry.piece as usize].chunk.bytes()[entry.offset as usize..];
         format::parse(bytes).map_or(0, |frame| frame.data.len() as u64)
     };
     entries.iter().map(payload).sum()

@@ -56,9 +56,13 @@ pub(crate) struct LastSegment {
 /// Reads what is there. Refuses an unknown format before anything is changed.
 pub(crate) fn recover(disk: &dyn Disk, dir: &Path, limits: &Limits, fresh_id: u64) -> Result<Recovered> {
     let failed = |error: io::Error| Error::io(format_args!("could not open the buffer {}", dir.display()), error);
-    if let Found::Unknown { version, flags } = Cursor::peek(disk, dir).map_err(failed)? {
-        return Err(unknown_format(version, flags));
-    }
+    let boot_id = disk.boot_id();
+    // The buffer whose frames are looked for where a header is blank. After a power loss that is what was not synced.
+    let buffer_id = match Cursor::peek(disk, dir).map_err(failed)? {
+        Found::Unknown { version, flags } => return Err(unknown_format(version, flags)),
+        Found::State(state) => (!is_cut_off(&state, boot_id)).then_some(state.buffer_id),
+        Found::Nothing => None,
+    };
     let names = disk.list(dir).map_err(failed)?;
     let mut indices: Vec<u64> = names.iter().filter_map(|name| segment::index(name)).collect();
     indices.sort_unstable();
@@ -73,10 +77,10 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, limits: &Limits, fresh_id: u6
                 last = Some((index, file, Some(header)));
                 break;
             }
-            HeaderState::Blank => blanks.push(index),
+            HeaderState::Blank if !has_frames(&*file, index, buffer_id).map_err(failed)? => blanks.push(index),
             HeaderState::Torn if segment::is_empty(&*file).map_err(failed)? => blanks.push(index),
             // Neither copy of the header is whole. Its frames can still be told by their salt.
-            HeaderState::Torn | HeaderState::Damaged => {
+            HeaderState::Blank | HeaderState::Torn | HeaderState::Damaged => {
                 last = Some((index, file, None));
                 break;
             }
@@ -104,7 +108,6 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, limits: &Limits, fresh_id: u6
         _ => None,
     };
     let any_header = last.as_ref().and_then(|(_, _, header)| *header).or(header_of(&first));
-    let boot_id = disk.boot_id();
     let known = matches!(found, Found::State(_));
     let (mut state, cursor_lost) = match found {
         Found::State(state) => (state, false),
@@ -129,8 +132,7 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, limits: &Limits, fresh_id: u6
             bytes: header.bytes_before,
         };
     }
-    let rebooted = boot_id == 0 || boot_id != state.boot_id;
-    let power_lost = cursor_lost || (rebooted && state.closed != Closed::Durably);
+    let power_lost = cursor_lost || is_cut_off(&state, boot_id);
 
     let committed = state.committed;
     let mut recovered = Recovered {
@@ -175,6 +177,19 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, limits: &Limits, fresh_id: u6
         recovered.state.seq_limit = recovered.state.seq_limit.max(limit);
     }
     Ok(recovered)
+}
+
+/// Whether a power loss may have taken what was not synced.
+fn is_cut_off(state: &State, boot_id: u64) -> bool {
+    state.closed != Closed::Durably && (boot_id == 0 || boot_id != state.boot_id)
+}
+
+/// Whether frames of segment `index` stand in the file: then it was begun, and somebody overwrote its header.
+fn has_frames(file: &dyn File, index: u64, buffer_id: Option<u64>) -> io::Result<bool> {
+    let Some(buffer_id) = buffer_id else { return Ok(false) };
+    let mut bytes = vec![0; file.len()? as usize];
+    let got = file.read_at(&mut bytes, 0)?;
+    Ok(format::resync(&bytes[..got], SEGMENT_HEADER_BYTES, segment::salt(buffer_id, index)).is_some())
 }
 
 impl Recovered {

@@ -1,7 +1,8 @@
 //! What the integration tests share: sinks that remember, a way to take out all that a buffer holds, child
-//! processes, and (in `format`) a second reader of the log's bytes.
+//! processes, (in `disk`) small filesystems, and (in `format`) a second reader of the log's bytes.
 #![allow(dead_code, unreachable_pub)] // Every test binary compiles this module and uses its own part of it.
 
+pub mod disk;
 pub mod format;
 
 use std::collections::hash_map::DefaultHasher;

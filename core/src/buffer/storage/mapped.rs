@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Once, OnceLock};
@@ -191,6 +192,13 @@ impl SegmentReader for MappedReader {
             Some(file) => file.sync_data(),
             None => Ok(()),
         }
+    }
+
+    fn is_there(&self) -> io::Result<bool> {
+        let Some(file) = &self.0.file else { return Ok(true) };
+        // Stores behind the new end of a file, in its last page, go nowhere without a fault.
+        let metadata = file.metadata()?;
+        Ok(metadata.nlink() > 0 && metadata.len() >= self.0.len as u64)
     }
 }
 

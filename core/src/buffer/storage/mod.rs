@@ -79,6 +79,10 @@ pub(crate) trait File: Send + Sync {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Makes the contents and the length durable.
     fn sync(&self) -> io::Result<()>;
+    /// Whether it will be found again: not if somebody removed it, or put another in its place.
+    fn is_there(&self) -> io::Result<bool> {
+        Ok(true)
+    }
     /// Maps the first `len` bytes, which must be allocated, and makes a log of them.
     fn map(self: Arc<Self>, len: usize) -> io::Result<Box<dyn SegmentWriter>>;
     /// Maps the first `len` bytes, which nobody writes any more, for reading.
@@ -107,6 +111,10 @@ pub(crate) trait SegmentWriter: Send + Sync {
 pub(crate) trait SegmentReader: Send + Sync {
     fn read(self: Arc<Self>, offset: usize, len: usize) -> io::Result<Chunk>;
     fn sync(&self) -> io::Result<()>;
+    /// As [`File::is_there`], and nobody cut it.
+    fn is_there(&self) -> io::Result<bool> {
+        Ok(true)
+    }
 }
 
 /// Published bytes of a segment, kept alive for as long as a batch needs them.
@@ -194,5 +202,9 @@ impl SegmentReader for PlainReader {
 
     fn sync(&self) -> io::Result<()> {
         self.0.sync()
+    }
+
+    fn is_there(&self) -> io::Result<bool> {
+        self.0.is_there()
     }
 }

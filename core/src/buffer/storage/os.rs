@@ -144,6 +144,10 @@ impl File for OsFile {
         self.file.sync_data()
     }
 
+    fn is_there(&self) -> io::Result<bool> {
+        Ok(self.file.metadata()?.nlink() > 0)
+    }
+
     fn map(self: Arc<Self>, len: usize) -> io::Result<Box<dyn SegmentWriter>> {
         Ok(Box::new(MappedWriter::new(&self.file, len)?))
     }
