@@ -149,8 +149,14 @@ impl DeadLetters {
             Error::new(ErrorKind::Io, message)
         };
         let value: Value = serde_json::from_slice(&text).map_err(|error| damaged(&error.to_string()))?;
-        let letter = self.parse(id, &value, text.len() as u64);
-        letter.ok_or_else(|| damaged("a field is missing"))
+        let mut letter = self.parse(id, &value).ok_or_else(|| damaged("a field is missing"))?;
+        // What is there, whatever the letter says of it: the cap is about disk.
+        let records = match self.disk.0.open(&letter.records_file, Open::Read).and_then(|file| file.len()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            result => result.map_err(|error| Error::io(format_args!("could not read dead letter {id}"), error))?,
+        };
+        letter.bytes = text.len() as u64 + records;
+        Ok(letter)
     }
 
     /// Deletes a letter and its records.
@@ -275,7 +281,7 @@ impl DeadLetters {
         records.extend_from_slice(&format::VERSION.to_le_bytes());
         records.extend_from_slice(&0u32.to_le_bytes()); // feature flags, none yet
         frames.values().for_each(|(frame, _)| records.extend_from_slice(frame));
-        let number = existing.as_ref().map_or(0, |(_, letter)| number_of(&letter.records_file) + 1);
+        let number = existing.as_ref().map_or(0, |(_, letter)| number_of(&letter.records_file).wrapping_add(1));
         let records_name = format!("{id}.{number}.records");
         let letter = json!({
             "batch_id": id,
@@ -343,7 +349,7 @@ impl DeadLetters {
         Ok(())
     }
 
-    fn parse(&self, id: &str, value: &Value, text_bytes: u64) -> Option<DeadLetter> {
+    fn parse(&self, id: &str, value: &Value) -> Option<DeadLetter> {
         let text = |key: &str| value[key].as_str().map(str::to_owned);
         let time = |key: &str| {
             let time = humantime::parse_rfc3339(value[key].as_str()?).unwrap_or(UNIX_EPOCH);
@@ -368,7 +374,7 @@ impl DeadLetters {
             created_at: time("created_at")?,
             errors: value["errors"].as_array()?.iter().filter_map(|error| error.as_str().map(str::to_owned)).collect(),
             records: records.collect::<Option<_>>()?,
-            bytes: text_bytes + value["records_bytes"].as_u64()?,
+            bytes: 0,
             records_file: self.dir.join(records_name),
             disk: self.disk.clone(),
         })

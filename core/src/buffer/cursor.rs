@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::format::{le_u32, le_u64};
+use super::format::{ALIGN, MOST, le_u32, le_u64};
 use super::storage::{Disk, File, Open};
 
 /// A place between two frames of the log, and what lies before it.
@@ -154,10 +154,15 @@ impl State {
             },
             batches: Vec::new(),
         };
+        let Position { segment, offset, seq, records, bytes: payload } = state.committed;
+        let most = [state.seq_limit, segment, offset, seq, records, payload].into_iter().max()?;
+        if most >= MOST || !offset.is_multiple_of(ALIGN as u64) {
+            return None;
+        }
         let count = rest.u32()?;
         let _length = rest.u32()?;
         for _ in 0..count {
-            let first_seq = rest.u64()?;
+            let first_seq = rest.u64().filter(|seq| *seq < MOST)?;
             let mut progress = Progress {
                 attempts: rest.u32()?,
                 failures: rest.u32()?,

@@ -36,6 +36,9 @@ pub(crate) const TAIL_BYTES: usize = FRAME_BYTES + SEAL_BODY_BYTES + FRAME_BYTES
 /// A segment's header: two copies of 512 bytes, so that one damaged sector costs nothing.
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 1024;
 const HEADER_COPY_BYTES: usize = 512;
+/// Seqs, indices, places and totals stay below this. What claims more is not whole, so that no sum of what is read
+/// overflows.
+pub(crate) const MOST: u64 = 1 << 62;
 /// The format that this code writes and reads.
 pub(crate) const VERSION: u32 = 1;
 const MAGIC: [u8; 8] = *b"unistrm\n";
@@ -203,9 +206,13 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Frame<'_>> {
     if length < key_end || length > bytes.len() || flags & !(FLAG_ID | FLAG_KEY) != 0 || bytes[30..32] != [0, 0] {
         return None;
     }
+    let seq = le_u64(bytes, 8);
+    if seq >= MOST {
+        return None;
+    }
     Some(Frame {
         kind,
-        seq: le_u64(bytes, 8),
+        seq,
         created_at: le_u64(bytes, 16).cast_signed(),
         id: match flags & FLAG_ID {
             0 => None,
@@ -250,7 +257,8 @@ impl Seal {
     }
 
     pub(crate) fn decode(body: &[u8]) -> Option<Seal> {
-        (body.len() == SEAL_BODY_BYTES).then(|| Seal {
+        let fits = body.len() == SEAL_BODY_BYTES && le_u64(body, 0).max(le_u64(body, 8)) < MOST;
+        fits.then(|| Seal {
             first_seq: le_u64(body, 0),
             last_seq: le_u64(body, 8),
             records: le_u32(body, 16),
@@ -328,7 +336,10 @@ impl SegmentHeader {
 
     pub(crate) fn decode(bytes: &[u8]) -> HeaderState {
         let whole = bytes.chunks_exact(HEADER_COPY_BYTES).take(2).find(|copy| {
-            copy[0..8] == MAGIC && crc32c::crc32c(&copy[..HEADER_COPY_BYTES - 4]) == le_u32(copy, HEADER_COPY_BYTES - 4)
+            copy[0..8] == MAGIC
+                && crc32c::crc32c(&copy[..HEADER_COPY_BYTES - 4]) == le_u32(copy, HEADER_COPY_BYTES - 4)
+                && (le_u32(copy, 8) != VERSION
+                    || [16, 24].into_iter().chain((48..136).step_by(8)).all(|at| le_u64(copy, at) < MOST))
         });
         let Some(copy) = whole else {
             let copies = bytes[..bytes.len().min(SEGMENT_HEADER_BYTES)].chunks(HEADER_COPY_BYTES);

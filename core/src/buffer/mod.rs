@@ -309,7 +309,7 @@ impl Core {
         }
         let state = &mut found.state;
         if found.uncertain {
-            state.epoch += 1;
+            state.epoch = state.epoch.wrapping_add(1);
         }
         let end = found.end;
         let next_seq = if found.uncertain { end.next_seq.max(state.seq_limit) } else { end.next_seq };

@@ -61,6 +61,8 @@ pub(crate) trait Source {
     fn set_aside(&self, region: &Region, bytes: &[u8]);
 }
 
+/// No batch has more records: the most that the option `max_records` may be.
+const MOST_PLACES: u64 = 1_000_000;
 /// Plain files are read in pieces of this size.
 const WINDOW: usize = 1 << 20;
 
@@ -368,7 +370,7 @@ impl Reader {
         // Records lost on the way, by the entry before which they stood.
         let mut lost: Vec<(usize, u64)> = Vec::new();
         loop {
-            let before = self.walk.at.records;
+            let before = self.walk.at;
             match self.walk.step(source, upto)? {
                 Step::Record { segment, offset, base } => {
                     if bases.last() != Some(&(segment, base))
@@ -379,11 +381,19 @@ impl Reader {
                     }
                     let seq = self.walk.at.seq - 1;
                     let first = seqs.map_or(seq, |(first, _)| first);
+                    if let Some((first, last)) = seqs
+                        && seq - first >= MOST_PLACES
+                    {
+                        // No batch is so long: a seal before this record was lost, and seqs that were skipped.
+                        self.walk.seek(before);
+                        let id = BatchId { buffer_id: self.state.buffer_id, epoch: self.state.epoch, first_seq: first };
+                        return Ok(Some(self.head(id, last, before, chunks, entries, now)));
+                    }
                     seqs = Some((first, seq));
                     let place = (seq - first) as u32;
                     entries.push(Entry { chunk: chunks.len() as u32 - 1, offset: (offset - base) as u32, place });
                 }
-                Step::Passed => lost.push((entries.len(), self.walk.at.records - before)),
+                Step::Passed => lost.push((entries.len(), self.walk.at.records - before.records)),
                 Step::Seal(seal) => {
                     let Some((first, last)) = seqs else {
                         // Every record of it was lost. The batch is passed over.
@@ -420,7 +430,7 @@ impl Reader {
                         return Ok(Some(head));
                     }
                     // The first records may be lost: places count from the first that was sealed.
-                    let shift = (first - seal.first_seq) as u32;
+                    let shift = (first - seal.first_seq).min(MOST_PLACES) as u32;
                     if shift > 0 {
                         entries.iter_mut().for_each(|entry| entry.place += shift);
                     }

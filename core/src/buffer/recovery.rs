@@ -12,8 +12,11 @@ use super::log::OpenBatch;
 use super::reader::{Region, unknown_format};
 use super::segment;
 use super::storage::{Disk, File, Open};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::sink::Limits;
+
+/// A log that has counted to this, which no log does, would soon write what counts as damage.
+const SPENT: u64 = format::MOST / 2;
 
 /// What a directory holds.
 pub(crate) struct Recovered {
@@ -170,6 +173,14 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, limits: &Limits, fresh_id: u6
     if cursor_lost {
         // Which seqs were given out is not known any more.
         recovered.state.seq_limit = recovered.end.next_seq.saturating_add(RESERVED_SEQS);
+    }
+    let End { next_seq, records, bytes, .. } = recovered.end;
+    if [reach.0, committed.segment, recovered.state.seq_limit, next_seq, records, bytes].into_iter().any(|n| n >= SPENT)
+    {
+        return Err(Error::new(
+            ErrorKind::UnsupportedFormat,
+            format!("the log {} has counted so far that it cannot go on; nothing in it was touched", dir.display()),
+        ));
     }
     Ok(recovered)
 }
