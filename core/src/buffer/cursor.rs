@@ -155,7 +155,7 @@ impl State {
             batches: Vec::new(),
         };
         let Position { segment, offset, seq, records, bytes: payload } = state.committed;
-        let most = [state.seq_limit, segment, offset, seq, records, payload].into_iter().max()?;
+        let most = [generation, state.seq_limit, segment, offset, seq, records, payload].into_iter().max()?;
         if most >= MOST || !offset.is_multiple_of(ALIGN as u64) {
             return None;
         }
@@ -278,6 +278,11 @@ impl Cursor {
         }
         // What was read may not be durable: see `sync_newest`.
         Ok((Cursor { files, generation, newest, durable: newest, syncing: None }, found))
+    }
+
+    /// The number of the last state.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// Makes the state that was read durable, before anything else is written.

@@ -338,8 +338,7 @@ impl SegmentHeader {
         let whole = bytes.chunks_exact(HEADER_COPY_BYTES).take(2).find(|copy| {
             copy[0..8] == MAGIC
                 && crc32c::crc32c(&copy[..HEADER_COPY_BYTES - 4]) == le_u32(copy, HEADER_COPY_BYTES - 4)
-                && (le_u32(copy, 8) != VERSION
-                    || [16, 24].into_iter().chain((48..136).step_by(8)).all(|at| le_u64(copy, at) < MOST))
+                && (le_u32(copy, 8) != VERSION || SegmentHeader::read(copy).is_possible())
         });
         let Some(copy) = whole else {
             let copies = bytes[..bytes.len().min(SEGMENT_HEADER_BYTES)].chunks(HEADER_COPY_BYTES);
@@ -354,7 +353,11 @@ impl SegmentHeader {
         if version != VERSION || flags != 0 {
             return HeaderState::Unknown { version, flags };
         }
-        HeaderState::Valid(SegmentHeader {
+        HeaderState::Valid(SegmentHeader::read(copy))
+    }
+
+    fn read(copy: &[u8]) -> SegmentHeader {
+        SegmentHeader {
             index: le_u64(copy, 16),
             length: le_u64(copy, 24),
             buffer_id: le_u64(copy, 32),
@@ -373,7 +376,21 @@ impl SegmentHeader {
                 records: le_u64(copy, 120),
                 bytes: le_u64(copy, 128),
             },
-        })
+        }
+    }
+
+    /// Whether a log can have come to this: what is sealed lies before the segment, what is open behind that.
+    fn is_possible(&self) -> bool {
+        let Position { segment, offset, seq, records, bytes } = self.sealed;
+        let most = [self.index, self.length, self.next_seq, self.records_before, self.bytes_before, self.open_bytes];
+        most.into_iter().all(|number| number < MOST)
+            && (segment, offset) <= (self.index, SEGMENT_HEADER_BYTES as u64)
+            && offset < MOST
+            && seq <= self.next_seq
+            && records <= self.records_before
+            && bytes <= self.bytes_before
+            && self.open_first_seq <= self.next_seq
+            && self.open_records <= self.records_before
     }
 }
 

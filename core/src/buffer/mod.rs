@@ -401,6 +401,13 @@ impl Core {
         counts.torn_bytes.store(found.torn_bytes, Ordering::Relaxed);
         counts.recovered_records.store(log.records.saturating_sub(state.committed.records), Ordering::Relaxed);
         let mut reader = Reader::new(found.cursor, found.state);
+        reader.walk.begin(Position {
+            segment: log.index,
+            offset: log.tail as u64,
+            seq: log.next_seq,
+            records: log.records,
+            bytes: log.bytes,
+        });
         reader.state.boot_id = env.disk.boot_id();
         reader.state.clean = false;
         reader.write(log.next_seq)?;

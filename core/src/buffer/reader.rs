@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cursor::{Cursor, Position, Progress, RESERVED_SEQS, State};
-use super::format::{self, Bad, BatchId, FRAME_BYTES, HeaderState, Kind, SEGMENT_HEADER_BYTES, Seal};
+use super::format::{self, Bad, BatchId, FRAME_BYTES, HeaderState, Kind, SEGMENT_HEADER_BYTES, Seal, SegmentHeader};
 use super::segment::{self, Finished};
 use super::storage::{Chunk, SegmentReader};
 use crate::batch::{Batch, Entry};
@@ -66,6 +66,10 @@ const MOST_PLACES: u64 = 1_000_000;
 /// Plain files are read in pieces of this size.
 const WINDOW: usize = 1 << 20;
 
+/// Behind everything.
+const NOWHERE: Position =
+    Position { segment: u64::MAX, offset: u64::MAX, seq: u64::MAX, records: u64::MAX, bytes: u64::MAX };
+
 /// The segment being read and the piece of it at hand.
 struct Window {
     index: u64,
@@ -80,6 +84,9 @@ struct Window {
 pub(crate) struct Walk {
     buffer_id: u64,
     pub(crate) at: Position,
+    /// Where this run began to write. Whatever checksums say, nothing before it has a seq or a total beyond its own:
+    /// else what is put in this run would count as read already.
+    begun: Position,
     window: Option<Window>,
 }
 
@@ -99,17 +106,28 @@ pub(crate) enum Step {
 
 impl Walk {
     pub(crate) fn new(buffer_id: u64, at: Position) -> Self {
-        Walk { buffer_id, at, window: None }
+        Walk { buffer_id, at, begun: NOWHERE, window: None }
     }
 
     /// Begins anew at `at`, with nothing of what was read before.
     pub(crate) fn restart(&mut self, at: Position) {
-        *self = Walk::new(self.buffer_id, at);
+        (self.at, self.window) = (at, None);
     }
 
     /// Goes on elsewhere.
     pub(crate) fn seek(&mut self, at: Position) {
         self.at = at;
+    }
+
+    /// Says where this run begins to write.
+    pub(crate) fn begin(&mut self, begun: Position) {
+        self.begun = begun;
+    }
+
+    /// The most that seq and totals can be at the position.
+    fn most(&self) -> Position {
+        let earlier = (self.at.segment, self.at.offset) < (self.begun.segment, self.begun.offset);
+        if earlier { self.begun } else { NOWHERE }
     }
 
     /// The chunk that the last record stands in.
@@ -128,6 +146,7 @@ impl Walk {
             {
                 return Ok(step);
             }
+            let most = self.most();
             let Some(window) = &mut self.window else { continue };
             let last = window.index == upto.segment;
             // A file that was cut before this place ends here.
@@ -142,6 +161,9 @@ impl Walk {
                 bytes
             };
             match format::decode(bytes, window.salt) {
+                Ok(frame) if frame.kind != Kind::End && frame.seq >= most.seq => {
+                    return self.pass(source, Bad::Damaged, end, last, last && upto.offset == u64::MAX);
+                }
                 Ok(frame) if frame.kind == Kind::End && !last => {
                     let next = source.segment_after(window.index).unwrap_or(window.index + 1);
                     self.at.segment = next;
@@ -187,6 +209,13 @@ impl Walk {
             HeaderState::Unknown { version, flags } => return Err(unknown_format(version, flags)),
             HeaderState::Valid(header) if self.at.offset <= SEGMENT_HEADER_BYTES as u64 => {
                 self.at.offset = SEGMENT_HEADER_BYTES as u64;
+                let most = self.most();
+                let header = SegmentHeader {
+                    next_seq: header.next_seq.min(most.seq),
+                    records_before: header.records_before.min(most.records),
+                    bytes_before: header.bytes_before.min(most.bytes),
+                    ..header
+                };
                 let lost = header.records_before.saturating_sub(self.at.records);
                 // The header knows what came before; what was read may know less.
                 self.at.seq = self.at.seq.max(header.next_seq);
@@ -218,6 +247,7 @@ impl Walk {
     /// Passes over bytes that are no frame, up to the next whole one.
     #[cold]
     fn pass(&mut self, source: &dyn Source, bad: Bad, end: u64, last: bool, open_ended: bool) -> Result<Step> {
+        let most = self.most();
         let Some(window) = &mut self.window else {
             return Err(Error::new(ErrorKind::Internal, "a reader without a window"));
         };
@@ -231,7 +261,7 @@ impl Walk {
                 region.bytes = at as u64;
                 if let Ok(frame) = format::decode(&bytes[at..], window.salt) {
                     // Within a segment seqs have no gaps; a seal names the last one before it.
-                    let expected = if frame.kind == Kind::Seal { frame.seq + 1 } else { frame.seq };
+                    let expected = if frame.kind == Kind::Seal { frame.seq + 1 } else { frame.seq }.min(most.seq);
                     region.records = expected.saturating_sub(self.at.seq);
                     self.at.seq = self.at.seq.max(expected);
                     self.at.records += region.records;
@@ -414,7 +444,8 @@ impl Reader {
                                 end.offset = base + u64::from(entries[at].offset);
                                 end.seq = first + u64::from(entries[at].place);
                                 let behind = lost.iter().filter(|(index, _)| *index > at).map(|(_, lost)| lost);
-                                end.records -= (entries.len() - at) as u64 + behind.sum::<u64>();
+                                let behind = (entries.len() - at) as u64 + behind.sum::<u64>();
+                                end.records = end.records.saturating_sub(behind);
                                 end.bytes = end.bytes.saturating_sub(bytes_behind);
                                 entries.truncate(at);
                                 self.walk.seek(end);
@@ -467,7 +498,7 @@ impl Reader {
 
     /// Counts the records at a batch's end that its seal knows of and that were not found.
     fn account_for(&mut self, seal: &Seal, source: &dyn Source) {
-        let lost = (seal.last_seq + 1).saturating_sub(self.walk.at.seq);
+        let lost = (seal.last_seq + 1).min(self.walk.most().seq).saturating_sub(self.walk.at.seq);
         if lost > 0 {
             self.walk.at.seq += lost;
             self.walk.at.records += lost;

@@ -110,7 +110,7 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, limits: &Limits, fresh_id: u6
     let boot_id = disk.boot_id();
     let known = matches!(found, Found::State(_));
     let (mut state, cursor_lost) = match found {
-        Found::State(state) => (state, false),
+        Found::State(state) if any_header.is_none_or(|header| fits(&state, &header)) => (state, false),
         _ => {
             let mut state = State { buffer_id: fresh_id, clean: true, ..State::default() };
             if let Some(header) = any_header {
@@ -174,15 +174,26 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, limits: &Limits, fresh_id: u6
         // Which seqs were given out is not known any more.
         recovered.state.seq_limit = recovered.end.next_seq.saturating_add(RESERVED_SEQS);
     }
+    // A batch that was tried had been sealed: if its seal is not there, the log's end is gone.
+    if recovered.state.batches.iter().any(|(first_seq, _)| *first_seq >= recovered.end.sealed.seq) {
+        let (segment, offset) = recovered.last.as_ref().map_or((reach.0, 0), |last| (last.index, last.tail as u64));
+        recovered.miss(Region { segment, offset, bytes: 0, records: 0 });
+    }
     let End { next_seq, records, bytes, .. } = recovered.end;
-    if [reach.0, committed.segment, recovered.state.seq_limit, next_seq, records, bytes].into_iter().any(|n| n >= SPENT)
-    {
-        return Err(Error::new(
-            ErrorKind::UnsupportedFormat,
-            format!("the log {} has counted so far that it cannot go on; nothing in it was touched", dir.display()),
-        ));
+    let State { seq_limit, .. } = recovered.state;
+    let counts = [recovered.cursor.generation(), reach.0, committed.segment, seq_limit, next_seq, records, bytes];
+    if counts.into_iter().any(|count| count >= SPENT) {
+        let message = format!("the log in {} has counted further than this unistream goes on from", dir.display());
+        return Err(Error::new(ErrorKind::UnsupportedFormat, message));
     }
     Ok(recovered)
+}
+
+/// Whether the cursor can be one of the log with this segment: of the same buffer, and no further than what the
+/// segment says was there before it.
+fn fits(state: &State, header: &SegmentHeader) -> bool {
+    let Position { segment, seq, .. } = state.committed;
+    state.buffer_id == header.buffer_id && (segment >= header.index || seq <= header.next_seq)
 }
 
 impl Recovered {

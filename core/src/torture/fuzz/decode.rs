@@ -173,8 +173,17 @@ fn is_whole_copy(copy: &[u8]) -> bool {
     copy.len() == 512
         && copy.starts_with(b"unistrm\n")
         && copy[508..] == bitwise_crc32c(&copy[..508]).to_le_bytes()
-        // Of this version, its numbers but the id, the salt and the epoch are below 2^62.
-        && (copy[8..12] != [1, 0, 0, 0] || (16..136).step_by(8).all(|at| matches!(at, 32 | 40) || copy[at + 7] < 0x40))
+        && (copy[8..12] != [1, 0, 0, 0] || can_be(copy))
+}
+
+/// What the page says of a header's numbers: below 2^62, and what is sealed and open is not behind the segment's begin.
+fn can_be(copy: &[u8]) -> bool {
+    let at = |at: usize| format::le_u64(copy, at);
+    let (next_seq, records, bytes) = (at(48), at(56), at(64));
+    let small = (16..136).step_by(8).all(|place| matches!(place, 32 | 40) || at(place) < 1 << 62);
+    let behind = at(96) > at(16) || (at(96) == at(16) && at(104) > 1024);
+    let sealed = !behind && at(112) <= next_seq && at(120) <= records && at(128) <= bytes;
+    small && sealed && at(72) <= next_seq && at(80) <= records
 }
 
 fn header(bytes: &[u8]) -> Result<(), String> {

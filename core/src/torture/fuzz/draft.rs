@@ -80,7 +80,7 @@ impl Draft {
             {
                 self.index = self.index.max(index);
                 self.buffer_id = header.buffer_id;
-                self.end.seq = self.end.seq.max(header.next_seq + 100);
+                self.end.seq = self.end.seq.max(header.next_seq.saturating_add(100));
             }
         }
     }
@@ -123,7 +123,7 @@ impl Draft {
                 2 => bytes.fill(0),
                 _ => {
                     for copy in bytes.chunks_mut(512) {
-                        copy[8..16].copy_from_slice(&(2 + source.number(0)).to_le_bytes());
+                        copy[8..16].copy_from_slice(&source.number(2).to_le_bytes());
                         seal_header(copy);
                     }
                 }
@@ -172,8 +172,8 @@ impl Draft {
         }
         self.open.1 += 1;
         self.end.seq = seq.wrapping_add(1);
-        self.end.records += 1;
-        self.end.bytes += len as u64;
+        self.end.records = self.end.records.wrapping_add(1);
+        self.end.bytes = self.end.bytes.wrapping_add(len as u64);
         let head = Head { kind: Kind::Record, seq, created_at: source.number(1_700_000_000_000_000).cast_signed() };
         format::frame(head, &Body { id, key, data: &data }, salt)
     }
@@ -207,7 +207,7 @@ impl Draft {
         };
         let mut bytes = state.encode(source.number(7));
         if source.rarely() {
-            bytes[8..16].copy_from_slice(&(2 + source.number(0)).to_le_bytes());
+            bytes[8..16].copy_from_slice(&source.number(2).to_le_bytes());
             seal_cursor(&mut bytes);
         }
         bytes.resize(bytes.len().max(4096), 0);
