@@ -162,7 +162,8 @@ impl State {
         let count = rest.u32()?;
         let _length = rest.u32()?;
         for _ in 0..count {
-            let first_seq = rest.u64().filter(|seq| *seq < MOST)?;
+            // A batch of which something is remembered was put.
+            let first_seq = rest.u64().filter(|seq| *seq < state.seq_limit)?;
             let mut progress = Progress {
                 attempts: rest.u32()?,
                 failures: rest.u32()?,

@@ -555,6 +555,7 @@ impl Reader {
             self.state.committed = head.end;
             moved = true;
             if let Some(head) = self.heads.pop_front() {
+                self.state.batches.retain(|(first_seq, _)| *first_seq != head.id.first_seq);
                 self.entries = head.entries;
             }
         }
@@ -573,9 +574,10 @@ impl Reader {
     pub(crate) fn write_as_is(&mut self) -> Result<()> {
         let committed = self.state.committed.seq;
         let loaded = &self.heads;
-        // Batches that are not read again yet keep what an earlier run wrote of them.
+        // Batches that are not read again yet keep what an earlier run wrote of them; also one that lost its first
+        // records, so that the committed position lies within it.
         self.state.batches.retain(|(first_seq, _)| {
-            *first_seq >= committed && loaded.iter().all(|head| head.id.first_seq != *first_seq)
+            first_seq + MOST_PLACES > committed && loaded.iter().all(|head| head.id.first_seq != *first_seq)
         });
         let known = loaded.iter().filter(|head| head.progress != Progress::default());
         self.state.batches.extend(known.map(|head| (head.id.first_seq, head.progress.clone())));
