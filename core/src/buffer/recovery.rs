@@ -175,7 +175,9 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, limits: &Limits, fresh_id: u6
         recovered.state.seq_limit = recovered.end.next_seq.saturating_add(RESERVED_SEQS);
     }
     // A batch that was tried had been sealed: if its seal is not there, the log's end is gone.
-    if recovered.state.batches.iter().any(|(first_seq, _)| *first_seq >= recovered.end.sealed.seq) {
+    let End { open, sealed, .. } = recovered.end;
+    let unsealed = if open.records > 0 { open.first_seq.min(sealed.seq) } else { sealed.seq };
+    if recovered.state.batches.iter().any(|(first_seq, _)| *first_seq >= unsealed) {
         let (segment, offset) = recovered.last.as_ref().map_or((reach.0, 0), |last| (last.index, last.tail as u64));
         recovered.miss(Region { segment, offset, bytes: 0, records: 0 });
     }

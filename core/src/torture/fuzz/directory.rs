@@ -323,12 +323,13 @@ impl Watch {
         Ok(report)
     }
 
-    /// All is sent: what was put is there, and what was rejected is in a letter.
+    /// All is sent: what was put is there or in a letter, and what was rejected is in one.
     fn account(&mut self, buried: &BTreeSet<u64>) {
-        let lost = self.put.keys().find(|seq| self.sent.get(seq) != Some(&true));
+        let lost = self.put.keys().find(|seq| self.sent.get(seq) != Some(&true) && !buried.contains(seq));
         let missing = self.rejected.iter().find(|seq| !buried.contains(seq));
         if let Some(seq) = lost {
-            self.wrong.get_or_insert(format!("LOST: record {seq} was put and is not delivered"));
+            self.wrong
+                .get_or_insert(format!("LOST: record {seq} was put and is neither delivered nor in a dead letter"));
         }
         if let Some(seq) = missing {
             self.wrong.get_or_insert(format!("LOST: record {seq} was rejected and is in no dead letter"));
