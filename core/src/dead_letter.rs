@@ -191,8 +191,14 @@ impl DeadLetters {
             Error::new(ErrorKind::Io, message)
         };
         let value: Value = serde_json::from_slice(&text).map_err(|error| damaged(&error.to_string()))?;
-        let letter = self.parse(id, &value, text.len() as u64);
-        letter.ok_or_else(|| damaged("a field is missing"))
+        let mut letter = self.parse(id, &value).ok_or_else(|| damaged("a field is missing"))?;
+        // What is there, whatever the letter says of it: the cap is about disk.
+        let records = match self.disk.0.open(&letter.records_file, Open::Read).and_then(|file| file.len()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            result => result.map_err(|error| Error::io(format_args!("could not read dead letter {id}"), error))?,
+        };
+        letter.bytes = text.len() as u64 + records;
+        Ok(letter)
     }
 
     /// Deletes a letter and its records.
@@ -342,7 +348,7 @@ impl DeadLetters {
         let disk = &*self.disk.0;
         let failed = |error| Error::io(format_args!("could not write dead letter {id}"), error);
         let records = dead.file();
-        let number = existing.map_or(0, |letter| number_of(&letter.records_file) + 1);
+        let number = existing.map_or(0, |letter| number_of(&letter.records_file).wrapping_add(1));
         let records_name = format!("{id}.{number}.records");
         let letter = json!({
             "batch_id": id,
@@ -410,7 +416,7 @@ impl DeadLetters {
         Ok(())
     }
 
-    fn parse(&self, id: &str, value: &Value, text_bytes: u64) -> Option<DeadLetter> {
+    fn parse(&self, id: &str, value: &Value) -> Option<DeadLetter> {
         let text = |key: &str| value[key].as_str().map(str::to_owned);
         let time = |key: &str| {
             let time = humantime::parse_rfc3339(value[key].as_str()?).unwrap_or(UNIX_EPOCH);
@@ -435,7 +441,7 @@ impl DeadLetters {
             created_at: time("created_at")?,
             errors: value["errors"].as_array()?.iter().filter_map(|error| error.as_str().map(str::to_owned)).collect(),
             records: records.collect::<Option<_>>()?,
-            bytes: text_bytes + value["records_bytes"].as_u64()?,
+            bytes: 0,
             records_file: self.dir.join(records_name),
             disk: self.disk.clone(),
         })

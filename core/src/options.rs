@@ -503,7 +503,7 @@ pub(crate) fn not_a(key: &str, value: &str, hint: &str) -> Error {
 
 #[cold]
 pub(crate) fn out_of_range(key: &str, value: &str, range: &str) -> Error {
-    Error::new(ErrorKind::InvalidArgument, format!("option {key}: {value} is out of range; it takes {range}"))
+    Error::new(ErrorKind::InvalidArgument, format!("option {key}: {value:?} is out of range; it takes {range}"))
 }
 
 #[cold]

@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::format::{le_u32, le_u64};
+use super::format::{ALIGN, MOST, le_u32, le_u64};
 use super::storage::{Disk, File, Open};
 
 /// A place between two frames of the log, and what lies before it.
@@ -171,10 +171,16 @@ impl State {
             },
             batches: Vec::new(),
         };
+        let Position { segment, offset, seq, records, bytes: payload } = state.committed;
+        let most = [generation, state.seq_limit, segment, offset, seq, records, payload].into_iter().max()?;
+        if most >= MOST || !offset.is_multiple_of(ALIGN as u64) {
+            return None;
+        }
         let count = rest.u32()?;
         let _length = rest.u32()?;
         for _ in 0..count {
-            let first_seq = rest.u64()?;
+            // A batch of which something is remembered was put.
+            let first_seq = rest.u64().filter(|seq| *seq < state.seq_limit)?;
             let mut progress = Progress {
                 attempts: rest.u32()?,
                 failures: rest.u32()?,
@@ -292,6 +298,11 @@ impl Cursor {
         }
         // What was read may not be durable: see `sync_newest`.
         Ok((Cursor { files, generation, newest, durable: newest, syncing: None }, found))
+    }
+
+    /// The number of the last state.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// Makes the state that was read durable, before anything else is written.

@@ -38,6 +38,9 @@ pub(crate) const TAIL_BYTES: usize = FRAME_BYTES + SEAL_BODY_BYTES + END_BYTES;
 /// A segment's header: two copies of 512 bytes, so that one damaged sector costs nothing.
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 1024;
 const HEADER_COPY_BYTES: usize = 512;
+/// Seqs, indices, places and totals stay below this. What claims more is not whole, so that no sum of what is read
+/// overflows.
+pub(crate) const MOST: u64 = 1 << 62;
 /// The format that this code writes and reads.
 pub(crate) const VERSION: u32 = 1;
 const MAGIC: [u8; 8] = *b"unistrm\n";
@@ -205,9 +208,13 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Frame<'_>> {
     if length < key_end || length > bytes.len() || flags & !(FLAG_ID | FLAG_KEY) != 0 || bytes[30..32] != [0, 0] {
         return None;
     }
+    let seq = le_u64(bytes, 8);
+    if seq >= MOST {
+        return None;
+    }
     Some(Frame {
         kind,
-        seq: le_u64(bytes, 8),
+        seq,
         created_at: le_u64(bytes, 16).cast_signed(),
         id: match flags & FLAG_ID {
             0 => None,
@@ -252,7 +259,8 @@ impl Seal {
     }
 
     pub(crate) fn decode(body: &[u8]) -> Option<Seal> {
-        (body.len() == SEAL_BODY_BYTES).then(|| Seal {
+        let fits = body.len() == SEAL_BODY_BYTES && le_u64(body, 0).max(le_u64(body, 8)) < MOST;
+        fits.then(|| Seal {
             first_seq: le_u64(body, 0),
             last_seq: le_u64(body, 8),
             records: le_u32(body, 16),
@@ -330,7 +338,9 @@ impl SegmentHeader {
 
     pub(crate) fn decode(bytes: &[u8]) -> HeaderState {
         let whole = bytes.chunks_exact(HEADER_COPY_BYTES).take(2).find(|copy| {
-            copy[0..8] == MAGIC && crc32c::crc32c(&copy[..HEADER_COPY_BYTES - 4]) == le_u32(copy, HEADER_COPY_BYTES - 4)
+            copy[0..8] == MAGIC
+                && crc32c::crc32c(&copy[..HEADER_COPY_BYTES - 4]) == le_u32(copy, HEADER_COPY_BYTES - 4)
+                && (le_u32(copy, 8) != VERSION || SegmentHeader::read(copy).is_possible())
         });
         let Some(copy) = whole else {
             let copies = bytes[..bytes.len().min(SEGMENT_HEADER_BYTES)].chunks(HEADER_COPY_BYTES);
@@ -345,7 +355,11 @@ impl SegmentHeader {
         if version != VERSION || flags != 0 {
             return HeaderState::Unknown { version, flags };
         }
-        HeaderState::Valid(SegmentHeader {
+        HeaderState::Valid(SegmentHeader::read(copy))
+    }
+
+    fn read(copy: &[u8]) -> SegmentHeader {
+        SegmentHeader {
             index: le_u64(copy, 16),
             length: le_u64(copy, 24),
             buffer_id: le_u64(copy, 32),
@@ -364,7 +378,21 @@ impl SegmentHeader {
                 records: le_u64(copy, 120),
                 bytes: le_u64(copy, 128),
             },
-        })
+        }
+    }
+
+    /// Whether a log can have come to this: what is sealed lies before the segment, what is open behind that.
+    fn is_possible(&self) -> bool {
+        let Position { segment, offset, seq, records, bytes } = self.sealed;
+        let most = [self.index, self.length, self.next_seq, self.records_before, self.bytes_before, self.open_bytes];
+        most.into_iter().all(|number| number < MOST)
+            && (segment, offset) <= (self.index, SEGMENT_HEADER_BYTES as u64)
+            && offset < MOST
+            && seq <= self.next_seq
+            && records <= self.records_before
+            && bytes <= self.bytes_before
+            && self.open_first_seq <= self.next_seq
+            && self.open_records <= self.records_before
     }
 }
 

@@ -54,7 +54,7 @@ impl Core {
             found.sync(&*env.disk, dir).map_err(failed)?;
         }
         if found.uncertain {
-            found.state.epoch += 1;
+            found.state.epoch = found.state.epoch.wrapping_add(1);
         }
         let segment_bytes = options.effective_segment_bytes();
         let site = Site { env: &env, dir, segment_bytes, mapped, durable };
@@ -69,6 +69,13 @@ impl Core {
         counts.torn_bytes.store(found.torn_bytes, Ordering::Relaxed);
         counts.recovered_records.store(log.records.saturating_sub(found.state.committed.records), Ordering::Relaxed);
         let mut reader = Reader::new(found.cursor, found.state);
+        reader.walk.begin(Position {
+            segment: log.index,
+            offset: log.tail as u64,
+            seq: log.next_seq,
+            records: log.records,
+            bytes: log.bytes,
+        });
         // As long as the seqs have not jumped on disk, whoever opens the log next has to make them jump.
         reader.state.boot_id = if log.jumped_from.is_none() { env.disk.boot_id() } else { 0 };
         reader.state.closed = Closed::No;

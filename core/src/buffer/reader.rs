@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cursor::{Cursor, Position, Progress, RESERVED_SEQS, State};
-use super::format::{self, Bad, BatchId, FRAME_BYTES, HeaderState, Kind, SEGMENT_HEADER_BYTES, Seal};
+use super::format::{self, Bad, BatchId, FRAME_BYTES, HeaderState, Kind, SEGMENT_HEADER_BYTES, Seal, SegmentHeader};
 use super::segment::{self, Finished};
 use super::storage::{Chunk, SegmentReader};
 use crate::batch::{Batch, Entry, Piece};
@@ -61,8 +61,15 @@ pub(crate) trait Source {
     fn set_aside(&self, region: &Region, bytes: &[u8]);
 }
 
+/// No batch has more records: the most that the option `max_records` may be. Seqs that are further apart jumped, and are
+/// of two batches.
+const MOST_PLACES: u64 = 1_000_000;
 /// Plain files are read in pieces of this size.
 const WINDOW: usize = 1 << 20;
+
+/// Behind everything.
+const NOWHERE: Position =
+    Position { segment: u64::MAX, offset: u64::MAX, seq: u64::MAX, records: u64::MAX, bytes: u64::MAX };
 
 /// The segment being read and the piece of it at hand.
 struct Window {
@@ -78,6 +85,9 @@ struct Window {
 pub(crate) struct Walk {
     buffer_id: u64,
     pub(crate) at: Position,
+    /// Where this run began to write. Whatever checksums say, nothing before it has a seq or a total beyond its own:
+    /// else what is put in this run would count as read already.
+    begun: Position,
     window: Option<Window>,
 }
 
@@ -97,17 +107,28 @@ pub(crate) enum Step {
 
 impl Walk {
     pub(crate) fn new(buffer_id: u64, at: Position) -> Self {
-        Walk { buffer_id, at, window: None }
+        Walk { buffer_id, at, begun: NOWHERE, window: None }
     }
 
     /// Begins anew at `at`, with nothing of what was read before.
     pub(crate) fn restart(&mut self, at: Position) {
-        *self = Walk::new(self.buffer_id, at);
+        (self.at, self.window) = (at, None);
     }
 
     /// Goes on elsewhere.
     pub(crate) fn seek(&mut self, at: Position) {
         self.at = at;
+    }
+
+    /// Says where this run begins to write.
+    pub(crate) fn begin(&mut self, begun: Position) {
+        self.begun = begun;
+    }
+
+    /// The most that seq and totals can be at the position.
+    fn most(&self) -> Position {
+        let earlier = (self.at.segment, self.at.offset) < (self.begun.segment, self.begun.offset);
+        if earlier { self.begun } else { NOWHERE }
     }
 
     /// The chunk that the last record stands in.
@@ -126,6 +147,7 @@ impl Walk {
             {
                 return Ok(step);
             }
+            let most = self.most();
             let Some(window) = &mut self.window else { continue };
             let last = window.index == upto.segment;
             // A file that was cut before this place ends here.
@@ -140,6 +162,9 @@ impl Walk {
                 bytes
             };
             match format::decode(bytes, window.salt) {
+                Ok(frame) if frame.kind != Kind::End && frame.seq >= most.seq => {
+                    return self.pass(source, Bad::Damaged, end, last, last && upto.offset == u64::MAX);
+                }
                 Ok(frame) if frame.kind == Kind::End && !last => {
                     let next = source.segment_after(window.index).unwrap_or(window.index + 1);
                     self.at.segment = next;
@@ -189,6 +214,13 @@ impl Walk {
                     && (header.index, header.buffer_id) == (index, self.buffer_id) =>
             {
                 self.at.offset = SEGMENT_HEADER_BYTES as u64;
+                let most = self.most();
+                let header = SegmentHeader {
+                    next_seq: header.next_seq.min(most.seq),
+                    records_before: header.records_before.min(most.records),
+                    bytes_before: header.bytes_before.min(most.bytes),
+                    ..header
+                };
                 let lost = header.records_before.saturating_sub(self.at.records);
                 // The header knows what came before; what was read may know less.
                 self.at.seq = self.at.seq.max(header.next_seq);
@@ -220,6 +252,7 @@ impl Walk {
     /// Passes over bytes that are no frame, up to the next whole one.
     #[cold]
     fn pass(&mut self, source: &dyn Source, bad: Bad, end: u64, last: bool, open_ended: bool) -> Result<Step> {
+        let most = self.most();
         let Some(window) = &mut self.window else {
             return Err(Error::new(ErrorKind::Internal, "a reader without a window"));
         };
@@ -233,7 +266,7 @@ impl Walk {
                 region.bytes = at as u64;
                 if let Ok(frame) = format::decode(&bytes[at..], window.salt) {
                     // Within a segment seqs have no gaps; a seal names the last one before it.
-                    let expected = if frame.kind == Kind::Seal { frame.seq + 1 } else { frame.seq };
+                    let expected = if frame.kind == Kind::Seal { frame.seq + 1 } else { frame.seq }.min(most.seq);
                     region.records = expected.saturating_sub(self.at.seq);
                     self.at.seq = self.at.seq.max(expected);
                     self.at.records += region.records;
@@ -328,9 +361,6 @@ impl Window {
     }
 }
 
-/// More than any batch has records: seqs that are further apart jumped, and are of two batches.
-const MOST_PLACES: u64 = 1 << 24;
-
 /// What was read of a batch so far.
 #[derive(Default)]
 struct Read {
@@ -424,7 +454,7 @@ impl Reader {
                 }
                 Step::Seal(seal) => {
                     // The first records may be lost: places count from the first that was sealed.
-                    let shift = (read.first - seal.first_seq) as u32;
+                    let shift = (read.first - seal.first_seq).min(MOST_PLACES) as u32;
                     if shift > 0 {
                         read.entries.iter_mut().for_each(|entry| entry.place += shift);
                     }
@@ -470,7 +500,7 @@ impl Reader {
             end.offset = base + u64::from(behind[0].offset);
             end.seq = next;
             let lost = read.lost.iter().filter(|(index, _)| *index > at).map(|(_, lost)| lost);
-            end.records -= behind.len() as u64 + lost.sum::<u64>();
+            end.records = end.records.saturating_sub(behind.len() as u64 + lost.sum::<u64>());
             end.bytes = end.bytes.saturating_sub(payload_bytes(&read.pieces, &behind));
             read.last = read.entries.last().map_or(read.first, |entry| read.first + u64::from(entry.place));
             self.walk.seek(end);
@@ -492,7 +522,7 @@ impl Reader {
 
     /// Counts the records at a batch's end that its seal knows of and that were not found.
     fn account_for(&mut self, seal: &Seal, source: &dyn Source) {
-        let lost = (seal.last_seq + 1).saturating_sub(self.walk.at.seq);
+        let lost = (seal.last_seq + 1).min(self.walk.most().seq).saturating_sub(self.walk.at.seq);
         if lost > 0 {
             self.walk.at.seq += lost;
             self.walk.at.records += lost;
@@ -558,6 +588,7 @@ impl Reader {
             self.state.committed = head.end;
             moved = true;
             if let Some(head) = self.heads.pop_front() {
+                self.state.batches.retain(|(first_seq, _)| *first_seq != head.id.first_seq);
                 self.entries = head.entries;
             }
         }
@@ -576,9 +607,10 @@ impl Reader {
     pub(crate) fn write_as_is(&mut self) -> Result<()> {
         let committed = self.state.committed.seq;
         let loaded = &self.heads;
-        // Batches that are not read again yet keep what an earlier run wrote of them.
+        // Batches that are not read again yet keep what an earlier run wrote of them; also one that lost its first
+        // records, so that the committed position lies within it.
         self.state.batches.retain(|(first_seq, _)| {
-            *first_seq >= committed && loaded.iter().all(|head| head.id.first_seq != *first_seq)
+            first_seq + MOST_PLACES > committed && loaded.iter().all(|head| head.id.first_seq != *first_seq)
         });
         let known = loaded.iter().filter(|head| head.progress != Progress::default());
         self.state.batches.extend(known.map(|head| (head.id.first_seq, head.progress.clone())));

@@ -12,8 +12,11 @@ use super::log::OpenBatch;
 use super::reader::{Region, unknown_format};
 use super::segment;
 use super::storage::{Disk, File, Open};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::sink::Limits;
+
+/// A log that has counted to this, which no log does, would soon write what counts as damage.
+const SPENT: u64 = format::MOST / 2;
 
 /// What a directory holds.
 pub(crate) struct Recovered {
@@ -110,7 +113,7 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, limits: &Limits, fresh_id: u6
     let any_header = last.as_ref().and_then(|(_, _, header)| *header).or(header_of(&first));
     let known = matches!(found, Found::State(_));
     let (mut state, cursor_lost) = match found {
-        Found::State(state) => (state, false),
+        Found::State(state) if any_header.is_none_or(|header| fits(&state, &header)) => (state, false),
         _ => {
             let mut state = State { buffer_id: fresh_id, closed: Closed::Durably, ..State::default() };
             if let Some(header) = any_header {
@@ -176,6 +179,20 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, limits: &Limits, fresh_id: u6
         let limit = recovered.end.next_seq.saturating_add(RESERVED_SEQS);
         recovered.state.seq_limit = recovered.state.seq_limit.max(limit);
     }
+    // A batch that was tried had been sealed: if its seal is not there, the log's end is gone.
+    let End { open, sealed, .. } = recovered.end;
+    let unsealed = if open.records > 0 { open.first_seq.min(sealed.seq) } else { sealed.seq };
+    if recovered.state.batches.iter().any(|(first_seq, _)| *first_seq >= unsealed) {
+        let (segment, offset) = recovered.last.as_ref().map_or((reach.0, 0), |last| (last.index, last.tail as u64));
+        recovered.miss(Region { segment, offset, bytes: 0, records: 0 });
+    }
+    let End { next_seq, records, bytes, .. } = recovered.end;
+    let State { seq_limit, .. } = recovered.state;
+    let counts = [recovered.cursor.generation(), reach.0, committed.segment, seq_limit, next_seq, records, bytes];
+    if counts.into_iter().any(|count| count >= SPENT) {
+        let message = format!("the log in {} has counted further than this unistream goes on from", dir.display());
+        return Err(Error::new(ErrorKind::UnsupportedFormat, message));
+    }
     Ok(recovered)
 }
 
@@ -190,6 +207,13 @@ fn has_frames(file: &dyn File, index: u64, buffer_id: Option<u64>) -> io::Result
     let mut bytes = vec![0; file.len()? as usize];
     let got = file.read_at(&mut bytes, 0)?;
     Ok(format::resync(&bytes[..got], SEGMENT_HEADER_BYTES, segment::salt(buffer_id, index)).is_some())
+}
+
+/// Whether the cursor can be one of the log with this segment: of the same buffer, and no further than what the
+/// segment says was there before it.
+fn fits(state: &State, header: &SegmentHeader) -> bool {
+    let Position { segment, seq, .. } = state.committed;
+    state.buffer_id == header.buffer_id && (segment >= header.index || seq <= header.next_seq)
 }
 
 impl Recovered {

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::format::{HeaderState, SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::format::{HeaderState, MOST, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::storage::{Disk, File, Open, PlainReader, PlainWriter, SegmentReader, SegmentWriter};
 
 const SUFFIX: &str = ".seg";
@@ -15,10 +15,10 @@ pub(crate) fn name(index: u64) -> String {
     format!("{index:0width$x}{SUFFIX}", width = DIGITS)
 }
 
-/// The index that a file name stands for, if it is a segment's.
-pub(crate) fn index(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(SUFFIX)?;
-    (digits.len() == DIGITS).then(|| u64::from_str_radix(digits, 16).ok())?
+/// The index that a file name stands for, if it is a segment's: only the one spelling that [`name`] gives.
+pub(crate) fn index(file: &str) -> Option<u64> {
+    let index = u64::from_str_radix(file.strip_suffix(SUFFIX)?, 16).ok()?;
+    (file == name(index) && index < MOST).then_some(index)
 }
 
 /// The salt of the frames in segment `index`. Two uses of one file have different indices and so different

@@ -21,6 +21,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crash::Depth;
+pub use fuzz::fuzz;
 
 use crate::environment::lock;
 use crate::options::{Durability, Mode};
@@ -90,6 +91,8 @@ pub struct Effort {
     pub programs: u32,
     /// Damaged directories, from every so many-th of the corpus.
     pub directories: u64,
+    /// Mutations of the fuzzing corpus, for each target.
+    pub mutations: u64,
     /// Weeks.
     pub weeks: u64,
 }
@@ -103,13 +106,14 @@ impl Effort {
             fault_stride: 1,
             programs: 2000 * times as u32,
             directories: 100_000 * times,
+            mutations: 500_000 * times,
             weeks: 10 * times,
         }
     }
 
     /// What every `cargo test` does.
     pub fn bounded() -> Effort {
-        Effort { stride: 13, powers: 1, fault_stride: 151, programs: 60, directories: 1000, weeks: 1 }
+        Effort { stride: 13, powers: 1, fault_stride: 151, programs: 60, directories: 1000, mutations: 3000, weeks: 1 }
     }
 }
 
@@ -183,10 +187,9 @@ pub fn run(proof: &str, effort: Effort, figures: &mut Figures) -> Result<(), Str
             let seeds: Vec<u64> = (0..effort.directories).collect();
             for_all(&seeds, figures, |_, seed, figures| {
                 let specimen = &corpus[*seed as usize % corpus.len()];
-                fuzz::open_damaged(specimen, *seed, figures).map_err(|what| format!("directory {seed}: {what}"))?;
-                fuzz::decode_anything(*seed, figures);
-                fuzz::parse_anything(*seed, figures).map_err(|what| format!("options {seed}: {what}"))
-            })
+                fuzz::open_damaged(specimen, *seed, figures).map_err(|what| format!("directory {seed}: {what}"))
+            })?;
+            fuzz::all(effort.mutations, figures)
         }
         "weeks" => {
             let weeks: Vec<(u64, Mode)> =

@@ -1,20 +1,18 @@
-//! Arbitrary bytes where a log should be, and arbitrary text where options should be.
+//! Damaged directories whose records are known: what comes out is what was put.
 
 use std::path::{Path, PathBuf};
 
-use super::Figures;
-use super::oracle::Oracle;
-use super::workloads::{self, Workload};
-use super::world::{DIR, SimulatedClock, World};
-use crate::buffer::cursor::State;
-use crate::buffer::format::{self, SegmentHeader};
 use crate::buffer::storage::simulated::{Dice, SimulatedDisk};
 use crate::environment::lock;
-use crate::options::{Mode, Options, Storage, WhenFull};
+use crate::options::{Mode, Storage, WhenFull};
+use crate::torture::Figures;
+use crate::torture::oracle::Oracle;
+use crate::torture::workloads::{self, Workload};
+use crate::torture::world::{DIR, SimulatedClock, World};
 
 /// A directory of a producer that was stopped somewhere, and the truth about it.
 pub(crate) struct Specimen {
-    files: Vec<(PathBuf, Vec<u8>)>,
+    pub(super) files: Vec<(PathBuf, Vec<u8>)>,
     oracle: Oracle,
 }
 
@@ -115,85 +113,4 @@ pub(crate) fn open_damaged(specimen: &Specimen, seed: u64, figures: &mut Figures
     let mut oracle = lock(&world.oracle);
     oracle.account(&letters);
     oracle.verdict().map_err(|what| format!("{what}; {:?}", lock(&world.events)))
-}
-
-/// The decoders, on bytes that are nearly right.
-pub(crate) fn decode_anything(seed: u64, figures: &mut Figures) {
-    let mut dice = Dice::new(seed);
-    let data: Vec<u8> = (0..dice.below(300)).map(|_| dice.roll() as u8).collect();
-    let body = format::Body { id: Some("id"), key: dice.chance(2).then_some(&b"key"[..]), data: &data };
-    let head = format::Head { kind: format::Kind::Record, seq: dice.roll(), created_at: 1 };
-    let mut bytes = format::frame(head, &body, 7);
-    bytes.extend_from_slice(&SegmentHeader::default().encode());
-    let state = State { batches: vec![(3, Default::default())], ..State::default() };
-    bytes.extend(state.encode(5));
-    for _ in 0..1 + dice.below(6) {
-        let at = dice.below(bytes.len());
-        bytes[at] = dice.roll() as u8;
-    }
-    for _ in 0..8 {
-        let from = dice.below(bytes.len());
-        let slice = &bytes[from..];
-        figures.fuzz_cases += 1;
-        if let Some(frame) = format::parse(slice) {
-            assert!(frame.data.len() <= slice.len() && frame.padded >= format::FRAME_BYTES);
-        }
-        let _ = format::decode(slice, 7);
-        let _ = format::resync(slice, 0, 7);
-        let _ = SegmentHeader::decode(slice);
-        let _ = State::decode(slice);
-    }
-}
-
-/// Options from arbitrary text: an error or a value that prints as one that parses to the same.
-pub(crate) fn parse_anything(seed: u64, figures: &mut Figures) -> Result<(), String> {
-    const PIECES: [&str; 26] = [
-        "",
-        "0",
-        "1",
-        "99999999999999999999",
-        "-1",
-        "0.5",
-        ".",
-        "1e9",
-        "NaN",
-        "inf",
-        "KiB",
-        "MiB",
-        "TiB",
-        "ms",
-        "s",
-        "h",
-        "none",
-        ",",
-        " ",
-        "always",
-        "true",
-        "skip",
-        "full",
-        "\u{2028}",
-        "\0",
-        "18446744073709551615",
-    ];
-    let mut dice = Dice::new(seed);
-    let mut options = Options::default();
-    for spec in Options::TABLE {
-        let text: String = (0..dice.below(4)).map(|_| PIECES[dice.below(PIECES.len())]).collect();
-        figures.fuzz_cases += 1;
-        let before = options.clone();
-        match options.set(spec.key, &text) {
-            Err(_) if options != before => return Err(format!("{}: {text:?} was refused and set", spec.key)),
-            Err(_) => {}
-            Ok(()) => {
-                let printed = options.get(spec.key).unwrap_or_default();
-                let mut again = Options::default();
-                again.set(spec.key, &printed).map_err(|error| format!("{text:?} prints as {printed:?}: {error}"))?;
-                if again.get(spec.key).as_deref() != Some(&printed) {
-                    return Err(format!("{}: {text:?} prints as {printed:?}, which is something else", spec.key));
-                }
-            }
-        }
-    }
-    let _ = options.validate();
-    Ok(())
 }

@@ -1,0 +1,215 @@
+//! The decoders, held against a second reader that was written from `docs/format.md` alone.
+
+use super::source::Source;
+use crate::buffer::cursor::{Closed, Decoded, Position, Progress, State};
+use crate::buffer::format::{self, Bad, Body, Frame, Head, HeaderState, Kind, SegmentHeader};
+
+pub(super) fn run(bytes: &[u8]) -> Result<(), String> {
+    let mut source = Source::new(bytes);
+    let salt = source.number32(7);
+    let bytes = build(&mut source, salt);
+    frames(&bytes, salt)?;
+    header(&bytes)?;
+    state(&bytes)
+}
+
+/// Something nearly right, or anything.
+fn build(source: &mut Source<'_>, salt: u32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let edits = source.below(4);
+    let mut changes: Vec<(usize, u8)> = Vec::new();
+    for _ in 0..edits {
+        changes.push((source.below(1 << 16), source.byte()));
+    }
+    while !source.is_empty() && bytes.len() < 4096 {
+        match source.below(6) {
+            0 => {
+                let len = source.below(64);
+                bytes.extend_from_slice(source.take(len));
+            }
+            1 => bytes.extend_from_slice(&[0; 8]),
+            2 | 3 => frame(source, salt, &mut bytes),
+            4 => {
+                let header = any_header(source).encode();
+                bytes.extend_from_slice(&header[..header.len() - source.below(2) * 512]);
+            }
+            _ => bytes.extend(any_state(source).encode(source.number(3))),
+        }
+    }
+    for (at, with) in changes {
+        let at = at % bytes.len().max(1);
+        bytes.get_mut(at).into_iter().for_each(|byte| *byte ^= with);
+    }
+    bytes
+}
+
+/// A frame of which each field may be wrong while the checksum is right.
+fn frame(source: &mut Source<'_>, salt: u32, bytes: &mut Vec<u8>) {
+    let kind = [Kind::Record, Kind::Seal, Kind::End][source.below(3)];
+    let head = Head { kind, seq: source.number(5), created_at: source.number(9).cast_signed() };
+    let (id, key) = (source.rarely().then_some("i\u{2028}d"), source.rarely().then_some(&b"key"[..]));
+    let len = source.below(100);
+    let body = Body { id, key, data: source.take(len) };
+    let mut frame = format::frame(head, &body, salt);
+    if source.rarely() {
+        let at = 4 + source.below(28);
+        frame[at] = source.byte();
+        let length = (format::le_u32(&frame, 4) as usize).clamp(32, frame.len());
+        frame[..4].copy_from_slice(&salt.to_le_bytes());
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&frame[32..length]), &frame[..32]);
+        frame[..4].copy_from_slice(&crc.to_le_bytes());
+    }
+    bytes.extend(frame);
+}
+
+pub(super) fn any_position(source: &mut Source<'_>, usual: Position) -> Position {
+    Position {
+        segment: source.number(usual.segment),
+        offset: source.number(usual.offset),
+        seq: source.number(usual.seq),
+        records: source.number(usual.records),
+        bytes: source.number(usual.bytes),
+    }
+}
+
+fn any_header(source: &mut Source<'_>) -> SegmentHeader {
+    SegmentHeader {
+        index: source.number(1),
+        length: source.number(65_536),
+        buffer_id: source.number(1),
+        next_seq: source.number(1),
+        sealed: any_position(source, Position::default()),
+        ..SegmentHeader::default()
+    }
+}
+
+pub(super) fn any_progress(source: &mut Source<'_>) -> Progress {
+    Progress {
+        attempts: source.number32(1),
+        failures: source.number32(1),
+        first_attempt: source.number(0).cast_signed(),
+        last_attempt: source.number(0).cast_signed(),
+        next_attempt: source.number(0).cast_signed(),
+        done: (0..source.below(4)).map(|_| source.number(0)).collect(),
+        errors: (0..source.below(3)).map(|at| format!("error {at}")).collect(),
+    }
+}
+
+fn any_state(source: &mut Source<'_>) -> State {
+    State {
+        buffer_id: source.number(1),
+        seq_limit: source.number(1 << 32),
+        closed: [Closed::No, Closed::Durably, Closed::Unsynced][usize::from(source.byte() % 3)],
+        committed: any_position(source, Position::default()),
+        batches: (0..source.below(3)).map(|_| (source.number(1), any_progress(source))).collect(),
+        ..State::default()
+    }
+}
+
+/// A whole frame at the beginning of the bytes, by the page.
+fn whole(bytes: &[u8], salt: u32) -> Option<Frame<'_>> {
+    let byte = |at: usize| bytes.get(at).copied();
+    let number = |at: usize, size: usize| {
+        bytes.get(at..at + size).map(|bytes| bytes.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
+    };
+    let (crc, length) = (number(0, 4)?, number(4, 4)? as usize);
+    let (seq, created_at) = (number(8, 8)?, number(16, 8)?.cast_signed());
+    let kind = [Kind::Record, Kind::Seal, Kind::End].into_iter().find(|kind| Some(*kind as u8) == byte(24))?;
+    let (flags, id_len, key_len) = (byte(25)?, number(26, 2)? as usize, number(28, 2)? as usize);
+    let whole = seq < 1 << 62 && flags < 4 && number(30, 2)? == 0 && length >= 32 + id_len + key_len;
+    let body = bytes.get(32..length).filter(|_| whole)?;
+    let summed = [body, &salt.to_le_bytes(), &bytes[4..32]].concat();
+    if crc != u64::from(bitwise_crc32c(&summed)) {
+        return None;
+    }
+    let id = std::str::from_utf8(&body[..id_len]);
+    Some(Frame {
+        kind,
+        seq,
+        created_at,
+        id: if flags & 1 != 0 { Some(id.ok()?) } else { None },
+        key: (flags & 2 != 0).then(|| &body[id_len..id_len + key_len]),
+        data: &body[id_len + key_len..],
+        padded: length.div_ceil(8) * 8,
+    })
+}
+
+/// CRC-32C, bit by bit.
+fn bitwise_crc32c(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0u32, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg()))
+    })
+}
+
+fn frames(bytes: &[u8], salt: u32) -> Result<(), String> {
+    let mut places = Vec::new();
+    for at in (0..bytes.len()).step_by(8) {
+        let rest = &bytes[at..];
+        let expected = match rest {
+            [0, 0, 0, 0, 0, 0, 0, 0, ..] => Err(Bad::Empty),
+            _ => whole(rest, salt).ok_or(Bad::Damaged),
+        };
+        let found = format::decode(rest, salt);
+        if found != expected {
+            return Err(format!("the frame at {at} is {found:?}, and by the page {expected:?}"));
+        }
+        // Fields that fit are inside the bytes, checksum or not.
+        if let Some(frame) = format::parse(rest) {
+            let _ = (frame.id.map(str::len), frame.key.map(<[u8]>::len), frame.data.last());
+        }
+        places.extend(found.is_ok().then_some(at));
+    }
+    for from in [0, 1, 8, 500] {
+        let (found, expected) = (format::resync(bytes, from, salt), places.iter().find(|at| **at >= from).copied());
+        if found != expected {
+            return Err(format!("the next frame behind {from} is at {found:?}, and by the page at {expected:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a copy of a header is whole, by the page.
+fn is_whole_copy(copy: &[u8]) -> bool {
+    copy.len() == 512
+        && copy.starts_with(b"unistrm\n")
+        && copy[508..] == bitwise_crc32c(&copy[..508]).to_le_bytes()
+        && (copy[8..12] != [1, 0, 0, 0] || can_be(copy))
+}
+
+/// What the page says of a header's numbers: below 2^62, and what is sealed and open is not behind the segment's begin.
+fn can_be(copy: &[u8]) -> bool {
+    let at = |at: usize| format::le_u64(copy, at);
+    let (next_seq, records, bytes) = (at(48), at(56), at(64));
+    let small = (16..136).step_by(8).all(|place| matches!(place, 32 | 40) || at(place) < 1 << 62);
+    let behind = at(96) > at(16) || (at(96) == at(16) && at(104) > 1024);
+    let sealed = !behind && at(112) <= next_seq && at(120) <= records && at(128) <= bytes;
+    small && sealed && at(72) <= next_seq && at(80) <= records
+}
+
+fn header(bytes: &[u8]) -> Result<(), String> {
+    for at in (0..bytes.len()).step_by(512) {
+        let header = &bytes[at..bytes.len().min(at + 1024)];
+        let copy = header.chunks(512).find(|copy| is_whole_copy(copy));
+        match (SegmentHeader::decode(header), copy) {
+            // Written again, it is the same bytes.
+            (HeaderState::Valid(found), Some(copy)) if found.encode()[..136] == copy[..136] => {}
+            (HeaderState::Unknown { version, flags }, Some(copy))
+                if (version, flags) != (1, 0)
+                    && copy[8..16] == [version.to_le_bytes(), flags.to_le_bytes()].concat()[..] => {}
+            (HeaderState::Blank | HeaderState::Torn | HeaderState::Damaged, None) => {}
+            (found, copy) => return Err(format!("the header at {at} is {found:?}, and by the page {copy:?}")),
+        }
+    }
+    Ok(())
+}
+
+fn state(bytes: &[u8]) -> Result<(), String> {
+    for at in (0..bytes.len()).step_by(8) {
+        let Some(Decoded::State { state, generation }) = State::decode(&bytes[at..]) else { continue };
+        match State::decode(&state.encode(generation)) {
+            Some(Decoded::State { state: again, generation: number }) if (&again, number) == (&state, generation) => {}
+            _ => return Err(format!("{state:?} is something else when it is written and read")),
+        }
+    }
+    Ok(())
+}

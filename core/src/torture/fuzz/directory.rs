@@ -1,0 +1,381 @@
+//! Opening arbitrary directories, and going on in them.
+//!
+//! A directory opens, or is refused for an unknown version and nothing in it is changed. What is delivered is a whole
+//! frame of it, or was put since; what is put is delivered; what is finished does not come again.
+
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::draft::{Draft, Files};
+use super::source::Source;
+use crate::batch::Batch;
+use crate::buffer::cursor::{Decoded, State};
+use crate::buffer::format::{self, HeaderState, Kind, Seal, SegmentHeader};
+use crate::buffer::segment;
+use crate::buffer::storage::simulated::{Dice, SimulatedDisk};
+use crate::dead_letter::DeadLetters;
+use crate::environment::{Clock as _, Environment, lock};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Event, Level};
+use crate::options::{Durability, Mode, Options, WhenFull};
+use crate::producer::Producer;
+use crate::sink::{Limits, Report, SendError, Sink};
+use crate::torture::workloads;
+use crate::torture::world::{DIR, SimulatedClock};
+
+/// Longer than any schedule here.
+const LONG: Duration = Duration::from_secs(20);
+
+pub(super) fn run(bytes: &[u8]) -> std::result::Result<(), String> {
+    let mut source = Source::new(bytes);
+    let options = any_options(&mut source);
+    let disk = SimulatedDisk::new(source.byte() & 1 == 0);
+    let answers: VecDeque<u8> = source.take(2).iter().copied().collect();
+    let files = Draft::new(&mut source).files;
+    files.iter().for_each(|(path, bytes)| disk.install(path, bytes));
+    let case = Case {
+        unknown: files.values().any(|bytes| is_unknown(bytes)),
+        watch: Arc::new(Mutex::new(Watch {
+            files: files.clone(),
+            in_order: options.max_in_flight == 1,
+            unknown: files.values().any(|bytes| is_unknown(bytes)),
+            answers,
+            ..Watch::default()
+        })),
+        disk,
+        clock: SimulatedClock::new(),
+        options,
+        events: Arc::default(),
+    };
+    case.run(files).map_err(|what| {
+        let Case { options, events, .. } = &case;
+        let Options { mode, durability, max_records, max_in_flight, .. } = options;
+        let options = format!("{mode:?}, {durability:?}, max_records {max_records}, max_in_flight {max_in_flight}");
+        format!("{what}\n{options}\n{}{}", lock(events).join("\n"), describe(&lock(&case.watch).files))
+    })
+}
+
+fn any_options(source: &mut Source<'_>) -> Options {
+    let durabilities = [Durability::Always, Durability::Interval, Durability::Os];
+    Options {
+        mode: [Mode::Inline, Mode::Manual][source.below(2)],
+        durability: durabilities[source.below(3)],
+        max_records: [1, 4, 100][source.below(3)],
+        max_in_flight: [1, 1, 3][source.below(3)],
+        when_full: WhenFull::Error,
+        max_buffer_bytes: 4 << 20,
+        ..workloads::options()
+    }
+}
+
+/// Whether the file has a whole structure of another version.
+fn is_unknown(bytes: &[u8]) -> bool {
+    matches!(SegmentHeader::decode(bytes), HeaderState::Unknown { .. })
+        || matches!(State::decode(bytes), Some(Decoded::Unknown { .. }))
+        || (bytes.starts_with(b"unidead\n") && bytes.get(8..16) != Some(&[1, 0, 0, 0, 0, 0, 0, 0]))
+}
+
+struct Case {
+    disk: SimulatedDisk,
+    clock: Arc<SimulatedClock>,
+    options: Options,
+    watch: Arc<Mutex<Watch>>,
+    unknown: bool,
+    /// What the producers told of, for messages.
+    events: Arc<Mutex<Vec<String>>>,
+}
+
+impl Case {
+    fn run(&self, files: Files) -> std::result::Result<(), String> {
+        let before = files.values().map(Vec::len).sum::<usize>();
+        for opening in 0..2 {
+            match self.open(opening) {
+                Ok(producer) => self.work(&producer, opening)?,
+                // Numbers so high that a log cannot go on from them.
+                Err(error) if error.message().contains("counted further") => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::UnsupportedFormat && self.unknown => {
+                    // What was in the midst of the log may be at its beginning now.
+                    if opening > 0 {
+                        return Ok(());
+                    }
+                    let found: Files = self.disk.files(Path::new(DIR)).into_iter().collect();
+                    let known = |(path, _): &(&PathBuf, &Vec<u8>)| !path.ends_with("lock");
+                    let same = found.iter().filter(known).eq(files.iter().filter(known));
+                    return if same { Ok(()) } else { Err("refused, and changed".into()) };
+                }
+                Err(error) => return Err(format!("opening, time {opening}: {error}")),
+            }
+        }
+        let after: usize = self.disk.files(Path::new(DIR)).iter().map(|(_, bytes)| bytes.len()).sum();
+        let (operations, _) = self.disk.operations();
+        // One that is stopped by an unknown version looks again and again.
+        if after > 2 * before + (2 << 20) || (operations > 20_000 && !self.unknown) {
+            return Err(format!("{before} bytes became {after} in {operations} operations"));
+        }
+        lock(&self.watch).wrong.take().map_or(Ok(()), Err)
+    }
+
+    fn open(&self, opening: u64) -> Result<Producer> {
+        let dice = Mutex::new(Dice::new(opening));
+        let env = Environment {
+            disk: Arc::new(self.disk.clone()),
+            clock: self.clock.clone(),
+            random: Arc::new(move || lock(&dice).roll()),
+            threads: false,
+        };
+        let events = self.events.clone();
+        let observer = move |event: &Event<'_>| {
+            if event.level() >= Level::Info || matches!(event, Event::SendStarted { .. } | Event::SendSucceeded { .. })
+            {
+                lock(&events).push(event.message());
+            }
+        };
+        let builder = Producer::builder(DIR).options(self.options.clone()).environment(env).observer(observer);
+        match self.options.mode {
+            Mode::Manual => builder.open_manual(Limits::default()),
+            _ => builder.open(WatchSink(self.watch.clone())),
+        }
+    }
+
+    /// Puts, waits for all of it, closes.
+    fn work(&self, producer: &Producer, opening: u64) -> std::result::Result<(), String> {
+        // A segment of another version in the midst of the log, or such a letter, stops it; then that is all.
+        let stops =
+            |error: &Error| self.unknown && matches!(error.kind(), ErrorKind::UnsupportedFormat | ErrorKind::Timeout);
+        for len in [0, 3000, 1 + opening as usize] {
+            let data = vec![b'p'; len];
+            lock(&self.watch).putting = Some(data.clone());
+            let result = producer.put(&data);
+            let mut watch = lock(&self.watch);
+            watch.putting = None;
+            match result {
+                Ok(seq) => watch.put(seq, data),
+                // In mode inline a put that is in may end in the sink's error.
+                Err(error) if stops(&error) => return Ok(()),
+                Err(error) => return Err(format!("putting {len} bytes, time {opening}: {error}")),
+            }
+        }
+        producer.do_chores();
+        let mut flushed = self.flush(producer);
+        if flushed.as_ref().is_err_and(|error| error.kind() == ErrorKind::Timeout && !self.unknown) {
+            // A time far ahead stands in the cursor: this is the way out of it.
+            producer.resume().map_err(|error| format!("resuming: {error}"))?;
+            flushed = self.flush(producer);
+        }
+        match flushed {
+            Ok(()) => {}
+            Err(error) if stops(&error) => return Ok(()),
+            Err(error) => return Err(format!("flushing, time {opening}: {error}")),
+        }
+        let stats = producer.stats();
+        if stats.pending_records != 0 {
+            return Err(format!("{} records are pending behind a flush, time {opening}", stats.pending_records));
+        }
+        let left = producer.close(Duration::ZERO).map_err(|error| format!("closing: {error}"))?;
+        let letters = DeadLetters::open_on(Arc::new(self.disk.clone()), Path::new(DIR));
+        let listed = letters.list().map_err(|error| format!("listing letters: {error}"))?;
+        let buried: BTreeSet<u64> = listed
+            .iter()
+            .filter_map(|letter| letter.batch().ok())
+            .flat_map(|batch| batch.iter().map(|record| record.seq).collect::<Vec<_>>())
+            .collect();
+        let mut watch = lock(&self.watch);
+        watch.account(&buried);
+        match watch.wrong.take() {
+            Some(what) => Err(format!("{what}, time {opening}")),
+            None if left != 0 => Err(format!("{left} records are left behind a flush")),
+            None => Ok(()),
+        }
+    }
+
+    fn flush(&self, producer: &Producer) -> Result<()> {
+        if self.options.mode != Mode::Manual {
+            return producer.flush(LONG);
+        }
+        let point = producer.begin_flush()?;
+        let deadline = self.clock.monotonic() + LONG;
+        loop {
+            while let Some(batch) = producer.next_batch()? {
+                let answer = lock(&self.watch).send(&batch);
+                producer.settle(batch, answer)?;
+            }
+            match producer.wait_flushed(point, Duration::ZERO) {
+                Err(error) if error.kind() == ErrorKind::Timeout && self.clock.monotonic() < deadline => {
+                    self.clock.sleep(producer.next_wait().unwrap_or(Duration::from_millis(50)));
+                }
+                result => return result,
+            }
+        }
+    }
+}
+
+struct WatchSink(Arc<Mutex<Watch>>);
+
+impl Sink for WatchSink {
+    fn send(&self, batch: &Batch) -> std::result::Result<Report, SendError> {
+        lock(&self.0).send(batch)
+    }
+}
+
+/// What a record is: id, key, payload.
+type Contents = (Option<String>, Option<Vec<u8>>, Vec<u8>);
+
+/// What was seen, and what may be.
+#[derive(Default)]
+struct Watch {
+    files: Files,
+    in_order: bool,
+    /// A letter of another version may be in the way of a new one: what is rejected then comes again.
+    unknown: bool,
+    /// Whole frames of the directory, by seq, once the buffer's id is known.
+    whole: OnceCell<BTreeMap<u64, Vec<Contents>>>,
+    /// A put is under way, whose seq nobody was told yet.
+    putting: Option<Vec<u8>>,
+    put: BTreeMap<u64, Vec<u8>>,
+    /// Seqs that were sent, and whether they are finished.
+    sent: BTreeMap<u64, bool>,
+    rejected: BTreeSet<u64>,
+    /// How the first sends are answered.
+    answers: VecDeque<u8>,
+    wrong: Option<String>,
+}
+
+impl Watch {
+    fn violate(&mut self, what: String) {
+        self.wrong.get_or_insert(what);
+    }
+
+    fn put(&mut self, seq: u64, data: Vec<u8>) {
+        if self.put.keys().next_back().is_some_and(|last| *last >= seq) {
+            self.violate(format!("seq {seq} was given out behind {:?}", self.put.keys().next_back()));
+        }
+        self.put.insert(seq, data);
+    }
+
+    /// Whether such a record may come.
+    fn may_come(&self, buffer_id: u64, seq: u64, contents: &Contents) -> bool {
+        let fresh = |data: &Vec<u8>| contents == &(None, None, data.clone());
+        if self.put.get(&seq).is_some_and(fresh) || self.putting.as_ref().is_some_and(fresh) {
+            return true;
+        }
+        let whole = self.whole.get_or_init(|| frames(&self.files, buffer_id));
+        whole.get(&seq).is_some_and(|known| known.contains(contents))
+    }
+
+    /// Whether the directory had several frames of one seq.
+    fn is_twofold(&self, seq: u64) -> bool {
+        let frames = self.whole.get().and_then(|whole| whole.get(&seq)).map_or(0, Vec::len);
+        frames + usize::from(self.put.contains_key(&seq)) > 1
+    }
+
+    fn send(&mut self, batch: &Batch) -> std::result::Result<Report, SendError> {
+        let mut report = Report::delivered();
+        let highest = self.sent.keys().next_back().copied();
+        let mut last = None;
+        let answer = self.answers.pop_front().unwrap_or_default();
+        if batch.is_empty() {
+            self.violate(format!("batch {} has no records", batch.id()));
+        }
+        for (at, record) in batch.iter().enumerate() {
+            let seq = record.seq;
+            let contents: Contents =
+                (record.own_id().map(str::to_owned), record.key.map(<[u8]>::to_vec), record.data.to_vec());
+            if !self.may_come(batch.id.buffer_id, seq, &contents) {
+                let data = &record.data[..record.data.len().min(40)];
+                self.violate(format!("record {seq} of batch {} was never put: {data:?}", batch.id()));
+            }
+            if last.is_some_and(|last| last >= seq) {
+                self.violate(format!("record {seq} of batch {} comes behind {last:?}", batch.id()));
+            }
+            last = Some(seq);
+            match self.sent.get(&seq) {
+                Some(true) if self.unknown || self.is_twofold(seq) => {}
+                Some(true) => self.violate(format!("record {seq} of batch {} is finished and comes again", batch.id())),
+                Some(false) => {}
+                None if self.in_order && highest.is_some_and(|highest| seq <= highest) => {
+                    self.violate(format!("record {seq} comes behind {highest:?}"));
+                }
+                None => {}
+            }
+            self.rejected.remove(&seq);
+            let finished = match answer >> (at % 4 * 2) & 3 {
+                1 => {
+                    report = report.failed(at, "not this time");
+                    false
+                }
+                2 => {
+                    report = report.rejected(at, "never");
+                    self.rejected.insert(seq);
+                    true
+                }
+                3 => {
+                    report = report.unavailable(at, "down", None);
+                    false
+                }
+                _ => true,
+            };
+            self.sent.insert(seq, finished);
+        }
+        Ok(report)
+    }
+
+    /// All is sent: what was put is there or in a letter, and what was rejected is in one.
+    fn account(&mut self, buried: &BTreeSet<u64>) {
+        let lost = self.put.keys().find(|seq| self.sent.get(seq) != Some(&true) && !buried.contains(seq));
+        let missing = self.rejected.iter().find(|seq| !buried.contains(seq));
+        if let Some(seq) = lost {
+            self.wrong
+                .get_or_insert(format!("LOST: record {seq} was put and is neither delivered nor in a dead letter"));
+        }
+        if let Some(seq) = missing {
+            self.wrong.get_or_insert(format!("LOST: record {seq} was rejected and is in no dead letter"));
+        }
+    }
+}
+
+/// Every whole record frame at a place where one may stand.
+fn frames(files: &Files, buffer_id: u64) -> BTreeMap<u64, Vec<Contents>> {
+    let mut whole: BTreeMap<u64, Vec<Contents>> = BTreeMap::new();
+    for (path, bytes) in files {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let Some(index) = segment::index(&name) else { continue };
+        let salt = segment::salt(buffer_id, index);
+        for at in (1024..bytes.len()).step_by(format::ALIGN) {
+            if let Ok(frame) = format::decode(&bytes[at..], salt)
+                && frame.kind == Kind::Record
+            {
+                let contents = (frame.id.map(str::to_owned), frame.key.map(<[u8]>::to_vec), frame.data.to_vec());
+                whole.entry(frame.seq).or_default().push(contents);
+            }
+        }
+    }
+    whole
+}
+
+/// The directory in words, for whoever has to find out what went wrong.
+fn describe(files: &Files) -> String {
+    let mut text = String::new();
+    for (path, bytes) in files {
+        let _ = write!(text, "\n{}: {} bytes", path.display(), bytes.len());
+        if let Some(index) = path.file_name().and_then(|name| segment::index(&name.to_string_lossy())) {
+            let header = SegmentHeader::decode(bytes);
+            let _ = write!(text, ", {header:?}");
+            let HeaderState::Valid(header) = header else { continue };
+            let salt = segment::salt(header.buffer_id, index);
+            for at in (1024..bytes.len()).step_by(format::ALIGN) {
+                if let Ok(frame) = format::decode(&bytes[at..], salt) {
+                    let _ = write!(text, "\n    {at}: {:?} {}, {} bytes", frame.kind, frame.seq, frame.data.len());
+                    let seal = Seal::decode(frame.data).filter(|_| frame.kind == Kind::Seal);
+                    let _ = seal.map(|seal| write!(text, ", {seal:?}"));
+                }
+            }
+        } else if let Some(Decoded::State { state, generation }) = State::decode(bytes) {
+            let _ = write!(text, ", generation {generation}, {state:?}");
+        }
+    }
+    text
+}
