@@ -410,6 +410,9 @@ impl Producer {
             shared.refuse()?;
         }
         shared.check_reentrant()?;
+        if shared.status.load(Ordering::Acquire) == RUNNING {
+            return Ok(());
+        }
         shared.core().forgive(|_| true)?;
         {
             let mut stopped = lock(&shared.stopped);
@@ -477,6 +480,16 @@ impl Producer {
     #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn do_chores(&self) {
         let _ = self.shared.core().do_chores();
+    }
+
+    /// Background mode without threads: what the sender's thread does until it would wait; how long it would.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn do_sending(&self) -> Duration {
+        loop {
+            if let Some(wait) = self.shared.step() {
+                return wait;
+            }
+        }
     }
 
     /// Manual mode: the next batch whose time has come, if there is one. It must be given back to
@@ -678,6 +691,8 @@ impl Shared {
         if self.status.load(Ordering::Acquire) == STOPPED {
             return Some(LONG);
         }
+        // First, so that what is sealed now can be taken; a log that takes nothing can still be read.
+        let linger = self.core().seal_if_old().unwrap_or(None);
         let taken = match self.take(true) {
             Ok(Taken::Batch(batch)) => {
                 self.send(batch);
@@ -686,8 +701,6 @@ impl Shared {
             taken => taken,
         };
         let now = self.core().env.clock.monotonic();
-        // A log that takes nothing can still be read.
-        let linger = self.core().seal_if_old().unwrap_or(None);
         let wait = match taken {
             Ok(Taken::Wait { ready_at, attempts }) => {
                 self.on_hold(ready_at, attempts);

@@ -85,6 +85,8 @@ pub(crate) struct Core {
     log: Apart<Mutex<Log>>,
     front: Arc<Apart<Mutex<Front>>>,
     closed: AtomicBool,
+    /// Both clocks at the opening. The waits that earlier runs left are counted from there, whatever the wall does since.
+    opened_at: (i64, Duration),
     /// Space was freed, or the log closed.
     space: Condvar,
     /// Whoever sends, to be told of a batch that was sealed by a put which waits for space.
@@ -457,8 +459,7 @@ impl Core {
     fn load(&self, reader: &mut Reader) -> Result<bool> {
         loop {
             let upto = lock(&self.front).sealed;
-            let now = (self.env.clock.wall(), self.env.clock.monotonic());
-            let Some(head) = reader.load(self, &upto, now)? else { return Ok(false) };
+            let Some(head) = reader.load(self, &upto, self.opened_at)? else { return Ok(false) };
             let finished = head.finished;
             reader.heads.push_back(head);
             if !finished {
@@ -621,14 +622,7 @@ impl Core {
         let reader = lock(&self.reader);
         let log = lock(&self.log);
         let committed = &reader.state.committed;
-        let done: u64 = reader
-            .heads
-            .iter()
-            .map(|head| {
-                let done: u32 = head.progress.done.iter().map(|word| word.count_ones()).sum();
-                u64::from(done)
-            })
-            .sum();
+        let done = reader.done_records();
         (log.records.saturating_sub(committed.records + done), log.bytes.saturating_sub(committed.bytes))
     }
 
@@ -717,7 +711,15 @@ impl Core {
                     let Some(kept) = lock(&self.log).pool.pop() else { return Err(full(cap)) };
                     self.discard(kept).map_err(failed)?;
                 }
-                let spare = make_segment(&self.env, &self.dir, index, length, self.mapped, at_once)?;
+                let make = || make_segment(&self.env, &self.dir, index, length, self.mapped, at_once);
+                let spare = make().or_else(|error| match error.kind() {
+                    // A file that was removed takes its space for as long as a sync has it.
+                    ErrorKind::DiskFull => {
+                        self.wait_for_sync();
+                        make()
+                    }
+                    _ => Err(error),
+                })?;
                 lock(&self.log).disk_bytes += length;
                 spare
             }
@@ -887,6 +889,14 @@ impl Core {
         self.group_changed.notify_all();
         drop(group);
         result.map(|_| ())
+    }
+
+    /// Waits until the sync that is under way is over, if there is one.
+    fn wait_for_sync(&self) {
+        let mut group = lock(&self.group);
+        while group.syncing {
+            group = wait(&self.group_changed, group);
+        }
     }
 
     fn sync_log(&self) -> Result<u64> {

@@ -102,6 +102,7 @@ impl Core {
             reader: Apart(Mutex::new(reader)),
             front: log.front(),
             closed: AtomicBool::new(false),
+            opened_at: (env.clock.wall(), env.clock.monotonic()),
             log: Apart(Mutex::new(log)),
             space: Condvar::new(),
             when_sealed: OnceLock::new(),

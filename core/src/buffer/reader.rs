@@ -410,9 +410,14 @@ impl Reader {
     }
 
     /// Reads the next sealed batch, if one ends before `upto`. After an error it begins at the same place again.
-    pub(crate) fn load(&mut self, source: &dyn Source, upto: &Position, now: (i64, Duration)) -> Result<Option<Head>> {
+    pub(crate) fn load(
+        &mut self,
+        source: &dyn Source,
+        upto: &Position,
+        opened_at: (i64, Duration),
+    ) -> Result<Option<Head>> {
         let start = self.walk.at;
-        let mut loaded = self.read_batch(source, upto, now);
+        let mut loaded = self.read_batch(source, upto, opened_at);
         match &mut loaded {
             // The writer's totals are the ones that count where damage made the reader's differ.
             Ok(Some(head)) if (head.end.segment, head.end.offset) == (upto.segment, upto.offset) => {
@@ -425,7 +430,7 @@ impl Reader {
         loaded
     }
 
-    fn read_batch(&mut self, source: &dyn Source, upto: &Position, now: (i64, Duration)) -> Result<Option<Head>> {
+    fn read_batch(&mut self, source: &dyn Source, upto: &Position, opened_at: (i64, Duration)) -> Result<Option<Head>> {
         let mut read = Read { entries: std::mem::take(&mut self.entries), ..Read::default() };
         read.entries.clear();
         loop {
@@ -436,7 +441,7 @@ impl Reader {
                     let salt = segment::salt(self.state.buffer_id, segment);
                     read.add(seq, (segment, base), (offset - base) as u32, self.walk.chunk(), salt);
                     if seq - read.first >= MOST_PLACES {
-                        return Ok(Some(self.unsealed(read, Some(seq), now)));
+                        return Ok(Some(self.unsealed(read, Some(seq), opened_at)));
                     }
                 }
                 Step::Passed => read.lost.push((read.entries.len(), self.walk.at.records - before)),
@@ -448,9 +453,9 @@ impl Reader {
                     // The seal before this one was lost: this one says where its batch ended.
                     if read.last < seal.first_seq {
                         self.account_for(&seal, source);
-                        return Ok(Some(self.unsealed(read, None, now)));
+                        return Ok(Some(self.unsealed(read, None, opened_at)));
                     }
-                    return Ok(Some(self.unsealed(read, Some(seal.first_seq), now)));
+                    return Ok(Some(self.unsealed(read, Some(seal.first_seq), opened_at)));
                 }
                 Step::Seal(seal) => {
                     // The first records may be lost: places count from the first that was sealed.
@@ -462,7 +467,7 @@ impl Reader {
                     self.leave_segment(source, upto)?;
                     let end = self.walk.at;
                     let id = BatchId { buffer_id: self.state.buffer_id, epoch: seal.epoch, first_seq: seal.first_seq };
-                    return Ok(Some(self.head(id, seal.last_seq, end, read, now)));
+                    return Ok(Some(self.head(id, seal.last_seq, end, read, opened_at)));
                 }
                 Step::Limit => {
                     // What was put before the limit and not found is lost.
@@ -481,7 +486,7 @@ impl Reader {
                         return Ok(None);
                     }
                     // The last seal was lost. What is before the limit was sealed.
-                    return Ok(Some(self.unsealed(read, None, now)));
+                    return Ok(Some(self.unsealed(read, None, opened_at)));
                 }
             }
         }
@@ -489,7 +494,7 @@ impl Reader {
 
     /// A batch whose seal was lost: what was read before the record `next`, which is read again with the batch that
     /// follows, or all of it.
-    fn unsealed(&mut self, mut read: Read, next: Option<u64>, now: (i64, Duration)) -> Head {
+    fn unsealed(&mut self, mut read: Read, next: Option<u64>, opened_at: (i64, Duration)) -> Head {
         if let Some(next) = next {
             let at = read.entries.iter().position(|entry| read.first + u64::from(entry.place) >= next);
             let at = at.unwrap_or(read.entries.len() - 1);
@@ -507,7 +512,7 @@ impl Reader {
         }
         let id = self.unsealed_id(read.first, &read.entries);
         let (last, end) = (read.last, self.walk.at);
-        self.head(id, last, end, read, now)
+        self.head(id, last, end, read, opened_at)
     }
 
     /// The id of a batch whose seal was lost. Where it ended is not known, so it may have been sent with fewer records:
@@ -593,6 +598,14 @@ impl Reader {
             }
         }
         moved
+    }
+
+    /// Records behind the committed position that are finished.
+    pub(crate) fn done_records(&self) -> u64 {
+        let is_read = |first_seq: u64| self.heads.iter().any(|head| head.id.first_seq == first_seq);
+        let unread = self.state.batches.iter().filter(|(first_seq, _)| !is_read(*first_seq));
+        let progress = self.heads.iter().map(|head| &head.progress).chain(unread.map(|(_, progress)| progress));
+        progress.flat_map(|progress| &progress.done).map(|word| u64::from(word.count_ones())).sum()
     }
 
     /// Brings what is remembered of batches up to date and writes the cursor.

@@ -34,7 +34,7 @@ pub(crate) fn crash_everywhere(
     figures: &mut Figures,
 ) -> Result<(), String> {
     let disk = SimulatedDisk::new(workload.options.storage != Storage::File);
-    let oracle = Oracle::new(&workload.options, false, seed);
+    let oracle = Oracle::new(&workload.options, false);
     let mut world = World::new(disk, SimulatedClock::new(), oracle, &workload.options, seed);
     let pictures = world.record(depth.stride, depth.offset);
     let told = |what: String| format!("{}, seed {seed}: {what}", workload.name);

@@ -57,7 +57,7 @@ fn drain(dir: &Path) -> String {
 fn make(closed: bool) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     let mut options = options();
     options.durability = Durability::Interval;
-    let oracle = Oracle::new(&options, false, 5);
+    let oracle = Oracle::new(&options, false);
     let mut world = World::new(SimulatedDisk::new(true), SimulatedClock::new(), oracle, &options, 5);
     world.open().unwrap();
     let work = [

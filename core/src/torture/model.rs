@@ -1,83 +1,279 @@
-//! Random programs. What each must lead to, the oracle says; what goes wrong, proptest makes small.
+//! What a producer must do, in plain Rust, as long as neither the disk nor the process fails; and the comparison with
+//! what one does, step by step.
 
-use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use proptest::prelude::*;
-use proptest::test_runner::{Config, FileFailurePersistence, TestCaseError, TestError, TestRunner};
-
 use super::Figures;
-use super::crash::{Depth, crash_everywhere};
-use super::oracle::Mood;
-use super::workloads::{Workload, options};
-use super::world::Step;
-use crate::options::{Durability, Mode, OnExhausted, Storage};
+use super::oracle::{Fate, Mood, Oracle};
+use super::workloads::Workload;
+use super::world::{Offer, SimulatedClock, Step, World};
+use crate::buffer::storage::simulated::SimulatedDisk;
+use crate::environment::{Clock, lock};
+use crate::error::{ErrorKind, Result};
+use crate::event::State;
+use crate::options::{Mode, OnExhausted, Options, Storage};
 
-/// Failing cases of earlier runs, tried first.
-const SEEDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fuzz/model.seeds");
-
-fn mood() -> impl Strategy<Value = Mood> {
-    use Mood::*;
-    prop_oneof![4 => Just(Good), 2 => Just(Mixed), 1 => Just(Partial), 1 => Just(Fails), 1 => Just(Down), 1 => Just(Rejects), 1 => Just(Panics)]
+/// A sealed batch and what is left of it.
+#[derive(Debug)]
+struct Sealed {
+    first: u64,
+    left: Vec<u64>,
+    attempts: u32,
+    failures: u32,
+    ready: Duration,
+    /// When the last attempt ended and the next may begin, on the wall.
+    last: i64,
+    next: i64,
 }
 
-fn step() -> impl Strategy<Value = Step> {
-    let size = prop_oneof![4 => 0..200usize, 2 => 0..2000usize, 1 => 0..70_000usize];
-    let hours = -200..200i64;
-    prop_oneof![
-        12 => size.prop_map(Step::Put),
-        3 => Just(Step::Flush),
-        3 => Just(Step::Poll),
-        3 => Just(Step::Chores),
-        3 => (0..120u64).prop_map(|millis| Step::Sleep(Duration::from_millis(millis))),
-        1 => (1..100u64).prop_map(|hours| Step::Sleep(Duration::from_secs(3600 * hours))),
-        1 => hours.prop_map(|hours| Step::JumpWall(hours * 3_600_000_000)),
-        1 => Just(Step::Sync),
-        3 => mood().prop_map(Step::Sink),
-        1 => Just(Step::Replay),
-        1 => Just(Step::Resume),
-        1 => (1..9u64).prop_map(Step::Restart),
-        1 => (0..60u64).prop_map(Step::FreeBlocks),
-    ]
+impl Sealed {
+    /// A fresh round.
+    fn forgive(&mut self, now: Duration) {
+        (self.attempts, self.failures, self.ready, self.last, self.next) = (0, 0, now, 0, 0);
+    }
 }
 
-fn program(length: usize) -> impl Strategy<Value = Workload> {
-    let durability = prop_oneof![Just(Durability::Always), Just(Durability::Interval), Just(Durability::Os)];
-    let storage = prop_oneof![Just(Storage::Mapped), Just(Storage::File)];
-    let mode = prop_oneof![Just(Mode::Inline), Just(Mode::Manual)];
-    let on_exhausted = prop_oneof![Just(OnExhausted::Skip), Just(OnExhausted::Raise)];
-    let rest = (1..9u64, 0..200u64, any::<bool>());
-    let steps = prop::collection::vec(step(), 1..length);
-    (durability, storage, mode, on_exhausted, rest, steps).prop_map(
-        |(durability, storage, mode, on_exhausted, rest, steps)| {
-            let (max_records, linger, count_unavailable) = rest;
-            let mut options = options();
-            options.durability = durability;
-            options.storage = storage;
-            options.mode = mode;
-            options.on_exhausted = on_exhausted;
-            options.max_records = max_records;
-            options.linger = Duration::from_millis(linger);
-            options.count_unavailable = count_unavailable;
-            Workload { name: "a random program".into(), options, steps }
-        },
-    )
+#[derive(Debug)]
+struct Model {
+    options: Options,
+    now: Duration,
+    wall_ahead: i64,
+    mood: Mood,
+    next_seq: u64,
+    /// The batch being filled, and since when.
+    open: Option<(Duration, Vec<u64>)>,
+    batches: VecDeque<Sealed>,
+    letters: BTreeMap<u64, BTreeSet<u64>>,
+    delivered: u64,
+    stopped: bool,
+    offers: Vec<Offer>,
 }
 
-/// Runs so many random programs, each with crashes at every `stride`-th operation.
-pub(crate) fn random_programs(cases: u32, length: usize, depth: Depth, figures: &mut Figures) -> Result<(), String> {
-    let persistence = Box::new(FileFailurePersistence::Direct(SEEDS));
-    let config =
-        Config { cases, failure_persistence: Some(persistence), source_file: Some(file!()), ..Config::default() };
-    let counted = RefCell::new(*figures);
-    let result = TestRunner::new(config).run(&program(length), |workload| {
-        let mut figures = counted.borrow_mut();
-        figures.steps += workload.steps.len() as u64;
-        crash_everywhere(&workload, depth, 1, &mut figures).map_err(TestCaseError::fail)
-    });
-    *figures = counted.into_inner();
-    result.map_err(|error| match error {
-        TestError::Fail(reason, workload) => format!("{reason}\n{workload:#?}"),
-        TestError::Abort(reason) => reason.to_string(),
-    })
+/// What a step comes to: nothing, or the kind of its error.
+type Told = std::result::Result<(), ErrorKind>;
+
+impl Model {
+    fn seal(&mut self) {
+        if let Some((_, left)) = self.open.take() {
+            let (ready, first) = (Duration::ZERO, left[0]);
+            self.batches.push_back(Sealed { first, left, attempts: 0, failures: 0, ready, last: 0, next: 0 });
+        }
+    }
+
+    fn check(&self) -> Told {
+        if self.stopped { Err(ErrorKind::RetriesExhausted) } else { Ok(()) }
+    }
+
+    fn wall(&self) -> i64 {
+        self.wall_ahead + self.now.as_micros() as i64
+    }
+
+    fn put(&mut self) -> Told {
+        self.check()?;
+        let (_, records) = self.open.get_or_insert((self.now, Vec::new()));
+        records.push(self.next_seq);
+        self.next_seq += 1;
+        if records.len() as u64 == self.options.max_records {
+            self.seal();
+        }
+        if self.options.mode == Mode::Inline {
+            self.turn();
+        }
+        self.check()
+    }
+
+    /// Sends one batch, if the time of one has come.
+    fn turn(&mut self) -> bool {
+        let Options { linger, max_attempts, on_exhausted, count_unavailable, .. } = self.options;
+        if self.open.as_ref().is_some_and(|(since, _)| *since + linger <= self.now) {
+            self.seal();
+        }
+        let (now, wall, stopped) = (self.now, self.wall(), self.stopped);
+        let mut window = self.batches.iter_mut().take(self.options.max_in_flight as usize);
+        let ready = window.find(|batch| !stopped && !batch.left.is_empty() && batch.ready <= now);
+        let Some(batch) = ready else { return false };
+        self.offers.push(Offer(batch.first, batch.attempts + 1, batch.left.clone()));
+        let fates = self.mood.fates(batch.first, batch.failures, batch.left.len());
+        let counts = fates.contains(&Fate::Failed) || (count_unavailable && fates.contains(&Fate::Unavailable));
+        if counts || fates.contains(&Fate::Unavailable) {
+            batch.failures += 1;
+            batch.attempts += u32::from(counts);
+        }
+        let exhausted = counts && max_attempts > 0 && u64::from(batch.attempts) >= max_attempts;
+        let skip = exhausted && on_exhausted == OnExhausted::Skip;
+        for (seq, fate) in std::mem::take(&mut batch.left).into_iter().zip(fates) {
+            match fate {
+                Fate::Delivered => self.delivered += 1,
+                Fate::Failed if !skip => batch.left.push(seq),
+                Fate::Unavailable if !(skip && count_unavailable) => batch.left.push(seq),
+                _ => drop(self.letters.entry(batch.first).or_default().insert(seq)),
+            }
+        }
+        if skip {
+            batch.attempts = 0;
+        }
+        let schedule = self.options.schedule().unwrap_or_default();
+        let wait = schedule.wait(batch.failures.max(1), 0);
+        (batch.ready, batch.last, batch.next) = (now + wait, wall, wall + wait.as_micros() as i64);
+        self.stopped |= exhausted && !skip;
+        while self.batches.front().is_some_and(|batch| batch.left.is_empty()) {
+            self.batches.pop_front();
+        }
+        true
+    }
+
+    fn poll(&mut self) -> Told {
+        while self.options.mode != Mode::Inline && self.turn() {}
+        // A program that sends by itself is told of the stop by its own call; the sender's thread has nobody to tell.
+        if self.options.mode == Mode::Manual { self.check() } else { Ok(()) }
+    }
+
+    fn flush(&mut self, time: Duration) -> Told {
+        self.check()?;
+        self.seal();
+        let deadline = self.now + time;
+        loop {
+            self.poll()?;
+            if self.batches.is_empty() {
+                return Ok(());
+            }
+            self.check()?;
+            let inline = self.options.mode == Mode::Inline;
+            if self.now >= deadline {
+                return Err(ErrorKind::Timeout);
+            }
+            if !(inline && self.turn()) {
+                let window = self.batches.iter().take(self.options.max_in_flight as usize);
+                let ready = window.filter(|batch| !batch.left.is_empty()).map(|batch| batch.ready).min();
+                self.now = ready.unwrap_or(deadline).clamp(self.now, deadline);
+            }
+            self.check()?;
+        }
+    }
+
+    fn replay(&mut self) -> Told {
+        let letters: Vec<_> = self.letters.iter().map(|(first, seqs)| (*first, seqs.clone())).collect();
+        for (first, seqs) in letters {
+            self.check()?;
+            for _ in &seqs {
+                // The put that sees the producer stop is a put.
+                let stopped = self.stopped;
+                self.put().or_else(|kind| if stopped { Err(kind) } else { Ok(()) })?;
+            }
+            let left: BTreeSet<u64> =
+                self.letters.remove(&first).unwrap_or_default().difference(&seqs).copied().collect();
+            if !left.is_empty() {
+                self.letters.insert(first, left);
+            }
+        }
+        Ok(())
+    }
+
+    fn restart(&mut self, max_records: u64) {
+        if !self.stopped {
+            self.seal();
+        }
+        let (now, wall) = (self.now, self.wall());
+        self.open.iter_mut().for_each(|(since, _)| *since = now);
+        let max_attempts = self.options.max_attempts;
+        for batch in &mut self.batches {
+            let wait = u64::try_from(batch.next - wall.max(batch.last)).unwrap_or(0);
+            batch.ready = now + Duration::from_micros(wait);
+            if max_attempts > 0 && u64::from(batch.attempts) >= max_attempts {
+                batch.forgive(now);
+            }
+        }
+        self.options.max_records = max_records;
+        (self.delivered, self.stopped) = (0, false);
+    }
+
+    fn resume(&mut self) {
+        if std::mem::take(&mut self.stopped) {
+            let now = self.now;
+            self.batches.iter_mut().for_each(|batch| batch.forgive(now));
+        }
+    }
+
+    fn step(&mut self, step: &Step) -> Told {
+        match step {
+            Step::Put(_) => return self.put(),
+            Step::Flush => return self.flush(Duration::from_millis(5)),
+            Step::Poll => return self.poll(),
+            Step::Replay => return self.replay(),
+            Step::Sleep(time) => self.now += (*time).max(Duration::from_micros(1)),
+            Step::JumpWall(micros) => self.wall_ahead += micros,
+            Step::Sink(mood) => self.mood = *mood,
+            Step::Resume => self.resume(),
+            Step::Restart(max_records) => self.restart(*max_records),
+            // These are about the disk.
+            Step::Chores | Step::Sync | Step::FreeBlocks(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// Runs a program and the model side by side. The error says where they differ.
+pub(crate) fn compare(program: &Workload, seed: u64, figures: &mut Figures) -> std::result::Result<(), String> {
+    let mut options = program.options.clone();
+    // The model has room for everything.
+    options.max_buffer_bytes = 1 << 30;
+    let oracle = Oracle::new(&options, false);
+    let clock = SimulatedClock::new();
+    let disk = SimulatedDisk::new(options.storage != Storage::File);
+    let mut world = World::new(disk, clock.clone(), oracle, &options, seed);
+    let mut model = Model {
+        now: clock.monotonic(),
+        wall_ahead: clock.wall() - clock.monotonic().as_micros() as i64,
+        options,
+        mood: Mood::Good,
+        next_seq: 1,
+        open: None,
+        batches: VecDeque::new(),
+        letters: BTreeMap::new(),
+        delivered: 0,
+        stopped: false,
+        offers: Vec::new(),
+    };
+    world.open().map_err(|error| error.to_string())?;
+    for (at, step) in program.steps.iter().enumerate().filter(|(_, step)| !matches!(step, Step::FreeBlocks(_))) {
+        figures.steps += 1;
+        let told = model.step(step);
+        let result = world.step(step).map_err(|error| error.kind());
+        let here = |what: &str, must: &dyn std::fmt::Debug, is: &dyn std::fmt::Debug| {
+            Err(format!("{}, step {at}, {step:?}: {what} must be {must:?} and is {is:?}\n{model:?}", program.name))
+        };
+        if result != told {
+            return here("the result", &told, &result);
+        }
+        if *lock(&world.offers) != model.offers {
+            return here("what was sent", &model.offers, &lock(&world.offers));
+        }
+        let Some(producer) = world.producer() else { return here("the producer", &"open", &"closed") };
+        let stats = producer.stats();
+        let open = model.open.as_ref().map_or(0, |(_, records)| records.len());
+        let pending = (open + model.batches.iter().map(|batch| batch.left.len()).sum::<usize>()) as u64;
+        if stats.pending_records != pending {
+            return here("the number of pending records", &pending, &stats.pending_records);
+        }
+        if (stats.delivered_records, stats.next_seq) != (model.delivered, model.next_seq) {
+            let must = (model.delivered, model.next_seq);
+            return here("delivered records and next seq", &must, &(stats.delivered_records, stats.next_seq));
+        }
+        if (stats.state == State::Stopped) != model.stopped {
+            return here("whether it is stopped", &model.stopped, &stats.state);
+        }
+        let letters: Result<Vec<_>> = world.letters();
+        let letters = letters.map_err(|error| error.to_string())?;
+        let letters: BTreeMap<u64, BTreeSet<u64>> =
+            letters.iter().map(|batch| (batch.first_seq(), batch.iter().map(|record| record.seq).collect())).collect();
+        if letters != model.letters {
+            return here("the dead letters", &model.letters, &letters);
+        }
+        if clock.monotonic() != model.now {
+            return here("the time", &model.now, &clock.monotonic());
+        }
+        lock(&world.oracle).verdict()?;
+    }
+    Ok(())
 }

@@ -53,6 +53,38 @@ pub(crate) enum Mood {
     Mixed,
 }
 
+/// What becomes of a record at the sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Delivered,
+    Failed,
+    Unavailable,
+    Rejected,
+}
+
+impl Mood {
+    /// What becomes of each of `len` records of the batch that begins with `first_seq` after so many failures: whoever
+    /// asks the same again gets the same answer.
+    pub(crate) fn fates(self, first_seq: u64, failures: u32, len: usize) -> Vec<Fate> {
+        use Fate::*;
+        let mood = match self {
+            Mood::Mixed => {
+                let moods = [Mood::Good, Mood::Good, Mood::Fails, Mood::Down, Mood::Partial, Mood::Rejects];
+                moods[Dice::new(first_seq << 16 | u64::from(failures)).below(moods.len())]
+            }
+            mood => mood,
+        };
+        let fate = |at: usize| match mood {
+            Mood::Good | Mood::Mixed => Delivered,
+            Mood::Fails | Mood::Panics => Failed,
+            Mood::Down => Unavailable,
+            Mood::Rejects => [Rejected, Delivered][at % 2],
+            Mood::Partial => [Delivered, Failed, [Unavailable, Rejected][at % 2]][at % 3],
+        };
+        (0..len).map(fate).collect()
+    }
+}
+
 /// The record that is put as number `number`: nothing else may ever come out.
 pub(crate) fn payload(number: usize, len: usize) -> Vec<u8> {
     let mut dice = Dice::new(number as u64);
@@ -79,7 +111,6 @@ pub(crate) struct Oracle {
     /// The batch that the sink has not finished in this run.
     at_sink: Option<String>,
     highest: u64,
-    dice: Dice,
     pub(crate) mood: Mood,
     options: Options,
     /// The disk answers wrongly at times: what is noted may not be.
@@ -96,14 +127,13 @@ pub(crate) struct Oracle {
 }
 
 impl Oracle {
-    pub(crate) fn new(options: &Options, faulty: bool, seed: u64) -> Self {
+    pub(crate) fn new(options: &Options, faulty: bool) -> Self {
         Oracle {
             puts: Vec::new(),
             seqs: BTreeMap::new(),
             batches: BTreeMap::new(),
             at_sink: None,
             highest: 0,
-            dice: Dice::new(seed),
             mood: Mood::Good,
             options: options.clone(),
             faulty,
@@ -206,24 +236,20 @@ impl Oracle {
     pub(crate) fn send(&mut self, batch: &Batch) -> Result<Report, SendError> {
         self.offers += 1;
         self.offered(batch);
-        let mood = match self.mood {
-            Mood::Mixed => {
-                [Mood::Good, Mood::Good, Mood::Fails, Mood::Down, Mood::Partial, Mood::Rejects][self.dice.below(6)]
+        let fates = self.mood.fates(batch.first_seq(), batch.progress.failures, batch.len());
+        // A sink that says the same of all records may say so of the batch.
+        let answer = match fates.first() {
+            Some(Fate::Failed) if fates.iter().all(|fate| *fate == Fate::Failed) => {
+                Err(SendError::failed("refused by the oracle"))
             }
-            mood => mood,
-        };
-        let answer = match mood {
-            Mood::Good | Mood::Mixed => Ok(Report::delivered()),
-            Mood::Fails | Mood::Panics => Err(SendError::failed("refused by the oracle")),
-            Mood::Down => Err(SendError::unavailable("down")),
-            Mood::Rejects => {
-                Ok((0..batch.len()).step_by(2).fold(Report::delivered(), |report, at| report.rejected(at, "no")))
+            Some(Fate::Unavailable) if fates.iter().all(|fate| *fate == Fate::Unavailable) => {
+                Err(SendError::unavailable("down"))
             }
-            Mood::Partial => Ok((0..batch.len()).fold(Report::delivered(), |report, at| match at % 3 {
-                0 => report,
-                1 => report.failed(at, "not this time"),
-                _ if at % 2 == 0 => report.unavailable(at, "throttled", None),
-                _ => report.rejected(at, "never"),
+            _ => Ok(fates.iter().enumerate().fold(Report::delivered(), |report, (at, fate)| match fate {
+                Fate::Delivered => report,
+                Fate::Failed => report.failed(at, "not this time"),
+                Fate::Unavailable => report.unavailable(at, "throttled", None),
+                Fate::Rejected => report.rejected(at, "never"),
             })),
         };
         self.answered(batch, &answer);
@@ -272,6 +298,7 @@ impl Oracle {
         }
         self.highest = self.highest.max(seqs.last().copied().unwrap_or_default());
         if !self.faulty
+            && self.options.max_in_flight == 1
             && let Some(other) = &self.at_sink
             && *other != id
         {

@@ -188,7 +188,7 @@ pub(crate) fn all() -> Vec<Workload> {
     for (name, steps, adapt) in scripts() {
         for durability in [Durability::Always, Durability::Interval, Durability::Os] {
             for storage in [Storage::Mapped, Storage::File] {
-                for mode in [Mode::Inline, Mode::Manual] {
+                for mode in [Mode::Background, Mode::Inline, Mode::Manual] {
                     let mut options = Options { durability, storage, mode, ..options() };
                     adapt(&mut options);
                     let name = format!("{name} ({durability:?}, {storage:?}, {mode:?})");

@@ -68,7 +68,7 @@ pub(crate) enum Step {
     Put(usize),
     /// Ends the batch being filled and sends what may go out.
     Flush,
-    /// Manual mode: sends what may go out, as a program's event loop would.
+    /// Sends what may go out: as a program's event loop would in manual mode, as the sender's thread in background mode.
     Poll,
     /// What the log's thread does now and then.
     Chores,
@@ -86,10 +86,11 @@ pub(crate) enum Step {
 }
 
 /// The sink: the oracle, behind a lock.
-struct OracleSink(Arc<Mutex<Oracle>>);
+struct OracleSink(Arc<Mutex<Oracle>>, Offers);
 
 impl Sink for OracleSink {
     fn send(&self, batch: &Batch) -> Result<Report, SendError> {
+        lock(&self.1).push(Offer::of(batch));
         let (answer, panics) = {
             let mut oracle = lock(&self.0);
             (oracle.send(batch), oracle.mood == Mood::Panics)
@@ -98,6 +99,18 @@ impl Sink for OracleSink {
         answer
     }
 }
+
+/// A batch as it was shown to the sink: its first seq, the number of the attempt, the seqs in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Offer(pub(crate) u64, pub(crate) u32, pub(crate) Vec<u64>);
+
+impl Offer {
+    fn of(batch: &Batch) -> Offer {
+        Offer(batch.first_seq(), batch.attempt(), batch.iter().map(|record| record.seq).collect())
+    }
+}
+
+pub(crate) type Offers = Arc<Mutex<Vec<Offer>>>;
 
 /// The disk in the instant before an operation, and the truth of that instant.
 pub(crate) struct Picture {
@@ -116,6 +129,8 @@ pub(crate) struct World {
     pub(crate) options: Options,
     /// What the producer told of, for messages.
     pub(crate) events: Arc<Mutex<Vec<String>>>,
+    /// All that the sink was shown.
+    pub(crate) offers: Offers,
     seed: u64,
     producer: Option<Producer>,
 }
@@ -134,6 +149,7 @@ impl World {
             oracle: Arc::new(Mutex::new(oracle)),
             options: options.clone(),
             events: Arc::default(),
+            offers: Arc::default(),
             seed,
             producer: None,
         }
@@ -158,7 +174,7 @@ impl World {
         let builder = Producer::builder(DIR).options(self.options.clone()).environment(env).observer(observer);
         self.producer = Some(match self.options.mode {
             Mode::Manual => builder.open_manual(Limits::default())?,
-            _ => builder.open(OracleSink(self.oracle.clone()))?,
+            _ => builder.open(OracleSink(self.oracle.clone(), self.offers.clone()))?,
         });
         Ok(())
     }
@@ -207,29 +223,36 @@ impl World {
         result
     }
 
-    /// Manual mode: hands out and settles until there is nothing that may go out.
-    fn poll(&self, producer: &Producer) -> Result<()> {
-        while let Some(batch) = producer.next_batch()? {
-            let answer = lock(&self.oracle).send(&batch);
-            producer.settle(batch, answer)?;
+    /// Sends until there is nothing that may go out. Returns how long that will be so.
+    fn poll(&self, producer: &Producer) -> Result<Duration> {
+        const NOTHING: Duration = Duration::from_millis(50);
+        match self.options.mode {
+            Mode::Background => Ok(producer.do_sending()),
+            Mode::Manual => {
+                while let Some(batch) = producer.next_batch()? {
+                    lock(&self.offers).push(Offer::of(&batch));
+                    let answer = lock(&self.oracle).send(&batch);
+                    producer.settle(batch, answer)?;
+                }
+                Ok(producer.next_wait().unwrap_or(NOTHING))
+            }
+            Mode::Inline => Ok(NOTHING),
         }
-        Ok(())
     }
 
     /// Waits until all is sent, for at most `time` of the simulated clock.
     pub(crate) fn flush(&self, time: Duration) -> Result<()> {
         let Some(producer) = &self.producer else { return Ok(()) };
-        if self.options.mode != Mode::Manual {
+        if self.options.mode == Mode::Inline {
             return producer.flush(time);
         }
         let point = producer.begin_flush()?;
         let deadline = self.clock.monotonic() + time;
         loop {
-            self.poll(producer)?;
+            let wait = self.poll(producer)?;
+            let left = deadline.saturating_sub(self.clock.monotonic());
             match producer.wait_flushed(point, Duration::ZERO) {
-                Err(error) if error.kind() == ErrorKind::Timeout && self.clock.monotonic() < deadline => {
-                    self.clock.sleep(producer.next_wait().unwrap_or(Duration::from_millis(50)));
-                }
+                Err(error) if error.kind() == ErrorKind::Timeout && !left.is_zero() => self.clock.sleep(wait.min(left)),
                 result => return result,
             }
         }
@@ -258,7 +281,7 @@ impl World {
         let Some(producer) = &self.producer else { return Ok(()) };
         match step {
             Step::Flush => self.flush(Duration::from_millis(5)),
-            Step::Poll if self.options.mode == Mode::Manual => self.poll(producer),
+            Step::Poll => self.poll(producer).map(drop),
             Step::Chores => {
                 producer.do_chores();
                 if self.options.durability == Durability::Interval {

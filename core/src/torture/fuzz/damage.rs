@@ -22,7 +22,7 @@ pub(crate) fn corpus(every: usize) -> Vec<Specimen> {
     for (at, workload) in workloads::all().into_iter().enumerate().step_by(every) {
         let Workload { options, steps, .. } = workload;
         let disk = SimulatedDisk::new(options.storage != Storage::File);
-        let oracle = Oracle::new(&options, false, at as u64);
+        let oracle = Oracle::new(&options, false);
         let mut world = World::new(disk, SimulatedClock::new(), oracle, &options, at as u64);
         if world.open().is_err() {
             continue;

@@ -1,0 +1,167 @@
+//! Random programs: compared with the model, and crashed on the way. What goes wrong, proptest makes small; what went
+//! wrong once is kept.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestCaseError, TestError, TestRng, TestRunner};
+
+use super::crash::{Depth, crash_everywhere};
+use super::model::compare;
+use super::oracle::Mood::{self, *};
+use super::workloads::{Workload, options};
+use super::world::Step::{self, *};
+use super::{Figures, for_all};
+use crate::options::{Durability, Mode, OnExhausted, Storage};
+
+fn mood() -> impl Strategy<Value = Mood> {
+    prop_oneof![4 => Just(Good), 2 => Just(Mixed), 1 => Just(Partial), 1 => Just(Fails), 1 => Just(Down), 1 => Just(Rejects), 1 => Just(Panics)]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let size = prop_oneof![4 => 0..200usize, 2 => 0..2000usize, 1 => 0..70_000usize];
+    let hours = -200..200i64;
+    prop_oneof![
+        12 => size.prop_map(Put),
+        3 => Just(Flush),
+        3 => Just(Poll),
+        3 => Just(Chores),
+        3 => (0..120u64).prop_map(|millis| Sleep(Duration::from_millis(millis))),
+        1 => (1..100u64).prop_map(|hours| Sleep(Duration::from_secs(3600 * hours))),
+        1 => hours.prop_map(|hours| JumpWall(hours * 3_600_000_000)),
+        1 => Just(Sync),
+        3 => mood().prop_map(Sink),
+        1 => Just(Replay),
+        1 => Just(Resume),
+        1 => (1..9u64).prop_map(Restart),
+        1 => (0..60u64).prop_map(FreeBlocks),
+    ]
+}
+
+fn program(length: usize) -> impl Strategy<Value = Workload> {
+    let durability = prop_oneof![Just(Durability::Always), Just(Durability::Interval), Just(Durability::Os)];
+    let storage = prop_oneof![Just(Storage::Mapped), Just(Storage::File)];
+    let mode = prop_oneof![Just(Mode::Background), Just(Mode::Inline), Just(Mode::Manual)];
+    let on_exhausted = prop_oneof![Just(OnExhausted::Skip), Just(OnExhausted::Raise)];
+    let in_flight = prop_oneof![3 => Just(1), 1 => 2..4u64];
+    let rest = (1..9u64, 0..200u64, in_flight, any::<bool>());
+    let steps = prop::collection::vec(step(), 1..length);
+    (durability, storage, mode, on_exhausted, rest, steps).prop_map(
+        |(durability, storage, mode, on_exhausted, rest, steps)| {
+            let (max_records, linger, max_in_flight, count_unavailable) = rest;
+            let linger = Duration::from_millis(linger);
+            let mut options = options();
+            options = crate::Options { durability, storage, mode, on_exhausted, max_records, linger, ..options };
+            options = crate::Options { max_in_flight, count_unavailable, ..options };
+            Workload { name: "a random program".into(), options, steps }
+        },
+    )
+}
+
+/// Programs that went wrong once, each with what was wrong.
+fn kept() -> Vec<Workload> {
+    let zeros = |count: usize| vec![Put(0); count];
+    let puts = |sizes: &[usize]| sizes.iter().map(|len| Put(*len)).collect::<Vec<_>>();
+    let millis = |count| Sleep(Duration::from_millis(count));
+    let program = |name: &str, durability, mode, max_records, linger, steps: Vec<Vec<Step>>| {
+        let linger = Duration::from_millis(linger);
+        let options = crate::Options { durability, mode, max_records, linger, ..options() };
+        Workload { name: name.into(), options, steps: steps.concat() }
+    };
+    vec![
+        program(
+            "a letter that grew while it was replayed was deleted with what had come",
+            Durability::Always,
+            Mode::Inline,
+            6,
+            13,
+            vec![zeros(5), vec![Sink(Partial), Put(0), millis(10), Sink(Mixed), Replay]],
+        ),
+        program(
+            "the records of a letter went before the letter that took its place was durable",
+            Durability::Always,
+            Mode::Manual,
+            7,
+            1,
+            vec![zeros(4), vec![Sink(Fails), Put(0), Flush, Sync, Flush], zeros(3), vec![Sink(Mixed)], zeros(2)]
+                .into_iter()
+                .chain([vec![Replay, Put(0), Poll], zeros(3), vec![Sink(Partial), Flush, Flush]])
+                .collect(),
+        ),
+        program(
+            "a full disk kept a buffer from opening whose last segment was full",
+            Durability::Always,
+            Mode::Inline,
+            5,
+            1,
+            vec![
+                vec![Put(59_513), FreeBlocks(0)],
+                puts(&[1093, 169, 121, 13, 161, 105, 149, 81, 17, 164]),
+                vec![millis(1), Put(1465), Put(177), Restart(1), Put(28), Flush, Put(17), Restart(1), Put(0)],
+            ],
+        ),
+        program(
+            "a batch whose seal a power loss took came back with the next under its own id",
+            Durability::Interval,
+            Mode::Inline,
+            1,
+            0,
+            vec![puts(&[121, 181, 193, 857, 61, 1345]), vec![Chores], puts(&[25, 0, 2945, 233, 164, 56_985])],
+        ),
+        program(
+            "a batch without its seal reached over a jump of the seqs, and their difference over 32 bits",
+            Durability::Os,
+            Mode::Inline,
+            5,
+            46,
+            vec![
+                puts(&[569, 63_749, 42_169]),
+                vec![Sync, Put(137), Sink(Partial), Put(1813), millis(10), Put(161), Put(19_817), Restart(1)],
+            ],
+        ),
+        program(
+            "a close under os was trusted after a power loss, and seqs were given out again",
+            Durability::Os,
+            Mode::Inline,
+            6,
+            1,
+            vec![
+                puts(&[121, 45, 161, 1193, 109, 113, 8633, 77, 129]),
+                vec![millis(1), Sync, Put(137), Restart(2), Put(24_436), Put(28_529), Put(0)],
+            ],
+        ),
+    ]
+}
+
+/// Compares the programs that are kept, and `cases` random ones, with the model, and crashes them on the way.
+pub(crate) fn programs(cases: u32, length: usize, depth: Depth, figures: &mut Figures) -> Result<(), String> {
+    let everywhere = Depth { stride: 1, offset: 0, powers: 4, second: 7 };
+    for_all(&kept(), figures, |_, program, figures| {
+        compare(program, 1, figures)?;
+        crash_everywhere(program, everywhere, 1, figures)
+    })?;
+    // A run tells its seed by its number.
+    const CASES: u32 = 100;
+    let seeds: Vec<u32> = (0..cases.div_ceil(CASES)).collect();
+    for_all(&seeds, figures, |_, seed, figures| {
+        let config = Config { cases: cases.min(CASES), failure_persistence: None, ..Config::default() };
+        let mut bytes = [0x75; 32];
+        bytes[..4].copy_from_slice(&seed.to_le_bytes());
+        let rng = TestRng::from_seed(config.rng_algorithm, &bytes);
+        let counted = RefCell::new(*figures);
+        let result = TestRunner::new_with_rng(config, rng).run(&program(length), |program| {
+            let mut figures = counted.borrow_mut();
+            compare(&program, 1, &mut figures).map_err(TestCaseError::fail)?;
+            crash_everywhere(&program, depth, 1, &mut figures).map_err(TestCaseError::fail)
+        });
+        *figures = counted.into_inner();
+        result.map_err(|error| match error {
+            TestError::Fail(reason, program) => {
+                let Workload { options, steps, .. } = program;
+                format!("run {seed}: {reason}\nsteps: {steps:?}\noptions: {options:?}")
+            }
+            TestError::Abort(reason) => reason.to_string(),
+        })
+    })
+}
