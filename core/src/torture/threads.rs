@@ -314,17 +314,27 @@ impl Run {
         lens: Vec<usize>,
     ) -> thread::JoinHandle<()> {
         let (ledger, producer) = (self.ledger.clone(), producer.clone());
+        let (disk, pictures, dice) = (self.disk.clone(), self.pictures.clone(), self.dice.clone());
         let durable = producer.options().durability == Durability::Always;
         spawn(move || {
             thread::sleep(wait);
             for len in lens {
                 let number = locked(&ledger).begin_put(name, len);
                 let result = producer.put(NewRecord::new(&payload(number, len)));
-                let mut ledger = locked(&ledger);
                 match result {
-                    Ok(seq) => ledger.end_put(number, Told::Accepted, Some(seq), durable),
-                    Err(error) if error.record_accepted() => ledger.end_put(number, Told::Accepted, None, false),
-                    Err(_) => ledger.end_put(number, Told::Refused, None, false),
+                    Ok(seq) => locked(&ledger).end_put(number, Told::Accepted, Some(seq), durable),
+                    Err(error) if error.record_accepted() => {
+                        locked(&ledger).end_put(number, Told::Accepted, None, false);
+                    }
+                    Err(_) => locked(&ledger).end_put(number, Told::Refused, None, false),
+                }
+                if durable && locked(&pictures).len() < 3 && locked(&dice).chance(2) {
+                    // The power goes as soon as put has returned.
+                    let before = locked(&ledger).clone();
+                    let disk = disk.snapshot();
+                    let ledger = locked(&ledger).clone().with_puts_of(&before);
+                    let seed = locked(&dice).roll();
+                    locked(&pictures).push(Picture { disk, ledger, crash: Crash::Power, seed });
                 }
             }
         })

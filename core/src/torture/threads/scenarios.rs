@@ -199,7 +199,7 @@ fn closing(run: &Run) {
     let producer = run.open(&options);
     run.take_pictures(&[Crash::Kill]);
     run.set_mood(run.one_of(&[Mood::Good, Mood::Fails]));
-    let mut threads = run.putters(&producer, 2, &[10, LARGE, 10]);
+    let mut threads = run.putters(&producer, 2, &run.one_of(&[[10, LARGE, 10], [LARGE, LARGE, LARGE]]));
     let timeout = run.one_of(&[Duration::ZERO, Duration::from_millis(10)]);
     for _ in 0..2 {
         let (ledger, producer) = (run.ledger.clone(), producer.clone());
