@@ -438,23 +438,18 @@ fn join(threads: impl IntoIterator<Item = thread::JoinHandle<()>>) {
 mod tests {
     use super::*;
 
-    /// Schedules that found something.
-    const KEPT: [(&str, u64); 8] = [
-        // A put beside a close had its segment removed, because the close gave segments back without the chores.
-        ("everything at once", 2208),
+    /// Schedules that found something, and find it again without the fix.
+    const KEPT: [(&str, u64); 6] = [
         // A put that a close let in behind its last sync; a power loss took it.
-        ("everything at once", 160),
+        ("closing", 1419),
         // A sync took the name of a segment for durable that was only about to be made; a power loss took all of it.
         ("everything at once", 815),
         // A sender spun while as many batches as may be were in flight.
-        ("everything at once", 445),
-        ("flushes", 211),
-        // Space was freed between the look for it and the wait for it.
-        ("waiting for space", 184),
+        ("everything at once", 659),
+        ("flushes", 475),
+        ("waiting for space", 268),
         // A put sealed the batch that filled the log, and nobody told the sender.
         ("a full batch or none", 0),
-        // A flush said that the producer is closed, which somebody had just resumed.
-        ("raise and resume", 114),
     ];
 
     fn prove(name: &str, seeds: std::ops::Range<u64>) {
