@@ -19,6 +19,7 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --quiet --locked -p unistream --all-targets -- -D warnings
 	$(CARGO) clippy --quiet --locked --workspace --all-targets --features unistream/aws,unistream/simulation -- -D warnings
+	$(CARGO) clippy --quiet --locked -p unistream --lib --tests --example schedules --features shuttle -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps -p unistream --features aws
 
 # The lean build, then the one with the AWS sinks.
@@ -26,6 +27,7 @@ test-rust:
 	$(CARGO) test --locked -p unistream
 	$(CARGO) test --locked -p unistream --features aws --lib -- sink
 	$(CARGO) test --locked -p unistream --features aws --test aws
+	$(CARGO) test --locked -p unistream --features shuttle --lib -- torture::threads
 
 test-c:
 	$(CARGO) test --locked -p unistream-ffi
@@ -48,9 +50,11 @@ bench:
 	tests/aws/bench.sh | tee target/bench/aws.json
 	$(PYTHON) core/benches/merge.py target/bench
 
-# Crashes at every operation of a simulated disk, at full depth; then programs that are killed on a real one.
+# The proofs at full depth: crashes and faults at every operation of a simulated disk, programs against the model, fuzzing,
+# schedules of threads, and programs of three languages that are killed on a real disk.
 torture:
 	$(CARGO) run --quiet --release --locked -p unistream --features simulation --example torture
+	$(CARGO) run --quiet --release --locked -p unistream --features shuttle --example schedules 10
 	tests/torture.sh
 
 clean:

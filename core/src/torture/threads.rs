@@ -314,17 +314,27 @@ impl Run {
         lens: Vec<usize>,
     ) -> thread::JoinHandle<()> {
         let (ledger, producer) = (self.ledger.clone(), producer.clone());
+        let (disk, pictures, dice) = (self.disk.clone(), self.pictures.clone(), self.dice.clone());
         let durable = producer.options().durability == Durability::Always;
         spawn(move || {
             thread::sleep(wait);
             for len in lens {
                 let number = locked(&ledger).begin_put(name, len);
                 let result = producer.put(NewRecord::new(&payload(number, len)));
-                let mut ledger = locked(&ledger);
                 match result {
-                    Ok(seq) => ledger.end_put(number, Told::Accepted, Some(seq), durable),
-                    Err(error) if error.record_accepted() => ledger.end_put(number, Told::Accepted, None, false),
-                    Err(_) => ledger.end_put(number, Told::Refused, None, false),
+                    Ok(seq) => locked(&ledger).end_put(number, Told::Accepted, Some(seq), durable),
+                    Err(error) if error.record_accepted() => {
+                        locked(&ledger).end_put(number, Told::Accepted, None, false);
+                    }
+                    Err(_) => locked(&ledger).end_put(number, Told::Refused, None, false),
+                }
+                if durable && locked(&pictures).len() < 3 && locked(&dice).chance(2) {
+                    // The power goes as soon as put has returned.
+                    let before = locked(&ledger).clone();
+                    let disk = disk.snapshot();
+                    let ledger = locked(&ledger).clone().with_puts_of(&before);
+                    let seed = locked(&dice).roll();
+                    locked(&pictures).push(Picture { disk, ledger, crash: Crash::Power, seed });
                 }
             }
         })
@@ -428,15 +438,50 @@ fn join(threads: impl IntoIterator<Item = thread::JoinHandle<()>>) {
 mod tests {
     use super::*;
 
+    /// Schedules that found something, and find it again without the fix.
+    const KEPT: [(&str, u64); 6] = [
+        // A put that a close let in behind its last sync; a power loss took it.
+        ("closing", 1419),
+        // A sync took the name of a segment for durable that was only about to be made; a power loss took all of it.
+        ("everything at once", 815),
+        // A sender spun while as many batches as may be were in flight.
+        ("everything at once", 659),
+        ("flushes", 475),
+        ("waiting for space", 268),
+        // A put sealed the batch that filled the log, and nobody told the sender.
+        ("a full batch or none", 0),
+    ];
+
+    fn prove(name: &str, seeds: std::ops::Range<u64>) {
+        if let Err(what) = explore(name, seeds, &mut Explored::default()) {
+            panic!("{what}");
+        }
+    }
+
+    #[test]
+    fn what_was_found_once_is_not_found_again() {
+        for (name, seed) in KEPT {
+            prove(name, seed..seed + 1);
+        }
+    }
+
+    /// Two threads of the test runner share the scenarios.
+    fn every_other(from: usize) {
+        for name in scenarios().skip(from).step_by(2) {
+            prove(name, 0..BOUNDED);
+        }
+    }
+
+    /// Schedules of each scenario in every `make test`.
+    const BOUNDED: u64 = 150;
+
     #[test]
     fn no_schedule_loses_anything() {
-        let mut explored = Explored::default();
-        for name in scenarios() {
-            let begin = std::time::Instant::now();
-            if let Err(what) = explore(name, 0..100, &mut explored) {
-                panic!("{what}");
-            }
-            eprintln!("{name} {:?}", begin.elapsed());
-        }
+        every_other(0);
+    }
+
+    #[test]
+    fn no_schedule_loses_anything_either() {
+        every_other(1);
     }
 }

@@ -228,6 +228,16 @@ impl Ledger {
 
     // -------------------------------------------------------------------------------------- the end of it
 
+    /// These accounts, but of puts only what was known before.
+    pub(super) fn with_puts_of(mut self, before: &Ledger) -> Ledger {
+        for (number, put) in self.puts.iter_mut().enumerate() {
+            let known = before.puts.get(number).filter(|known| known.told == put.told);
+            put.told = known.map_or(Told::Nothing, |known| known.told);
+            put.durable = known.is_some_and(|known| known.durable);
+        }
+        self
+    }
+
     /// The accounts as the next process finds them.
     pub(super) fn after(&self, crash: Crash) -> Ledger {
         let mut after = self.clone();

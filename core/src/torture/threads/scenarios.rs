@@ -11,13 +11,14 @@ use crate::producer::Producer;
 use crate::sync::{scheduled, thread};
 
 /// The scenarios and their names.
-pub(super) const SCENARIOS: [(&str, fn(&Run)); 12] = [
+pub(super) const SCENARIOS: [(&str, fn(&Run)); 13] = [
     ("everything at once", everything_at_once),
     ("group commit", group_commit),
     ("waiting for space", waiting_for_space),
     ("a full batch or none", waiting_for_an_open_batch),
     ("flushes", flushes),
     ("interval", interval),
+    ("linger", linger),
     ("giving space back", giving_space_back),
     ("closing", closing),
     ("dropping", dropping),
@@ -157,8 +158,9 @@ fn interval(run: &Run) {
     let producer = run.open(&options);
     run.set_mood(run.one_of(&[Mood::Good, Mood::Fails]));
     for round in 0..2 {
-        let putters = run.putters(&producer, 2, &[[10, 10], [10, LARGE]][round]);
-        join(putters);
+        // A single put, too: a second one would wake a keeper that has missed the first.
+        let (threads, lens) = run.one_of(&[(1, &[10][..]), (2, &[10, 10]), (2, &[10, LARGE])][round..]);
+        join(run.putters(&producer, threads, lens));
         let before = locked(&run.ledger).accepted();
         let until = scheduled::now() + options.sync_interval;
         while scheduled::now() <= until {
@@ -171,6 +173,23 @@ fn interval(run: &Run) {
         run.take_pictures(&CRASHES);
     }
     run.set_mood(Mood::Good);
+    run.settle_accounts(producer);
+}
+
+/// A batch that nobody fills goes out when it is old enough, and not later.
+fn linger(run: &Run) {
+    let mut options = run.options();
+    options.durability = Durability::Os;
+    options.linger = Duration::from_millis(5);
+    let producer = run.open(&options);
+    join(run.putters(&producer, run.one_of(&[1, 1, 3]), &[10]));
+    let until = scheduled::now() + options.linger + Duration::from_millis(1);
+    while scheduled::now() < until {
+        thread::sleep(Duration::from_millis(1));
+    }
+    if super::current().patient && producer.stats().pending_records > 0 {
+        locked(&run.ledger).violate("a batch is older than linger and was not sent".into());
+    }
     run.settle_accounts(producer);
 }
 
@@ -199,7 +218,7 @@ fn closing(run: &Run) {
     let producer = run.open(&options);
     run.take_pictures(&[Crash::Kill]);
     run.set_mood(run.one_of(&[Mood::Good, Mood::Fails]));
-    let mut threads = run.putters(&producer, 2, &[10, LARGE, 10]);
+    let mut threads = run.putters(&producer, 2, &run.one_of(&[[10, LARGE, 10], [LARGE, LARGE, LARGE]]));
     let timeout = run.one_of(&[Duration::ZERO, Duration::from_millis(10)]);
     for _ in 0..2 {
         let (ledger, producer) = (run.ledger.clone(), producer.clone());
