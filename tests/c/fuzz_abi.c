@@ -684,7 +684,8 @@ static void search_file(const char *path) {
   rewind(file);
   MUST(fread(bytes, 1, length, file) == length);
   fclose(file);
-  for (size_t at = 0; at + 12 < length; at++) {
+  bytes[length] = '\0';
+  for (size_t at = 0; at + 12 <= length; at++) {
     size_t number = RECORDS;
     if (bytes[at] != '<' || sscanf(bytes + at, "<%4zu ", &number) != 1 || number >= fate_count) continue;
     size_t expected_length = fill(expected, number, fates[number].length);
