@@ -177,7 +177,7 @@ fi
 
 # The kept corpus and some mutations of it; ../fuzz/README.md says how to do many more.
 corpus="FUZZ_CORPUS=$root/tests/fuzz/corpus/abi"
-programs "gcc, C99, arbitrary calls" "gcc -std=c99 -O2" fuzz_abi env "$corpus" FUZZ_CASES="${FUZZ_CASES:-150}"
+programs "gcc, C99, arbitrary calls" "gcc -std=c99 -O2" fuzz_abi env "$corpus" FUZZ_CASES="${FUZZ_CASES:-50}"
 programs "address and undefined sanitizers, library with assertions, arbitrary calls" \
   "gcc -std=c99 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" fuzz_abi \
   env "$corpus" FUZZ_CASES=30 LD_LIBRARY_PATH="$scratch/debug/usr/lib"
