@@ -3,7 +3,7 @@ CARGO ?= cargo
 PYTHON ?= python3
 export PYTHON
 
-.PHONY: demo test test-rust test-c test-python lint bench torture clean
+.PHONY: demo test test-rust test-c test-python lint bench torture fuzz clean
 .DEFAULT_GOAL := test
 
 include ffi/install.mk
@@ -56,6 +56,17 @@ torture:
 	$(CARGO) run --quiet --release --locked -p unistream --features simulation --example torture
 	$(CARGO) run --quiet --release --locked -p unistream --features shuttle --example schedules 10
 	tests/torture.sh
+
+# Fuzzing with coverage, so many seconds for each target: `cargo install cargo-fuzz`, and clang for the C ABI.
+FUZZ_SECONDS ?= 600
+fuzz:
+	@$(CARGO) fuzz --version > /dev/null 2>&1 || { echo "make fuzz needs cargo-fuzz: cargo install cargo-fuzz"; exit 1; }
+	for target in decode directory options; do \
+	  mkdir -p target/fuzz/corpus/$$target; \
+	  $(CARGO) fuzz run --fuzz-dir tests/fuzz --target-dir target/fuzz -s none $$target target/fuzz/corpus/$$target \
+	    tests/fuzz/corpus/$$target tests/fuzz/crashes -- -max_len=2048 -timeout=20 -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
+	@if command -v clang > /dev/null; then tests/fuzz/abi.sh -max_total_time=$(FUZZ_SECONDS); else echo "SKIPPED: the C ABI; clang is not installed"; fi
 
 clean:
 	$(CARGO) clean

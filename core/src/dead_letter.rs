@@ -27,6 +27,8 @@ const FOLDER: &str = "dead-letters";
 const DAMAGED: &str = ".damaged";
 const RECORDS_MAGIC: [u8; 8] = *b"unidead\n";
 const RECORDS_HEADER_BYTES: usize = 16;
+/// No file of a letter is longer: a batch has at most 1 GiB.
+const MOST_BYTES: u64 = 2 << 30;
 
 /// A batch, or some records of one, that was given up on.
 #[derive(Clone, Debug)]
@@ -527,7 +529,8 @@ fn frame(record: &crate::Record<'_>) -> Vec<u8> {
 
 fn read(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
     let file = disk.open(path, Open::Read)?;
-    let mut bytes = vec![0; file.len()? as usize];
+    // What is longer than any letter is cut, and found to be damaged.
+    let mut bytes = vec![0; file.len()?.min(MOST_BYTES) as usize];
     let got = file.read_at(&mut bytes, 0)?;
     bytes.truncate(got);
     Ok(bytes)

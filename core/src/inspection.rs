@@ -91,7 +91,7 @@ impl Inspection {
         let mut segments = Vec::new();
         for index in names.iter().filter_map(|name| segment::index(name)) {
             match disk.open(&dir.join(segment::name(index)), Open::Read) {
-                Ok(file) => segments.push((index, file.len().map_err(failed)?)),
+                Ok(file) => segments.push((index, segment::length(&*file).map_err(failed)?)),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => return Err(failed(error)),
             }

@@ -407,10 +407,28 @@ fn every_segment_missing() {
 }
 
 #[test]
+fn a_segment_that_somebody_made_immensely_long_takes_no_such_memory() {
+    damaged_backlog("segment of a terabyte", |files| {
+        fs::OpenOptions::new().write(true).open(&files[1]).unwrap().set_len(1 << 40).unwrap();
+        Vec::new()
+    });
+}
+
+#[test]
 fn files_that_are_not_ours_are_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let (put, _) = backlog(dir.path());
-    let foreign = ["notes.txt", "1.seg", "000000000000000g.seg", "0000000000000009.seg.bak", "cursor.4"];
+    let foreign = [
+        "notes.txt",
+        "1.seg",
+        "000000000000000g.seg",
+        "0000000000000009.seg.bak",
+        "cursor.4",
+        // Numbers, but not as segments' names spell them; and one that no log counts to.
+        "+000000000000009.seg",
+        "000000000000000A.seg",
+        "ffffffffffffffff.seg",
+    ];
     for name in foreign {
         fs::write(dir.path().join(name), b"mine").unwrap();
     }

@@ -90,6 +90,29 @@ fn a_cap_that_stops_a_producer_leaves_the_records_to_a_sink_that_came_back() {
 }
 
 #[test]
+fn a_letter_takes_the_disk_that_it_takes_whatever_it_says() {
+    let dir = scratch();
+    let bury = || {
+        let producer = builder(dir.path()).open(failing()).unwrap();
+        producer.put("1").unwrap();
+        producer.put("2").unwrap();
+        producer.flush(LONG).unwrap();
+        producer.close(LONG).unwrap();
+        producer.stats()
+    };
+    bury();
+    let folder = dir.path().join("dead-letters");
+    let json = DeadLetters::open(dir.path()).list().unwrap().remove(0).id + ".json";
+    let text = fs::read_to_string(folder.join(&json)).unwrap();
+    let claimed = text.lines().find(|line| line.contains("records_bytes")).unwrap();
+    fs::write(folder.join(&json), text.replace(claimed, "  \"records_bytes\": 18446744073709551615,")).unwrap();
+    // A sum that overflows would be a crash, and a full cap would stop the producer.
+    let stats = bury();
+    let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
+    assert_eq!((stats.dead_letters, stats.dead_letter_bytes), (2, files.sum()));
+}
+
+#[test]
 fn a_letter_says_what_and_why_and_replays_as_it_was_put() {
     let dir = scratch();
     let (gate, sent) = (Arc::new(AtomicBool::new(false)), Collector::default());

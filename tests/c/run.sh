@@ -173,6 +173,21 @@ else
   skip valgrind
 fi
 
+# ------------------------------------------------------------------------------------------- arbitrary calls (fuzzing)
+
+# The kept corpus and some mutations of it; ../fuzz/README.md says how to do many more.
+corpus="FUZZ_CORPUS=$root/tests/fuzz/corpus/abi"
+programs "gcc, C99, arbitrary calls" "gcc -std=c99 -O2" fuzz_abi env "$corpus" FUZZ_CASES="${FUZZ_CASES:-50}"
+programs "address and undefined sanitizers, library with assertions, arbitrary calls" \
+  "gcc -std=c99 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" fuzz_abi \
+  env "$corpus" FUZZ_CASES=30 LD_LIBRARY_PATH="$scratch/debug/usr/lib"
+if has valgrind; then
+  programs "valgrind, arbitrary calls" "gcc -std=c99" fuzz_abi \
+    env "$corpus" FUZZ_INPUTS=5 FUZZ_CASES=3 LD_LIBRARY_PATH="$scratch/debug/usr/lib" \
+    valgrind --quiet --error-exitcode=99 --leak-check=full --show-leak-kinds=definite,indirect,possible \
+    --errors-for-leak-kinds=definite,indirect,possible
+fi
+
 # ----------------------------------------------------------------------------------------------------- the examples
 
 # example NAME BUILD: builds an example by pkg-config alone, runs it in a directory of its own, keeps what it prints.

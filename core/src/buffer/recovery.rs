@@ -155,7 +155,7 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, limits: &Limits, fresh_id: u6
         state,
     };
     for index in &indices {
-        let length = disk.open(&dir.join(segment::name(*index)), Open::Read).and_then(|file| file.len());
+        let length = disk.open(&dir.join(segment::name(*index)), Open::Read).and_then(|file| segment::length(&*file));
         recovered.segments.push((*index, length.map_err(failed)?));
     }
     let headless = last.as_ref().is_some_and(|(_, _, header)| header.is_none());
@@ -239,7 +239,7 @@ impl Recovered {
         header: Option<SegmentHeader>,
         limits: &Limits,
     ) -> io::Result<()> {
-        let length = file.len()?;
+        let length = segment::length(&*file)?;
         let mut bytes = vec![0; length as usize];
         let got = file.read_at(&mut bytes, 0)?;
         bytes.truncate(got);

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use super::format::{HeaderState, MOST, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::storage::{Disk, File, Open, PlainReader, PlainWriter, SegmentReader, SegmentWriter};
 
+/// No segment is longer: the most that the option `segment_bytes` may be. What lies behind is not looked at, so that no
+/// file, however long somebody made it, costs more memory than this.
+const MOST_BYTES: u64 = 1 << 30;
 const SUFFIX: &str = ".seg";
 const DIGITS: usize = 16;
 
@@ -76,12 +79,17 @@ pub(crate) fn read_header(file: &dyn File, index: u64) -> io::Result<(HeaderStat
         HeaderState::Valid(header) if header.index != index => HeaderState::Blank,
         state => state,
     };
-    Ok((state, file.len()?))
+    Ok((state, length(file)?))
+}
+
+/// The length of a segment's file, as far as it can be a segment.
+pub(crate) fn length(file: &dyn File) -> io::Result<u64> {
+    Ok(file.len()?.min(MOST_BYTES))
 }
 
 /// Whether nothing was ever written behind the header.
 pub(crate) fn is_empty(file: &dyn File) -> io::Result<bool> {
-    let mut bytes = vec![0; (file.len()? as usize).saturating_sub(SEGMENT_HEADER_BYTES)];
+    let mut bytes = vec![0; (length(file)? as usize).saturating_sub(SEGMENT_HEADER_BYTES)];
     file.read_at(&mut bytes, SEGMENT_HEADER_BYTES as u64)?;
     Ok(bytes.iter().all(|byte| *byte == 0))
 }

@@ -114,7 +114,7 @@ impl Effort {
 
     /// What every `cargo test` does.
     pub fn bounded() -> Effort {
-        Effort { stride: 13, powers: 1, fault_stride: 151, programs: 60, directories: 1000, mutations: 3000, weeks: 1 }
+        Effort { stride: 13, powers: 1, fault_stride: 151, programs: 60, directories: 1000, mutations: 600, weeks: 1 }
     }
 }
 
