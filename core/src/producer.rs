@@ -106,6 +106,8 @@ const SPOILED: &str =
     "the batch is not what was put any more: its file was overwritten or truncated, or the disk failed";
 /// The least wait after a dead letter could not be written.
 const UNBURIED_WAIT: Duration = Duration::from_secs(1);
+/// How long the sender waits after the disk has refused something.
+const AGAIN: Duration = Duration::from_secs(1);
 /// How long closing waits for a sink that was interrupted.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -230,20 +232,23 @@ impl Producer {
         // What was given up on under `raise` gets a fresh round.
         shared.core().forgive(|attempts| shared.schedule.is_exhausted(attempts))?;
         shared.report_recovery();
-        let mut senders = Vec::new();
+        let producer = Producer { shared, senders: Mutex::default() };
         if mode == Mode::Background && threads {
+            let shared = &producer.shared;
             for _ in 0..in_flight {
-                let shared = shared.clone();
-                let thread = thread::Builder::new().name("unistream-send".into()).spawn(move || shared.run());
-                senders.push(thread.map_err(|error| Error::io("could not start the sender's thread", error))?);
+                let sending = shared.clone();
+                let sender = thread::Builder::new().name("unistream-send".into()).spawn(move || sending.run());
+                // Dropping the producer ends those that run already.
+                let sender = sender.map_err(|error| Error::io("could not start the sender's thread", error))?;
+                lock(&shared.senders.threads).push(sender.thread().clone());
+                lock(&producer.senders).push(sender);
             }
-            *lock(&shared.senders.threads) = senders.iter().map(|sender| sender.thread().clone()).collect();
             // Those that looked before they could be told look again.
             shared.wake_sender();
             let woken = shared.senders.clone();
             let _ = shared.core().when_sealed.set(Box::new(move || woken.wake()));
         }
-        Ok(Producer { shared, senders: Mutex::new(senders) })
+        Ok(producer)
     }
 
     /// Puts a record and returns its sequence number. When it returns, the record survives the death of the
@@ -485,10 +490,13 @@ impl Producer {
     /// Background mode without threads: what the sender's thread does until it would wait; how long it would.
     #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn do_sending(&self) -> Duration {
+        let mut turns = 0;
         loop {
             if let Some(wait) = self.shared.step() {
                 return wait;
             }
+            turns += 1;
+            assert!(turns < 100_000, "the sender spins");
         }
     }
 
@@ -691,8 +699,10 @@ impl Shared {
         if self.status.load(Ordering::Acquire) == STOPPED {
             return Some(LONG);
         }
-        // First, so that what is sealed now can be taken; a log that takes nothing can still be read.
-        let linger = self.core().seal_if_old().unwrap_or(None);
+        // First, so that what is sealed now can be taken. A log that takes nothing can still be read; it is asked again a
+        // little later.
+        let again = |_| Some(self.core().env.clock.monotonic() + AGAIN);
+        let linger = self.core().seal_if_old().unwrap_or_else(again);
         let taken = match self.take(true) {
             Ok(Taken::Batch(batch)) => {
                 self.send(batch);
@@ -718,7 +728,7 @@ impl Shared {
             }
             Err(error) => {
                 self.note_error(&error);
-                Duration::from_secs(1)
+                AGAIN
             }
         };
         Some(linger.map_or(wait, |due| wait.min(due.saturating_sub(now))))

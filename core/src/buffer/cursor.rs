@@ -244,6 +244,9 @@ pub(crate) struct Cursor {
     durable: usize,
     /// Being synced, without the lock.
     syncing: Option<usize>,
+    /// A sync of the newest state failed: the kernel may have dropped it, and say of the next sync of that file that all is
+    /// well. It has to be written to another one.
+    dropped: bool,
 }
 
 impl Cursor {
@@ -297,7 +300,7 @@ impl Cursor {
             files.push(file);
         }
         // What was read may not be durable: see `sync_newest`.
-        Ok((Cursor { files, generation, newest, durable: newest, syncing: None }, found))
+        Ok((Cursor { files, generation, newest, durable: newest, syncing: None, dropped: false }, found))
     }
 
     /// The number of the last state.
@@ -320,6 +323,7 @@ impl Cursor {
             if result.is_ok() {
                 self.generation += 1;
                 self.newest = target;
+                self.dropped = false;
                 break;
             }
         }
@@ -342,11 +346,16 @@ impl Cursor {
 
     /// Whether the sync that was begun went well.
     pub(crate) fn end_sync(&mut self, synced: bool) {
-        if let Some(which) = self.syncing.take()
-            && synced
-        {
-            self.durable = which;
+        match self.syncing.take() {
+            Some(which) if synced => self.durable = which,
+            Some(which) => self.dropped |= which == self.newest,
+            None => {}
         }
+    }
+
+    /// Whether the state has to be written anew before a sync makes it durable.
+    pub(crate) fn is_dropped(&self) -> bool {
+        self.dropped
     }
 }
 

@@ -602,7 +602,7 @@ impl Core {
         // lock is left to those who put.
         reader.write(reader.walk.at.seq)?;
         if self.options.durability == Durability::Always
-            && let Some(file) = reader.cursor.begin_sync()
+            && let Some(file) = reader.begin_sync()?
         {
             let synced = file.sync();
             reader.cursor.end_sync(synced.is_ok());
@@ -846,7 +846,7 @@ impl Core {
 
     /// Makes the cursor durable. The caller has the chores.
     fn sync_cursor(&self) -> Result<()> {
-        let begun = lock(&self.reader).cursor.begin_sync();
+        let begun = lock(&self.reader).begin_sync()?;
         if let Some(file) = begun {
             let synced = file.sync();
             lock(&self.reader).cursor.end_sync(synced.is_ok());

@@ -83,7 +83,7 @@ impl Core {
         // That it is open has to be as durable as that it was closed: else a power loss would bring back a log that seems
         // to be complete, and the seqs that were given out since would be given out again.
         if (durable || closed == Closed::Durably)
-            && let Some(file) = reader.cursor.begin_sync()
+            && let Some(file) = reader.begin_sync()?
         {
             let synced = file.sync();
             reader.cursor.end_sync(synced.is_ok());

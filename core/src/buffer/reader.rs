@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::cursor::{Cursor, Position, Progress, RESERVED_SEQS, State};
 use super::format::{self, Bad, BatchId, FRAME_BYTES, HeaderState, Kind, SEGMENT_HEADER_BYTES, Seal, SegmentHeader};
 use super::segment::{self, Finished};
-use super::storage::{Chunk, SegmentReader};
+use super::storage::{Chunk, File, SegmentReader};
 use crate::batch::{Batch, Entry, Piece};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -64,6 +64,8 @@ pub(crate) trait Source {
 /// No batch has more records: the most that the option `max_records` may be. Seqs that are further apart jumped, and are
 /// of two batches.
 const MOST_PLACES: u64 = 1_000_000;
+/// Microseconds that a batch may have to wait, whatever the cursor says: no schedule has a longer wait than a day.
+const LONGEST_WAIT: u64 = 24 * 3600 * 1_000_000;
 /// Plain files are read in pieces of this size.
 const WINDOW: usize = 1 << 20;
 
@@ -569,7 +571,7 @@ impl Reader {
         }
         // Never longer than it was to begin with: the wall clock may have been set back since.
         let wait = progress.next_attempt.saturating_sub(wall.max(progress.last_attempt));
-        let wait = u64::try_from(wait).unwrap_or(0);
+        let wait = u64::try_from(wait).unwrap_or(0).min(LONGEST_WAIT);
         let ready_at = if wait == 0 { Duration::ZERO } else { monotonic + Duration::from_micros(wait) };
         Head { id, last_seq, end, pieces, finished: entries.is_empty(), entries, progress, out: false, ready_at }
     }
@@ -615,6 +617,14 @@ impl Reader {
             self.state.seq_limit = next_seq + RESERVED_SEQS;
         }
         self.write_as_is()
+    }
+
+    /// The file whose sync makes the cursor durable, if it is not; see [`Cursor::begin_sync`].
+    pub(crate) fn begin_sync(&mut self) -> Result<Option<Arc<dyn File>>> {
+        if self.cursor.is_dropped() {
+            self.write_as_is()?;
+        }
+        Ok(self.cursor.begin_sync())
     }
 
     pub(crate) fn write_as_is(&mut self) -> Result<()> {

@@ -264,7 +264,8 @@ impl Draft {
                 let fields = [8, 16, 32, 40, 48];
                 let field = fields[source.below(5)].min(frame.padded - 8);
                 let length = format::le_u32(bytes, at + 4) as usize;
-                let frame = &mut bytes[at..at + length.next_multiple_of(8)];
+                // A file may end within the padding of its last frame.
+                let Some(frame) = bytes.get_mut(at..at + length.next_multiple_of(8)) else { return };
                 set(frame, field, source);
                 frame[..4].copy_from_slice(&salt.to_le_bytes());
                 let crc = crc32c::crc32c_append(crc32c::crc32c(&frame[32..length]), &frame[..32]);
