@@ -90,7 +90,7 @@ pub struct Effort {
     pub fault_stride: u64,
     /// Random programs.
     pub programs: u32,
-    /// Damaged directories, from every so many-th of the corpus.
+    /// Damaged directories.
     pub directories: u64,
     /// Mutations of the fuzzing corpus, for each target.
     pub mutations: u64,
@@ -105,7 +105,7 @@ impl Effort {
             stride: 1,
             powers: 4 * times,
             fault_stride: 1,
-            programs: 2000 * times as u32,
+            programs: 20_000 * times as u32,
             directories: 100_000 * times,
             mutations: 500_000 * times,
             weeks: 10 * times,

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use damage::{corpus, open_damaged};
 
-use super::Figures;
+use super::{Figures, for_all};
 use crate::buffer::storage::simulated::Dice;
 
 /// What is fuzzed: a name, and what is done with the bytes. The error says what was wrong; a panic is wrong too.
@@ -61,16 +61,15 @@ fn kept(target: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
 pub(crate) fn all(mutations: u64, figures: &mut Figures) -> Result<(), String> {
     for target in TARGETS {
         let inputs = kept(target.0)?;
-        for (name, input) in &inputs {
-            attempt(target, input, name, figures)?;
-        }
-        for seed in 0..mutations {
-            let mut dice = Dice::new(seed);
-            let (name, input) = &inputs[seed as usize % inputs.len()];
+        for_all(&inputs, figures, |_, (name, input), figures| attempt(target, input, name, figures))?;
+        let seeds: Vec<u64> = (0..mutations).collect();
+        for_all(&seeds, figures, |_, seed, figures| {
+            let mut dice = Dice::new(*seed);
+            let (name, input) = &inputs[*seed as usize % inputs.len()];
             let (_, other) = &inputs[dice.below(inputs.len())];
             let mutated = mutate::mutate(input, other, &mut dice);
-            attempt(target, &mutated, &format!("{name}, changed with seed {seed}"), figures)?;
-        }
+            attempt(target, &mutated, &format!("{name}, changed with seed {seed}"), figures)
+        })?;
     }
     Ok(())
 }
