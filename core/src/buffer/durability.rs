@@ -1,0 +1,153 @@
+//! Making it durable: group commit of the log, the cursor, and what follows when the disk fails.
+
+use std::io;
+use std::sync::{Arc, PoisonError};
+
+use super::log::Status;
+use super::{Core, forked, segment, storage};
+use crate::environment::lock;
+use crate::error::{Error, Result};
+use crate::sync::atomic::Ordering;
+use crate::sync::{Condvar, MutexGuard, thread};
+
+/// How often the thread that syncs lets others run, so that they join.
+const GATHER_TURNS: u32 = 32;
+
+/// Group commit: one thread syncs for all that wait.
+#[derive(Default)]
+pub(super) struct Group {
+    pub(super) syncing: bool,
+    pub(super) synced_lsn: u64,
+    /// Threads that came since the last sync began, and how many that one served.
+    arrived: usize,
+    served: usize,
+}
+
+impl Core {
+    /// Makes the cursor durable. The caller has the chores.
+    pub(super) fn sync_cursor(&self) -> Result<()> {
+        let begun = lock(&self.reader).begin_sync()?;
+        if let Some(file) = begun {
+            let synced = file.sync();
+            lock(&self.reader).cursor.end_sync(synced.is_ok());
+            synced.map_err(|error| Error::io("could not sync the cursor", error))?;
+        }
+        Ok(())
+    }
+
+    /// Makes everything up to `lsn` durable; threads that wait share one sync.
+    pub(super) fn sync_to(&self, lsn: u64) -> Result<()> {
+        let mut group = lock(&self.group);
+        group.arrived += 1;
+        loop {
+            if group.synced_lsn >= lsn {
+                return Ok(());
+            }
+            if !group.syncing {
+                break;
+            }
+            group = wait(&self.group_changed, group);
+        }
+        group.syncing = true;
+        // Those whom the last sync served are about to come again: a sync for all is worth a moment.
+        for _ in 0..GATHER_TURNS {
+            if group.arrived >= group.served {
+                break;
+            }
+            drop(group);
+            thread::yield_now();
+            group = lock(&self.group);
+        }
+        group.served = std::mem::take(&mut group.arrived);
+        drop(group);
+        let result = self.sync_log();
+        let mut group = lock(&self.group);
+        group.syncing = false;
+        if let Ok(synced) = &result {
+            group.synced_lsn = *synced;
+        }
+        self.group_changed.notify_all();
+        drop(group);
+        result.map(|_| ())
+    }
+
+    /// Waits until the sync that is under way is over, if there is one.
+    pub(super) fn wait_for_sync(&self) {
+        let mut group = lock(&self.group);
+        while group.syncing {
+            group = wait(&self.group_changed, group);
+        }
+    }
+
+    pub(super) fn sync_log(&self) -> Result<u64> {
+        let (readers, lsn) = {
+            let mut log = lock(&self.log);
+            if let Status::Failed(error) = &log.status {
+                return Err(error.clone());
+            }
+            let mut readers = std::mem::take(&mut log.unsynced);
+            readers.extend(log.reader(log.index).map(|reader| (log.index, reader)));
+            (readers, log.lsn)
+        };
+        let names =
+            if self.dir_unsynced.swap(false, Ordering::AcqRel) { self.env.disk.sync_dir(&self.dir) } else { Ok(()) };
+        let files = readers.iter().map(|(_, reader)| reader.sync());
+        for synced in std::iter::once(names).chain(files) {
+            synced.map_err(|error| self.fail(Error::io("could not sync the log", error)))?;
+        }
+        self.check_there(&readers)?;
+        self.counts.syncs.fetch_add(1, Ordering::Relaxed);
+        Ok(lsn)
+    }
+
+    /// An error if segments with records that are not finished were removed or cut by somebody: what is put into them
+    /// would be gone with the process.
+    pub(super) fn check_there(&self, readers: &[(u64, Arc<dyn storage::SegmentReader>)]) -> Result<()> {
+        for (index, reader) in readers {
+            let gone = match reader.is_there() {
+                Ok(true) => continue,
+                Ok(false) => io::Error::new(io::ErrorKind::NotFound, "the file was removed, replaced or cut"),
+                Err(error) => error,
+            };
+            // One that was freed meanwhile is gone with good reason.
+            if lock(&self.reader).state.committed.segment <= *index {
+                return Err(self.fail(Error::io(format_args!("lost {}", segment::name(*index)), gone)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The log takes nothing any more, and what it has may not be what will be found.
+    pub(super) fn fail(&self, error: Error) -> Error {
+        lock(&self.log).fail(error.clone());
+        self.distrust();
+        error
+    }
+
+    /// Has the next owner take the log for one that a power loss cut off, as far as the cursor can still be written.
+    pub(super) fn distrust(&self) {
+        let mut reader = lock(&self.reader);
+        reader.state.boot_id = 0;
+        let _ = reader.write_as_is();
+    }
+
+    pub(crate) fn sync(&self) -> Result<()> {
+        if self.fork.is_forked() {
+            return Err(forked());
+        }
+        let lsn = {
+            let log = lock(&self.log);
+            if matches!(log.status, Status::Closed) {
+                return log.check();
+            }
+            log.lsn
+        };
+        self.sync_to(lsn)?;
+        let _chores = lock(&self.chores);
+        self.sync_cursor()
+    }
+}
+
+fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    condvar.wait(guard).unwrap_or_else(PoisonError::into_inner)
+}

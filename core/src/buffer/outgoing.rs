@@ -1,0 +1,275 @@
+//! Batches on their way out: read, taken, settled, forgotten.
+
+use std::io;
+use std::time::Duration;
+
+use super::cursor::Progress;
+use super::format::{self, BatchId};
+use super::reader::{Head, Reader, Region, Source};
+use super::storage::Open;
+use super::{Core, forked, log, segment};
+use crate::batch::Batch;
+use crate::environment::lock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::Durability;
+use crate::sync::MutexGuard;
+use crate::sync::atomic::Ordering;
+
+/// Where bytes go that were not what was written.
+const CORRUPT: &str = "corrupt";
+/// When bytes changed that can only be read anew when other batches are back: the time until the next look.
+const REREAD_WAIT: Duration = Duration::from_millis(10);
+/// Corrupt regions that are remembered one by one until somebody is told; all are counted.
+const MOST_REGIONS: usize = 1000;
+
+/// What [`Core::take`] found.
+pub(crate) enum Taken {
+    Batch(Batch),
+    /// The next batch may go out at this instant of the monotonic clock.
+    Wait {
+        ready_at: Duration,
+        attempts: u32,
+    },
+    Nothing,
+}
+
+/// What became of a batch.
+#[derive(Default)]
+pub(crate) struct Settle {
+    /// Nothing of it is left to send.
+    pub(crate) finished: bool,
+    /// Places that are finished.
+    pub(crate) done: Vec<u32>,
+    /// What is remembered of it from now on, `done` aside.
+    pub(crate) progress: Option<Progress>,
+    /// When what is left may go out again.
+    pub(crate) ready_at: Duration,
+}
+
+impl Core {
+    /// Whether a batch is there that is not committed.
+    pub(crate) fn has_batch(&self) -> bool {
+        if self.fork.is_forked() {
+            return false;
+        }
+        let reader = lock(&self.reader);
+        let sealed = lock(&self.front).sealed;
+        reader.heads.iter().any(|head| !head.finished) || reader.walk.at.seq < sealed.seq
+    }
+
+    pub(super) fn load(&self, reader: &mut Reader) -> Result<bool> {
+        loop {
+            let upto = lock(&self.front).sealed;
+            let Some(head) = reader.load(self, &upto, self.opened_at)? else { return Ok(false) };
+            let finished = head.finished;
+            reader.heads.push_back(head);
+            if !finished {
+                return Ok(true);
+            }
+            // An earlier run finished every record of it and died before the commit.
+            reader.advance();
+        }
+    }
+
+    pub(super) fn peek(&self) -> Result<Option<Batch>> {
+        if self.fork.is_forked() {
+            return Err(forked());
+        }
+        let mut reader = lock(&self.reader);
+        // What was read a while ago may have been overwritten since.
+        if reader.heads.front().is_some_and(|head| !head.batch().is_whole()) {
+            reader.read_again();
+        }
+        if reader.heads.is_empty() && !self.load(&mut reader)? {
+            return Ok(None);
+        }
+        Ok(reader.heads.front().map(Head::batch))
+    }
+
+    /// The first batch that may go out now, among the first `in_flight`; handed out if `hand_out`.
+    pub(crate) fn take(&self, in_flight: usize, hand_out: bool) -> Result<Taken> {
+        if self.fork.is_forked() {
+            return Err(forked());
+        }
+        let mut reader = lock(&self.reader);
+        let now = self.env.clock.monotonic();
+        let mut soonest: Option<(Duration, u32)> = None;
+        let mut at = 0;
+        while at < in_flight {
+            let fresh = at >= reader.heads.len();
+            if fresh && !self.load(&mut reader)? {
+                break;
+            }
+            let head = &mut reader.heads[at];
+            if !head.out && !head.finished {
+                if head.ready_at <= now {
+                    let batch = head.batch();
+                    // What was read a while ago may have been overwritten since.
+                    if fresh || batch.is_whole() {
+                        head.out = hand_out;
+                        return Ok(Taken::Batch(batch));
+                    }
+                    head.ready_at = now + REREAD_WAIT;
+                    if reader.read_again() {
+                        (at, soonest) = (0, None);
+                        continue;
+                    }
+                }
+                let head = &reader.heads[at];
+                if soonest.is_none_or(|(ready_at, _)| head.ready_at < ready_at) {
+                    soonest = Some((head.ready_at, head.progress.attempts));
+                }
+            }
+            at += 1;
+        }
+        Ok(match soonest {
+            Some((ready_at, attempts)) => Taken::Wait { ready_at, attempts },
+            None => Taken::Nothing,
+        })
+    }
+
+    /// Notes what became of a batch, on disk too.
+    /// `known` is called once the batch is known to be this buffer's, before anybody can see that it is finished.
+    pub(crate) fn settle(&self, id: BatchId, settle: Settle, known: impl FnOnce()) -> Result<()> {
+        let mut reader = self.reader_in_service()?;
+        let Some(at) = reader.heads.iter().position(|head| head.id == id && !head.finished) else {
+            return Err(Error::new(ErrorKind::NotFound, "this batch is committed already, or of another buffer"));
+        };
+        known();
+        let head = &mut reader.heads[at];
+        head.out = false;
+        head.ready_at = settle.ready_at;
+        if let Some(progress) = settle.progress {
+            head.progress = Progress { done: std::mem::take(&mut head.progress.done), ..progress };
+        }
+        if !settle.done.is_empty() {
+            settle.done.iter().for_each(|place| head.progress.set_done(*place));
+            let Head { entries, progress, .. } = head;
+            entries.retain(|entry| !progress.is_done(entry.place));
+        }
+        if settle.finished && at > 0 {
+            // The committed position cannot pass it yet: a crash must find that nothing of it is left to send.
+            head.entries.drain(..).for_each(|entry| head.progress.set_done(entry.place));
+        }
+        head.finished = settle.finished || head.entries.is_empty();
+        let before = reader.state.committed.segment;
+        reader.advance();
+        let frees = reader.state.committed.segment != before;
+        self.note(&mut reader, frees)
+    }
+
+    /// The reader, to change what the cursor says: not in a forked child, and not after the close, when the
+    /// directory may be another owner's.
+    pub(super) fn reader_in_service(&self) -> Result<MutexGuard<'_, Reader>> {
+        if self.fork.is_forked() {
+            return Err(forked());
+        }
+        let reader = lock(&self.reader);
+        // A log that takes nothing can still be read and committed; one that is closed cannot.
+        if self.closed.load(Ordering::Acquire) { Err(log::closed()) } else { Ok(reader) }
+    }
+
+    /// Reads what is not committed anew, because bytes that were handed out could no longer be read.
+    pub(crate) fn read_again(&self) {
+        lock(&self.reader).read_again();
+    }
+
+    /// Forgets attempts, so that what was given up on gets a fresh round.
+    pub(crate) fn forgive(&self, exhausted: impl Fn(u32) -> bool) -> Result<()> {
+        let mut reader = self.reader_in_service()?;
+        let fresh = |progress: &mut Progress| {
+            if exhausted(progress.attempts) {
+                *progress = Progress { done: std::mem::take(&mut progress.done), ..Progress::default() };
+                return true;
+            }
+            false
+        };
+        let mut changed = false;
+        for (_, progress) in &mut reader.state.batches {
+            changed |= fresh(progress);
+        }
+        for head in &mut reader.heads {
+            if fresh(&mut head.progress) {
+                head.ready_at = Duration::ZERO;
+                changed = true;
+            }
+        }
+        if changed { self.note(&mut reader, false) } else { Ok(()) }
+    }
+
+    /// Writes the cursor, and durably so if the mode wants it.
+    pub(super) fn note(&self, reader: &mut Reader, frees: bool) -> Result<()> {
+        // The reader's own position does for the reservation: the keeper looks after what is ahead of it. The log's
+        // lock is left to those who put.
+        reader.write(reader.walk.at.seq)?;
+        if self.options.durability == Durability::Always
+            && let Some(file) = reader.begin_sync()?
+        {
+            let synced = file.sync();
+            reader.cursor.end_sync(synced.is_ok());
+            synced.map_err(|error| Error::io("could not sync the cursor", error))?;
+        }
+        if frees {
+            self.wake_keeper();
+        }
+        Ok(())
+    }
+
+    /// The corrupt regions found since the last call.
+    pub(crate) fn take_regions(&self) -> Vec<Region> {
+        std::mem::take(&mut *lock(&self.regions))
+    }
+}
+
+impl Source for Core {
+    fn open(&self, index: u64) -> Result<Option<segment::Finished>> {
+        let own = {
+            let log = lock(&self.log);
+            log.reader(index).zip(log.length_of(index))
+        };
+        if let Some((reader, length)) = own {
+            let head = reader.clone().read(0, format::SEGMENT_HEADER_BYTES);
+            let head = head.map_err(|error| unreadable(index, error))?;
+            let header = format::SegmentHeader::decode(head.bytes());
+            return Ok(Some(segment::Finished { header, reader, length }));
+        }
+        segment::open(&*self.env.disk, &self.dir, index, self.mapped).map_err(|error| unreadable(index, error))
+    }
+
+    fn segment_after(&self, index: u64) -> Option<u64> {
+        lock(&self.log).segment_after(index)
+    }
+
+    fn set_aside(&self, region: &Region, bytes: &[u8]) {
+        {
+            // What is read again is told once.
+            let mut reported = lock(&self.reported);
+            if reported.contains(region) {
+                return;
+            }
+            if reported.len() < MOST_REGIONS {
+                reported.push(region.clone());
+            }
+        }
+        self.counts.corrupt_regions.fetch_add(1, Ordering::Relaxed);
+        self.counts.corrupt_bytes.fetch_add(region.bytes, Ordering::Relaxed);
+        self.counts.lost_records.fetch_add(region.records, Ordering::Relaxed);
+        let name = segment::name(region.segment);
+        if !bytes.is_empty() {
+            // For whoever wants to look at them; not being able to keep them is no reason to stop.
+            let dir = self.dir.join(CORRUPT);
+            let path = dir.join(format!("{name}.{}", region.offset));
+            let disk = &self.env.disk;
+            let _ = disk.create_dir(&dir).and_then(|()| disk.open(&path, Open::Truncate)?.write_at(bytes, 0));
+        }
+        let mut regions = lock(&self.regions);
+        if regions.len() < MOST_REGIONS {
+            regions.push(region.clone());
+        }
+    }
+}
+
+#[cold]
+fn unreadable(index: u64, error: io::Error) -> Error {
+    Error::io(format_args!("could not read {}", segment::name(index)), error)
+}

@@ -1,0 +1,192 @@
+//! Room in the log: the next segment is prepared, finished ones are used again, removed, or given back.
+
+use std::io;
+
+use super::log::{Past, Spare};
+use super::opening::make_segment;
+use super::{Chores, Core, segment};
+use crate::environment::lock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::Durability;
+use crate::sync::atomic::Ordering;
+
+/// Segments kept for use again beside the spare one.
+const POOL: usize = 2;
+
+impl Core {
+    /// Sees to it that a spare segment of at least `needed` bytes is there.
+    pub(super) fn prepare(&self, needed: u64) -> Result<()> {
+        let mut chores = lock(&self.chores);
+        if lock(&self.log).spare.as_ref().is_some_and(|spare| spare.length >= needed) {
+            return Ok(());
+        }
+        self.free(&mut chores)?;
+        let length = self.segment_bytes.max(needed);
+        let (index, reused, small) = {
+            let mut log = lock(&self.log);
+            log.check()?;
+            let small = log.spare.take();
+            let reused = log.pool.iter().rposition(|kept| kept.length >= length).map(|at| log.pool.swap_remove(at));
+            (log.index + 1, reused, small)
+        };
+        let failed = |error| Error::io("could not prepare a segment", error);
+        if let Some(small) = small {
+            self.discard(small).map_err(failed)?;
+        }
+        // The name is durable before a record in it can be: at once, or as the first step of the next sync.
+        let at_once = self.options.durability == Durability::Always;
+        // The last one kept, whose pages are the warmest.
+        let mut spare = match reused {
+            Some(reused) => self.reuse(reused, index, at_once).map_err(failed)?,
+            None => {
+                let cap = self.options.max_buffer_bytes;
+                if length.saturating_mul(2) > cap {
+                    let message = format!(
+                        "a record that needs a segment of {length} bytes does not fit max_buffer_bytes ({cap})"
+                    );
+                    return Err(Error::new(ErrorKind::RecordTooLarge, message));
+                }
+                while lock(&self.log).disk_bytes + length > cap {
+                    // Kept segments that are too small for this.
+                    let Some(kept) = lock(&self.log).pool.pop() else { return Err(full(cap)) };
+                    self.discard(kept).map_err(failed)?;
+                }
+                let make = || make_segment(&self.env, &self.dir, index, length, self.mapped, at_once);
+                let spare = make().or_else(|error| match error.kind() {
+                    // A file that was removed takes its space for as long as a sync has it.
+                    ErrorKind::DiskFull => {
+                        self.wait_for_sync();
+                        make()
+                    }
+                    _ => Err(error),
+                })?;
+                lock(&self.log).disk_bytes += length;
+                spare
+            }
+        };
+        spare.writer.warm(0, spare.length as usize);
+        if !at_once {
+            // Behind the name and before its use: a sync in between would take the name for durable.
+            self.dir_unsynced.store(true, Ordering::Release);
+        }
+        lock(&self.log).spare = Some(spare);
+        Ok(())
+    }
+
+    /// Makes a kept segment the next one.
+    pub(super) fn reuse(&self, mut kept: Spare, index: u64, durable: bool) -> io::Result<Spare> {
+        let (from, to) = (self.dir.join(segment::name(kept.index)), self.dir.join(segment::name(index)));
+        // Its header still names the old index, which tells a crashed opener that it holds nothing.
+        let renamed = self
+            .env
+            .disk
+            .rename(&from, &to)
+            .and_then(|()| if durable { self.env.disk.sync_dir(&self.dir) } else { Ok(()) });
+        if let Err(error) = renamed {
+            lock(&self.log).disk_bytes -= kept.length;
+            let _ = self.env.disk.remove(&from);
+            let _ = self.env.disk.remove(&to);
+            return Err(error);
+        }
+        kept.index = index;
+        Ok(kept)
+    }
+
+    pub(super) fn discard(&self, spare: Spare) -> io::Result<()> {
+        let Spare { index, length, writer } = spare;
+        drop(writer);
+        self.env.disk.remove(&self.dir.join(segment::name(index)))?;
+        let log = &mut *lock(&self.log);
+        log.disk_bytes -= length;
+        self.tell_of_space();
+        Ok(())
+    }
+
+    /// Frees the segments before the committed position: keeps one or two for use again, removes the others.
+    pub(super) fn free(&self, _: &mut Chores) -> Result<()> {
+        let committed = {
+            let mut reader = lock(&self.reader);
+            if reader.unwritten {
+                let next_seq = lock(&self.log).next_seq;
+                reader.write(next_seq)?;
+            }
+            reader.state.committed.segment
+        };
+        if lock(&self.log).past.front().is_none_or(|past| past.index >= committed) {
+            return Ok(());
+        }
+        // The commit is durable before what it frees is written over or unlinked.
+        if self.options.durability != Durability::Os {
+            self.sync_cursor()?;
+        }
+        loop {
+            let (past, keep) = {
+                let mut log = lock(&self.log);
+                match log.past.front() {
+                    Some(past) if past.index < committed => {}
+                    _ => break,
+                }
+                // Finished records need no sync any more.
+                log.unsynced.retain(|(index, _)| *index >= committed);
+                let keep = log.pool.len() < POOL && log.disk_bytes <= self.options.max_buffer_bytes;
+                match log.past.pop_front() {
+                    Some(past) => (past, keep),
+                    None => break,
+                }
+            };
+            let Past { index, length, writer } = past;
+            match writer {
+                Some(mut writer) if keep && length == self.segment_bytes => {
+                    // A batch that is still in somebody's hands keeps its bytes: then the file goes.
+                    if writer.recycle() {
+                        let mut log = lock(&self.log);
+                        log.pool.push(Spare { index, length, writer });
+                        self.tell_of_space();
+                        continue;
+                    }
+                    self.unlink(index, length)?;
+                }
+                _ => self.unlink(index, length)?,
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn tell_of_space(&self) {
+        self.freed.fetch_add(1, Ordering::Release);
+        self.space.notify_all();
+    }
+
+    pub(super) fn unlink(&self, index: u64, length: u64) -> Result<()> {
+        let removed = self.env.disk.remove(&self.dir.join(segment::name(index)));
+        let mut log = lock(&self.log);
+        if let Err(error) = removed {
+            // It is tried again.
+            log.past.push_front(Past { index, length, writer: None });
+            return Err(Error::io(format_args!("could not remove {}", segment::name(index)), error));
+        }
+        log.disk_bytes -= length;
+        self.tell_of_space();
+        Ok(())
+    }
+
+    /// Gives kept and prepared segments back to the filesystem. Without the chores another would be prepared meanwhile,
+    /// under the name that is removed here.
+    pub(super) fn trim(&self, _: &mut Chores) {
+        let kept = {
+            let mut log = lock(&self.log);
+            let mut kept = std::mem::take(&mut log.pool);
+            kept.extend(log.spare.take());
+            kept
+        };
+        for spare in kept {
+            let _ = self.discard(spare);
+        }
+    }
+}
+
+#[cold]
+fn full(cap: u64) -> Error {
+    let message = format!("the buffer has reached max_buffer_bytes ({cap}); the sink has to catch up first");
+    Error::new(ErrorKind::BufferFull, message)
+}
