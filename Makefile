@@ -3,7 +3,7 @@ CARGO ?= cargo
 PYTHON ?= python3
 export PYTHON
 
-.PHONY: demo test test-rust test-c test-python lint bench torture fuzz clean
+.PHONY: demo test test-rust test-c test-python test-aws lint bench torture fuzz clean
 .DEFAULT_GOAL := test
 
 include ffi/install.mk

@@ -34,7 +34,7 @@ fn main() -> ExitCode {
             eprintln!("{info}");
         }
     }));
-    let mut losses = 0;
+    let mut failures: Vec<String> = Vec::new();
     let mut total = Figures::default();
     for proof in PROOFS {
         if only.is_some_and(|only| only != proof) {
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         print(&before, &total);
         if let Err(what) = result {
             println!("  FAILED: {what}");
-            losses += 1;
+            failures.push(what);
         }
     }
     if only.is_none_or(|only| only == "kills") {
@@ -59,12 +59,18 @@ fn main() -> ExitCode {
             ),
             Err(error) => {
                 println!("kills FAILED: {error}");
-                losses += 1;
+                failures.push(error.to_string());
             }
         }
     }
-    println!("failures: {losses}");
-    if losses == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let of_kind = |mark: &str| failures.iter().filter(|what| what.contains(mark)).count();
+    println!(
+        "failures: {}, among them losses: {}, duplicates outside whole batches: {}",
+        failures.len(),
+        of_kind("LOST"),
+        of_kind("is sent again though it is finished") + of_kind("in the file"),
+    );
+    if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn print(before: &Figures, now: &Figures) {

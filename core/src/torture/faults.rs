@@ -52,7 +52,7 @@ pub(crate) fn run_with(workload: &Workload, fault: Fault, figures: &mut Figures)
     let picture = world.disk.snapshot();
     let (disk, oracle) = world.abandon();
     let mut crashes = vec![(disk, oracle.after(Crash::Kill))];
-    if workload.options.durability == Durability::Always {
+    if workload.options.durability != Durability::Os {
         crashes.push((picture.crash(Crash::Power, fault.at), oracle.after(Crash::Power)));
     }
     for (disk, oracle) in crashes {

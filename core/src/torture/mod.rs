@@ -81,8 +81,10 @@ impl Figures {
 /// How much of it to run.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
-    /// Crash at every so many-th operation, and at every so many-th of the recovery.
+    /// Crash at every so many-th operation.
     pub stride: usize,
+    /// And at every so many-th of the recovery.
+    pub second: usize,
     /// Power losses tried at each crash.
     pub powers: u64,
     /// Every so many-th operation fails.
@@ -102,6 +104,7 @@ impl Effort {
     pub fn full(times: u64) -> Effort {
         Effort {
             stride: 1,
+            second: 2,
             powers: 4 * times,
             fault_stride: 1,
             programs: 20_000 * times as u32,
@@ -113,7 +116,16 @@ impl Effort {
 
     /// What every `cargo test` does.
     pub fn bounded() -> Effort {
-        Effort { stride: 13, powers: 1, fault_stride: 151, programs: 60, directories: 1000, mutations: 600, weeks: 1 }
+        Effort {
+            stride: 13,
+            second: 65,
+            powers: 1,
+            fault_stride: 151,
+            programs: 60,
+            directories: 1000,
+            mutations: 600,
+            weeks: 1,
+        }
     }
 }
 
@@ -168,7 +180,7 @@ pub fn run(proof: &str, effort: Effort, figures: &mut Figures) -> Result<(), Str
     let workloads = workloads::all();
     match proof {
         "crashes" => for_all(&workloads, figures, |at, workload, figures| {
-            let depth = Depth { stride: effort.stride, offset: at, powers: effort.powers, second: effort.stride * 5 };
+            let depth = Depth { stride: effort.stride, offset: at, powers: effort.powers, second: effort.second };
             crash::crash_everywhere(workload, depth, at as u64 % 3, figures)
         }),
         "faults" => for_all(&workloads, figures, |at, workload, figures| {
@@ -192,8 +204,9 @@ pub fn run(proof: &str, effort: Effort, figures: &mut Figures) -> Result<(), Str
             fuzz::all(effort.mutations, figures)
         }
         "weeks" => {
-            let weeks: Vec<(u64, Mode)> =
-                (0..effort.weeks).flat_map(|seed| [(seed, Mode::Inline), (seed, Mode::Manual)]).collect();
+            let weeks: Vec<(u64, Mode)> = (0..effort.weeks)
+                .flat_map(|seed| [Mode::Background, Mode::Inline, Mode::Manual].map(|mode| (seed, mode)))
+                .collect();
             for_all(&weeks, figures, |_, (seed, mode), figures| {
                 week::a_week(*mode, *seed, figures).map_err(|what| format!("week {seed} ({mode:?}): {what}"))
             })
