@@ -717,6 +717,8 @@ impl Shared {
                 ready_at.saturating_sub(now)
             }
             Ok(_) => {
+                // What an earlier run had finished was passed over; who waits for that hears of it.
+                self.notify();
                 if linger.is_none() {
                     // Ask to be told of the next put, then look once more.
                     self.senders.idle.store(true, Ordering::SeqCst);
@@ -1061,7 +1063,10 @@ impl Shared {
                 return Err(Error::new(ErrorKind::Timeout, message));
             }
             if core.options.mode == Mode::Inline {
-                if let Some(pause) = self.send_one()? {
+                // Looking for the next batch passes over what an earlier run finished.
+                if let Some(pause) = self.send_one()?
+                    && core.committed_seq() < target
+                {
                     clock.sleep(pause.min(left).min(Duration::from_millis(50)));
                 }
             } else {
