@@ -18,13 +18,12 @@ mod workloads;
 mod world;
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crash::Depth;
 pub use fuzz::fuzz;
 
-use crate::environment::lock;
 use crate::options::{Durability, Mode};
 
 /// What was tried.
@@ -138,7 +137,7 @@ fn for_all<T: Sync>(
             && let Some(item) = items.get(at)
         {
             if let Err(what) = work(at, item, &mut figures) {
-                lock(&failures).insert(at, what);
+                failures.lock().unwrap_or_else(PoisonError::into_inner).insert(at, what);
             }
         }
         figures

@@ -7,7 +7,7 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::draft::{Draft, Files};
@@ -24,6 +24,7 @@ use crate::event::{Event, Level};
 use crate::options::{Durability, Mode, Options, WhenFull};
 use crate::producer::Producer;
 use crate::sink::{Limits, Report, SendError, Sink};
+use crate::sync::Mutex;
 use crate::torture::workloads;
 use crate::torture::world::{DIR, SimulatedClock};
 
