@@ -8,7 +8,7 @@ use super::oracle::Oracle;
 use super::workloads::Workload;
 use super::world::{Picture, SimulatedClock, World};
 use crate::buffer::storage::simulated::{Crash, Dice, SimulatedDisk};
-use crate::environment::lock;
+use crate::environment::{Clock as _, lock};
 use crate::error::ErrorKind;
 use crate::options::{Durability, Mode, Storage, WhenFull};
 
@@ -152,7 +152,7 @@ pub(crate) fn recover(
     world.flush(HOUR).map_err(failed("flushing"))?;
     // The pictures are of a producer at work, not of the accounting.
     world.disk.record(None);
-    lock(&world.oracle).noted();
+    lock(&world.oracle).noted(world.clock.monotonic());
     let letters = world.letters().map_err(failed("reading the dead letters"))?;
     let Some(producer) = world.producer() else { return Err("not open".into()) };
     let stats = producer.stats();
