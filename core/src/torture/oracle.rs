@@ -412,6 +412,8 @@ impl Oracle {
         let mut after = self.clone();
         after.at_sink = None;
         after.mood = Mood::Good;
+        // What a run under `os` writes down may be gone with a later power loss, and so what that run was told of.
+        after.founded &= self.options.durability != Durability::Os;
         if crash == Crash::Power {
             after.lossy = true;
             for put in &mut after.puts {
@@ -425,8 +427,6 @@ impl Oracle {
                 Durability::Always => {}
                 Durability::Os if !self.founded => after.forget_seqs(),
                 Durability::Os | Durability::Interval => {
-                    // What a run under `os` writes down may be gone with the next power loss.
-                    after.founded = self.options.durability != Durability::Os;
                     // What was finished since the last sync may have to be finished again.
                     for (_, stage) in after.seqs.values_mut().filter(|(_, stage)| matches!(stage, Stage::Noted(_))) {
                         *stage = Stage::Answered;

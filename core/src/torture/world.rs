@@ -63,7 +63,7 @@ impl Clock for SimulatedClock {
 }
 
 /// One thing that a program does.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Step {
     Put(usize),
     /// Ends the batch being filled and sends what may go out.
@@ -241,6 +241,14 @@ impl World {
             }
             Mode::Inline => Ok(NOTHING),
         }
+    }
+
+    /// Closes without having done anything, and opens again.
+    pub(crate) fn reopen(&mut self) -> Result<()> {
+        if let Some(producer) = self.producer.take() {
+            producer.close(Duration::ZERO)?;
+        }
+        self.open()
     }
 
     /// Waits until all is sent, for at most `time` of the simulated clock.
