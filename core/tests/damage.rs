@@ -289,6 +289,34 @@ fn flipped_bytes_inside_a_backlog_cost_the_records_they_hit_and_no_other() {
     assert!(kept.iter().all(|path| path.file_name().unwrap().to_str().unwrap().starts_with("0000000000000002.seg.")));
 }
 
+/// What was offered under an id never comes with other contents under the same.
+#[test]
+fn a_batch_that_lost_its_seals_has_an_id_of_its_own() {
+    let dir = scratch();
+    let open = || {
+        let mut options = options();
+        options.max_records = 2;
+        Buffer::open(dir.path(), options, Limits::default()).unwrap()
+    };
+    let buffer = open();
+    for number in 0..10 {
+        buffer.put(&payload(number, 20_000)).unwrap();
+    }
+    let offered = SeenBatch::of(&buffer.emit().unwrap().unwrap());
+    assert_eq!(offered.seqs(), [1, 2]);
+    drop(buffer);
+    // In a segment before the last, which opening does not read.
+    let first = &segments(dir.path())[0];
+    let mut bytes = fs::read(first).unwrap();
+    let seals: Vec<_> = format::frames(&bytes).into_iter().filter(|frame| frame.kind == Kind::Seal).collect();
+    assert!(seals.len() > 1);
+    seals.iter().for_each(|seal| bytes[seal.offset..seal.end()].fill(0xaa));
+    fs::write(first, bytes).unwrap();
+    let again = SeenBatch::of(&open().emit().unwrap().unwrap());
+    assert!(again.seqs().len() > 2, "{again:?}");
+    assert_ne!(again.id, offered.id);
+}
+
 #[test]
 fn a_region_of_zeros_inside_a_backlog() {
     damaged_backlog("zeros", |files| {

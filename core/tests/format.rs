@@ -220,6 +220,31 @@ fn recycled_segments_give_no_old_record() {
 }
 
 /// Whether behind the frames of a segment stand some of an earlier use.
+/// Whoever still has a batch that is committed has its bytes, however often its segment would be used again.
+#[test]
+fn a_batch_in_somebodys_hands_is_not_written_over() {
+    for storage in [Storage::Auto, Storage::File] {
+        let dir = scratch();
+        let mut options = Options::default();
+        options.segment_bytes = 64 << 10;
+        options.max_records = 2;
+        options.storage = storage;
+        let buffer = Buffer::open(dir.path(), options, Limits::default()).unwrap();
+        let mut held = Vec::new();
+        for number in 0..40u8 {
+            buffer.put(&[number; 15_000]).unwrap();
+            while let Some(batch) = buffer.emit().unwrap() {
+                buffer.commit(&batch).unwrap();
+                held.push((SeenBatch::of(&batch), batch));
+            }
+        }
+        assert_eq!(held.len(), 20);
+        for (seen, batch) in &held {
+            assert_eq!(SeenBatch::of(batch), *seen);
+        }
+    }
+}
+
 fn holds_older_frames(path: &Path) -> bool {
     let bytes = fs::read(path).unwrap();
     let Some(header) = format::header(&bytes) else { return false };

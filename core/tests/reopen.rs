@@ -85,6 +85,28 @@ fn a_sealed_batch_keeps_its_id_and_contents_under_other_options() {
     }
 }
 
+/// A batch that is not full goes on in the next run, also when it began in a segment before the last.
+#[test]
+fn an_open_batch_over_two_segments_is_one_batch_after_reopening() {
+    let dir = scratch();
+    let mut options = Options::default();
+    options.segment_bytes = 64 << 10;
+    let open = || Buffer::open(dir.path(), options.clone(), Limits::default()).unwrap();
+    let buffer = open();
+    for _ in 0..3 {
+        buffer.put(&[7; 25_000]).unwrap();
+    }
+    drop(buffer);
+    assert_eq!(segments(dir.path()).len(), 2);
+    let buffer = open();
+    assert_eq!(buffer.filling(), (3, 75_000));
+    buffer.put(b"the last").unwrap();
+    buffer.seal().unwrap();
+    let batch = buffer.emit().unwrap().unwrap();
+    assert_eq!(SeenBatch::of(&batch).seqs(), [1, 2, 3, 4]);
+    assert!(batch.id().ends_with("-0-1"), "the seal is there: {}", batch.id());
+}
+
 #[test]
 fn a_smaller_cap_than_what_is_there_is_no_reason_to_lose_anything() {
     let dir = scratch();

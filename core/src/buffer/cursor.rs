@@ -362,3 +362,6 @@ impl Cursor {
 fn name(which: usize) -> String {
     format!("cursor.{which}")
 }
+
+#[cfg(test)]
+mod tests;

@@ -196,7 +196,8 @@ impl Log {
     ) -> Result<Appended, Refusal> {
         self.check().map_err(Refusal::Error)?;
         let mut sealed = false;
-        if self.open.records > 0 && self.open.bytes + counted > caps.bytes {
+        // It may be full already: the process died before its seal, the seal found no space, or the caps were larger.
+        if self.open.records > 0 && (self.open.records >= caps.records || self.open.bytes + counted > caps.bytes) {
             self.seal(created_at).map_err(Refusal::Error)?;
             sealed = true;
         }

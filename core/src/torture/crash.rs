@@ -8,7 +8,7 @@ use super::oracle::Oracle;
 use super::workloads::Workload;
 use super::world::{Picture, SimulatedClock, World};
 use crate::buffer::storage::simulated::{Crash, Dice, SimulatedDisk};
-use crate::environment::lock;
+use crate::environment::{Clock as _, lock};
 use crate::error::ErrorKind;
 use crate::options::{Durability, Mode, Storage, WhenFull};
 
@@ -60,7 +60,14 @@ pub(crate) fn crash_everywhere(
     figures.records += lock(&world.oracle).accepted() as u64;
     world.disk.record(None);
     let (disk, oracle) = world.abandon();
-    let wreck = Wreck { disk, oracle: oracle.after(Crash::Kill), wall: None, crash: Some(Crash::Kill), full: false };
+    let wreck = Wreck {
+        disk,
+        oracle: oracle.after(Crash::Kill),
+        wall: None,
+        crash: Some(Crash::Kill),
+        full: false,
+        idle: true,
+    };
     recover(wreck, None, figures).map_err(|what| told(format!("at the end: {what}")))?;
     Ok(())
 }
@@ -76,7 +83,14 @@ fn crash_at(picture: &Picture, depth: Depth, seed: u64, figures: &mut Figures) -
         // Not always the same operations of the recovery.
         let again = (depth.second > 0).then(|| (depth.second, dice.below(depth.second)));
         let oracle = picture.oracle.after(crash);
-        let wreck = Wreck { disk, oracle, wall: Some(picture.wall), crash: Some(crash), full: dice.chance(3) };
+        let wreck = Wreck {
+            disk,
+            oracle,
+            wall: Some(picture.wall),
+            crash: Some(crash),
+            full: dice.chance(3),
+            idle: dice.chance(3),
+        };
         let pictures = recover(wreck, again, figures).map_err(told)?;
         for second in &pictures {
             let then = [Crash::Kill, Crash::Power][dice.below(2)];
@@ -84,7 +98,14 @@ fn crash_at(picture: &Picture, depth: Depth, seed: u64, figures: &mut Figures) -
             figures.second_crashes += 1;
             let worst = if then == Crash::Power { then } else { crash };
             let oracle = second.oracle.after(then);
-            let wreck = Wreck { disk, oracle, wall: Some(second.wall), crash: Some(worst), full: dice.chance(3) };
+            let wreck = Wreck {
+                disk,
+                oracle,
+                wall: Some(second.wall),
+                crash: Some(worst),
+                full: dice.chance(3),
+                idle: dice.chance(3),
+            };
             recover(wreck, None, figures)
                 .map_err(|what| told(format!("operation {} of the recovery, {then:?}: {what}", second.operation)))?;
         }
@@ -102,12 +123,14 @@ pub(crate) struct Wreck {
     pub(crate) crash: Option<Crash>,
     /// There is no space when it is opened again.
     pub(crate) full: bool,
+    /// Who opens it next closes it without having done anything.
+    pub(crate) idle: bool,
 }
 
 /// Opens what a crash left, goes on putting, drains it to a sink that takes everything, and settles the accounts.
 /// `again` asks for pictures of every so many-th operation from some offset.
 pub(crate) fn recover(
-    Wreck { disk, oracle, wall, crash, full }: Wreck,
+    Wreck { disk, oracle, wall, crash, full, idle }: Wreck,
     again: Option<(usize, usize)>,
     figures: &mut Figures,
 ) -> Result<Vec<Picture>, String> {
@@ -146,13 +169,16 @@ pub(crate) fn recover(
     if world.producer().is_none() {
         world.open().map_err(failed("opening again"))?;
     }
+    if idle {
+        world.reopen().map_err(failed("closing and opening"))?;
+    }
     for len in [0, 100, 3000] {
         world.put(len).map_err(failed("putting"))?;
     }
     world.flush(HOUR).map_err(failed("flushing"))?;
     // The pictures are of a producer at work, not of the accounting.
     world.disk.record(None);
-    lock(&world.oracle).noted();
+    lock(&world.oracle).noted(world.clock.monotonic());
     let letters = world.letters().map_err(failed("reading the dead letters"))?;
     let Some(producer) = world.producer() else { return Err("not open".into()) };
     let stats = producer.stats();

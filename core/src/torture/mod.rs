@@ -183,13 +183,16 @@ pub fn run(proof: &str, effort: Effort, figures: &mut Figures) -> Result<(), Str
             let depth = Depth { stride: effort.stride, offset: at, powers: effort.powers, second: effort.second };
             crash::crash_everywhere(workload, depth, at as u64 % 3, figures)
         }),
-        "faults" => for_all(&workloads, figures, |at, workload, figures| {
-            // Without syncs there is little to fail that the others do not have.
-            match workload.options.durability {
-                Durability::Os => Ok(()),
-                _ => faults::fail_everywhere(workload, effort.fault_stride, at as u64, figures),
-            }
-        }),
+        "faults" => {
+            for_all(&programs::guards(), figures, |_, guard, figures| faults::fail_everywhere(guard, 1, 0, figures))?;
+            for_all(&workloads, figures, |at, workload, figures| {
+                // Without syncs there is little to fail that the others do not have.
+                match workload.options.durability {
+                    Durability::Os => Ok(()),
+                    _ => faults::fail_everywhere(workload, effort.fault_stride, at as u64, figures),
+                }
+            })
+        }
         "programs" => {
             let depth = Depth { stride: 23, offset: 0, powers: 1, second: 41 };
             programs::programs(effort.programs, 60, depth, figures)

@@ -206,6 +206,7 @@ impl Model {
             Step::Sink(mood) => self.mood = *mood,
             Step::Resume => self.resume(),
             Step::Restart(max_records) => self.restart(*max_records),
+            Step::RestartAs(_) => self.restart(self.options.max_records),
             // These are about the disk.
             Step::Chores | Step::Sync | Step::FreeBlocks(_) => {}
         }

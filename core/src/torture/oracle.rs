@@ -35,8 +35,16 @@ enum Stage {
     Offered,
     /// The sink answered finally for it, or it was given up on.
     Answered,
-    /// And the producer has noted that where a crash does not take it.
-    Noted,
+    /// And the producer has noted that, at this time, where the death of the process does not take it.
+    Noted(Duration),
+    /// Nor does a power loss.
+    Kept,
+}
+
+impl Stage {
+    fn is_noted(self) -> bool {
+        matches!(self, Stage::Noted(_) | Stage::Kept)
+    }
 }
 
 /// How the sink answers.
@@ -119,8 +127,12 @@ pub(crate) struct Oracle {
     pub(crate) tight: bool,
     /// A power loss has been: records that were not durable may be missing.
     lossy: bool,
+    /// The buffer was durable once: whatever a power loss takes later, it is the same buffer.
+    founded: bool,
     /// Records that a replay has put again and not made durable yet. Their letters are still there.
     copies_at_risk: u64,
+    /// The most records that a batch could have in any run so far.
+    most_records: u64,
     violations: Vec<String>,
     pub(crate) offers: u64,
     pub(crate) duplicates: u64,
@@ -139,7 +151,9 @@ impl Oracle {
             faulty,
             tight: options.max_dead_letter_bytes < 1 << 20,
             lossy: false,
+            founded: false,
             copies_at_risk: 0,
+            most_records: options.max_records,
             violations: Vec::new(),
             offers: 0,
             duplicates: 0,
@@ -196,10 +210,23 @@ impl Oracle {
         }
     }
 
-    /// A sync has succeeded: what was accepted at `until` or before is durable.
+    /// A sync has succeeded: what was accepted or noted at `until` or before is durable.
     pub(crate) fn synced(&mut self, until: Duration) {
         for put in &mut self.puts {
             put.durable |= put.told == Told::Accepted && put.at <= until;
+        }
+        for (_, stage) in self.seqs.values_mut() {
+            if matches!(stage, Stage::Noted(at) if *at <= until) {
+                *stage = Stage::Kept;
+            }
+        }
+    }
+
+    /// The buffer is open: what the process before left is durable, unless the mode asks for nothing.
+    pub(crate) fn opened(&mut self) {
+        if self.options.durability != Durability::Os {
+            self.founded = true;
+            self.interval_over(Duration::MAX);
         }
     }
 
@@ -220,11 +247,11 @@ impl Oracle {
     }
 
     /// A step of the workload went by without a crash: what was answered in it is noted.
-    pub(crate) fn noted(&mut self) {
+    pub(crate) fn noted(&mut self, now: Duration) {
         if !self.faulty && !self.tight {
             for (_, stage) in self.seqs.values_mut() {
                 if *stage == Stage::Answered {
-                    *stage = Stage::Noted;
+                    *stage = Stage::Noted(now);
                 }
             }
         }
@@ -268,7 +295,7 @@ impl Oracle {
                 self.violate(format!("record {number} is sent, but its put was refused"));
             }
             match self.seqs.get(&record.seq).copied() {
-                Some((_, Stage::Noted)) => {
+                Some((_, stage)) if stage.is_noted() => {
                     self.violate(format!("batch {id}: seq {} is sent again though it is finished", record.seq));
                 }
                 Some((_, Stage::Answered)) => self.duplicates += 1,
@@ -279,6 +306,10 @@ impl Oracle {
         }
         if seqs.is_empty() {
             self.violate(format!("batch {id} has no records"));
+        }
+        // Where a seal was lost, two batches are one.
+        if seqs.len() as u64 > self.most_records && !self.lossy && !self.faulty {
+            self.violate(format!("batch {id} has {} records; {} are the most", seqs.len(), self.most_records));
         }
         // In put order: what comes for the first time comes behind all that came before.
         match self.batches.get(&id) {
@@ -311,7 +342,7 @@ impl Oracle {
     /// Whether a batch of a new id may hold these seqs that came before: only where a power loss took a seal, and
     /// none of it is finished for certain.
     fn overlaps_whole_batches(&self, seqs: &[u64]) -> bool {
-        self.lossy && seqs.iter().all(|seq| self.seqs.get(seq).is_none_or(|(_, stage)| *stage != Stage::Noted))
+        self.lossy && seqs.iter().all(|seq| self.seqs.get(seq).is_none_or(|(_, stage)| !stage.is_noted()))
     }
 
     fn may_miss(&self, seq: u64) -> bool {
@@ -381,6 +412,8 @@ impl Oracle {
         let mut after = self.clone();
         after.at_sink = None;
         after.mood = Mood::Good;
+        // What a run under `os` writes down may be gone with a later power loss, and so what that run was told of.
+        after.founded &= self.options.durability != Durability::Os;
         if crash == Crash::Power {
             after.lossy = true;
             for put in &mut after.puts {
@@ -392,13 +425,13 @@ impl Oracle {
             }
             match self.options.durability {
                 Durability::Always => {}
-                Durability::Interval => {
-                    // What was finished may have to be finished again.
-                    for (_, stage) in after.seqs.values_mut().filter(|(_, stage)| *stage == Stage::Noted) {
+                Durability::Os if !self.founded => after.forget_seqs(),
+                Durability::Os | Durability::Interval => {
+                    // What was finished since the last sync may have to be finished again.
+                    for (_, stage) in after.seqs.values_mut().filter(|(_, stage)| matches!(stage, Stage::Noted(_))) {
                         *stage = Stage::Answered;
                     }
                 }
-                Durability::Os => after.forget_seqs(),
             }
         }
         after
@@ -422,7 +455,7 @@ impl Oracle {
 
     /// The producer was closed in order: everything is durable and noted.
     pub(crate) fn closed(&mut self) {
-        self.noted();
+        self.noted(Duration::ZERO);
         self.at_sink = None;
         if self.options.durability != Durability::Os {
             self.synced(Duration::MAX);
@@ -432,6 +465,7 @@ impl Oracle {
     /// The next run has other options.
     pub(crate) fn set_options(&mut self, options: &Options) {
         self.options = options.clone();
+        self.most_records = self.most_records.max(options.max_records);
     }
 
     // ------------------------------------------------------------------------------------------- the end

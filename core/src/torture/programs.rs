@@ -134,12 +134,68 @@ fn kept() -> Vec<Workload> {
     ]
 }
 
+/// Programs that a deliberate bug went through unseen, each with what it guards.
+pub(crate) fn guards() -> Vec<Workload> {
+    let millis = |count| Sleep(Duration::from_millis(count));
+    let program = |name: &str, durability, mode, steps: Vec<Vec<Step>>| {
+        let options = crate::Options { durability, mode, max_records: 1, ..options() };
+        Workload { name: name.into(), options, steps: steps.concat() }
+    };
+    vec![
+        program(
+            "a commit is durable before the segment that it frees is used again",
+            Durability::Interval,
+            Mode::Inline,
+            vec![
+                vec![Sink(Down)],
+                vec![Put(15_000); 5],
+                vec![Sync, Sink(Good), millis(50), Flush, Chores, Put(40_000), Chores, Sync, Put(0)],
+            ],
+        ),
+        program(
+            "a segment is not freed while a record in it is not finished",
+            Durability::Interval,
+            Mode::Inline,
+            vec![
+                vec![Sink(Down)],
+                vec![Put(20_000); 11],
+                vec![Sink(Good), millis(50)],
+                [Put(5), Chores].repeat(8),
+                vec![Put(20_000), Flush],
+            ],
+        ),
+        program(
+            "what was durable when it was closed is not forgotten by a run under os",
+            Durability::Always,
+            Mode::Inline,
+            vec![vec![Put(10); 3], vec![RestartAs(Durability::Os)], vec![Put(20); 3], vec![Chores, Flush]],
+        ),
+        program(
+            "what a process left that died is durable once its successor is open",
+            Durability::Interval,
+            Mode::Background,
+            vec![
+                vec![Put(100), Put(3000), Poll, Sink(Partial), Put(30), Poll, millis(10), Poll, Sink(Good), millis(50)],
+                vec![Poll, Put(50), Chores, Put(60), Poll],
+            ],
+        ),
+        program(
+            "the newest cursor is durable before another of its files is written over",
+            Durability::Interval,
+            Mode::Inline,
+            vec![[Put(10), Sync, Put(0)].repeat(6), [Put(10), Sync, Put(0), Put(0)].repeat(4)],
+        ),
+    ]
+}
+
 /// Compares the programs that are kept, and `cases` random ones, with the model, and crashes them on the way.
 pub(crate) fn programs(cases: u32, length: usize, depth: Depth, figures: &mut Figures) -> Result<(), String> {
-    let everywhere = Depth { stride: 1, offset: 0, powers: 4, second: 7 };
-    for_all(&kept(), figures, |_, program, figures| {
+    let everywhere = |second| Depth { stride: 1, offset: 0, powers: 4, second };
+    let kept = kept().into_iter().map(|program| (program, everywhere(7)));
+    let guards = guards().into_iter().map(|program| (program, everywhere(3)));
+    for_all(&kept.chain(guards).collect::<Vec<_>>(), figures, |_, (program, depth), figures| {
         compare(program, 1, figures)?;
-        crash_everywhere(program, everywhere, 1, figures)
+        crash_everywhere(program, *depth, 1, figures)
     })?;
     // A run tells its seed by its number.
     const CASES: u32 = 100;

@@ -63,7 +63,7 @@ impl Clock for SimulatedClock {
 }
 
 /// One thing that a program does.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Step {
     Put(usize),
     /// Ends the batch being filled and sends what may go out.
@@ -81,6 +81,8 @@ pub(crate) enum Step {
     Resume,
     /// Closes in order and opens again, with these many records a batch.
     Restart(u64),
+    /// Closes in order and opens again, with this durability.
+    RestartAs(Durability),
     /// Leaves room for so many more blocks of 4096 bytes on the disk.
     FreeBlocks(u64),
 }
@@ -176,6 +178,7 @@ impl World {
             Mode::Manual => builder.open_manual(Limits::default())?,
             _ => builder.open(OracleSink(self.oracle.clone(), self.offers.clone()))?,
         });
+        lock(&self.oracle).opened();
         Ok(())
     }
 
@@ -240,6 +243,14 @@ impl World {
         }
     }
 
+    /// Closes without having done anything, and opens again.
+    pub(crate) fn reopen(&mut self) -> Result<()> {
+        if let Some(producer) = self.producer.take() {
+            producer.close(Duration::ZERO)?;
+        }
+        self.open()
+    }
+
     /// Waits until all is sent, for at most `time` of the simulated clock.
     pub(crate) fn flush(&self, time: Duration) -> Result<()> {
         let Some(producer) = &self.producer else { return Ok(()) };
@@ -261,7 +272,7 @@ impl World {
     /// Does one step. What the program is told goes to the oracle; the error is the step's, if it had one.
     pub(crate) fn step(&mut self, step: &Step) -> Result<()> {
         let result = self.take(step);
-        lock(&self.oracle).noted();
+        lock(&self.oracle).noted(self.clock.monotonic());
         result
     }
 
@@ -275,7 +286,8 @@ impl World {
                 self.disk.set_free_blocks(*free);
             }
             Step::Put(len) => return self.put(*len).map(|_| ()),
-            Step::Restart(max_records) => return self.restart(*max_records),
+            Step::Restart(max_records) => return self.restart(*max_records, self.options.durability),
+            Step::RestartAs(durability) => return self.restart(self.options.max_records, *durability),
             _ => {}
         }
         let Some(producer) = &self.producer else { return Ok(()) };
@@ -308,7 +320,7 @@ impl World {
         }
     }
 
-    fn restart(&mut self, max_records: u64) -> Result<()> {
+    fn restart(&mut self, max_records: u64, durability: Durability) -> Result<()> {
         use ErrorKind::{DeadLettersFull, RetriesExhausted};
         if let Some(producer) = self.producer.take() {
             match producer.close(Duration::ZERO) {
@@ -319,6 +331,7 @@ impl World {
             }
         }
         self.options.max_records = max_records;
+        self.options.durability = durability;
         lock(&self.oracle).set_options(&self.options);
         self.open()
     }
