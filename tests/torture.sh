@@ -4,7 +4,7 @@
 #   tests/torture.sh [KILLS]
 set -eu
 cd "$(dirname "$0")/.."
-UNISTREAM_KILLS=${1:-300}
+UNISTREAM_KILLS=${1:-150}
 export UNISTREAM_KILLS
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT

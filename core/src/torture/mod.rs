@@ -104,12 +104,12 @@ impl Effort {
     pub fn full(times: u64) -> Effort {
         Effort {
             stride: 1,
-            second: 2,
+            second: 3,
             powers: 4 * times,
             fault_stride: 1,
             programs: 20_000 * times as u32,
             directories: 100_000 * times,
-            mutations: 500_000 * times,
+            mutations: 200_000 * times,
             weeks: 10 * times,
         }
     }
