@@ -317,6 +317,30 @@ fn a_batch_that_lost_its_seals_has_an_id_of_its_own() {
     assert_ne!(again.id, offered.id);
 }
 
+/// Nor does what is put behind a seal that was damaged join the batch that it ended.
+#[test]
+fn a_batch_whose_seal_was_damaged_at_the_end_of_the_log_takes_no_more() {
+    let (dir, image) = (scratch(), scratch());
+    let buffer = Buffer::open(dir.path(), options(), Limits::default()).unwrap();
+    buffer.put(b"one").unwrap();
+    buffer.put(b"two").unwrap();
+    buffer.seal().unwrap();
+    let offered = SeenBatch::of(&buffer.emit().unwrap().unwrap());
+    // As a process leaves it that dies here.
+    copy_dir(dir.path(), image.path());
+    let last = &segments(image.path())[0];
+    let mut bytes = fs::read(last).unwrap();
+    let seal = format::frames(&bytes).pop().unwrap();
+    assert_eq!(seal.kind, Kind::Seal);
+    bytes[seal.end() - 8] ^= 1;
+    fs::write(last, bytes).unwrap();
+    let buffer = Buffer::open(image.path(), options(), Limits::default()).unwrap();
+    buffer.put(b"three").unwrap();
+    buffer.seal().unwrap();
+    let again = SeenBatch::of(&buffer.emit().unwrap().unwrap());
+    assert_eq!((again.id, again.records), (offered.id, offered.records));
+}
+
 #[test]
 fn a_region_of_zeros_inside_a_backlog() {
     damaged_backlog("zeros", |files| {

@@ -184,7 +184,10 @@ pub fn run(proof: &str, effort: Effort, figures: &mut Figures) -> Result<(), Str
             crash::crash_everywhere(workload, depth, at as u64 % 3, figures)
         }),
         "faults" => {
-            for_all(&programs::guards(), figures, |_, guard, figures| faults::fail_everywhere(guard, 1, 0, figures))?;
+            let stride = effort.fault_stride.min(7);
+            for_all(&programs::guards(), figures, |at, (guard, _), figures| {
+                faults::fail_everywhere(guard, stride, at as u64, figures)
+            })?;
             for_all(&workloads, figures, |at, workload, figures| {
                 // Without syncs there is little to fail that the others do not have.
                 match workload.options.durability {

@@ -134,18 +134,20 @@ fn kept() -> Vec<Workload> {
     ]
 }
 
-/// Programs that a deliberate bug went through unseen, each with what it guards.
-pub(crate) fn guards() -> Vec<Workload> {
+/// Programs that a deliberate bug went through unseen, each with what it guards, and with how many operations of the
+/// recovery lie between two that are crashed at.
+pub(crate) fn guards() -> Vec<(Workload, usize)> {
     let millis = |count| Sleep(Duration::from_millis(count));
-    let program = |name: &str, durability, mode, steps: Vec<Vec<Step>>| {
+    let program = |name: &str, durability, mode, second, steps: Vec<Vec<Step>>| {
         let options = crate::Options { durability, mode, max_records: 1, ..options() };
-        Workload { name: name.into(), options, steps: steps.concat() }
+        (Workload { name: name.into(), options, steps: steps.concat() }, second)
     };
     vec![
         program(
             "a commit is durable before the segment that it frees is used again",
             Durability::Interval,
             Mode::Inline,
+            5,
             vec![
                 vec![Sink(Down)],
                 vec![Put(15_000); 5],
@@ -156,11 +158,12 @@ pub(crate) fn guards() -> Vec<Workload> {
             "a segment is not freed while a record in it is not finished",
             Durability::Interval,
             Mode::Inline,
+            7,
             vec![
                 vec![Sink(Down)],
-                vec![Put(20_000); 11],
+                vec![Put(20_000); 8],
                 vec![Sink(Good), millis(50)],
-                [Put(5), Chores].repeat(8),
+                [Put(5), Chores].repeat(5),
                 vec![Put(20_000), Flush],
             ],
         ),
@@ -168,31 +171,50 @@ pub(crate) fn guards() -> Vec<Workload> {
             "what was durable when it was closed is not forgotten by a run under os",
             Durability::Always,
             Mode::Inline,
+            5,
             vec![vec![Put(10); 3], vec![RestartAs(Durability::Os)], vec![Put(20); 3], vec![Chores, Flush]],
         ),
         program(
             "what a process left that died is durable once its successor is open",
             Durability::Interval,
             Mode::Background,
+            3,
             vec![
                 vec![Put(100), Put(3000), Poll, Sink(Partial), Put(30), Poll, millis(10), Poll, Sink(Good), millis(50)],
                 vec![Poll, Put(50), Chores, Put(60), Poll],
             ],
         ),
         program(
-            "the newest cursor is durable before another of its files is written over",
-            Durability::Interval,
+            "a letter that grows is whole at every instant",
+            Durability::Always,
             Mode::Inline,
-            vec![[Put(10), Sync, Put(0)].repeat(6), [Put(10), Sync, Put(0), Put(0)].repeat(4)],
+            5,
+            vec![
+                vec![Restart(6), Sink(Partial)],
+                vec![Put(10); 6],
+                [millis(50), Flush].repeat(3),
+                vec![Sink(Good), Put(0), Replay, Flush],
+            ],
+        ),
+        program(
+            "what comes to a letter while it is replayed stays in it",
+            Durability::Always,
+            Mode::Inline,
+            1,
+            vec![
+                vec![Restart(6), Sink(Partial)],
+                vec![Put(10); 6],
+                vec![millis(50), Sink(Rejects), Replay, Sink(Good), millis(50), Flush],
+            ],
         ),
     ]
 }
 
 /// Compares the programs that are kept, and `cases` random ones, with the model, and crashes them on the way.
 pub(crate) fn programs(cases: u32, length: usize, depth: Depth, figures: &mut Figures) -> Result<(), String> {
-    let everywhere = |second| Depth { stride: 1, offset: 0, powers: 4, second };
-    let kept = kept().into_iter().map(|program| (program, everywhere(7)));
-    let guards = guards().into_iter().map(|program| (program, everywhere(3)));
+    let everywhere = |powers, second| Depth { stride: 1, offset: 0, powers, second };
+    let kept = kept().into_iter().map(|program| (program, everywhere(4, 7)));
+    let guards = guards().into_iter().map(|(program, second)| (program, everywhere(2, second)));
     for_all(&kept.chain(guards).collect::<Vec<_>>(), figures, |_, (program, depth), figures| {
         compare(program, 1, figures)?;
         crash_everywhere(program, *depth, 1, figures)

@@ -3,8 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::*;
+use crate::buffer::reader::Reader;
+use crate::buffer::recovery::recover;
 use crate::buffer::storage::create_dir;
 use crate::buffer::storage::simulated::{Crash, Dice, Fault, SimulatedDisk, Snapshot, Trouble};
+use crate::sink::Limits;
 
 /// The number of the state that a crash leaves; 0 if none is whole.
 fn left(snapshot: &Snapshot, crash: Crash, seed: u64, dir: &Path) -> u64 {
@@ -23,17 +26,18 @@ fn no_order_of_writes_and_syncs_costs_a_state_that_was_durable() {
         let mut dice = Dice::new(seed);
         let disk = SimulatedDisk::new(false);
         create_dir(&disk, dir, true).unwrap();
-        let (mut cursor, _) = Cursor::open(&disk, dir).unwrap();
+        let (cursor, _) = Cursor::open(&disk, dir).unwrap();
         disk.sync_dir(dir).unwrap();
+        let mut reader = Reader::new(cursor, State::default());
         let pictures: Arc<Mutex<Vec<Snapshot>>> = Arc::default();
         let taken = || std::mem::take(&mut *pictures.lock().unwrap_or_else(PoisonError::into_inner));
         let kept = pictures.clone();
         disk.record(Some(Box::new(move |snapshot| kept.lock().unwrap().push(snapshot))));
-        let (mut written, mut durable) = (0, 0);
+        let (mut generation, mut written, mut durable) = (0, 0, 0);
         let mut syncing: Option<(Arc<dyn File>, u64)> = None;
         for step in 0..40 {
             let before = (written, durable);
-            match (dice.below(4), syncing.take()) {
+            match (dice.below(5), syncing.take()) {
                 // The sync that was begun comes to its end, well or not.
                 (0, Some((file, state))) => {
                     let fails = dice.chance(4).then(|| disk.operations().0);
@@ -41,24 +45,36 @@ fn no_order_of_writes_and_syncs_costs_a_state_that_was_durable() {
                     disk.set_fault(fails.map(|at| Fault { at, trouble, lasts: false }));
                     let synced = file.sync().is_ok();
                     disk.set_fault(None);
-                    cursor.end_sync(synced);
+                    reader.cursor.end_sync(synced);
                     durable = if synced { state } else { durable };
                 }
                 (1, None) => {
-                    // What was dropped is written anew, as the reader does.
-                    if cursor.is_dropped() {
-                        cursor.write(&State { seq_limit: written, ..State::default() }).unwrap();
-                    }
-                    syncing = cursor.begin_sync().map(|file| (file, written));
-                    if syncing.is_none() {
-                        assert_eq!(durable, written, "seed {seed}, step {step}: there is nothing to sync");
-                    }
+                    let file = reader.begin_sync().unwrap();
+                    // What was dropped has been written anew.
+                    let state = if reader.cursor.generation() > generation { reader.state.seq_limit } else { written };
+                    assert!(file.is_some() || durable == state, "seed {seed}, step {step}: there is something to sync");
+                    syncing = file.map(|file| (file, state));
+                }
+                // The process dies, and its successor makes durable what it finds: all but what a failed sync has dropped.
+                (2, None) if dice.chance(2) && !reader.cursor.is_dropped() => {
+                    let found = recover(&disk, dir, &Limits::default(), 1).unwrap();
+                    found.sync(&disk, dir).unwrap();
+                    reader = Reader::new(found.cursor, found.state);
+                    assert_eq!(reader.state.seq_limit, written, "seed {seed}, step {step}");
+                    durable = written;
                 }
                 (_, under_way) => {
                     syncing = under_way;
-                    written += 1;
-                    cursor.write(&State { seq_limit: written, ..State::default() }).unwrap();
+                    // A write that fails has stored a part; the next file, or the next write, may do.
+                    let fails = dice.chance(5).then(|| (disk.operations().0, dice.chance(2)));
+                    disk.set_fault(fails.map(|(at, lasts)| Fault { at, trouble: Trouble::Short, lasts }));
+                    reader.state.seq_limit += 1;
+                    let _ = reader.write_as_is();
+                    disk.set_fault(None);
                 }
+            }
+            if reader.cursor.generation() > generation {
+                (generation, written) = (reader.cursor.generation(), reader.state.seq_limit);
             }
             for picture in taken() {
                 let told = format!("seed {seed}, step {step}, before {:?}", picture.op);
