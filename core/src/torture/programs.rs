@@ -185,6 +185,13 @@ pub(crate) fn guards() -> Vec<(Workload, usize)> {
             ],
         ),
         program(
+            "after a sync that failed, none says that all is well",
+            Durability::Interval,
+            Mode::Inline,
+            7,
+            vec![[Put(10), Sync, Sync].repeat(4)],
+        ),
+        program(
             "a letter that grows is whole at every instant",
             Durability::Always,
             Mode::Inline,

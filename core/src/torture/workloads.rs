@@ -75,8 +75,9 @@ fn scripts() -> Vec<(&'static str, Vec<Step>, fn(&mut Options))> {
         (
             "raise and resume",
             [
-                vec![Sink(Mood::Fails)],
+                vec![Sink(Mood::Partial)],
                 puts([50; 5]),
+                vec![Sink(Mood::Fails)],
                 (0..4).flat_map(|_| [millis(50), Poll, Flush]).collect(),
                 vec![Resume, millis(110), Chores],
                 (0..4).flat_map(|_| [millis(50), Poll, Flush]).collect(),
