@@ -43,7 +43,10 @@ pub(crate) fn crash_everywhere(
         let result = world.step(step);
         if let Err(error) = result {
             use ErrorKind::*;
-            if !matches!(error.kind(), BufferFull | DiskFull | RetriesExhausted | DeadLettersFull | Timeout) {
+            if !matches!(
+                error.kind(),
+                BufferFull | DiskFull | RetriesExhausted | DeadLettersFull | Timeout | RecordTooLarge
+            ) {
                 return Err(told(format!("step {at}, {step:?}: {error}")));
             }
         }
@@ -67,6 +70,7 @@ pub(crate) fn crash_everywhere(
         crash: Some(Crash::Kill),
         full: false,
         idle: true,
+        max_records: None,
     };
     recover(wreck, None, figures).map_err(|what| told(format!("at the end: {what}")))?;
     Ok(())
@@ -90,6 +94,7 @@ fn crash_at(picture: &Picture, depth: Depth, seed: u64, figures: &mut Figures) -
             crash: Some(crash),
             full: dice.chance(3),
             idle: dice.chance(3),
+            max_records: dice.chance(3).then(|| 1 + dice.roll() % 8),
         };
         let pictures = recover(wreck, again, figures).map_err(told)?;
         for second in &pictures {
@@ -105,6 +110,7 @@ fn crash_at(picture: &Picture, depth: Depth, seed: u64, figures: &mut Figures) -
                 crash: Some(worst),
                 full: dice.chance(3),
                 idle: dice.chance(3),
+                max_records: dice.chance(3).then(|| 1 + dice.roll() % 8),
             };
             recover(wreck, None, figures)
                 .map_err(|what| told(format!("operation {} of the recovery, {then:?}: {what}", second.operation)))?;
@@ -125,16 +131,20 @@ pub(crate) struct Wreck {
     pub(crate) full: bool,
     /// Who opens it next closes it without having done anything.
     pub(crate) idle: bool,
+    /// Who opens it next makes other batches.
+    pub(crate) max_records: Option<u64>,
 }
 
 /// Opens what a crash left, goes on putting, drains it to a sink that takes everything, and settles the accounts.
 /// `again` asks for pictures of every so many-th operation from some offset.
 pub(crate) fn recover(
-    Wreck { disk, oracle, wall, crash, full, idle }: Wreck,
+    Wreck { disk, mut oracle, wall, crash, full, idle, max_records }: Wreck,
     again: Option<(usize, usize)>,
     figures: &mut Figures,
 ) -> Result<Vec<Picture>, String> {
     let mut options = oracle.options().clone();
+    options.max_records = max_records.unwrap_or(options.max_records);
+    oracle.set_options(&options);
     // Somebody else may open it: another mode, other batches; blocked puts send.
     options.mode = Mode::Inline;
     options.when_full = WhenFull::Block;

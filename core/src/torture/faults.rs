@@ -56,7 +56,7 @@ pub(crate) fn run_with(workload: &Workload, fault: Fault, figures: &mut Figures)
         crashes.push((picture.crash(Crash::Power, fault.at), oracle.after(Crash::Power)));
     }
     for (disk, oracle) in crashes {
-        let wreck = Wreck { disk, oracle, wall: None, crash: None, full: false, idle: false };
+        let wreck = Wreck { disk, oracle, wall: None, crash: None, full: false, idle: false, max_records: None };
         recover(wreck, None, figures).map_err(|what| told(format!("then: {what}")))?;
     }
     Ok(hit)

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::Figures;
-use super::oracle::{Fate, Mood, Oracle};
+use super::oracle::{Fate, Mood, Oracle, payload};
 use super::workloads::Workload;
 use super::world::{Offer, SimulatedClock, Step, World};
 use crate::buffer::storage::simulated::SimulatedDisk;
@@ -41,6 +41,8 @@ struct Model {
     wall_ahead: i64,
     mood: Mood,
     next_seq: u64,
+    /// The payload bytes of each record, by seq.
+    bytes: BTreeMap<u64, u64>,
     /// The batch being filled, and since when.
     open: Option<(Duration, Vec<u64>)>,
     batches: VecDeque<Sealed>,
@@ -69,12 +71,26 @@ impl Model {
         self.wall_ahead + self.now.as_micros() as i64
     }
 
-    fn put(&mut self) -> Told {
+    /// Whether a record of so many bytes finds no room in the batch being filled.
+    fn is_full(&self, bytes: u64) -> bool {
+        self.open.as_ref().is_some_and(|(_, seqs)| {
+            let sum: u64 = seqs.iter().map(|seq| self.bytes[seq]).sum();
+            seqs.len() as u64 >= self.options.max_records || sum + bytes > self.options.max_bytes
+        })
+    }
+
+    fn put(&mut self, bytes: u64) -> Told {
         self.check()?;
-        let (_, records) = self.open.get_or_insert((self.now, Vec::new()));
-        records.push(self.next_seq);
+        if bytes > self.options.max_bytes {
+            return Err(ErrorKind::RecordTooLarge);
+        }
+        if self.is_full(bytes) {
+            self.seal();
+        }
+        self.open.get_or_insert((self.now, Vec::new())).1.push(self.next_seq);
+        self.bytes.insert(self.next_seq, bytes);
         self.next_seq += 1;
-        if records.len() as u64 == self.options.max_records {
+        if self.is_full(1) {
             self.seal();
         }
         if self.options.mode == Mode::Inline {
@@ -156,10 +172,10 @@ impl Model {
         let letters: Vec<_> = self.letters.iter().map(|(first, seqs)| (*first, seqs.clone())).collect();
         for (first, seqs) in letters {
             self.check()?;
-            for _ in &seqs {
+            for seq in &seqs {
                 // The put that sees the producer stop is a put.
                 let stopped = self.stopped;
-                self.put().or_else(|kind| if stopped { Err(kind) } else { Ok(()) })?;
+                self.put(self.bytes[seq]).or_else(|kind| if stopped { Err(kind) } else { Ok(()) })?;
             }
             let left: BTreeSet<u64> =
                 self.letters.remove(&first).unwrap_or_default().difference(&seqs).copied().collect();
@@ -197,7 +213,7 @@ impl Model {
 
     fn step(&mut self, step: &Step) -> Told {
         match step {
-            Step::Put(_) => return self.put(),
+            Step::Put(len) => return self.put(payload(0, *len).len() as u64),
             Step::Flush => return self.flush(Duration::from_millis(5)),
             Step::Poll => return self.poll(),
             Step::Replay => return self.replay(),
@@ -229,6 +245,7 @@ pub(crate) fn compare(program: &Workload, seed: u64, figures: &mut Figures) -> s
         options,
         mood: Mood::Good,
         next_seq: 1,
+        bytes: BTreeMap::new(),
         open: None,
         batches: VecDeque::new(),
         letters: BTreeMap::new(),

@@ -45,15 +45,16 @@ fn program(length: usize) -> impl Strategy<Value = Workload> {
     let mode = prop_oneof![Just(Mode::Background), Just(Mode::Inline), Just(Mode::Manual)];
     let on_exhausted = prop_oneof![Just(OnExhausted::Skip), Just(OnExhausted::Raise)];
     let in_flight = prop_oneof![3 => Just(1), 1 => 2..4u64];
-    let rest = (1..9u64, 0..200u64, in_flight, any::<bool>());
+    let bytes = prop_oneof![Just(1 << 20), Just(80_000), 3100..6000u64];
+    let rest = (1..9u64, 0..200u64, in_flight, any::<bool>(), bytes);
     let steps = prop::collection::vec(step(), 1..length);
     (durability, storage, mode, on_exhausted, rest, steps).prop_map(
         |(durability, storage, mode, on_exhausted, rest, steps)| {
-            let (max_records, linger, max_in_flight, count_unavailable) = rest;
+            let (max_records, linger, max_in_flight, count_unavailable, max_bytes) = rest;
             let linger = Duration::from_millis(linger);
             let mut options = options();
             options = crate::Options { durability, storage, mode, on_exhausted, max_records, linger, ..options };
-            options = crate::Options { max_in_flight, count_unavailable, ..options };
+            options = crate::Options { max_in_flight, count_unavailable, max_bytes, ..options };
             Workload { name: "a random program".into(), options, steps }
         },
     )
