@@ -324,7 +324,7 @@ impl DeadLetters {
     pub(crate) fn bury(&self, burial: &Burial<'_>, cap: u64) -> Result<()> {
         let id = burial.batch.id();
         let failed = |error| Error::io(format_args!("could not write dead letter {id}"), error);
-        storage::create_dir(&*self.disk.0, &self.dir, true).map_err(failed)?;
+        storage::create_dir(&*self.disk.0, &self.dir).map_err(failed)?;
         let _changes = lock(&self.changes);
         let existing = match self.get(&id).and_then(|letter| Ok((Dead::of(&letter)?, letter))) {
             Ok(existing) => Some(existing),

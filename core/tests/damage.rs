@@ -289,16 +289,25 @@ fn flipped_bytes_inside_a_backlog_cost_the_records_they_hit_and_no_other() {
     assert!(kept.iter().all(|path| path.file_name().unwrap().to_str().unwrap().starts_with("0000000000000002.seg.")));
 }
 
+/// Overwrites every seal in a file.
+fn break_seals(file: &Path) {
+    let mut bytes = fs::read(file).unwrap();
+    let seals: Vec<_> = format::frames(&bytes).into_iter().filter(|frame| frame.kind == Kind::Seal).collect();
+    assert!(seals.len() > 1);
+    seals.iter().for_each(|seal| bytes[seal.offset..seal.end()].fill(0xaa));
+    fs::write(file, bytes).unwrap();
+}
+
 /// What was offered under an id never comes with other contents under the same.
 #[test]
 fn a_batch_that_lost_its_seals_has_an_id_of_its_own() {
     let dir = scratch();
-    let open = || {
+    let open = |max_records| {
         let mut options = options();
-        options.max_records = 2;
+        options.max_records = max_records;
         Buffer::open(dir.path(), options, Limits::default()).unwrap()
     };
-    let buffer = open();
+    let buffer = open(2);
     for number in 0..10 {
         buffer.put(&payload(number, 20_000)).unwrap();
     }
@@ -306,15 +315,59 @@ fn a_batch_that_lost_its_seals_has_an_id_of_its_own() {
     assert_eq!(offered.seqs(), [1, 2]);
     drop(buffer);
     // In a segment before the last, which opening does not read.
-    let first = &segments(dir.path())[0];
-    let mut bytes = fs::read(first).unwrap();
-    let seals: Vec<_> = format::frames(&bytes).into_iter().filter(|frame| frame.kind == Kind::Seal).collect();
-    assert!(seals.len() > 1);
-    seals.iter().for_each(|seal| bytes[seal.offset..seal.end()].fill(0xaa));
-    fs::write(first, bytes).unwrap();
-    let again = SeenBatch::of(&open().emit().unwrap().unwrap());
-    assert!(again.seqs().len() > 2, "{again:?}");
+    break_seals(&segments(dir.path())[0]);
+    let again = SeenBatch::of(&open(3).emit().unwrap().unwrap());
+    assert_eq!(again.seqs(), [1, 2, 3]);
     assert_ne!(again.id, offered.id);
+}
+
+/// Where no seal says where a batch ended, it ends where it is full: never is more shown to the sink than it asked for, and
+/// what was shown once is the same batch after a restart.
+#[test]
+fn records_that_lost_their_seals_come_in_batches_that_are_not_too_large() {
+    const BYTES: u64 = 1000;
+    let caps = |max_records, max_bytes| {
+        let mut options = options();
+        (options.max_records, options.max_bytes) = (max_records, max_bytes);
+        options
+    };
+    let limits = Limits { overhead_bytes: 26, ..Limits::default() };
+    for (which, caps) in [caps(3, 1 << 20), caps(1000, 3 * (BYTES + 26))].into_iter().enumerate() {
+        // In the last segment, which opening reads; over two segments; and in one that lies before the last.
+        for (count, broken) in [(20, 0..1), (99, 0..2), (99, 0..1)] {
+            let (dir, what) = (scratch(), format!("caps {which}, {count} records, segments {broken:?}"));
+            let buffer = Buffer::open(dir.path(), caps.clone(), limits).unwrap();
+            for number in 0..count {
+                let mut data = payload(number, 0);
+                data.resize(BYTES as usize, b'.');
+                buffer.put(&data).unwrap();
+            }
+            drop(buffer);
+            segments(dir.path())[broken].iter().for_each(|file| break_seals(file));
+            // All of them, taken twice, the first time without a commit.
+            let take = |committing: bool| {
+                let buffer = Buffer::open(dir.path(), caps.clone(), limits).unwrap();
+                let mut batches = Vec::new();
+                while let Some(batch) = buffer.emit().unwrap() {
+                    batches.push(SeenBatch::of(&batch));
+                    if !committing {
+                        break;
+                    }
+                    buffer.commit(&batch).unwrap();
+                }
+                assert_eq!(buffer.len(), if committing { 0 } else { count }, "{what}");
+                batches
+            };
+            let first = take(false);
+            let batches = take(true);
+            assert_eq!(first[..], batches[..1], "{what}");
+            let seqs: Vec<_> = batches.iter().flat_map(SeenBatch::seqs).collect();
+            assert_eq!(seqs, (1..=count).collect::<Vec<_>>(), "{what}");
+            let sizes: Vec<_> = batches.iter().map(|batch| batch.records.len()).collect();
+            assert!(sizes.iter().all(|size| *size <= 3), "{what}: {sizes:?}");
+            assert!(sizes.len() as u64 <= count / 3 + 3, "{what}: no smaller than they must be: {sizes:?}");
+        }
+    }
 }
 
 /// Nor does what is put behind a seal that was damaged join the batch that it ended.

@@ -108,6 +108,27 @@ fn an_open_batch_over_two_segments_is_one_batch_after_reopening() {
 }
 
 #[test]
+fn an_open_batch_is_not_divided_by_a_smaller_cap() {
+    let dir = scratch();
+    let open = |max_records| {
+        let mut options = Options::default();
+        options.max_records = max_records;
+        Buffer::open(dir.path(), options, Limits::default()).unwrap()
+    };
+    let buffer = open(10);
+    for data in ["one", "two", "three"] {
+        buffer.put(data).unwrap();
+    }
+    drop(buffer);
+    let buffer = open(2);
+    assert_eq!(buffer.filling(), (3, 11));
+    buffer.put("it is full").unwrap();
+    let batch = buffer.emit().unwrap().unwrap();
+    assert_eq!(SeenBatch::of(&batch).texts(), ["one", "two", "three"]);
+    assert!(batch.id().ends_with("-0-1"), "the seal is there: {}", batch.id());
+}
+
+#[test]
 fn a_smaller_cap_than_what_is_there_is_no_reason_to_lose_anything() {
     let dir = scratch();
     let builder = || Producer::builder(dir.path()).durability(Durability::Os).when_full(WhenFull::Error);

@@ -299,7 +299,7 @@ impl Cursor {
             }
             files.push(file);
         }
-        // What was read may not be durable: see `sync_newest`.
+        // What was read is durable only after `refresh`.
         Ok((Cursor { files, generation, newest, durable: newest, syncing: None, dropped: false }, found))
     }
 
@@ -308,9 +308,15 @@ impl Cursor {
         self.generation
     }
 
-    /// Makes the state that was read durable, before anything else is written.
-    pub(crate) fn sync_newest(&self) -> io::Result<()> {
-        self.files[self.newest].sync()
+    /// Makes the state that was read durable, before another file is written over: which of them a power loss would leave
+    /// is not known. A sync alone would not do: where one of an earlier process failed, the kernel has dropped the state and
+    /// says that all is well. Stored again as it is, which no crash can tear, it is written again.
+    pub(crate) fn refresh(&self) -> io::Result<()> {
+        let newest = &self.files[self.newest];
+        let mut bytes = vec![0; newest.len()?.min(MAX_BYTES) as usize];
+        let got = newest.read_at(&mut bytes, 0)?;
+        newest.write_at(&bytes[..got], 0)?;
+        newest.sync()
     }
 
     /// Writes the state. It survives the death of the process when this returns, and a power loss after a sync.

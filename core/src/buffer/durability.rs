@@ -35,6 +35,19 @@ impl Core {
         Ok(())
     }
 
+    /// Sets seqs apart, durably in every mode: those of lost records are never given out again. The caller has the chores.
+    pub(super) fn reserve(&self, next_seq: u64) -> Result<()> {
+        let limit = {
+            let mut reader = lock(&self.reader);
+            reader.reserve(next_seq);
+            reader.write()?;
+            reader.state.seq_limit
+        };
+        self.sync_cursor()?;
+        lock(&self.reader).reserved = limit;
+        Ok(())
+    }
+
     /// Makes everything up to `lsn` durable; threads that wait share one sync.
     pub(super) fn sync_to(&self, lsn: u64) -> Result<()> {
         let mut group = lock(&self.group);
@@ -128,7 +141,7 @@ impl Core {
     pub(super) fn distrust(&self) {
         let mut reader = lock(&self.reader);
         reader.state.boot_id = 0;
-        let _ = reader.write_as_is();
+        let _ = reader.write();
     }
 
     pub(crate) fn sync(&self) -> Result<()> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Core;
+use super::cursor::RESERVED_SEQS;
 use crate::environment::lock;
 use crate::error::{Error, Result};
 use crate::options::Durability;
@@ -65,14 +66,15 @@ impl Core {
             let mut chores = lock(&self.chores);
             let (committed, reserved, unwritten) = {
                 let reader = lock(&self.reader);
-                (reader.state.committed.segment, reader.state.seq_limit, reader.unwritten)
+                (reader.state.committed.segment, reader.reserved, reader.unwritten)
             };
             if frees.is_some_and(|first| first < committed) || unwritten {
                 // A full or failing disk: tried again on the next round.
                 let _ = self.free(&mut chores);
             }
-            if reserved < next_seq.saturating_add(1 << 31) {
-                let _ = lock(&self.reader).write(next_seq);
+            if reserved < next_seq + RESERVED_SEQS / 2 {
+                // Tried again on the next round, too.
+                let _ = self.reserve(next_seq);
             }
         }
         let interval = self.options.sync_interval;

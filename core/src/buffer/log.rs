@@ -34,6 +34,24 @@ pub(crate) struct OpenBatch {
     pub(crate) since: Duration,
 }
 
+impl OpenBatch {
+    /// Whether a record that counts so many bytes goes into it; an empty one takes any.
+    #[inline]
+    pub(crate) fn takes(&self, counted: u64, caps: BatchCaps) -> bool {
+        self.records == 0 || (self.records < caps.records && self.bytes + counted.max(1) <= caps.bytes)
+    }
+
+    /// Counts a record in.
+    #[inline]
+    pub(crate) fn add(&mut self, seq: u64, counted: u64) {
+        if self.records == 0 {
+            self.first_seq = seq;
+        }
+        self.records += 1;
+        self.bytes += counted;
+    }
+}
+
 /// What those who read look at, so that they need not take the log's lock: it changes twice a batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Front {
@@ -197,7 +215,7 @@ impl Log {
         self.check().map_err(Refusal::Error)?;
         let mut sealed = false;
         // It may be full already: the process died before its seal, the seal found no space, or the caps were larger.
-        if self.open.records > 0 && (self.open.records >= caps.records || self.open.bytes + counted > caps.bytes) {
+        if !self.open.takes(counted, caps) {
             self.seal(created_at).map_err(Refusal::Error)?;
             sealed = true;
         }

@@ -508,7 +508,7 @@ impl Core {
             if reader.state.closed == Closed::Durably {
                 reader.state.seq_limit = lock(&self.log).next_seq;
             }
-            let written = reader.write_as_is();
+            let written = reader.write();
             drop(reader);
             let synced = if durable { self.sync_cursor() } else { Ok(()) };
             result = result.and(freed).and(written).and(synced);

@@ -25,8 +25,7 @@ impl Core {
             return Err(Error::new(ErrorKind::InvalidArgument, "the path of the buffer is empty"));
         }
         let failed = |error: io::Error| Error::io(format_args!("could not open the buffer {}", dir.display()), error);
-        let durable = options.durability != Durability::Os;
-        storage::create_dir(&*env.disk, dir, durable).map_err(failed)?;
+        storage::create_dir(&*env.disk, dir).map_err(failed)?;
         let owner = match env.disk.lock(&dir.join(LOCK)).map_err(failed)? {
             Ok(owner) => owner,
             Err(holder) => return Err(in_use(dir, holder.pid)),
@@ -47,9 +46,15 @@ impl Core {
         if fresh_id == 0 {
             fresh_id = 1;
         }
-        let mut found = recovery::recover(&*env.disk, dir, &limits, fresh_id)?;
-        let closed = found.state.closed;
-        if durable && closed != Closed::Durably {
+        let limit = |own: u64, sinks: Option<u64>| sinks.map_or(own, |sinks| own.min(sinks));
+        let caps = BatchCaps {
+            records: limit(options.max_records, limits.max_records),
+            bytes: limit(options.max_bytes, limits.max_bytes),
+        };
+        let mut found = recovery::recover(&*env.disk, dir, &limits, caps, fresh_id)?;
+        found.cursor.refresh().map_err(failed)?;
+        let durable = options.durability != Durability::Os;
+        if durable && found.state.closed != Closed::Durably {
             // What a process left that died may not be durable yet, and nobody else will see to it.
             found.sync(&*env.disk, dir).map_err(failed)?;
         }
@@ -60,15 +65,10 @@ impl Core {
         let site = Site { env: &env, dir, segment_bytes, mapped, durable };
         let log = site.go_on(&mut found)?;
 
-        let limit = |own: u64, sinks: Option<u64>| sinks.map_or(own, |sinks| own.min(sinks));
-        let caps = BatchCaps {
-            records: limit(options.max_records, limits.max_records),
-            bytes: limit(options.max_bytes, limits.max_bytes),
-        };
         let counts = Counts::default();
         counts.torn_bytes.store(found.torn_bytes, Ordering::Relaxed);
         counts.recovered_records.store(log.records.saturating_sub(found.state.committed.records), Ordering::Relaxed);
-        let mut reader = Reader::new(found.cursor, found.state);
+        let mut reader = Reader::new(found.cursor, found.state, limits, caps);
         reader.walk.begin(Position {
             segment: log.index,
             offset: log.tail as u64,
@@ -79,16 +79,16 @@ impl Core {
         // As long as the seqs have not jumped on disk, whoever opens the log next has to make them jump.
         reader.state.boot_id = if log.jumped_from.is_none() { env.disk.boot_id() } else { 0 };
         reader.state.closed = Closed::No;
-        reader.write(log.next_seq)?;
-        // That it is open has to be as durable as that it was closed: else a power loss would bring back a log that seems
-        // to be complete, and the seqs that were given out since would be given out again.
-        if (durable || closed == Closed::Durably)
-            && let Some(file) = reader.begin_sync()?
-        {
+        reader.reserve(log.next_seq);
+        reader.write()?;
+        // Durable in every mode: else a power loss would bring back a log that seems to be complete, or a cursor that knows
+        // of fewer seqs, and what is given out from here on would be given out again.
+        if let Some(file) = reader.begin_sync()? {
             let synced = file.sync();
             reader.cursor.end_sync(synced.is_ok());
             synced.and_then(|()| env.disk.sync_dir(dir)).map_err(failed)?;
         }
+        reader.reserved = reader.state.seq_limit;
         let core = Core {
             dir: dir.to_path_buf(),
             caps,

@@ -199,9 +199,7 @@ impl Core {
 
     /// Writes the cursor, and durably so if the mode wants it.
     pub(super) fn note(&self, reader: &mut Reader, frees: bool) -> Result<()> {
-        // The reader's own position does for the reservation: the keeper looks after what is ahead of it. The log's
-        // lock is left to those who put.
-        reader.write(reader.walk.at.seq)?;
+        reader.write()?;
         if self.options.durability == Durability::Always
             && let Some(file) = reader.begin_sync()?
         {

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use super::cursor::{Cursor, Position, Progress, RESERVED_SEQS, State};
 use super::format::{self, Bad, BatchId, FRAME_BYTES, HeaderState, Kind, SEGMENT_HEADER_BYTES, Seal, SegmentHeader};
+use super::log::{BatchCaps, OpenBatch};
 use super::segment::{self, Finished};
 use super::storage::{Chunk, File, SegmentReader};
 use crate::batch::{Batch, Entry, Piece};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sink::Limits;
 
 /// A batch that was read and is not committed.
 pub(crate) struct Head {
@@ -366,6 +368,7 @@ impl Window {
 /// What was read of a batch so far.
 #[derive(Default)]
 struct Read {
+    start: Position,
     /// Seqs of the first and the last record.
     first: u64,
     last: u64,
@@ -375,9 +378,26 @@ struct Read {
     bases: Vec<(u64, u64)>,
     /// Records lost on the way, by the entry before which they stood.
     lost: Vec<(usize, u64)>,
+    /// What it has, as a batch is counted that is being filled; only where seals were lost.
+    counted: OpenBatch,
 }
 
 impl Read {
+    fn begin(start: Position, mut entries: Vec<Entry>) -> Read {
+        entries.clear();
+        Read { start, entries, ..Read::default() }
+    }
+
+    /// Counts the last record in. Whether a batch takes it.
+    fn count(&mut self, limits: &Limits, caps: BatchCaps) -> bool {
+        let frame = self.entries.last().and_then(|entry| frame(&self.pieces, entry));
+        let (data, key) = frame.map_or((0, 0), |frame| (frame.data.len(), frame.key.map_or(0, <[u8]>::len)));
+        let counted = limits.record_bytes(data, key);
+        let takes = self.counted.takes(counted, caps);
+        self.counted.add(self.last, counted);
+        takes
+    }
+
     fn add(&mut self, seq: u64, base: (u64, u64), offset: u32, chunk: Option<&Chunk>, salt: u32) {
         if self.bases.last() != Some(&base)
             && let Some(chunk) = chunk
@@ -401,14 +421,30 @@ pub(crate) struct Reader {
     pub(crate) walk: Walk,
     /// The state in memory is ahead of the cursor's file because a write failed.
     pub(crate) unwritten: bool,
+    /// The `seq_limit` that a power loss leaves.
+    pub(crate) reserved: u64,
+    limits: Limits,
+    caps: BatchCaps,
+    /// Records before this seq that are not committed have lost their seals: they were read up to there, and none was found.
+    unsealed_before: u64,
     /// Entries of the last batch, to be used again.
     entries: Vec<Entry>,
 }
 
 impl Reader {
-    pub(crate) fn new(cursor: Cursor, state: State) -> Self {
-        let walk = Walk::new(state.buffer_id, state.committed);
-        Reader { cursor, state, heads: Default::default(), walk, unwritten: false, entries: Vec::new() }
+    pub(crate) fn new(cursor: Cursor, state: State, limits: Limits, caps: BatchCaps) -> Self {
+        Reader {
+            walk: Walk::new(state.buffer_id, state.committed),
+            cursor,
+            state,
+            heads: Default::default(),
+            unwritten: false,
+            reserved: 0,
+            limits,
+            caps,
+            unsealed_before: 0,
+            entries: Vec::new(),
+        }
     }
 
     /// Reads the next sealed batch, if one ends before `upto`. After an error it begins at the same place again.
@@ -433,8 +469,7 @@ impl Reader {
     }
 
     fn read_batch(&mut self, source: &dyn Source, upto: &Position, opened_at: (i64, Duration)) -> Result<Option<Head>> {
-        let mut read = Read { entries: std::mem::take(&mut self.entries), ..Read::default() };
-        read.entries.clear();
+        let mut read = Read::begin(self.walk.at, std::mem::take(&mut self.entries));
         loop {
             let before = self.walk.at.records;
             match self.walk.step(source, upto)? {
@@ -442,7 +477,12 @@ impl Reader {
                     let seq = self.walk.at.seq - 1;
                     let salt = segment::salt(self.state.buffer_id, segment);
                     read.add(seq, (segment, base), (offset - base) as u32, self.walk.chunk(), salt);
-                    if seq - read.first >= MOST_PLACES {
+                    let is_too_far = seq - read.first >= MOST_PLACES;
+                    if is_too_far && self.reads_again(&mut read, seq) {
+                        continue;
+                    }
+                    // Without seals a batch ends where it is full.
+                    if is_too_far || (seq < self.unsealed_before && !read.count(&self.limits, self.caps)) {
                         return Ok(Some(self.unsealed(read, Some(seq), opened_at)));
                     }
                 }
@@ -453,6 +493,9 @@ impl Reader {
                 }
                 Step::Seal(seal) if read.first < seal.first_seq => {
                     // The seal before this one was lost: this one says where its batch ended.
+                    if self.reads_again(&mut read, seal.first_seq) {
+                        continue;
+                    }
                     if read.last < seal.first_seq {
                         self.account_for(&seal, source);
                         return Ok(Some(self.unsealed(read, None, opened_at)));
@@ -472,6 +515,11 @@ impl Reader {
                     return Ok(Some(self.head(id, seal.last_seq, end, read, opened_at)));
                 }
                 Step::Limit => {
+                    // Where the last seal was lost: what is before the limit was sealed.
+                    let behind = read.last + 1;
+                    if !read.entries.is_empty() && self.reads_again(&mut read, behind) {
+                        continue;
+                    }
                     // What was put before the limit and not found is lost.
                     let lost = upto.records.saturating_sub(self.walk.at.records);
                     if lost > 0 {
@@ -487,11 +535,21 @@ impl Reader {
                         self.entries = read.entries;
                         return Ok(None);
                     }
-                    // The last seal was lost. What is before the limit was sealed.
                     return Ok(Some(self.unsealed(read, None, opened_at)));
                 }
             }
         }
+    }
+
+    /// Begins the batch anew if it was not known that the records before a seq have no seals, and says so.
+    fn reads_again(&mut self, read: &mut Read, unsealed_before: u64) -> bool {
+        let is_new = self.unsealed_before < unsealed_before;
+        if is_new {
+            self.unsealed_before = unsealed_before;
+            self.walk.seek(read.start);
+            *read = Read::begin(read.start, std::mem::take(&mut read.entries));
+        }
+        is_new
     }
 
     /// A batch whose seal was lost: what was read before the record `next`, which is read again with the batch that
@@ -610,24 +668,23 @@ impl Reader {
         progress.flat_map(|progress| &progress.done).map(|word| u64::from(word.count_ones())).sum()
     }
 
-    /// Brings what is remembered of batches up to date and writes the cursor.
-    pub(crate) fn write(&mut self, next_seq: u64) -> Result<()> {
-        // Far enough ahead that no put has to wait for it.
+    /// Sets seqs apart, far enough ahead that no put has to wait for it. They may be given out when this is durable.
+    pub(crate) fn reserve(&mut self, next_seq: u64) {
         if self.state.seq_limit < next_seq + RESERVED_SEQS / 2 {
             self.state.seq_limit = next_seq + RESERVED_SEQS;
         }
-        self.write_as_is()
     }
 
     /// The file whose sync makes the cursor durable, if it is not; see [`Cursor::begin_sync`].
     pub(crate) fn begin_sync(&mut self) -> Result<Option<Arc<dyn File>>> {
         if self.cursor.is_dropped() {
-            self.write_as_is()?;
+            self.write()?;
         }
         Ok(self.cursor.begin_sync())
     }
 
-    pub(crate) fn write_as_is(&mut self) -> Result<()> {
+    /// Brings what is remembered of batches up to date and writes the cursor.
+    pub(crate) fn write(&mut self) -> Result<()> {
         let committed = self.state.committed.seq;
         let loaded = &self.heads;
         // Batches that are not read again yet keep what an earlier run wrote of them; also one that lost its first
@@ -644,11 +701,11 @@ impl Reader {
 }
 
 fn payload_bytes(pieces: &[Piece], entries: &[Entry]) -> u64 {
-    let payload = |entry: &Entry| {
-        let bytes = &pieces[entry.piece as usize].chunk.bytes()[entry.offset as usize..];
-        format::parse(bytes).map_or(0, |frame| frame.data.len() as u64)
-    };
-    entries.iter().map(payload).sum()
+    entries.iter().filter_map(|entry| frame(pieces, entry)).map(|frame| frame.data.len() as u64).sum()
+}
+
+fn frame<'a>(pieces: &'a [Piece], entry: &Entry) -> Option<format::Frame<'a>> {
+    format::parse(&pieces[entry.piece as usize].chunk.bytes()[entry.offset as usize..])
 }
 
 #[cold]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::cursor::{Closed, Cursor, Found, Position, RESERVED_SEQS, State};
 use super::format::{self, HeaderState, Kind, SEGMENT_HEADER_BYTES, Seal, SegmentHeader};
-use super::log::OpenBatch;
+use super::log::{BatchCaps, OpenBatch};
 use super::reader::{Region, unknown_format};
 use super::segment;
 use super::storage::{Disk, File, Open};
@@ -41,6 +41,8 @@ pub(crate) struct Recovered {
 pub(crate) struct End {
     pub(crate) next_seq: u64,
     pub(crate) open: OpenBatch,
+    /// What the last batch has of `open`, if seals were lost in it and it is cut where batches are full.
+    cut: OpenBatch,
     pub(crate) sealed: Position,
     pub(crate) records: u64,
     pub(crate) bytes: u64,
@@ -57,7 +59,13 @@ pub(crate) struct LastSegment {
 }
 
 /// Reads what is there. Refuses an unknown format before anything is changed.
-pub(crate) fn recover(disk: &dyn Disk, dir: &Path, limits: &Limits, fresh_id: u64) -> Result<Recovered> {
+pub(crate) fn recover(
+    disk: &dyn Disk,
+    dir: &Path,
+    limits: &Limits,
+    caps: BatchCaps,
+    fresh_id: u64,
+) -> Result<Recovered> {
     let failed = |error: io::Error| Error::io(format_args!("could not open the buffer {}", dir.display()), error);
     let boot_id = disk.boot_id();
     // The buffer whose frames are looked for where a header is blank. After a power loss that is what was not synced.
@@ -143,10 +151,10 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, limits: &Limits, fresh_id: u6
         last: None,
         end: End {
             next_seq: committed.seq.max(1),
-            open: OpenBatch::default(),
             sealed: committed,
             records: committed.records,
             bytes: committed.bytes,
+            ..End::default()
         },
         uncertain: power_lost,
         torn_bytes: 0,
@@ -162,7 +170,7 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, limits: &Limits, fresh_id: u6
     let reach = recovered.segments.last().copied().unwrap_or_default();
     match last {
         Some((index, file, header)) if reach >= (committed.segment, committed.offset) => {
-            recovered.scan(index, file, header, limits).map_err(failed)?;
+            recovered.scan(index, file, header, limits, caps).map_err(failed)?;
         }
         // The log ends before the committed position: a power loss took what was finished before it was synced.
         // Nothing that is left is unfinished.
@@ -185,6 +193,10 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, limits: &Limits, fresh_id: u6
     if recovered.state.batches.iter().any(|(first_seq, _)| *first_seq >= unsealed) {
         let (segment, offset) = recovered.last.as_ref().map_or((reach.0, 0), |last| (last.index, last.tail as u64));
         recovered.miss(Region { segment, offset, bytes: 0, records: 0 });
+    }
+    if recovered.uncertain {
+        // It may be several batches whose seals were lost.
+        recovered.end.open = recovered.end.cut;
     }
     let End { next_seq, records, bytes, .. } = recovered.end;
     let State { seq_limit, .. } = recovered.state;
@@ -217,9 +229,8 @@ fn fits(state: &State, header: &SegmentHeader) -> bool {
 }
 
 impl Recovered {
-    /// Makes durable what was read: the cursor before another of its files is written over, and the segments.
+    /// Makes the segments durable that were found.
     pub(crate) fn sync(&self, disk: &dyn Disk, dir: &Path) -> io::Result<()> {
-        self.cursor.sync_newest()?;
         for (index, _) in &self.segments {
             disk.open(&dir.join(segment::name(*index)), Open::Read)?.sync()?;
         }
@@ -238,6 +249,7 @@ impl Recovered {
         file: Arc<dyn File>,
         header: Option<SegmentHeader>,
         limits: &Limits,
+        caps: BatchCaps,
     ) -> io::Result<()> {
         let length = segment::length(&*file)?;
         let mut bytes = vec![0; length as usize];
@@ -263,6 +275,7 @@ impl Recovered {
                     bytes: header.open_bytes,
                     ..OpenBatch::default()
                 };
+                end.cut = end.open;
             }
             None => {
                 // What came before this segment counts as sealed, under a new epoch.
@@ -278,10 +291,10 @@ impl Recovered {
             at = committed.offset as usize;
             *end = End {
                 next_seq: committed.seq,
-                open: OpenBatch::default(),
                 sealed: committed,
                 records: committed.records,
                 bytes: committed.bytes,
+                ..End::default()
             };
         }
         let mut tail = at.min(bytes.len());
@@ -300,11 +313,12 @@ impl Recovered {
                 Kind::Record if frame.seq < end.next_seq => {}
                 Kind::Record => {
                     let lost = frame.seq.saturating_sub(end.next_seq);
-                    if end.open.records == 0 {
-                        end.open.first_seq = frame.seq;
+                    let counted = limits.record_bytes(frame.data.len(), frame.key.map_or(0, <[u8]>::len));
+                    if !end.cut.takes(counted, caps) {
+                        end.cut = OpenBatch::default();
                     }
-                    end.open.records += 1;
-                    end.open.bytes += limits.record_bytes(frame.data.len(), frame.key.map_or(0, <[u8]>::len));
+                    end.open.add(frame.seq, counted);
+                    end.cut.add(frame.seq, counted);
                     end.records += 1 + lost;
                     end.bytes += frame.data.len() as u64;
                     end.next_seq = frame.seq + 1;
@@ -315,7 +329,7 @@ impl Recovered {
                         end.records += next - end.next_seq;
                         end.next_seq = next;
                     }
-                    end.open = OpenBatch::default();
+                    (end.open, end.cut) = Default::default();
                     end.sealed = Position {
                         segment: index,
                         offset: at as u64,

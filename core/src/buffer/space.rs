@@ -107,8 +107,7 @@ impl Core {
         let committed = {
             let mut reader = lock(&self.reader);
             if reader.unwritten {
-                let next_seq = lock(&self.log).next_seq;
-                reader.write(next_seq)?;
+                reader.write()?;
             }
             reader.state.committed.segment
         };

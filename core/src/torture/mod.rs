@@ -15,7 +15,7 @@ mod programs;
 pub mod threads;
 mod week;
 mod workloads;
-mod world;
+pub(crate) mod world;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

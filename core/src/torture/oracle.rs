@@ -127,12 +127,11 @@ pub(crate) struct Oracle {
     pub(crate) tight: bool,
     /// A power loss has been: records that were not durable may be missing.
     lossy: bool,
-    /// The buffer was durable once: whatever a power loss takes later, it is the same buffer.
-    founded: bool,
     /// Records that a replay has put again and not made durable yet. Their letters are still there.
     copies_at_risk: u64,
-    /// The most records that a batch could have in any run so far.
+    /// The most records and bytes that a batch could have in any run so far.
     most_records: u64,
+    most_bytes: u64,
     violations: Vec<String>,
     pub(crate) offers: u64,
     pub(crate) duplicates: u64,
@@ -151,9 +150,9 @@ impl Oracle {
             faulty,
             tight: options.max_dead_letter_bytes < 1 << 20,
             lossy: false,
-            founded: false,
             copies_at_risk: 0,
             most_records: options.max_records,
+            most_bytes: options.max_bytes,
             violations: Vec::new(),
             offers: 0,
             duplicates: 0,
@@ -225,7 +224,6 @@ impl Oracle {
     /// The buffer is open: what the process before left is durable, unless the mode asks for nothing.
     pub(crate) fn opened(&mut self) {
         if self.options.durability != Durability::Os {
-            self.founded = true;
             self.interval_over(Duration::MAX);
         }
     }
@@ -307,9 +305,12 @@ impl Oracle {
         if seqs.is_empty() {
             self.violate(format!("batch {id} has no records"));
         }
-        // Where a seal was lost, two batches are one.
-        if seqs.len() as u64 > self.most_records && !self.lossy && !self.faulty {
+        if seqs.len() as u64 > self.most_records {
             self.violate(format!("batch {id} has {} records; {} are the most", seqs.len(), self.most_records));
+        }
+        let bytes: usize = batch.iter().map(|record| record.data.len()).sum();
+        if bytes as u64 > self.most_bytes && seqs.len() > 1 {
+            self.violate(format!("batch {id} has {bytes} bytes; {} are the most", self.most_bytes));
         }
         // In put order: what comes for the first time comes behind all that came before.
         match self.batches.get(&id) {
@@ -412,8 +413,6 @@ impl Oracle {
         let mut after = self.clone();
         after.at_sink = None;
         after.mood = Mood::Good;
-        // What a run under `os` writes down may be gone with a later power loss, and so what that run was told of.
-        after.founded &= self.options.durability != Durability::Os;
         if crash == Crash::Power {
             after.lossy = true;
             for put in &mut after.puts {
@@ -425,7 +424,6 @@ impl Oracle {
             }
             match self.options.durability {
                 Durability::Always => {}
-                Durability::Os if !self.founded => after.forget_seqs(),
                 Durability::Os | Durability::Interval => {
                     // What was finished since the last sync may have to be finished again.
                     for (_, stage) in after.seqs.values_mut().filter(|(_, stage)| matches!(stage, Stage::Noted(_))) {
@@ -466,6 +464,7 @@ impl Oracle {
     pub(crate) fn set_options(&mut self, options: &Options) {
         self.options = options.clone();
         self.most_records = self.most_records.max(options.max_records);
+        self.most_bytes = self.most_bytes.max(options.max_bytes);
     }
 
     // ------------------------------------------------------------------------------------------- the end

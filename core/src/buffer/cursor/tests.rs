@@ -3,11 +3,18 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::*;
+use crate::buffer::Core;
+use crate::buffer::log::BatchCaps;
 use crate::buffer::reader::Reader;
 use crate::buffer::recovery::recover;
 use crate::buffer::storage::create_dir;
 use crate::buffer::storage::simulated::{Crash, Dice, Fault, SimulatedDisk, Snapshot, Trouble};
+use crate::environment::{Environment, lock};
+use crate::options::{Durability, Options};
 use crate::sink::Limits;
+use crate::torture::world::SimulatedClock;
+
+const CAPS: BatchCaps = BatchCaps { records: 10, bytes: 1000 };
 
 /// The number of the state that a crash leaves; 0 if none is whole.
 fn left(snapshot: &Snapshot, crash: Crash, seed: u64, dir: &Path) -> u64 {
@@ -25,10 +32,10 @@ fn no_order_of_writes_and_syncs_costs_a_state_that_was_durable() {
     for seed in 0..300 {
         let mut dice = Dice::new(seed);
         let disk = SimulatedDisk::new(false);
-        create_dir(&disk, dir, true).unwrap();
+        create_dir(&disk, dir).unwrap();
         let (cursor, _) = Cursor::open(&disk, dir).unwrap();
         disk.sync_dir(dir).unwrap();
-        let mut reader = Reader::new(cursor, State::default());
+        let mut reader = Reader::new(cursor, State::default(), Limits::default(), CAPS);
         let pictures: Arc<Mutex<Vec<Snapshot>>> = Arc::default();
         let taken = || std::mem::take(&mut *pictures.lock().unwrap_or_else(PoisonError::into_inner));
         let kept = pictures.clone();
@@ -55,11 +62,21 @@ fn no_order_of_writes_and_syncs_costs_a_state_that_was_durable() {
                     assert!(file.is_some() || durable == state, "seed {seed}, step {step}: there is something to sync");
                     syncing = file.map(|file| (file, state));
                 }
-                // The process dies, and its successor makes durable what it finds: all but what a failed sync has dropped.
-                (2, None) if dice.chance(2) && !reader.cursor.is_dropped() => {
-                    let found = recover(&disk, dir, &Limits::default(), 1).unwrap();
-                    found.sync(&disk, dir).unwrap();
-                    reader = Reader::new(found.cursor, found.state);
+                // The process dies, and its successor makes durable what it finds, also what a failed sync has dropped; or
+                // the successor of a successor for which the disk failed.
+                (2, _) if dice.chance(2) => {
+                    let found = loop {
+                        let found = recover(&disk, dir, &Limits::default(), CAPS, 1).unwrap();
+                        let trouble = [Trouble::Errno(libc::EIO), Trouble::Short][dice.below(2)];
+                        let at = disk.operations().0 + dice.below(8) as u64;
+                        disk.set_fault(dice.chance(2).then_some(Fault { at, trouble, lasts: false }));
+                        let refreshed = found.cursor.refresh();
+                        disk.set_fault(None);
+                        if refreshed.is_ok() {
+                            break found;
+                        }
+                    };
+                    reader = Reader::new(found.cursor, found.state, Limits::default(), CAPS);
                     assert_eq!(reader.state.seq_limit, written, "seed {seed}, step {step}");
                     durable = written;
                 }
@@ -69,7 +86,7 @@ fn no_order_of_writes_and_syncs_costs_a_state_that_was_durable() {
                     let fails = dice.chance(5).then(|| (disk.operations().0, dice.chance(2)));
                     disk.set_fault(fails.map(|(at, lasts)| Fault { at, trouble: Trouble::Short, lasts }));
                     reader.state.seq_limit += 1;
-                    let _ = reader.write_as_is();
+                    let _ = reader.write();
                     disk.set_fault(None);
                 }
             }
@@ -87,5 +104,34 @@ fn no_order_of_writes_and_syncs_costs_a_state_that_was_durable() {
             }
         }
         assert!(written > 0);
+    }
+}
+
+/// Seqs are set apart ahead of those that are given out, in every mode: a power loss forgets records, never that.
+#[test]
+fn seqs_are_set_apart_before_they_are_given_out() {
+    let dir = Path::new("/buffer");
+    for durability in [Durability::Always, Durability::Interval, Durability::Os] {
+        let disk = SimulatedDisk::new(false);
+        let env = Environment {
+            disk: Arc::new(disk.clone()),
+            clock: SimulatedClock::new(),
+            random: Arc::new(|| 1),
+            threads: false,
+        };
+        let options = Options { durability, segment_bytes: 64 << 10, ..Options::default() };
+        let core = Core::open(dir, options, Limits::default(), env).unwrap();
+        for next_seq in [RESERVED_SEQS / 2, RESERVED_SEQS, 3 * RESERVED_SEQS] {
+            lock(&core.log).next_seq = next_seq;
+            // The first write fails, and what it was to say is said with the next.
+            disk.set_fault(Some(Fault { at: disk.operations().0, trouble: Trouble::Errno(libc::EIO), lasts: true }));
+            core.do_chores();
+            disk.set_fault(None);
+            core.do_chores();
+            for seed in 0..20 {
+                let left = left(&disk.snapshot(), Crash::Power, seed, dir);
+                assert!(left > next_seq, "{durability:?}: {left} is the limit, {next_seq} is given out next");
+            }
+        }
     }
 }

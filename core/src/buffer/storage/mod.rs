@@ -37,10 +37,10 @@ pub(crate) trait Disk: Send + Sync {
     fn may_map(&self, dir: &Path) -> io::Result<bool>;
 }
 
-/// Creates a directory whose name survives a power loss, if `durable`.
-pub(crate) fn create_dir(disk: &dyn Disk, dir: &Path, durable: bool) -> io::Result<()> {
+/// Creates a directory whose name survives a power loss.
+pub(crate) fn create_dir(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     disk.create_dir(dir)?;
-    let Some(parent) = dir.parent().filter(|_| durable) else { return Ok(()) };
+    let Some(parent) = dir.parent() else { return Ok(()) };
     match disk.sync_dir(parent) {
         // One that may be entered but not read cannot be synced.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),

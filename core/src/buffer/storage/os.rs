@@ -35,7 +35,7 @@ impl Disk for OsDisk {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).ok_or(error)?;
-                super::create_dir(self, parent, true)?;
+                super::create_dir(self, parent)?;
                 fs::DirBuilder::new().mode(0o700).create(dir)
             }
             result => result,
