@@ -1,24 +1,28 @@
 //! [`Producer`]: joins the buffer, the schedule, the sink and the dead letters. The only file that knows them all.
 
+mod builder;
+
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::batch::Batch;
 use crate::buffer::{self, Buffer, Core, Settle, Taken};
 use crate::dead_letter::{Burial, DeadLetters, Story};
-use crate::environment::{Environment, lock};
+use crate::environment::lock;
 use crate::error::{Cause, Error, ErrorKind, Result};
 use crate::event::{Event, Observer, State, Stats};
 use crate::options::*;
 use crate::record::NewRecord;
-use crate::schedule::{Jitter, MAX_WAIT, Schedule};
+use crate::schedule::{MAX_WAIT, Schedule};
 use crate::sink::{Limits, Outcome, Report, SendError, Sink};
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use crate::sync::thread::{self, JoinHandle, Thread};
 use crate::sync::{Condvar, Mutex, thread_local};
+
+pub use builder::Builder;
 
 /// Puts records into a durable buffer and sends them, in batches and in order, to a sink.
 ///
@@ -118,88 +122,10 @@ thread_local! {
     static DEEP: Cell<bool> = const { Cell::new(false) };
 }
 
-/// How to open a [`Producer`]: every option has a setter of its name.
-#[derive(Clone)]
-pub struct Builder {
-    dir: PathBuf,
-    options: Options,
-    observer: Option<Observer>,
-    put_events: bool,
-    env: Environment,
-}
-
-impl Builder {
-    option_setters!();
-
-    /// Replaces all options.
-    #[must_use]
-    pub fn options(mut self, options: Options) -> Self {
-        self.options = options;
-        self
-    }
-
-    /// Sets an option from text, as C and the command line do.
-    ///
-    /// # Errors
-    /// `InvalidArgument`, see [`Options::set`].
-    pub fn set(mut self, key: &str, value: &str) -> Result<Self> {
-        self.options.set(key, value)?;
-        Ok(self)
-    }
-
-    /// Who hears of events. Without one, events cost a branch.
-    #[must_use]
-    pub fn observer(mut self, observer: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
-        self.observer = Some(Arc::new(observer));
-        self
-    }
-
-    /// Another disk, clock and source of random numbers than the system's.
-    #[cfg(any(test, feature = "simulation"))]
-    pub(crate) fn environment(mut self, env: Environment) -> Self {
-        self.env = env;
-        self
-    }
-
-    /// Whether the observer hears of each [`Event::Put`], which is a call a record. Default: yes.
-    #[must_use]
-    pub fn put_events(mut self, wanted: bool) -> Self {
-        self.put_events = wanted;
-        self
-    }
-
-    /// Opens the buffer and begins to send to `sink`, what an earlier run left first.
-    ///
-    /// # Errors
-    /// Those of [`Buffer::open`]; `WrongMode` if the mode is manual, which has no sink.
-    pub fn open(self, sink: impl Sink + 'static) -> Result<Producer> {
-        if self.options.mode == Mode::Manual {
-            return Err(Error::new(ErrorKind::WrongMode, "in manual mode the program is the sink; use open_manual"));
-        }
-        let limits = sink.limits();
-        Producer::open(self, Some(Box::new(sink)), limits)
-    }
-
-    /// Opens the buffer in manual mode: the program sends, within `limits`.
-    ///
-    /// # Errors
-    /// Those of [`Buffer::open`].
-    pub fn open_manual(mut self, limits: Limits) -> Result<Producer> {
-        self.options.mode = Mode::Manual;
-        Producer::open(self, None, limits)
-    }
-}
-
 impl Producer {
     /// Begins to configure a producer whose buffer is the directory `dir`.
     pub fn builder(dir: impl AsRef<Path>) -> Builder {
-        Builder {
-            dir: dir.as_ref().to_path_buf(),
-            options: Options::default(),
-            observer: None,
-            put_events: true,
-            env: Environment::system(),
-        }
+        Builder::new(dir.as_ref())
     }
 
     fn open(builder: Builder, sink: Option<Box<dyn Sink>>, limits: Limits) -> Result<Producer> {
