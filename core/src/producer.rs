@@ -3,6 +3,8 @@
 
 mod answer;
 mod builder;
+mod inline;
+mod sender;
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,10 +23,11 @@ use crate::record::NewRecord;
 use crate::schedule::Schedule;
 use crate::sink::{Limits, Report, SendError, Sink};
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use crate::sync::thread::{self, JoinHandle, Thread};
+use crate::sync::thread::JoinHandle;
 use crate::sync::{Condvar, Mutex, thread_local};
 
 pub use builder::Builder;
+use sender::Senders;
 
 /// Puts records into a durable buffer and sends them, in batches and in order, to a sink.
 ///
@@ -74,23 +77,6 @@ struct Shared {
     left: Mutex<Option<u64>>,
 }
 
-/// The senders, to be woken.
-#[derive(Default)]
-struct Senders {
-    /// One sleeps with nothing to do and wants to hear of the next put.
-    idle: AtomicBool,
-    threads: Mutex<Vec<Thread>>,
-}
-
-impl Senders {
-    fn wake(&self) {
-        self.idle.store(false, Ordering::Relaxed);
-        for thread in lock(&self.threads).iter() {
-            thread.unpark();
-        }
-    }
-}
-
 #[derive(Default)]
 struct Counters {
     delivered: AtomicU64,
@@ -104,11 +90,6 @@ struct Counters {
 const RUNNING: u8 = 0;
 const STOPPED: u8 = 1;
 const CLOSED: u8 = 2;
-
-/// How long the sender waits after the disk has refused something.
-const AGAIN: Duration = Duration::from_secs(1);
-/// How long closing waits for a sink that was interrupted.
-const GRACE: Duration = Duration::from_secs(2);
 
 thread_local! {
     /// The producers whose sink or observer this thread is inside of.
@@ -155,19 +136,7 @@ impl Producer {
         shared.report_recovery();
         let producer = Producer { shared, senders: Mutex::default() };
         if mode == Mode::Background && threads {
-            let shared = &producer.shared;
-            for _ in 0..in_flight {
-                let sending = shared.clone();
-                let sender = thread::Builder::new().name("unistream-send".into()).spawn(move || sending.run());
-                // Dropping the producer ends those that run already.
-                let sender = sender.map_err(|error| Error::io("could not start the sender's thread", error))?;
-                lock(&shared.senders.threads).push(sender.thread().clone());
-                lock(&producer.senders).push(sender);
-            }
-            // Those that looked before they could be told look again.
-            shared.wake_sender();
-            let woken = shared.senders.clone();
-            let _ = shared.core().when_sealed.set(Box::new(move || woken.wake()));
+            producer.start_senders(in_flight)?;
         }
         Ok(producer)
     }
@@ -278,27 +247,7 @@ impl Producer {
         shared.quitting.store(true, Ordering::Release);
         shared.wake_sender();
         shared.notify();
-        let mut stuck = false;
-        if senders.iter().any(|sender| !sender.is_finished()) {
-            // First without hurry: a call that is about to return need not be interrupted.
-            let clock = &*shared.core().env.clock;
-            let deadline = clock.monotonic() + GRACE;
-            let mut interrupted = false;
-            while senders.iter().any(|sender| !sender.is_finished()) {
-                let left = deadline.saturating_sub(clock.monotonic());
-                if !interrupted && left < GRACE - Duration::from_millis(20) {
-                    interrupted = true;
-                    if let Some(sink) = &shared.sink {
-                        let _ = shared.inside(|| sink.interrupt());
-                    }
-                }
-                if left.is_zero() {
-                    stuck = true;
-                    break;
-                }
-                thread::sleep(Duration::from_millis(1));
-            }
-        }
+        let stuck = !shared.wait_for_senders(&senders);
         let note_left = || {
             let left = shared.core().pending().0;
             *lock(&shared.left) = Some(left);
@@ -589,106 +538,9 @@ impl Shared {
         }
     }
 
-    fn wake_sender(&self) {
-        self.senders.wake();
-    }
-
     fn notify(&self) {
         let _guard = lock(&self.progress.0);
         self.progress.1.notify_all();
-    }
-
-    // ------------------------------------------------------------------------------------------- sending
-
-    /// The sender's thread.
-    fn run(&self) {
-        while !self.quitting.load(Ordering::Acquire) {
-            match self.step() {
-                Some(wait) => thread::park_timeout(wait),
-                None => continue,
-            }
-        }
-        if lock(&self.left).is_some() {
-            // `close` did not wait for this thread: what it left undone is done here.
-            let _ = self.buffer.close();
-        }
-    }
-
-    /// Sends a batch if one may go out; else says how long to wait.
-    fn step(&self) -> Option<Duration> {
-        const LONG: Duration = Duration::from_secs(3600);
-        if self.status.load(Ordering::Acquire) == STOPPED {
-            return Some(LONG);
-        }
-        // First, so that what is sealed now can be taken. A log that takes nothing can still be read; it is asked again a
-        // little later.
-        let again = |_| Some(self.core().env.clock.monotonic() + AGAIN);
-        let linger = self.core().seal_if_old().unwrap_or_else(again);
-        let taken = match self.take(true) {
-            Ok(Taken::Batch(batch)) => {
-                self.send(batch);
-                return None;
-            }
-            taken => taken,
-        };
-        let now = self.core().env.clock.monotonic();
-        let wait = match taken {
-            Ok(Taken::Wait { ready_at, attempts }) => {
-                self.on_hold(ready_at, attempts);
-                ready_at.saturating_sub(now)
-            }
-            Ok(_) => {
-                // What an earlier run had finished was passed over; who waits for that hears of it.
-                self.notify();
-                if linger.is_none() {
-                    // Ask to be told of the next put, then look once more.
-                    self.senders.idle.store(true, Ordering::SeqCst);
-                    if self.core().has_work(self.core().options.max_in_flight as usize) {
-                        return None;
-                    }
-                }
-                LONG
-            }
-            Err(error) => {
-                self.note_error(&error);
-                AGAIN
-            }
-        };
-        Some(linger.map_or(wait, |due| wait.min(due.saturating_sub(now))))
-    }
-
-    fn take(&self, hand_out: bool) -> Result<Taken> {
-        let in_flight = self.core().options.max_in_flight as usize;
-        let taken = self.core().take(in_flight, hand_out);
-        for region in self.core().take_regions() {
-            let segment = buffer::segment::name(region.segment);
-            let buffer::Region { offset, bytes, records, .. } = region;
-            self.tell(&Event::Corrupt { segment: &segment, offset, bytes, records });
-        }
-        taken
-    }
-
-    fn on_hold(&self, ready_at: Duration, attempts: u32) {
-        let wait = ready_at.saturating_sub(self.core().env.clock.monotonic());
-        self.tell(&Event::OnHold { attempts, wait });
-    }
-
-    fn begin(&self, batch: &Batch) {
-        self.counters.attempts.fetch_add(1, Ordering::Relaxed);
-        self.tell(&Event::SendStarted { batch });
-    }
-
-    /// One attempt at a batch.
-    fn send(&self, batch: Batch) {
-        let Some(sink) = &self.sink else { return };
-        self.begin(&batch);
-        let clock = &*self.core().env.clock;
-        let start = clock.monotonic();
-        let answer = self.inside(|| sink.send(&batch)).unwrap_or_else(|| Err(SendError::failed("the sink panicked")));
-        let elapsed = clock.monotonic().saturating_sub(start);
-        if let Err(error) = self.settle(batch, answer, elapsed) {
-            self.note_error(&error);
-        }
     }
 
     fn note_error(&self, error: &Error) {
@@ -731,68 +583,6 @@ impl Shared {
             self.wake_sender();
         }
         Ok(appended.seq)
-    }
-
-    // -------------------------------------------------------------------------------------------- inline
-
-    fn put_inline(&self, record: NewRecord<'_>, wait: Duration) -> Result<u64> {
-        let core = self.core();
-        let clock = &*core.env.clock;
-        let deadline = clock.monotonic().saturating_add(wait);
-        let appended = loop {
-            match core.put(record, Some(Duration::ZERO)) {
-                Err(error) if error.kind() == ErrorKind::BufferFull => {
-                    // Sending makes room.
-                    let left = deadline.saturating_sub(clock.monotonic());
-                    if left.is_zero() {
-                        return Err(error);
-                    }
-                    if let Some(pause) = self.send_one()? {
-                        clock.sleep(pause.min(left).min(Duration::from_millis(50)));
-                    }
-                }
-                result => break result?,
-            }
-        };
-        if self.tells_puts {
-            self.tell(&Event::Put { seq: appended.seq, record });
-        }
-        match self.send_one() {
-            Ok(_) => Ok(appended.seq),
-            Err(error) => Err(error.with_record_accepted(true)),
-        }
-    }
-
-    /// The event loop's turn: sends one batch if its time has come. Returns how long to wait otherwise. An error
-    /// is the one that stops the producer.
-    fn send_one(&self) -> Result<Option<Duration>> {
-        const NOTHING: Duration = Duration::from_millis(50);
-        // Another thread is sending; this one has nothing to do.
-        let Ok(_turn) = self.inline.try_lock() else { return Ok(Some(Duration::from_millis(1))) };
-        let core = self.core();
-        let linger = core.seal_if_old().unwrap_or(None);
-        match self.take(true) {
-            Ok(Taken::Batch(batch)) => {
-                self.send(batch);
-                // A failed attempt is told by events and the schedule; only a stop is an error of the caller.
-                if self.status.load(Ordering::Acquire) == STOPPED {
-                    self.refuse()?;
-                }
-                Ok(None)
-            }
-            Ok(Taken::Wait { ready_at, attempts }) => {
-                self.on_hold(ready_at, attempts);
-                Ok(Some(ready_at.saturating_sub(core.env.clock.monotonic())))
-            }
-            Ok(Taken::Nothing) => {
-                self.tell(&Event::ShouldNotEmit);
-                Ok(Some(linger.map_or(NOTHING, |due| due.saturating_sub(core.env.clock.monotonic()))))
-            }
-            Err(error) => {
-                self.note_error(&error);
-                Ok(Some(NOTHING))
-            }
-        }
     }
 
     fn begin_flush(&self) -> Result<u64> {
