@@ -1,5 +1,8 @@
 //! [`Producer`]: joins the buffer, the schedule, the sink and the dead letters. Only this file and its folder know them
 //! all.
+//!
+//! A record is put here. `sender` hands its batch to the sink, on a thread of its own or, in mode `inline`, on the
+//! caller's; `answer` acts on what the sink says; `flush` waits for that.
 
 mod answer;
 mod builder;
