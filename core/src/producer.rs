@@ -1,24 +1,37 @@
-//! [`Producer`]: joins the buffer, the schedule, the sink and the dead letters. The only file that knows them all.
+//! [`Producer`]: joins the buffer, the schedule, the sink and the dead letters. Only this file and its folder know them
+//! all.
+//!
+//! A record is put here. `sender` hands its batch to the sink, on a thread of its own or, in mode `inline`, on the
+//! caller's; `answer` acts on what the sink says; `flush` waits for that.
+
+mod answer;
+mod builder;
+mod flush;
+mod inline;
+mod sender;
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::batch::Batch;
-use crate::buffer::{self, Buffer, Core, Settle, Taken};
-use crate::dead_letter::{Burial, DeadLetters, Story};
-use crate::environment::{Environment, lock};
-use crate::error::{Cause, Error, ErrorKind, Result};
+use crate::buffer::{self, Buffer, Core, Taken};
+use crate::dead_letter::DeadLetters;
+use crate::environment::lock;
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Observer, State, Stats};
-use crate::options::*;
+use crate::options::{Mode, Options, WhenFull};
 use crate::record::NewRecord;
-use crate::schedule::{Jitter, MAX_WAIT, Schedule};
-use crate::sink::{Limits, Outcome, Report, SendError, Sink};
+use crate::schedule::Schedule;
+use crate::sink::{Limits, Report, SendError, Sink};
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use crate::sync::thread::{self, JoinHandle, Thread};
+use crate::sync::thread::JoinHandle;
 use crate::sync::{Condvar, Mutex, thread_local};
+
+pub use builder::Builder;
+use sender::Senders;
 
 /// Puts records into a durable buffer and sends them, in batches and in order, to a sink.
 ///
@@ -68,23 +81,6 @@ struct Shared {
     left: Mutex<Option<u64>>,
 }
 
-/// The senders, to be woken.
-#[derive(Default)]
-struct Senders {
-    /// One sleeps with nothing to do and wants to hear of the next put.
-    idle: AtomicBool,
-    threads: Mutex<Vec<Thread>>,
-}
-
-impl Senders {
-    fn wake(&self) {
-        self.idle.store(false, Ordering::Relaxed);
-        for thread in lock(&self.threads).iter() {
-            thread.unpark();
-        }
-    }
-}
-
 #[derive(Default)]
 struct Counters {
     delivered: AtomicU64,
@@ -99,18 +95,6 @@ const RUNNING: u8 = 0;
 const STOPPED: u8 = 1;
 const CLOSED: u8 = 2;
 
-/// Errors kept of one batch, and the bytes of each.
-const KEPT_ERRORS: usize = 5;
-const KEPT_ERROR_BYTES: usize = 4096;
-const SPOILED: &str =
-    "the batch is not what was put any more: its file was overwritten or truncated, or the disk failed";
-/// The least wait after a dead letter could not be written.
-const UNBURIED_WAIT: Duration = Duration::from_secs(1);
-/// How long the sender waits after the disk has refused something.
-const AGAIN: Duration = Duration::from_secs(1);
-/// How long closing waits for a sink that was interrupted.
-const GRACE: Duration = Duration::from_secs(2);
-
 thread_local! {
     /// The producers whose sink or observer this thread is inside of.
     static INSIDE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
@@ -118,88 +102,10 @@ thread_local! {
     static DEEP: Cell<bool> = const { Cell::new(false) };
 }
 
-/// How to open a [`Producer`]: every option has a setter of its name.
-#[derive(Clone)]
-pub struct Builder {
-    dir: PathBuf,
-    options: Options,
-    observer: Option<Observer>,
-    put_events: bool,
-    env: Environment,
-}
-
-impl Builder {
-    option_setters!();
-
-    /// Replaces all options.
-    #[must_use]
-    pub fn options(mut self, options: Options) -> Self {
-        self.options = options;
-        self
-    }
-
-    /// Sets an option from text, as C and the command line do.
-    ///
-    /// # Errors
-    /// `InvalidArgument`, see [`Options::set`].
-    pub fn set(mut self, key: &str, value: &str) -> Result<Self> {
-        self.options.set(key, value)?;
-        Ok(self)
-    }
-
-    /// Who hears of events. Without one, events cost a branch.
-    #[must_use]
-    pub fn observer(mut self, observer: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
-        self.observer = Some(Arc::new(observer));
-        self
-    }
-
-    /// Another disk, clock and source of random numbers than the system's.
-    #[cfg(any(test, feature = "simulation"))]
-    pub(crate) fn environment(mut self, env: Environment) -> Self {
-        self.env = env;
-        self
-    }
-
-    /// Whether the observer hears of each [`Event::Put`], which is a call a record. Default: yes.
-    #[must_use]
-    pub fn put_events(mut self, wanted: bool) -> Self {
-        self.put_events = wanted;
-        self
-    }
-
-    /// Opens the buffer and begins to send to `sink`, what an earlier run left first.
-    ///
-    /// # Errors
-    /// Those of [`Buffer::open`]; `WrongMode` if the mode is manual, which has no sink.
-    pub fn open(self, sink: impl Sink + 'static) -> Result<Producer> {
-        if self.options.mode == Mode::Manual {
-            return Err(Error::new(ErrorKind::WrongMode, "in manual mode the program is the sink; use open_manual"));
-        }
-        let limits = sink.limits();
-        Producer::open(self, Some(Box::new(sink)), limits)
-    }
-
-    /// Opens the buffer in manual mode: the program sends, within `limits`.
-    ///
-    /// # Errors
-    /// Those of [`Buffer::open`].
-    pub fn open_manual(mut self, limits: Limits) -> Result<Producer> {
-        self.options.mode = Mode::Manual;
-        Producer::open(self, None, limits)
-    }
-}
-
 impl Producer {
     /// Begins to configure a producer whose buffer is the directory `dir`.
     pub fn builder(dir: impl AsRef<Path>) -> Builder {
-        Builder {
-            dir: dir.as_ref().to_path_buf(),
-            options: Options::default(),
-            observer: None,
-            put_events: true,
-            env: Environment::system(),
-        }
+        Builder::new(dir.as_ref())
     }
 
     fn open(builder: Builder, sink: Option<Box<dyn Sink>>, limits: Limits) -> Result<Producer> {
@@ -234,19 +140,7 @@ impl Producer {
         shared.report_recovery();
         let producer = Producer { shared, senders: Mutex::default() };
         if mode == Mode::Background && threads {
-            let shared = &producer.shared;
-            for _ in 0..in_flight {
-                let sending = shared.clone();
-                let sender = thread::Builder::new().name("unistream-send".into()).spawn(move || sending.run());
-                // Dropping the producer ends those that run already.
-                let sender = sender.map_err(|error| Error::io("could not start the sender's thread", error))?;
-                lock(&shared.senders.threads).push(sender.thread().clone());
-                lock(&producer.senders).push(sender);
-            }
-            // Those that looked before they could be told look again.
-            shared.wake_sender();
-            let woken = shared.senders.clone();
-            let _ = shared.core().when_sealed.set(Box::new(move || woken.wake()));
+            producer.start_senders(in_flight)?;
         }
         Ok(producer)
     }
@@ -357,27 +251,7 @@ impl Producer {
         shared.quitting.store(true, Ordering::Release);
         shared.wake_sender();
         shared.notify();
-        let mut stuck = false;
-        if senders.iter().any(|sender| !sender.is_finished()) {
-            // First without hurry: a call that is about to return need not be interrupted.
-            let clock = &*shared.core().env.clock;
-            let deadline = clock.monotonic() + GRACE;
-            let mut interrupted = false;
-            while senders.iter().any(|sender| !sender.is_finished()) {
-                let left = deadline.saturating_sub(clock.monotonic());
-                if !interrupted && left < GRACE - Duration::from_millis(20) {
-                    interrupted = true;
-                    if let Some(sink) = &shared.sink {
-                        let _ = shared.inside(|| sink.interrupt());
-                    }
-                }
-                if left.is_zero() {
-                    stuck = true;
-                    break;
-                }
-                thread::sleep(Duration::from_millis(1));
-            }
-        }
+        let stuck = !shared.wait_for_senders(&senders);
         let note_left = || {
             let left = shared.core().pending().0;
             *lock(&shared.left) = Some(left);
@@ -668,269 +542,8 @@ impl Shared {
         }
     }
 
-    fn wake_sender(&self) {
-        self.senders.wake();
-    }
-
-    fn notify(&self) {
-        let _guard = lock(&self.progress.0);
-        self.progress.1.notify_all();
-    }
-
-    // ------------------------------------------------------------------------------------------- sending
-
-    /// The sender's thread.
-    fn run(&self) {
-        while !self.quitting.load(Ordering::Acquire) {
-            match self.step() {
-                Some(wait) => thread::park_timeout(wait),
-                None => continue,
-            }
-        }
-        if lock(&self.left).is_some() {
-            // `close` did not wait for this thread: what it left undone is done here.
-            let _ = self.buffer.close();
-        }
-    }
-
-    /// Sends a batch if one may go out; else says how long to wait.
-    fn step(&self) -> Option<Duration> {
-        const LONG: Duration = Duration::from_secs(3600);
-        if self.status.load(Ordering::Acquire) == STOPPED {
-            return Some(LONG);
-        }
-        // First, so that what is sealed now can be taken. A log that takes nothing can still be read; it is asked again a
-        // little later.
-        let again = |_| Some(self.core().env.clock.monotonic() + AGAIN);
-        let linger = self.core().seal_if_old().unwrap_or_else(again);
-        let taken = match self.take(true) {
-            Ok(Taken::Batch(batch)) => {
-                self.send(batch);
-                return None;
-            }
-            taken => taken,
-        };
-        let now = self.core().env.clock.monotonic();
-        let wait = match taken {
-            Ok(Taken::Wait { ready_at, attempts }) => {
-                self.on_hold(ready_at, attempts);
-                ready_at.saturating_sub(now)
-            }
-            Ok(_) => {
-                // What an earlier run had finished was passed over; who waits for that hears of it.
-                self.notify();
-                if linger.is_none() {
-                    // Ask to be told of the next put, then look once more.
-                    self.senders.idle.store(true, Ordering::SeqCst);
-                    if self.core().has_work(self.core().options.max_in_flight as usize) {
-                        return None;
-                    }
-                }
-                LONG
-            }
-            Err(error) => {
-                self.note_error(&error);
-                AGAIN
-            }
-        };
-        Some(linger.map_or(wait, |due| wait.min(due.saturating_sub(now))))
-    }
-
-    fn take(&self, hand_out: bool) -> Result<Taken> {
-        let in_flight = self.core().options.max_in_flight as usize;
-        let taken = self.core().take(in_flight, hand_out);
-        for region in self.core().take_regions() {
-            let segment = buffer::segment::name(region.segment);
-            let buffer::Region { offset, bytes, records, .. } = region;
-            self.tell(&Event::Corrupt { segment: &segment, offset, bytes, records });
-        }
-        taken
-    }
-
-    fn on_hold(&self, ready_at: Duration, attempts: u32) {
-        let wait = ready_at.saturating_sub(self.core().env.clock.monotonic());
-        self.tell(&Event::OnHold { attempts, wait });
-    }
-
-    fn begin(&self, batch: &Batch) {
-        self.counters.attempts.fetch_add(1, Ordering::Relaxed);
-        self.tell(&Event::SendStarted { batch });
-    }
-
-    /// One attempt at a batch.
-    fn send(&self, batch: Batch) {
-        let Some(sink) = &self.sink else { return };
-        self.begin(&batch);
-        let clock = &*self.core().env.clock;
-        let start = clock.monotonic();
-        let answer = self.inside(|| sink.send(&batch)).unwrap_or_else(|| Err(SendError::failed("the sink panicked")));
-        let elapsed = clock.monotonic().saturating_sub(start);
-        if let Err(error) = self.settle(batch, answer, elapsed) {
-            self.note_error(&error);
-        }
-    }
-
     fn note_error(&self, error: &Error) {
         *lock(&self.last_error) = error.to_string();
-    }
-
-    /// Acts on what the sink answered. Returns the error that stops the producer, or that of the disk.
-    fn settle(&self, batch: Batch, answer: Result<Report, SendError>, elapsed: Duration) -> Result<()> {
-        // Zeros may have gone out in place of what was put: whatever the sink says, this was no delivery. And what goes
-        // to the dead letters is what was put, or nothing.
-        let delivered = answer.as_ref().is_ok_and(Report::is_delivered);
-        let spoiled = (batch.is_faulted() || !delivered) && !batch.is_whole();
-        let answer = if spoiled { Err(SendError::unavailable(SPOILED)) } else { answer };
-        let settled = match answer {
-            Ok(report) if report.is_delivered() => self.succeed(batch, elapsed),
-            Ok(report) => self.fall_short(&batch, &report, elapsed),
-            Err(error) => {
-                let report = Report::all(batch.len(), error.into_outcome());
-                self.fall_short(&batch, &report, elapsed)
-            }
-        };
-        if spoiled {
-            self.core().read_again();
-        }
-        self.notify();
-        if self.core().options.max_in_flight > 1 {
-            // A sender that found as many in flight as may be waits for this.
-            self.wake_sender();
-        }
-        settled
-    }
-
-    fn succeed(&self, batch: Batch, elapsed: Duration) -> Result<()> {
-        let count = || {
-            self.counters.delivered.fetch_add(batch.len() as u64, Ordering::Relaxed);
-        };
-        let noted = self.core().settle(batch.id, Settle { finished: true, ..Settle::default() }, count);
-        if noted.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
-            return noted;
-        }
-        self.holding.store(0, Ordering::Relaxed);
-        self.tell(&Event::SendSucceeded { batch: &batch, elapsed });
-        noted
-    }
-
-    /// Some or all records of the batch were not delivered.
-    fn fall_short(&self, batch: &Batch, report: &Report, elapsed: Duration) -> Result<()> {
-        let core = self.core();
-        let (options, clock) = (&core.options, &*core.env.clock);
-        let sorted = Sorted::new(batch.len(), report);
-        let now = clock.wall();
-        let mut progress = batch.progress.clone();
-        progress.last_attempt = now;
-        if progress.first_attempt == 0 {
-            progress.first_attempt = now;
-        }
-        let counts = !sorted.failed.is_empty() || (options.count_unavailable && !sorted.unavailable.is_empty());
-        if let Some(cause) = &sorted.cause {
-            progress.failures = progress.failures.saturating_add(1);
-            progress.attempts = progress.attempts.saturating_add(u32::from(counts));
-            let mut text = chain(&**cause);
-            text.truncate(text.floor_char_boundary(KEPT_ERROR_BYTES));
-            progress.errors.push(text);
-            let extra = progress.errors.len().saturating_sub(KEPT_ERRORS);
-            progress.errors.drain(..extra);
-        }
-
-        // Into the dead letters, before anything of it counts as finished.
-        let mut dead: Vec<(usize, String, bool)> = Vec::new();
-        for (index, reason) in &sorted.rejected {
-            dead.push((*index, (*reason).to_owned(), true));
-        }
-        let exhausted = counts && self.schedule.is_exhausted(progress.attempts);
-        let mut given_up: Vec<usize> = Vec::new();
-        if exhausted && options.on_exhausted == OnExhausted::Skip {
-            given_up.extend(&sorted.failed);
-            if options.count_unavailable {
-                given_up.extend(&sorted.unavailable);
-            }
-            let reason = sorted.cause.as_ref().map(ToString::to_string).unwrap_or_default();
-            dead.extend(given_up.iter().map(|index| (*index, sorted.reason(report, *index, &reason), false)));
-        }
-        let mut done = sorted.delivered.clone();
-        let mut unburied: Option<Error> = None;
-        if !dead.is_empty() {
-            dead.sort_by_key(|(index, _, _)| *index);
-            let indices: Vec<usize> = dead.iter().map(|(index, _, _)| *index).collect();
-            let story = Story {
-                sink: self.sink.as_ref().map_or_else(|| "manual".into(), |sink| sink.name().into_owned()),
-                attempts: progress.attempts.max(1),
-                first_attempt: progress.first_attempt,
-                last_attempt: now,
-                created_at: now,
-                errors: progress.errors.clone(),
-            };
-            let burial = Burial { batch, story, records: dead };
-            match self.letters.bury(&burial, options.max_dead_letter_bytes) {
-                Ok(()) => done.extend(indices),
-                // The records stay in the batch, and it is tried again.
-                Err(error) => unburied = Some(error),
-            }
-        }
-        let left = batch.len() - done.len();
-        let mut stop = unburied.clone().filter(|error| error.kind() == ErrorKind::DeadLettersFull);
-        let error = unburied.clone().or_else(|| sorted.cause.as_ref().map(send_failed));
-        if let Some(error) = error.as_ref().filter(|_| exhausted && options.on_exhausted == OnExhausted::Raise) {
-            stop = Some(exhaustion(batch, progress.attempts, error));
-        }
-        if unburied.is_none() && exhausted && options.on_exhausted == OnExhausted::Skip {
-            // What could not be reached begins a round of its own.
-            progress.attempts = 0;
-        }
-
-        let mut wait = self.schedule.wait(progress.failures.max(1), (core.env.random)());
-        wait = wait.max(sorted.retry_after.min(MAX_WAIT));
-        if unburied.is_some() {
-            wait = wait.max(UNBURIED_WAIT);
-        }
-        progress.next_attempt = now.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX));
-        let places = done.iter().map(|index| batch.entries[*index].place).collect();
-        let unavailable = !counts;
-        let settle =
-            Settle { finished: left == 0, done: places, progress: Some(progress), ready_at: clock.monotonic() + wait };
-        let counters = &self.counters;
-        let noted = core.settle(batch.id, settle, || {
-            counters.delivered.fetch_add(sorted.delivered.len() as u64, Ordering::Relaxed);
-            if error.is_some() {
-                if counts { &counters.failed } else { &counters.unavailable }.fetch_add(1, Ordering::Relaxed);
-            }
-            if unburied.is_none() {
-                counters.rejected.fetch_add(sorted.rejected.len() as u64, Ordering::Relaxed);
-                counters.skipped.fetch_add(given_up.len() as u64, Ordering::Relaxed);
-            }
-        });
-        if noted.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
-            return noted;
-        }
-
-        self.holding.store(if left == 0 { 0 } else { 1 + u8::from(unavailable) }, Ordering::Relaxed);
-        if let Some(error) = &error {
-            self.note_error(error);
-            let delivered = sorted.delivered.len();
-            self.tell(&Event::SendFailed { batch, error, delivered, unavailable, wait });
-        }
-        if unburied.is_none() {
-            let id = batch.id();
-            if let Some((_, reason)) = sorted.rejected.first() {
-                self.tell(&Event::Rejected { batch_id: &id, records: sorted.rejected.len(), reason });
-            }
-            if let Some(error) = error.as_ref().filter(|_| !given_up.is_empty()) {
-                self.tell(&Event::Skipped { batch_id: &id, records: given_up.len(), error });
-            }
-        }
-        if left == 0 && error.is_none() && !sorted.delivered.is_empty() {
-            self.tell(&Event::SendSucceeded { batch, elapsed });
-        }
-        match stop {
-            Some(error) => {
-                self.stop(&error);
-                Err(error)
-            }
-            None => noted,
-        }
     }
 
     fn stop(&self, error: &Error) {
@@ -971,113 +584,6 @@ impl Shared {
         Ok(appended.seq)
     }
 
-    // -------------------------------------------------------------------------------------------- inline
-
-    fn put_inline(&self, record: NewRecord<'_>, wait: Duration) -> Result<u64> {
-        let core = self.core();
-        let clock = &*core.env.clock;
-        let deadline = clock.monotonic().saturating_add(wait);
-        let appended = loop {
-            match core.put(record, Some(Duration::ZERO)) {
-                Err(error) if error.kind() == ErrorKind::BufferFull => {
-                    // Sending makes room.
-                    let left = deadline.saturating_sub(clock.monotonic());
-                    if left.is_zero() {
-                        return Err(error);
-                    }
-                    if let Some(pause) = self.send_one()? {
-                        clock.sleep(pause.min(left).min(Duration::from_millis(50)));
-                    }
-                }
-                result => break result?,
-            }
-        };
-        if self.tells_puts {
-            self.tell(&Event::Put { seq: appended.seq, record });
-        }
-        match self.send_one() {
-            Ok(_) => Ok(appended.seq),
-            Err(error) => Err(error.with_record_accepted(true)),
-        }
-    }
-
-    /// The event loop's turn: sends one batch if its time has come. Returns how long to wait otherwise. An error
-    /// is the one that stops the producer.
-    fn send_one(&self) -> Result<Option<Duration>> {
-        const NOTHING: Duration = Duration::from_millis(50);
-        // Another thread is sending; this one has nothing to do.
-        let Ok(_turn) = self.inline.try_lock() else { return Ok(Some(Duration::from_millis(1))) };
-        let core = self.core();
-        let linger = core.seal_if_old().unwrap_or(None);
-        match self.take(true) {
-            Ok(Taken::Batch(batch)) => {
-                self.send(batch);
-                // A failed attempt is told by events and the schedule; only a stop is an error of the caller.
-                if self.status.load(Ordering::Acquire) == STOPPED {
-                    self.refuse()?;
-                }
-                Ok(None)
-            }
-            Ok(Taken::Wait { ready_at, attempts }) => {
-                self.on_hold(ready_at, attempts);
-                Ok(Some(ready_at.saturating_sub(core.env.clock.monotonic())))
-            }
-            Ok(Taken::Nothing) => {
-                self.tell(&Event::ShouldNotEmit);
-                Ok(Some(linger.map_or(NOTHING, |due| due.saturating_sub(core.env.clock.monotonic()))))
-            }
-            Err(error) => {
-                self.note_error(&error);
-                Ok(Some(NOTHING))
-            }
-        }
-    }
-
-    fn begin_flush(&self) -> Result<u64> {
-        let core = self.core();
-        if core.fork.is_forked() {
-            return Err(buffer::forked());
-        }
-        let point = core.next_seq();
-        // A log that takes nothing is sent as far as it is sealed.
-        let _ = core.seal();
-        self.wake_sender();
-        Ok(point)
-    }
-
-    fn wait_flushed(&self, target: u64, timeout: Duration) -> Result<()> {
-        let core = self.core();
-        let clock = &*core.env.clock;
-        let deadline = clock.monotonic().saturating_add(timeout);
-        loop {
-            if core.committed_seq() >= target {
-                return Ok(());
-            }
-            match self.status.load(Ordering::Acquire) {
-                RUNNING => {}
-                _ => self.refuse()?,
-            }
-            let left = deadline.saturating_sub(clock.monotonic());
-            if left.is_zero() {
-                let message = format!("{} records are not delivered yet; they stay in the buffer", core.pending().0);
-                return Err(Error::new(ErrorKind::Timeout, message));
-            }
-            if core.options.mode == Mode::Inline {
-                // Looking for the next batch passes over what an earlier run finished.
-                if let Some(pause) = self.send_one()?
-                    && core.committed_seq() < target
-                {
-                    clock.sleep(pause.min(left).min(Duration::from_millis(50)));
-                }
-            } else {
-                let guard = lock(&self.progress.0);
-                if core.committed_seq() < target {
-                    drop(self.progress.1.wait_timeout(guard, left.min(Duration::from_millis(100))));
-                }
-            }
-        }
-    }
-
     fn stats(&self) -> Stats {
         let mut stats = Stats::default();
         if self.core().fork.is_forked() {
@@ -1102,90 +608,6 @@ impl Shared {
         };
         stats.last_error = lock(&self.last_error).clone();
         stats
-    }
-}
-
-/// The indices of a batch by what became of them.
-struct Sorted<'a> {
-    delivered: Vec<usize>,
-    failed: Vec<usize>,
-    unavailable: Vec<usize>,
-    rejected: Vec<(usize, &'a str)>,
-    retry_after: Duration,
-    /// Why the first record that is to be tried again was not delivered.
-    cause: Option<Cause>,
-}
-
-impl<'a> Sorted<'a> {
-    fn new(len: usize, report: &'a Report) -> Self {
-        let mut sorted = Sorted {
-            delivered: Vec::new(),
-            failed: Vec::new(),
-            unavailable: Vec::new(),
-            rejected: Vec::new(),
-            retry_after: Duration::ZERO,
-            cause: None,
-        };
-        let mut next = 0;
-        for (index, outcome) in report.exceptions().take_while(|(index, _)| *index < len) {
-            sorted.delivered.extend(next..index);
-            next = index + 1;
-            match outcome {
-                Outcome::Delivered => sorted.delivered.push(index),
-                Outcome::Rejected { reason } => sorted.rejected.push((index, reason)),
-                Outcome::Failed { error } => {
-                    sorted.failed.push(index);
-                    sorted.cause.get_or_insert_with(|| error.clone());
-                }
-                Outcome::Unavailable { error, retry_after } => {
-                    sorted.unavailable.push(index);
-                    sorted.retry_after = sorted.retry_after.max(retry_after.unwrap_or_default());
-                    sorted.cause.get_or_insert_with(|| error.clone());
-                }
-            }
-        }
-        sorted.delivered.extend(next..len);
-        // What failed says more than what could not be reached.
-        if let Some(Outcome::Failed { error }) = sorted.failed.first().map(|index| report.outcome(*index)) {
-            sorted.cause = Some(error.clone());
-        }
-        sorted
-    }
-
-    fn reason(&self, report: &Report, index: usize, otherwise: &str) -> String {
-        match report.outcome(index) {
-            Outcome::Failed { error } | Outcome::Unavailable { error, .. } => error.to_string(),
-            _ => otherwise.to_owned(),
-        }
-    }
-}
-
-/// The error and what caused it, one a line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push('\n');
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}
-
-fn send_failed(cause: &Cause) -> Error {
-    Error::new(ErrorKind::SendFailed, cause.to_string()).with_source(cause.clone())
-}
-
-fn exhaustion(batch: &Batch, attempts: u32, last: &Error) -> Error {
-    let message = format!(
-        "batch {} was not delivered in {attempts} attempts, the last error is: {last}; the backlog is on disk, \
-         resume or reopen to try again",
-        batch.id()
-    );
-    let error = Error::new(ErrorKind::RetriesExhausted, message);
-    match last.cause() {
-        Some(cause) => error.with_source(cause.clone()),
-        None => error,
     }
 }
 

@@ -4,7 +4,9 @@ use std::sync::atomic::AtomicI64;
 
 use super::*;
 use crate::buffer::storage::OsDisk;
-use crate::environment::Clock;
+use crate::environment::{Clock, Environment};
+use crate::options::{Durability, NEVER};
+use crate::schedule::Jitter;
 
 /// Two clocks that move when they are told to.
 #[derive(Default)]

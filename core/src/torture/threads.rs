@@ -245,9 +245,8 @@ impl Run {
     }
 
     fn environment(&self, threads: bool) -> Environment {
-        let dice = Mutex::new(Dice::new(self.below(1 << 30) as u64));
-        let random = Arc::new(move || locked(&dice).roll());
-        Environment { disk: Arc::new(self.disk.clone()), clock: Arc::new(ScheduledClock), random, threads }
+        let seed = self.below(1 << 30) as u64;
+        Environment { threads, ..self.disk.environment(Arc::new(ScheduledClock), seed) }
     }
 
     fn sink(&self, holds: usize) -> LedgerSink {

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::oracle::{Mood, Oracle, id_and_key, payload};
 use crate::batch::Batch;
-use crate::buffer::storage::simulated::{Crash, Dice, SimulatedDisk, Snapshot};
+use crate::buffer::storage::simulated::{Crash, SimulatedDisk, Snapshot};
 use crate::dead_letter::DeadLetters;
-use crate::environment::{Clock, Environment, lock};
+use crate::environment::{Clock, lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::options::{Durability, Mode, Options};
@@ -160,13 +160,7 @@ impl World {
     pub(crate) fn open(&mut self) -> Result<()> {
         self.producer = None;
         self.seed += 1;
-        let dice = Mutex::new(Dice::new(self.seed));
-        let env = Environment {
-            disk: Arc::new(self.disk.clone()),
-            clock: self.clock.clone(),
-            random: Arc::new(move || lock(&dice).roll()),
-            threads: false,
-        };
+        let env = self.disk.environment(self.clock.clone(), self.seed);
         let events = self.events.clone();
         let observer = move |event: &Event<'_>| {
             if matches!(event, Event::Corrupt { .. } | Event::Recovered { .. } | Event::Stopped { .. }) {

@@ -7,10 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
 use super::{Chunk, Disk, File, Holder, Open, SegmentReader, SegmentWriter};
-use crate::environment::lock;
+use crate::environment::{Clock, Environment, lock};
 use crate::sync::Mutex;
 
 const SECTOR: usize = 512;
@@ -418,6 +418,14 @@ impl SimulatedDisk {
     fn with(state: State) -> Self {
         let shared = Shared { state: Mutex::new(state), control: Mutex::default(), locked: Mutex::default() };
         SimulatedDisk { shared: Arc::new(shared) }
+    }
+
+    /// What an engine on this disk runs on: its random numbers follow from `seed`, it starts no threads.
+    pub(crate) fn environment(&self, clock: Arc<dyn Clock>, seed: u64) -> Environment {
+        // A lock that no schedule of threads sees.
+        let dice = StdMutex::new(Dice::new(seed));
+        let random = Arc::new(move || dice.lock().unwrap_or_else(PoisonError::into_inner).roll());
+        Environment { disk: Arc::new(self.clone()), clock, random, threads: false }
     }
 
     /// The disk as it is now, between two operations.

@@ -16,9 +16,9 @@ use crate::batch::Batch;
 use crate::buffer::cursor::{Decoded, State};
 use crate::buffer::format::{self, HeaderState, Kind, Seal, SegmentHeader};
 use crate::buffer::segment;
-use crate::buffer::storage::simulated::{Dice, SimulatedDisk};
+use crate::buffer::storage::simulated::SimulatedDisk;
 use crate::dead_letter::DeadLetters;
-use crate::environment::{Clock as _, Environment, lock};
+use crate::environment::{Clock as _, lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Level};
 use crate::options::{Durability, Mode, Options, WhenFull};
@@ -121,13 +121,7 @@ impl Case {
     }
 
     fn open(&self, opening: u64) -> Result<Producer> {
-        let dice = Mutex::new(Dice::new(opening));
-        let env = Environment {
-            disk: Arc::new(self.disk.clone()),
-            clock: self.clock.clone(),
-            random: Arc::new(move || lock(&dice).roll()),
-            threads: false,
-        };
+        let env = self.disk.environment(self.clock.clone(), opening);
         let events = self.events.clone();
         let observer = move |event: &Event<'_>| {
             if event.level() >= Level::Info || matches!(event, Event::SendStarted { .. } | Event::SendSucceeded { .. })

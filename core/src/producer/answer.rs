@@ -1,0 +1,268 @@
+//! What follows from a sink's answer: what is finished, what goes to the dead letters, when the rest is tried again,
+//! and whether the producer stops.
+
+use std::time::Duration;
+
+use super::Shared;
+use crate::batch::Batch;
+use crate::buffer::Settle;
+use crate::dead_letter::{Burial, Story};
+use crate::error::{Cause, Error, ErrorKind, Result};
+use crate::event::Event;
+use crate::options::OnExhausted;
+use crate::schedule::MAX_WAIT;
+use crate::sink::{Outcome, Report, SendError};
+use crate::sync::atomic::Ordering;
+
+/// Errors kept of one batch, and the bytes of each.
+const KEPT_ERRORS: usize = 5;
+const KEPT_ERROR_BYTES: usize = 4096;
+const SPOILED: &str =
+    "the batch is not what was put any more: its file was overwritten or truncated, or the disk failed";
+/// The least wait after a dead letter could not be written.
+const UNBURIED_WAIT: Duration = Duration::from_secs(1);
+
+impl Shared {
+    /// Acts on what the sink answered. Returns the error that stops the producer, or that of the disk.
+    pub(super) fn settle(&self, batch: Batch, answer: Result<Report, SendError>, elapsed: Duration) -> Result<()> {
+        // Zeros may have gone out in place of what was put: whatever the sink says, this was no delivery. And what goes
+        // to the dead letters is what was put, or nothing.
+        let delivered = answer.as_ref().is_ok_and(Report::is_delivered);
+        let spoiled = (batch.is_faulted() || !delivered) && !batch.is_whole();
+        let answer = if spoiled { Err(SendError::unavailable(SPOILED)) } else { answer };
+        let settled = match answer {
+            Ok(report) if report.is_delivered() => self.succeed(batch, elapsed),
+            Ok(report) => self.fall_short(&batch, &report, elapsed),
+            Err(error) => {
+                let report = Report::all(batch.len(), error.into_outcome());
+                self.fall_short(&batch, &report, elapsed)
+            }
+        };
+        if spoiled {
+            self.core().read_again();
+        }
+        self.notify();
+        if self.core().options.max_in_flight > 1 {
+            // A sender that found as many in flight as may be waits for this.
+            self.wake_sender();
+        }
+        settled
+    }
+
+    fn succeed(&self, batch: Batch, elapsed: Duration) -> Result<()> {
+        let count = || {
+            self.counters.delivered.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        };
+        let noted = self.core().settle(batch.id, Settle { finished: true, ..Settle::default() }, count);
+        if noted.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            return noted;
+        }
+        self.holding.store(0, Ordering::Relaxed);
+        self.tell(&Event::SendSucceeded { batch: &batch, elapsed });
+        noted
+    }
+
+    /// Some or all records of the batch were not delivered.
+    fn fall_short(&self, batch: &Batch, report: &Report, elapsed: Duration) -> Result<()> {
+        let core = self.core();
+        let (options, clock) = (&core.options, &*core.env.clock);
+        let sorted = Sorted::new(batch.len(), report);
+        let now = clock.wall();
+        let mut progress = batch.progress.clone();
+        progress.last_attempt = now;
+        if progress.first_attempt == 0 {
+            progress.first_attempt = now;
+        }
+        let counts = !sorted.failed.is_empty() || (options.count_unavailable && !sorted.unavailable.is_empty());
+        if let Some(cause) = &sorted.cause {
+            progress.failures = progress.failures.saturating_add(1);
+            progress.attempts = progress.attempts.saturating_add(u32::from(counts));
+            let mut text = chain(&**cause);
+            text.truncate(text.floor_char_boundary(KEPT_ERROR_BYTES));
+            progress.errors.push(text);
+            let extra = progress.errors.len().saturating_sub(KEPT_ERRORS);
+            progress.errors.drain(..extra);
+        }
+
+        // Into the dead letters, before anything of it counts as finished.
+        let mut dead: Vec<(usize, String, bool)> = Vec::new();
+        for (index, reason) in &sorted.rejected {
+            dead.push((*index, (*reason).to_owned(), true));
+        }
+        let exhausted = counts && self.schedule.is_exhausted(progress.attempts);
+        let mut given_up: Vec<usize> = Vec::new();
+        if exhausted && options.on_exhausted == OnExhausted::Skip {
+            given_up.extend(&sorted.failed);
+            if options.count_unavailable {
+                given_up.extend(&sorted.unavailable);
+            }
+            let reason = sorted.cause.as_ref().map(ToString::to_string).unwrap_or_default();
+            dead.extend(given_up.iter().map(|index| (*index, sorted.reason(report, *index, &reason), false)));
+        }
+        let mut done = sorted.delivered.clone();
+        let mut unburied: Option<Error> = None;
+        if !dead.is_empty() {
+            dead.sort_by_key(|(index, _, _)| *index);
+            let indices: Vec<usize> = dead.iter().map(|(index, _, _)| *index).collect();
+            let story = Story {
+                sink: self.sink.as_ref().map_or_else(|| "manual".into(), |sink| sink.name().into_owned()),
+                attempts: progress.attempts.max(1),
+                first_attempt: progress.first_attempt,
+                last_attempt: now,
+                created_at: now,
+                errors: progress.errors.clone(),
+            };
+            let burial = Burial { batch, story, records: dead };
+            match self.letters.bury(&burial, options.max_dead_letter_bytes) {
+                Ok(()) => done.extend(indices),
+                // The records stay in the batch, and it is tried again.
+                Err(error) => unburied = Some(error),
+            }
+        }
+        let left = batch.len() - done.len();
+        let mut stop = unburied.clone().filter(|error| error.kind() == ErrorKind::DeadLettersFull);
+        let error = unburied.clone().or_else(|| sorted.cause.as_ref().map(send_failed));
+        if let Some(error) = error.as_ref().filter(|_| exhausted && options.on_exhausted == OnExhausted::Raise) {
+            stop = Some(exhaustion(batch, progress.attempts, error));
+        }
+        if unburied.is_none() && exhausted && options.on_exhausted == OnExhausted::Skip {
+            // What could not be reached begins a round of its own.
+            progress.attempts = 0;
+        }
+
+        let mut wait = self.schedule.wait(progress.failures.max(1), (core.env.random)());
+        wait = wait.max(sorted.retry_after.min(MAX_WAIT));
+        if unburied.is_some() {
+            wait = wait.max(UNBURIED_WAIT);
+        }
+        progress.next_attempt = now.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX));
+        let places = done.iter().map(|index| batch.entries[*index].place).collect();
+        let unavailable = !counts;
+        let settle =
+            Settle { finished: left == 0, done: places, progress: Some(progress), ready_at: clock.monotonic() + wait };
+        let counters = &self.counters;
+        let noted = core.settle(batch.id, settle, || {
+            counters.delivered.fetch_add(sorted.delivered.len() as u64, Ordering::Relaxed);
+            if error.is_some() {
+                if counts { &counters.failed } else { &counters.unavailable }.fetch_add(1, Ordering::Relaxed);
+            }
+            if unburied.is_none() {
+                counters.rejected.fetch_add(sorted.rejected.len() as u64, Ordering::Relaxed);
+                counters.skipped.fetch_add(given_up.len() as u64, Ordering::Relaxed);
+            }
+        });
+        if noted.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            return noted;
+        }
+
+        self.holding.store(if left == 0 { 0 } else { 1 + u8::from(unavailable) }, Ordering::Relaxed);
+        if let Some(error) = &error {
+            self.note_error(error);
+            let delivered = sorted.delivered.len();
+            self.tell(&Event::SendFailed { batch, error, delivered, unavailable, wait });
+        }
+        if unburied.is_none() {
+            let id = batch.id();
+            if let Some((_, reason)) = sorted.rejected.first() {
+                self.tell(&Event::Rejected { batch_id: &id, records: sorted.rejected.len(), reason });
+            }
+            if let Some(error) = error.as_ref().filter(|_| !given_up.is_empty()) {
+                self.tell(&Event::Skipped { batch_id: &id, records: given_up.len(), error });
+            }
+        }
+        if left == 0 && error.is_none() && !sorted.delivered.is_empty() {
+            self.tell(&Event::SendSucceeded { batch, elapsed });
+        }
+        match stop {
+            Some(error) => {
+                self.stop(&error);
+                Err(error)
+            }
+            None => noted,
+        }
+    }
+}
+
+/// The indices of a batch by what became of them.
+struct Sorted<'a> {
+    delivered: Vec<usize>,
+    failed: Vec<usize>,
+    unavailable: Vec<usize>,
+    rejected: Vec<(usize, &'a str)>,
+    retry_after: Duration,
+    /// Why the first record that is to be tried again was not delivered.
+    cause: Option<Cause>,
+}
+
+impl<'a> Sorted<'a> {
+    fn new(len: usize, report: &'a Report) -> Self {
+        let mut sorted = Sorted {
+            delivered: Vec::new(),
+            failed: Vec::new(),
+            unavailable: Vec::new(),
+            rejected: Vec::new(),
+            retry_after: Duration::ZERO,
+            cause: None,
+        };
+        let mut next = 0;
+        for (index, outcome) in report.exceptions().take_while(|(index, _)| *index < len) {
+            sorted.delivered.extend(next..index);
+            next = index + 1;
+            match outcome {
+                Outcome::Delivered => sorted.delivered.push(index),
+                Outcome::Rejected { reason } => sorted.rejected.push((index, reason)),
+                Outcome::Failed { error } => {
+                    sorted.failed.push(index);
+                    sorted.cause.get_or_insert_with(|| error.clone());
+                }
+                Outcome::Unavailable { error, retry_after } => {
+                    sorted.unavailable.push(index);
+                    sorted.retry_after = sorted.retry_after.max(retry_after.unwrap_or_default());
+                    sorted.cause.get_or_insert_with(|| error.clone());
+                }
+            }
+        }
+        sorted.delivered.extend(next..len);
+        // What failed says more than what could not be reached.
+        if let Some(Outcome::Failed { error }) = sorted.failed.first().map(|index| report.outcome(*index)) {
+            sorted.cause = Some(error.clone());
+        }
+        sorted
+    }
+
+    fn reason(&self, report: &Report, index: usize, otherwise: &str) -> String {
+        match report.outcome(index) {
+            Outcome::Failed { error } | Outcome::Unavailable { error, .. } => error.to_string(),
+            _ => otherwise.to_owned(),
+        }
+    }
+}
+
+/// The error and what caused it, one a line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push('\n');
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+fn send_failed(cause: &Cause) -> Error {
+    Error::new(ErrorKind::SendFailed, cause.to_string()).with_source(cause.clone())
+}
+
+fn exhaustion(batch: &Batch, attempts: u32, last: &Error) -> Error {
+    let message = format!(
+        "batch {} was not delivered in {attempts} attempts, the last error is: {last}; the backlog is on disk, \
+         resume or reopen to try again",
+        batch.id()
+    );
+    let error = Error::new(ErrorKind::RetriesExhausted, message);
+    match last.cause() {
+        Some(cause) => error.with_source(cause.clone()),
+        None => error,
+    }
+}

@@ -1,0 +1,63 @@
+//! Waiting until what was put is finished.
+
+use std::time::Duration;
+
+use super::{RUNNING, Shared};
+use crate::buffer;
+use crate::environment::lock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::Mode;
+use crate::sync::atomic::Ordering;
+
+impl Shared {
+    pub(super) fn begin_flush(&self) -> Result<u64> {
+        let core = self.core();
+        if core.fork.is_forked() {
+            return Err(buffer::forked());
+        }
+        let point = core.next_seq();
+        // A log that takes nothing is sent as far as it is sealed.
+        let _ = core.seal();
+        self.wake_sender();
+        Ok(point)
+    }
+
+    pub(super) fn wait_flushed(&self, target: u64, timeout: Duration) -> Result<()> {
+        let core = self.core();
+        let clock = &*core.env.clock;
+        let deadline = clock.monotonic().saturating_add(timeout);
+        loop {
+            if core.committed_seq() >= target {
+                return Ok(());
+            }
+            match self.status.load(Ordering::Acquire) {
+                RUNNING => {}
+                _ => self.refuse()?,
+            }
+            let left = deadline.saturating_sub(clock.monotonic());
+            if left.is_zero() {
+                let message = format!("{} records are not delivered yet; they stay in the buffer", core.pending().0);
+                return Err(Error::new(ErrorKind::Timeout, message));
+            }
+            if core.options.mode == Mode::Inline {
+                // Looking for the next batch passes over what an earlier run finished.
+                if let Some(pause) = self.send_one()?
+                    && core.committed_seq() < target
+                {
+                    clock.sleep(pause.min(left).min(Duration::from_millis(50)));
+                }
+            } else {
+                let guard = lock(&self.progress.0);
+                if core.committed_seq() < target {
+                    drop(self.progress.1.wait_timeout(guard, left.min(Duration::from_millis(100))));
+                }
+            }
+        }
+    }
+
+    /// Those who wait look again.
+    pub(super) fn notify(&self) {
+        let _guard = lock(&self.progress.0);
+        self.progress.1.notify_all();
+    }
+}

@@ -1,0 +1,72 @@
+//! Inline mode: the thread that puts, or waits for a flush, sends too.
+
+use std::time::Duration;
+
+use super::{STOPPED, Shared};
+use crate::buffer::Taken;
+use crate::error::{ErrorKind, Result};
+use crate::event::Event;
+use crate::record::NewRecord;
+use crate::sync::atomic::Ordering;
+
+impl Shared {
+    pub(super) fn put_inline(&self, record: NewRecord<'_>, wait: Duration) -> Result<u64> {
+        let core = self.core();
+        let clock = &*core.env.clock;
+        let deadline = clock.monotonic().saturating_add(wait);
+        let appended = loop {
+            match core.put(record, Some(Duration::ZERO)) {
+                Err(error) if error.kind() == ErrorKind::BufferFull => {
+                    // Sending makes room.
+                    let left = deadline.saturating_sub(clock.monotonic());
+                    if left.is_zero() {
+                        return Err(error);
+                    }
+                    if let Some(pause) = self.send_one()? {
+                        clock.sleep(pause.min(left).min(Duration::from_millis(50)));
+                    }
+                }
+                result => break result?,
+            }
+        };
+        if self.tells_puts {
+            self.tell(&Event::Put { seq: appended.seq, record });
+        }
+        match self.send_one() {
+            Ok(_) => Ok(appended.seq),
+            Err(error) => Err(error.with_record_accepted(true)),
+        }
+    }
+
+    /// The event loop's turn: sends one batch if its time has come. Returns how long to wait otherwise. An error
+    /// is the one that stops the producer.
+    pub(super) fn send_one(&self) -> Result<Option<Duration>> {
+        const NOTHING: Duration = Duration::from_millis(50);
+        // Another thread is sending; this one has nothing to do.
+        let Ok(_turn) = self.inline.try_lock() else { return Ok(Some(Duration::from_millis(1))) };
+        let core = self.core();
+        let linger = core.seal_if_old().unwrap_or(None);
+        match self.take(true) {
+            Ok(Taken::Batch(batch)) => {
+                self.send(batch);
+                // A failed attempt is told by events and the schedule; only a stop is an error of the caller.
+                if self.status.load(Ordering::Acquire) == STOPPED {
+                    self.refuse()?;
+                }
+                Ok(None)
+            }
+            Ok(Taken::Wait { ready_at, attempts }) => {
+                self.on_hold(ready_at, attempts);
+                Ok(Some(ready_at.saturating_sub(core.env.clock.monotonic())))
+            }
+            Ok(Taken::Nothing) => {
+                self.tell(&Event::ShouldNotEmit);
+                Ok(Some(linger.map_or(NOTHING, |due| due.saturating_sub(core.env.clock.monotonic()))))
+            }
+            Err(error) => {
+                self.note_error(&error);
+                Ok(Some(NOTHING))
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Sending: takes the batch whose time has come and hands it to the sink; and the threads that do so in background mode.
+
+use std::time::Duration;
+
+use super::{Producer, STOPPED, Shared};
+use crate::batch::Batch;
+use crate::buffer::{self, Taken};
+use crate::environment::lock;
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::sink::SendError;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::thread::{self, JoinHandle, Thread};
+
+/// How long the sender waits after the disk has refused something.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How long closing waits for a sink that was interrupted.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// The senders, to be woken.
+#[derive(Default)]
+pub(super) struct Senders {
+    /// One sleeps with nothing to do and wants to hear of the next put.
+    pub(super) idle: AtomicBool,
+    threads: Mutex<Vec<Thread>>,
+}
+
+impl Senders {
+    fn wake(&self) {
+        self.idle.store(false, Ordering::Relaxed);
+        for thread in lock(&self.threads).iter() {
+            thread.unpark();
+        }
+    }
+}
+
+impl Producer {
+    /// Starts the threads of background mode.
+    pub(super) fn start_senders(&self, number: u64) -> Result<()> {
+        let shared = &self.shared;
+        for _ in 0..number {
+            let sending = shared.clone();
+            let sender = thread::Builder::new().name("unistream-send".into()).spawn(move || sending.run());
+            // Dropping the producer ends those that run already.
+            let sender = sender.map_err(|error| Error::io("could not start the sender's thread", error))?;
+            lock(&shared.senders.threads).push(sender.thread().clone());
+            lock(&self.senders).push(sender);
+        }
+        // Those that looked before they could be told look again.
+        shared.wake_sender();
+        let woken = shared.senders.clone();
+        let _ = shared.core().when_sealed.set(Box::new(move || woken.wake()));
+        Ok(())
+    }
+}
+
+impl Shared {
+    pub(super) fn wake_sender(&self) {
+        self.senders.wake();
+    }
+
+    /// Waits for the threads, which were told to quit, to end. False if the sink does not return from a call.
+    pub(super) fn wait_for_senders(&self, threads: &[JoinHandle<()>]) -> bool {
+        if threads.iter().all(JoinHandle::is_finished) {
+            return true;
+        }
+        // First without hurry: a call that is about to return need not be interrupted.
+        let clock = &*self.core().env.clock;
+        let deadline = clock.monotonic() + GRACE;
+        let mut interrupted = false;
+        while threads.iter().any(|thread| !thread.is_finished()) {
+            let left = deadline.saturating_sub(clock.monotonic());
+            if !interrupted && left < GRACE - Duration::from_millis(20) {
+                interrupted = true;
+                if let Some(sink) = &self.sink {
+                    let _ = self.inside(|| sink.interrupt());
+                }
+            }
+            if left.is_zero() {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        true
+    }
+
+    /// The sender's thread.
+    fn run(&self) {
+        while !self.quitting.load(Ordering::Acquire) {
+            match self.step() {
+                Some(wait) => thread::park_timeout(wait),
+                None => continue,
+            }
+        }
+        if lock(&self.left).is_some() {
+            // `close` did not wait for this thread: what it left undone is done here.
+            let _ = self.buffer.close();
+        }
+    }
+
+    /// Sends a batch if one may go out; else says how long to wait.
+    pub(super) fn step(&self) -> Option<Duration> {
+        const LONG: Duration = Duration::from_secs(3600);
+        if self.status.load(Ordering::Acquire) == STOPPED {
+            return Some(LONG);
+        }
+        // First, so that what is sealed now can be taken. A log that takes nothing can still be read; it is asked again a
+        // little later.
+        let again = |_| Some(self.core().env.clock.monotonic() + AGAIN);
+        let linger = self.core().seal_if_old().unwrap_or_else(again);
+        let taken = match self.take(true) {
+            Ok(Taken::Batch(batch)) => {
+                self.send(batch);
+                return None;
+            }
+            taken => taken,
+        };
+        let now = self.core().env.clock.monotonic();
+        let wait = match taken {
+            Ok(Taken::Wait { ready_at, attempts }) => {
+                self.on_hold(ready_at, attempts);
+                ready_at.saturating_sub(now)
+            }
+            Ok(_) => {
+                // What an earlier run had finished was passed over; who waits for that hears of it.
+                self.notify();
+                if linger.is_none() {
+                    // Ask to be told of the next put, then look once more.
+                    self.senders.idle.store(true, Ordering::SeqCst);
+                    if self.core().has_work(self.core().options.max_in_flight as usize) {
+                        return None;
+                    }
+                }
+                LONG
+            }
+            Err(error) => {
+                self.note_error(&error);
+                AGAIN
+            }
+        };
+        Some(linger.map_or(wait, |due| wait.min(due.saturating_sub(now))))
+    }
+
+    pub(super) fn take(&self, hand_out: bool) -> Result<Taken> {
+        let in_flight = self.core().options.max_in_flight as usize;
+        let taken = self.core().take(in_flight, hand_out);
+        for region in self.core().take_regions() {
+            let segment = buffer::segment::name(region.segment);
+            let buffer::Region { offset, bytes, records, .. } = region;
+            self.tell(&Event::Corrupt { segment: &segment, offset, bytes, records });
+        }
+        taken
+    }
+
+    pub(super) fn on_hold(&self, ready_at: Duration, attempts: u32) {
+        let wait = ready_at.saturating_sub(self.core().env.clock.monotonic());
+        self.tell(&Event::OnHold { attempts, wait });
+    }
+
+    pub(super) fn begin(&self, batch: &Batch) {
+        self.counters.attempts.fetch_add(1, Ordering::Relaxed);
+        self.tell(&Event::SendStarted { batch });
+    }
+
+    /// One attempt at a batch.
+    pub(super) fn send(&self, batch: Batch) {
+        let Some(sink) = &self.sink else { return };
+        self.begin(&batch);
+        let clock = &*self.core().env.clock;
+        let start = clock.monotonic();
+        let answer = self.inside(|| sink.send(&batch)).unwrap_or_else(|| Err(SendError::failed("the sink panicked")));
+        let elapsed = clock.monotonic().saturating_sub(start);
+        if let Err(error) = self.settle(batch, answer, elapsed) {
+            self.note_error(&error);
+        }
+    }
+}
