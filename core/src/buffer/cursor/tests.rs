@@ -9,7 +9,7 @@ use crate::buffer::reader::Reader;
 use crate::buffer::recovery::recover;
 use crate::buffer::storage::create_dir;
 use crate::buffer::storage::simulated::{Crash, Dice, Fault, SimulatedDisk, Snapshot, Trouble};
-use crate::environment::{Environment, lock};
+use crate::environment::lock;
 use crate::options::{Durability, Options};
 use crate::sink::Limits;
 use crate::torture::world::SimulatedClock;
@@ -113,12 +113,7 @@ fn seqs_are_set_apart_before_they_are_given_out() {
     let dir = Path::new("/buffer");
     for durability in [Durability::Always, Durability::Interval, Durability::Os] {
         let disk = SimulatedDisk::new(false);
-        let env = Environment {
-            disk: Arc::new(disk.clone()),
-            clock: SimulatedClock::new(),
-            random: Arc::new(|| 1),
-            threads: false,
-        };
+        let env = disk.environment(SimulatedClock::new(), 1);
         let options = Options { durability, segment_bytes: 64 << 10, ..Options::default() };
         let core = Core::open(dir, options, Limits::default(), env).unwrap();
         for next_seq in [RESERVED_SEQS / 2, RESERVED_SEQS, 3 * RESERVED_SEQS] {

@@ -3,7 +3,6 @@
 mod mapped;
 mod os;
 #[cfg(any(test, feature = "simulation"))]
-#[allow(dead_code)] // Its faults have no driver yet; see `torture`.
 pub(crate) mod simulated;
 
 use std::io;
