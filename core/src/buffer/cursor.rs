@@ -240,13 +240,28 @@ pub(crate) struct Cursor {
     files: Vec<Arc<dyn File>>,
     generation: u64,
     newest: usize,
-    /// The newest that a power loss leaves.
+    /// The newest that a power loss leaves, and its generation.
     durable: usize,
-    /// Being synced, without the lock.
-    syncing: Option<usize>,
-    /// A sync of the newest state failed: the kernel may have dropped it, and say of the next sync of that file that all is
-    /// well. It has to be written to another one.
-    dropped: bool,
+    durable_generation: u64,
+    /// How many syncs of each file are under way, without the lock.
+    syncing: [u8; FILES],
+    /// The last generation of which a sync failed: the kernel may have dropped it, and say of the next sync of that file that
+    /// all is well.
+    dropped: u64,
+}
+
+/// A sync of the state that was the newest when it began.
+pub(crate) struct CursorSync {
+    which: usize,
+    generation: u64,
+    file: Arc<dyn File>,
+}
+
+impl CursorSync {
+    /// Needs no lock.
+    pub(crate) fn run(&self) -> io::Result<()> {
+        self.file.sync()
+    }
 }
 
 impl Cursor {
@@ -300,7 +315,16 @@ impl Cursor {
             files.push(file);
         }
         // What was read is durable only after `refresh`.
-        Ok((Cursor { files, generation, newest, durable: newest, syncing: None, dropped: false }, found))
+        let cursor = Cursor {
+            files,
+            generation,
+            newest,
+            durable: newest,
+            durable_generation: generation,
+            syncing: [0; FILES],
+            dropped: 0,
+        };
+        Ok((cursor, found))
     }
 
     /// The number of the last state.
@@ -321,27 +345,29 @@ impl Cursor {
 
     /// Writes the state. It survives the death of the process when this returns, and a power loss after a sync.
     pub(crate) fn write(&mut self, state: &State) -> io::Result<()> {
-        let taken = [Some(self.newest), Some(self.durable), self.syncing];
         let bytes = state.encode(self.generation + 1);
         let mut result = Err(io::ErrorKind::StorageFull.into());
-        for target in (0..FILES).filter(|which| !taken.contains(&Some(*which))) {
+        for target in 0..FILES {
+            if target == self.newest || target == self.durable || self.syncing[target] > 0 {
+                continue;
+            }
             result = self.files[target].write_at(&bytes, 0);
             if result.is_ok() {
                 self.generation += 1;
                 self.newest = target;
-                self.dropped = false;
                 break;
             }
         }
         result
     }
 
-    /// The file to sync, if the newest state is not durable. [`end_sync`](Self::end_sync) must follow; callers
-    /// see to it that there is one sync at a time.
-    pub(crate) fn begin_sync(&mut self) -> Option<Arc<dyn File>> {
-        (self.newest != self.durable).then(|| {
-            self.syncing = Some(self.newest);
-            self.files[self.newest].clone()
+    /// The sync to run, if the newest state is not durable. [`end_sync`](Self::end_sync) must follow. Callers see to it that
+    /// at most one is under way when a state is written.
+    pub(crate) fn begin_sync(&mut self) -> Option<CursorSync> {
+        let (which, generation) = (self.newest, self.generation);
+        (which != self.durable).then(|| {
+            self.syncing[which] += 1;
+            CursorSync { which, generation, file: self.files[which].clone() }
         })
     }
 
@@ -350,18 +376,27 @@ impl Cursor {
         self.newest != self.durable
     }
 
-    /// Whether the sync that was begun went well.
-    pub(crate) fn end_sync(&mut self, synced: bool) {
-        match self.syncing.take() {
-            Some(which) if synced => self.durable = which,
-            Some(which) => self.dropped |= which == self.newest,
-            None => {}
+    /// Notes how a sync went, and says whether what it was to make durable is.
+    pub(crate) fn end_sync(&mut self, sync: &CursorSync, synced: io::Result<()>) -> io::Result<()> {
+        let CursorSync { which, generation, .. } = *sync;
+        self.syncing[which] -= 1;
+        match synced {
+            // Since it began one has failed: of the same state, it may be, and the kernel says so only once.
+            Ok(()) if generation <= self.dropped => {
+                return Err(io::Error::other("another sync of it has failed"));
+            }
+            Ok(()) if generation > self.durable_generation => {
+                (self.durable, self.durable_generation) = (which, generation);
+            }
+            Ok(()) => {}
+            Err(_) => self.dropped = self.dropped.max(generation),
         }
+        synced
     }
 
-    /// Whether the state has to be written anew before a sync makes it durable.
+    /// Whether the newest state has to be written anew, to another file, before a sync makes it durable.
     pub(crate) fn is_dropped(&self) -> bool {
-        self.dropped
+        self.generation == self.dropped && self.newest != self.durable
     }
 }
 

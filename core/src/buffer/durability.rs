@@ -27,9 +27,9 @@ impl Core {
     /// Makes the cursor durable. The caller has the chores.
     pub(super) fn sync_cursor(&self) -> Result<()> {
         let begun = lock(&self.reader).begin_sync()?;
-        if let Some(file) = begun {
-            let synced = file.sync();
-            lock(&self.reader).cursor.end_sync(synced.is_ok());
+        if let Some(sync) = begun {
+            let synced = sync.run();
+            let synced = lock(&self.reader).cursor.end_sync(&sync, synced);
             synced.map_err(|error| Error::io("could not sync the cursor", error))?;
         }
         Ok(())

@@ -83,9 +83,9 @@ impl Core {
         reader.write()?;
         // Durable in every mode: else a power loss would bring back a log that seems to be complete, or a cursor that knows
         // of fewer seqs, and what is given out from here on would be given out again.
-        if let Some(file) = reader.begin_sync()? {
-            let synced = file.sync();
-            reader.cursor.end_sync(synced.is_ok());
+        if let Some(sync) = reader.begin_sync()? {
+            let synced = sync.run();
+            let synced = reader.cursor.end_sync(&sync, synced);
             synced.and_then(|()| env.disk.sync_dir(dir)).map_err(failed)?;
         }
         reader.reserved = reader.state.seq_limit;

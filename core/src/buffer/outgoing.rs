@@ -201,10 +201,10 @@ impl Core {
     pub(super) fn note(&self, reader: &mut Reader, frees: bool) -> Result<()> {
         reader.write()?;
         if self.options.durability == Durability::Always
-            && let Some(file) = reader.begin_sync()?
+            && let Some(sync) = reader.begin_sync()?
         {
-            let synced = file.sync();
-            reader.cursor.end_sync(synced.is_ok());
+            let synced = sync.run();
+            let synced = reader.cursor.end_sync(&sync, synced);
             synced.map_err(|error| Error::io("could not sync the cursor", error))?;
         }
         if frees {

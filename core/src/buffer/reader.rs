@@ -5,11 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::cursor::{Cursor, Position, Progress, RESERVED_SEQS, State};
+use super::cursor::{Cursor, CursorSync, Position, Progress, RESERVED_SEQS, State};
 use super::format::{self, Bad, BatchId, FRAME_BYTES, HeaderState, Kind, SEGMENT_HEADER_BYTES, Seal, SegmentHeader};
 use super::log::{BatchCaps, OpenBatch};
 use super::segment::{self, Finished};
-use super::storage::{Chunk, File, SegmentReader};
+use super::storage::{Chunk, SegmentReader};
 use crate::batch::{Batch, Entry, Piece};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::Limits;
@@ -675,8 +675,8 @@ impl Reader {
         }
     }
 
-    /// The file whose sync makes the cursor durable, if it is not; see [`Cursor::begin_sync`].
-    pub(crate) fn begin_sync(&mut self) -> Result<Option<Arc<dyn File>>> {
+    /// What makes the cursor durable, if it is not; see [`Cursor::begin_sync`].
+    pub(crate) fn begin_sync(&mut self) -> Result<Option<CursorSync>> {
         if self.cursor.is_dropped() {
             self.write()?;
         }

@@ -41,26 +41,41 @@ fn no_order_of_writes_and_syncs_costs_a_state_that_was_durable() {
         let kept = pictures.clone();
         disk.record(Some(Box::new(move |snapshot| kept.lock().unwrap().push(snapshot))));
         let (mut generation, mut written, mut durable) = (0, 0, 0);
-        let mut syncing: Option<(Arc<dyn File>, u64)> = None;
+        let mut syncing: Option<(CursorSync, u64)> = None;
+        // A sync ends well or not. What it was to make durable, if it did.
+        let ends = |reader: &mut Reader, sync: &CursorSync, fails: bool| {
+            let trouble = Trouble::Errno(libc::EIO);
+            disk.set_fault(fails.then(|| Fault { at: disk.operations().0, trouble, lasts: false }));
+            let synced = sync.run();
+            disk.set_fault(None);
+            reader.cursor.end_sync(sync, synced).is_ok()
+        };
         for step in 0..40 {
             let before = (written, durable);
             match (dice.below(5), syncing.take()) {
-                // The sync that was begun comes to its end, well or not.
-                (0, Some((file, state))) => {
-                    let fails = dice.chance(4).then(|| disk.operations().0);
-                    let trouble = Trouble::Errno(libc::EIO);
-                    disk.set_fault(fails.map(|at| Fault { at, trouble, lasts: false }));
-                    let synced = file.sync().is_ok();
-                    disk.set_fault(None);
-                    reader.cursor.end_sync(synced);
-                    durable = if synced { state } else { durable };
+                // The sync that was begun comes to its end.
+                (0, Some((sync, state))) => {
+                    if ends(&mut reader, &sync, dice.chance(4)) {
+                        durable = durable.max(state);
+                    }
                 }
-                (1, None) => {
-                    let file = reader.begin_sync().unwrap();
+                // One begins; or comes and goes while another is under way.
+                (1, under_way) => {
+                    let sync = reader.begin_sync().unwrap();
                     // What was dropped has been written anew.
                     let state = if reader.cursor.generation() > generation { reader.state.seq_limit } else { written };
-                    assert!(file.is_some() || durable == state, "seed {seed}, step {step}: there is something to sync");
-                    syncing = file.map(|file| (file, state));
+                    assert!(sync.is_some() || durable == state, "seed {seed}, step {step}: there is something to sync");
+                    let begun = sync.map(|sync| (sync, state));
+                    match (under_way, begun) {
+                        (None, begun) => syncing = begun,
+                        (under_way, Some((sync, state))) => {
+                            if ends(&mut reader, &sync, dice.chance(4)) {
+                                durable = state;
+                            }
+                            syncing = under_way;
+                        }
+                        (under_way, None) => syncing = under_way,
+                    }
                 }
                 // The process dies, and its successor makes durable what it finds, also what a failed sync has dropped; or
                 // the successor of a successor for which the disk failed.
