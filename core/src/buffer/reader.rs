@@ -419,7 +419,7 @@ pub(crate) struct Reader {
     pub(crate) state: State,
     pub(crate) heads: std::collections::VecDeque<Head>,
     pub(crate) walk: Walk,
-    /// The state in memory is ahead of the cursor's file because a write failed.
+    /// The state in memory is ahead of the cursor's file: a write failed, or what an earlier run had finished was passed over.
     pub(crate) unwritten: bool,
     /// The `seq_limit` that a power loss leaves.
     pub(crate) reserved: u64,
@@ -529,8 +529,9 @@ impl Reader {
                     self.walk.seek(*upto);
                     if read.entries.is_empty() {
                         // Nothing whole is left before the limit: what was passed over is finished.
-                        if self.heads.is_empty() {
+                        if self.heads.is_empty() && self.state.committed != *upto {
                             self.state.committed = *upto;
+                            self.unwritten = true;
                         }
                         self.entries = read.entries;
                         return Ok(None);
@@ -644,20 +645,16 @@ impl Reader {
         alone
     }
 
-    /// Drops the finished batches at the front, and says whether the committed position moved.
-    pub(crate) fn advance(&mut self) -> bool {
-        let mut moved = false;
-        while let Some(head) = self.heads.front()
-            && head.finished
+    /// Drops the finished batches at the front; the committed position moves behind them.
+    pub(crate) fn advance(&mut self) {
+        while self.heads.front().is_some_and(|head| head.finished)
+            && let Some(head) = self.heads.pop_front()
         {
             self.state.committed = head.end;
-            moved = true;
-            if let Some(head) = self.heads.pop_front() {
-                self.state.batches.retain(|(first_seq, _)| *first_seq != head.id.first_seq);
-                self.entries = head.entries;
-            }
+            self.unwritten = true;
+            self.state.batches.retain(|(first_seq, _)| *first_seq != head.id.first_seq);
+            self.entries = head.entries;
         }
-        moved
     }
 
     /// Records behind the committed position that are finished.

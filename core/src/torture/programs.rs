@@ -70,6 +70,10 @@ fn kept() -> Vec<Workload> {
         let options = crate::Options { durability, mode, max_records, linger, ..options() };
         Workload { name: name.into(), options, steps: steps.concat() }
     };
+    let in_flight = |max_in_flight, program: Workload| {
+        let options = crate::Options { max_in_flight, ..program.options };
+        Workload { options, ..program }
+    };
     vec![
         program(
             "a letter that grew while it was replayed was deleted with what had come",
@@ -131,6 +135,17 @@ fn kept() -> Vec<Workload> {
                 puts(&[121, 45, 161, 1193, 109, 113, 8633, 77, 129]),
                 vec![millis(1), Sync, Put(137), Restart(2), Put(24_436), Put(28_529), Put(0)],
             ],
+        ),
+        in_flight(
+            3,
+            program(
+                "what a batch in flight had finished was passed over, and its segment freed before the cursor said so",
+                Durability::Interval,
+                Mode::Background,
+                3,
+                1,
+                vec![zeros(2), vec![Sink(Mixed), Put(0), Put(545), Put(157), Put(63_369), Flush, Restart(1)]],
+            ),
         ),
     ]
 }
