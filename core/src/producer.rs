@@ -569,9 +569,8 @@ impl Shared {
         let appended = match core.put(record, wait) {
             Ok(appended) => appended,
             Err(error) => {
-                if error.kind() == ErrorKind::BufferFull {
-                    self.wake_sender();
-                }
+                // It may have sealed a batch, and found no room for the record.
+                self.wake_sender();
                 return Err(error);
             }
         };

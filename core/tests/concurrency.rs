@@ -441,3 +441,21 @@ fn put_many_says_how_far_it_came() {
     assert_eq!(accepted, 2);
     result.unwrap();
 }
+
+/// A put that finds no room ends the batch that it no longer goes into, and the sender hears of it.
+#[test]
+fn a_put_that_waits_for_space_does_not_wait_beside_a_batch_that_could_go_out() {
+    let (dir, collector) = (scratch(), Collector::default());
+    // Each segment takes one record, the buffer four, and a batch is full by bytes with the fifth.
+    let builder = Producer::builder(dir.path()).segment_bytes(64 << 10).max_buffer_bytes(256 << 10).max_bytes(190_000);
+    let producer = builder.linger(NEVER).full_timeout(Duration::from_secs(20)).open(collector.clone()).unwrap();
+    for number in 0..12 {
+        if number == 4 {
+            // By now the sender sleeps.
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        producer.put(&payload(number, 0).repeat(5000)[..40_000]).unwrap();
+    }
+    producer.flush(LONG).unwrap();
+    assert_eq!(collector.seqs(), (1..=12).collect::<Vec<_>>());
+}

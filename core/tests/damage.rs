@@ -519,6 +519,24 @@ fn a_segment_that_somebody_made_immensely_long_takes_no_such_memory() {
     });
 }
 
+/// One that was prepared and not begun, too.
+#[test]
+fn a_prepared_segment_that_somebody_made_immensely_long_takes_no_such_memory() {
+    let (dir, image) = (scratch(), scratch());
+    let mut options = options();
+    options.durability = Durability::Interval;
+    let buffer = Buffer::open(dir.path(), options, Limits::default()).unwrap();
+    for number in 0..2 {
+        buffer.put(&payload(number, 0).repeat(5000)[..40_000]).unwrap();
+    }
+    wait_until("the next segment is prepared", || segments(dir.path()).len() == 3);
+    // As a process leaves it that dies here.
+    copy_dir(dir.path(), image.path());
+    let spare = &segments(image.path())[2];
+    fs::OpenOptions::new().write(true).open(spare).unwrap().set_len(1 << 40).unwrap();
+    assert_eq!(drain(image.path()).seqs(), [1, 2]);
+}
+
 #[test]
 fn files_that_are_not_ours_are_left_alone() {
     let dir = tempfile::tempdir().unwrap();

@@ -152,6 +152,7 @@ fn the_crate_reads_what_the_page_describes() {
         open_records: 0,
         open_bytes: 0,
         sealed: [index, 1024, 1000, 999, 5000],
+        durable_before: 0,
     };
     let mut file = format::encode_header(&header);
     file.extend(format::encode_frame(1, 1000, 5, None, None, b"plain", salt));

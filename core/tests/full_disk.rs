@@ -138,6 +138,31 @@ fn opening_on_a_full_disk() {
     assert_eq!(delivered, seqs);
 }
 
+/// Who only tries never makes a segment: the log's thread does, as soon as there is space.
+#[test]
+fn try_put_goes_on_when_there_is_space_again() {
+    let disk = small_disk!(1 << 20);
+    let collector = Collector::default();
+    let producer = builder(&disk.path(), Storage::Auto).max_records(1).sync_interval(Duration::from_millis(5));
+    let producer = producer.open(collector.clone()).unwrap();
+    disk.fill();
+    let mut put = 0;
+    // All of it is delivered, so that there is nothing left to do for the log's thread.
+    while producer.stats().buffer_bytes > 0 {
+        match producer.try_put(&[b'x'; 1024]) {
+            Ok(_) => put += 1,
+            Err(error) if error.kind() == ErrorKind::BufferFull && producer.stats().pending_records == 0 => break,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::BufferFull, "{error}"),
+        }
+        assert!(put < 100_000, "this disk is never full");
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    disk.free();
+    wait_until("there is a segment again", || producer.try_put(&[b'x'; 1024]).is_ok());
+    producer.flush(LONG).unwrap();
+    assert_eq!(collector.seqs().len(), put + 1);
+}
+
 /// What is remembered of a batch can outgrow the space that the cursor has reserved.
 #[test]
 fn a_cursor_that_cannot_grow_is_an_error_and_is_written_later() {

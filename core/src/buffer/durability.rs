@@ -29,8 +29,7 @@ impl Core {
         let begun = lock(&self.reader).begin_sync()?;
         if let Some(sync) = begun {
             let synced = sync.run();
-            let synced = lock(&self.reader).cursor.end_sync(&sync, synced);
-            synced.map_err(|error| Error::io("could not sync the cursor", error))?;
+            lock(&self.reader).end_sync(&sync, synced)?;
         }
         Ok(())
     }
@@ -93,30 +92,33 @@ impl Core {
     }
 
     pub(super) fn sync_log(&self) -> Result<u64> {
-        let (readers, lsn) = {
-            let mut log = lock(&self.log);
+        let (segments, active, lsn) = {
+            let log = lock(&self.log);
             if let Status::Failed(error) = &log.status {
                 return Err(error.clone());
             }
-            let mut readers = std::mem::take(&mut log.unsynced);
-            readers.extend(log.reader(log.index).map(|reader| (log.index, reader)));
-            (readers, log.lsn)
+            (log.not_durable(), log.index, log.lsn)
         };
         let names =
             if self.dir_unsynced.swap(false, Ordering::AcqRel) { self.env.disk.sync_dir(&self.dir) } else { Ok(()) };
-        let files = readers.iter().map(|(_, reader)| reader.sync());
+        let files = segments.iter().map(|(index, reader)| match reader {
+            Some(reader) => reader.sync(),
+            None => segment::sync(&*self.env.disk, &self.dir, *index),
+        });
         for synced in std::iter::once(names).chain(files) {
             synced.map_err(|error| self.fail(Error::io("could not sync the log", error)))?;
         }
-        self.check_there(&readers)?;
+        self.check_there(&segments)?;
+        lock(&self.log).durable_before = active;
         self.counts.syncs.fetch_add(1, Ordering::Relaxed);
         Ok(lsn)
     }
 
     /// An error if segments with records that are not finished were removed or cut by somebody: what is put into them
     /// would be gone with the process.
-    pub(super) fn check_there(&self, readers: &[(u64, Arc<dyn storage::SegmentReader>)]) -> Result<()> {
-        for (index, reader) in readers {
+    pub(super) fn check_there(&self, segments: &[(u64, Option<Arc<dyn storage::SegmentReader>>)]) -> Result<()> {
+        for (index, reader) in segments {
+            let Some(reader) = reader else { continue };
             let gone = match reader.is_there() {
                 Ok(true) => continue,
                 Ok(false) => io::Error::new(io::ErrorKind::NotFound, "the file was removed, replaced or cut"),

@@ -34,7 +34,9 @@ pub(crate) const SEAL_BODY_BYTES: usize = 32;
 /// An end and the terminator.
 pub(crate) const END_BYTES: usize = FRAME_BYTES + TERMINATOR_BYTES;
 /// Room that every segment keeps for a seal, an end and the terminator.
-pub(crate) const TAIL_BYTES: usize = FRAME_BYTES + SEAL_BODY_BYTES + END_BYTES;
+pub(crate) const TAIL_BYTES: usize = SEAL_BYTES + END_BYTES;
+/// A seal.
+pub(crate) const SEAL_BYTES: usize = FRAME_BYTES + SEAL_BODY_BYTES;
 /// A segment's header: two copies of 512 bytes, so that one damaged sector costs nothing.
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 1024;
 const HEADER_COPY_BYTES: usize = 512;
@@ -288,6 +290,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) open_bytes: u64,
     /// Where the last sealed batch ends.
     pub(crate) sealed: Position,
+    /// The segments below this one were durable when this segment was begun.
+    pub(crate) durable_before: u64,
 }
 
 /// What the first bytes of a segment say.
@@ -325,7 +329,8 @@ impl SegmentHeader {
         copy[80..88].copy_from_slice(&self.open_records.to_le_bytes());
         copy[88..96].copy_from_slice(&self.open_bytes.to_le_bytes());
         let Position { segment, offset, seq, records, bytes } = self.sealed;
-        for (word, at) in [segment, offset, seq, records, bytes].into_iter().zip((96..).step_by(8)) {
+        for (word, at) in [segment, offset, seq, records, bytes, self.durable_before].into_iter().zip((96..).step_by(8))
+        {
             copy[at..at + 8].copy_from_slice(&word.to_le_bytes());
         }
         let crc = crc32c::crc32c(&copy[..HEADER_COPY_BYTES - 4]);
@@ -378,10 +383,11 @@ impl SegmentHeader {
                 records: le_u64(copy, 120),
                 bytes: le_u64(copy, 128),
             },
+            durable_before: le_u64(copy, 136),
         }
     }
 
-    /// Whether a log can have come to this: what is sealed lies before the segment, what is open behind that.
+    /// Whether a log can have come to this: what is sealed or durable lies before the segment, what is open behind the seal.
     fn is_possible(&self) -> bool {
         let Position { segment, offset, seq, records, bytes } = self.sealed;
         let most = [self.index, self.length, self.next_seq, self.records_before, self.bytes_before, self.open_bytes];
@@ -393,6 +399,7 @@ impl SegmentHeader {
             && bytes <= self.bytes_before
             && self.open_first_seq <= self.next_seq
             && self.open_records <= self.records_before
+            && self.durable_before <= self.index
     }
 }
 

@@ -1,6 +1,7 @@
 //! The writer's side of the log: the active segment, those before it, the one prepared to follow.
 //!
-//! All of it is guarded by one mutex, which no I/O but a plain (unmapped) append is done under.
+//! All of it is guarded by one mutex, which no I/O is done under but plain (unmapped) writes: appends, and the header of the
+//! next segment.
 
 use std::collections::VecDeque;
 use std::io;
@@ -8,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cursor::Position;
-use super::format::{self, Body, Head, Kind, SEGMENT_HEADER_BYTES, Seal, SegmentHeader, TAIL_BYTES, TERMINATOR_BYTES};
+use super::format::{
+    self, Body, Head, Kind, SEAL_BYTES, SEGMENT_HEADER_BYTES, Seal, SegmentHeader, TAIL_BYTES, TERMINATOR_BYTES,
+};
 use super::segment;
 use super::storage::{SegmentReader, SegmentWriter};
 use crate::environment::{Apart, Clock, lock};
@@ -57,6 +60,8 @@ impl OpenBatch {
 pub(crate) struct Front {
     /// Where the last sealed batch ends.
     pub(crate) sealed: Position,
+    /// What must be synced for its seal to be durable.
+    pub(crate) sealed_lsn: u64,
     /// When the batch being filled began, if there is one that can still be sealed.
     pub(crate) open_since: Option<Duration>,
 }
@@ -69,7 +74,7 @@ pub(crate) struct Past {
     pub(crate) writer: Option<Box<dyn SegmentWriter>>,
 }
 
-/// A prepared segment: allocated, named, durable in its directory, with a header that is blank.
+/// A prepared segment: allocated and named. Its header is blank, or of an earlier use.
 pub(crate) struct Spare {
     pub(crate) index: u64,
     pub(crate) length: u64,
@@ -134,8 +139,8 @@ pub(crate) struct Log {
     pub(crate) pool: Vec<Spare>,
     /// Disk that all segment files take.
     pub(crate) disk_bytes: u64,
-    /// Past segments with frames that were not synced.
-    pub(crate) unsynced: Vec<(u64, Arc<dyn SegmentReader>)>,
+    /// The segments below this one are durable.
+    pub(crate) durable_before: u64,
     /// Counts frames; a sync makes all up to some lsn durable.
     pub(crate) lsn: u64,
     /// The same, when the log was opened.
@@ -151,6 +156,7 @@ pub(crate) struct Tail {
     pub(crate) sealed: Position,
     pub(crate) records: u64,
     pub(crate) bytes: u64,
+    pub(crate) durable_before: u64,
 }
 
 impl Log {
@@ -173,6 +179,7 @@ impl Log {
             sealed: state.sealed,
             front: Arc::new(Apart(Mutex::new(Front {
                 sealed: state.sealed,
+                sealed_lsn: 0,
                 open_since: (state.open.records > 0).then_some(state.open.since),
             }))),
             records: state.records,
@@ -181,8 +188,9 @@ impl Log {
             spare: None,
             pool: Vec::new(),
             disk_bytes,
-            unsynced: Vec::new(),
-            lsn: 0,
+            durable_before: state.durable_before.min(active.index),
+            // What an earlier run left counts as a frame that is not synced.
+            lsn: u64::from(state.durable_before <= active.index),
             opened_at: (state.records, state.bytes),
         }
     }
@@ -195,9 +203,9 @@ impl Log {
         Ok(log)
     }
 
-    /// The length of the segment that a frame with such a body needs for itself.
+    /// The length of the segment that a record with such a body needs for itself, behind the seal of the batch before it.
     pub(crate) fn segment_for(body: usize) -> u64 {
-        let needed = SEGMENT_HEADER_BYTES + format::padded(body) + TAIL_BYTES;
+        let needed = SEGMENT_HEADER_BYTES + SEAL_BYTES + format::padded(body) + TAIL_BYTES;
         (needed as u64).next_multiple_of(4096)
     }
 
@@ -213,14 +221,14 @@ impl Log {
         clock: &dyn Clock,
     ) -> Result<Appended, Refusal> {
         self.check().map_err(Refusal::Error)?;
-        let mut sealed = false;
-        // It may be full already: the process died before its seal, the seal found no space, or the caps were larger.
-        if !self.open.takes(counted, caps) {
-            self.seal(created_at).map_err(Refusal::Error)?;
-            sealed = true;
-        }
-        if self.tail + format::padded(body.len()) > self.limit {
+        // By bytes; or it was full already: the process died before its seal, the seal found no space, or the caps were larger.
+        let mut sealed = !self.open.takes(counted, caps);
+        let needed = format::padded(body.len()) + if sealed { SEAL_BYTES } else { 0 };
+        if self.tail + needed > self.limit {
             return Err(Refusal::Segment(Log::segment_for(body.len())));
+        }
+        if sealed {
+            self.seal(created_at).map_err(Refusal::Error)?;
         }
         let seq = self.next_seq;
         self.frame(Head { kind: Kind::Record, seq, created_at }, body, body_crc).map_err(Refusal::Error)?;
@@ -232,8 +240,7 @@ impl Log {
             self.open = OpenBatch { first_seq: seq, records: 0, bytes: 0, since: clock.monotonic() };
             lock(&self.front).open_since = Some(self.open.since);
         }
-        self.open.records += 1;
-        self.open.bytes += counted;
+        self.open.add(seq, counted);
         if self.open.records >= caps.records || self.open.bytes >= caps.bytes {
             // The record is in: should its seal fail, the next put or linger seals.
             sealed |= self.seal(created_at).is_ok();
@@ -261,7 +268,7 @@ impl Log {
             records: self.records,
             bytes: self.bytes,
         };
-        *lock(&self.front) = Front { sealed: self.sealed, open_since: None };
+        *lock(&self.front) = Front { sealed: self.sealed, sealed_lsn: self.lsn, open_since: None };
         Ok(true)
     }
 
@@ -290,8 +297,7 @@ impl Log {
         let body = Body { id: None, key: None, data: &[] };
         let _ = self.frame(head, &body, body.crc());
         let Some(Spare { writer, .. }) = self.spare.take() else { return Ok(()) };
-        let reader = std::mem::replace(&mut self.reader, writer.reader());
-        self.unsynced.push((self.index, reader));
+        self.reader = writer.reader();
         let old = std::mem::replace(&mut self.writer, writer);
         self.past.push_back(Past { index: self.index, length: self.length, writer: Some(old) });
         self.index = index;
@@ -317,6 +323,7 @@ impl Log {
             open_records: self.open.records,
             open_bytes: self.open.bytes,
             sealed: self.sealed,
+            durable_before: self.durable_before,
         }
     }
 
@@ -327,6 +334,13 @@ impl Log {
         }
         let at = self.past.binary_search_by_key(&index, |past| past.index).ok()?;
         self.past[at].writer.as_ref().map(|writer| writer.reader())
+    }
+
+    /// The segments that a sync has to make durable, with the readers of those that this run wrote.
+    pub(crate) fn not_durable(&self) -> Vec<(u64, Option<Arc<dyn SegmentReader>>)> {
+        let from = self.past.partition_point(|past| past.index < self.durable_before);
+        let past = self.past.range(from..).map(|past| (past.index, past.writer.as_ref().map(|writer| writer.reader())));
+        past.chain([(self.index, Some(self.reader.clone()))]).collect()
     }
 
     /// The length of a segment that is there.

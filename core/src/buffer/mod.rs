@@ -1,7 +1,8 @@
 //! The durable FIFO: records in, sealed batches out, committed batches forgotten.
 //!
 //! It knows nothing of sinks or schedules. Locks, in the order in which they may be taken: `chores` (one thread
-//! prepares, frees and syncs), `reader` (what goes out), `log` (what comes in). `put` takes only the last.
+//! prepares, frees and syncs), `reader` (what goes out), `log` (what comes in), `front` (what the latter tells the former).
+//! `put` takes only the last two, unless it finds no room.
 
 pub(crate) mod cursor;
 mod durability;
@@ -277,7 +278,14 @@ impl Core {
             Err(Refusal::Error(error)) => return Err(error),
             Err(Refusal::Segment(_)) => match wait {
                 Some(wait) => self.append_slowly(&body, body_crc, created_at, counted, wait)?,
-                None => return Err(would_wait()),
+                None => match self.append_rolling(&body, body_crc, created_at, counted)? {
+                    Ok(appended) => appended,
+                    Err(_) => {
+                        // Where it could not make the segment, it tries again.
+                        self.wake_keeper();
+                        return Err(would_wait());
+                    }
+                },
             },
         };
         if self.keeper_idle.load(Ordering::Relaxed) || appended.wants_spare {
@@ -304,20 +312,9 @@ impl Core {
         let clock = &*self.env.clock;
         loop {
             let freed = self.freed.load(Ordering::Acquire);
-            let needed = {
-                let mut log = lock(&self.log);
-                let mut result = log.append(body, body_crc, created_at, counted, self.caps, clock);
-                if let Err(Refusal::Segment(needed)) = result
-                    && log.spare.as_ref().is_some_and(|spare| spare.length >= needed)
-                {
-                    log.roll(created_at)?;
-                    result = log.append(body, body_crc, created_at, counted, self.caps, clock);
-                }
-                match result {
-                    Ok(appended) => return Ok(appended),
-                    Err(Refusal::Error(error)) => return Err(error),
-                    Err(Refusal::Segment(needed)) => needed,
-                }
+            let needed = match self.append_rolling(body, body_crc, created_at, counted)? {
+                Ok(appended) => return Ok(appended),
+                Err(needed) => needed,
             };
             let Err(error) = self.prepare(needed) else { continue };
             if error.kind() != ErrorKind::BufferFull {
@@ -340,6 +337,31 @@ impl Core {
             }
             // In steps: what is committed now is freed by the next `prepare`.
             drop(self.space.wait_timeout(log, left.min(Duration::from_millis(50))));
+        }
+    }
+
+    /// Appends, in the spare segment if the active one has no room. Else says what length of a segment it needs.
+    #[cold]
+    fn append_rolling(
+        &self,
+        body: &Body<'_>,
+        body_crc: u32,
+        created_at: i64,
+        counted: u64,
+    ) -> Result<std::result::Result<Appended, u64>> {
+        let clock = &*self.env.clock;
+        let mut log = lock(&self.log);
+        let mut result = log.append(body, body_crc, created_at, counted, self.caps, clock);
+        if let Err(Refusal::Segment(needed)) = result
+            && log.spare.as_ref().is_some_and(|spare| spare.length >= needed)
+        {
+            log.roll(created_at)?;
+            result = log.append(body, body_crc, created_at, counted, self.caps, clock);
+        }
+        match result {
+            Ok(appended) => Ok(Ok(appended)),
+            Err(Refusal::Segment(needed)) => Ok(Err(needed)),
+            Err(Refusal::Error(error)) => Err(error),
         }
     }
 
@@ -491,9 +513,9 @@ impl Core {
             }
             let active = {
                 let log = lock(&self.log);
-                log.reader(log.index).map(|reader| (log.index, reader))
+                (log.index, log.reader(log.index))
             };
-            result = result.and_then(|()| self.check_there(active.as_slice()));
+            result = result.and_then(|()| self.check_there(&[active]));
             let mut chores = lock(&self.chores);
             self.trim(&mut chores);
             let freed = self.free(&mut chores);
@@ -534,3 +556,6 @@ fn would_wait() -> Error {
 pub(crate) fn forked() -> Error {
     Error::new(ErrorKind::Forked, "this process is a fork of the one that opened the producer; open one after the fork")
 }
+
+#[cfg(test)]
+mod tests;

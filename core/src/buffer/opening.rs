@@ -83,11 +83,8 @@ impl Core {
         reader.write()?;
         // Durable in every mode: else a power loss would bring back a log that seems to be complete, or a cursor that knows
         // of fewer seqs, and what is given out from here on would be given out again.
-        if let Some(sync) = reader.begin_sync()? {
-            let synced = sync.run();
-            let synced = reader.cursor.end_sync(&sync, synced);
-            synced.and_then(|()| env.disk.sync_dir(dir)).map_err(failed)?;
-        }
+        reader.sync()?;
+        env.disk.sync_dir(dir).map_err(failed)?;
         reader.reserved = reader.state.seq_limit;
         let core = Core {
             dir: dir.to_path_buf(),
@@ -149,6 +146,7 @@ impl Site<'_> {
             sealed: end.sealed,
             records: end.records,
             bytes: end.bytes,
+            durable_before: found.durable_before,
         };
         tail.open.since = self.env.clock.monotonic();
         // Seqs that may have been given out are not given out again.

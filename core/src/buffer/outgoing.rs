@@ -83,7 +83,19 @@ impl Core {
         if reader.heads.is_empty() && !self.load(&mut reader)? {
             return Ok(None);
         }
-        Ok(reader.heads.front().map(Head::batch))
+        let batch = reader.heads.front().map(Head::batch);
+        drop(reader);
+        self.sync_seals();
+        Ok(batch)
+    }
+
+    /// Under `always` a power loss does not take the id of a batch that somebody has seen. Where the log has failed, it is
+    /// sent all the same.
+    fn sync_seals(&self) {
+        if self.options.durability == Durability::Always {
+            let lsn = lock(&self.front).sealed_lsn;
+            let _ = self.sync_to(lsn);
+        }
     }
 
     /// The first batch that may go out now, among the first `in_flight`; handed out if `hand_out`.
@@ -91,6 +103,14 @@ impl Core {
         if self.fork.is_forked() {
             return Err(forked());
         }
+        let taken = self.find(in_flight, hand_out)?;
+        if matches!(taken, Taken::Batch(_)) {
+            self.sync_seals();
+        }
+        Ok(taken)
+    }
+
+    fn find(&self, in_flight: usize, hand_out: bool) -> Result<Taken> {
         let mut reader = lock(&self.reader);
         let now = self.env.clock.monotonic();
         let mut soonest: Option<(Duration, u32)> = None;
@@ -109,11 +129,11 @@ impl Core {
                         head.out = hand_out;
                         return Ok(Taken::Batch(batch));
                     }
-                    head.ready_at = now + REREAD_WAIT;
                     if reader.read_again() {
                         (at, soonest) = (0, None);
                         continue;
                     }
+                    reader.heads[at].ready_at = now + REREAD_WAIT;
                 }
                 let head = &reader.heads[at];
                 if soonest.is_none_or(|(ready_at, _)| head.ready_at < ready_at) {
@@ -185,10 +205,14 @@ impl Core {
             false
         };
         let mut changed = false;
-        for (_, progress) in &mut reader.state.batches {
-            changed |= fresh(progress);
+        let Reader { state, heads, waits, .. } = &mut *reader;
+        for (first_seq, progress) in &mut state.batches {
+            if fresh(progress) {
+                waits.retain(|(waiting, _)| waiting != first_seq);
+                changed = true;
+            }
         }
-        for head in &mut reader.heads {
+        for head in heads {
             if fresh(&mut head.progress) {
                 head.ready_at = Duration::ZERO;
                 changed = true;
@@ -200,12 +224,8 @@ impl Core {
     /// Writes the cursor, and durably so if the mode wants it.
     pub(super) fn note(&self, reader: &mut Reader, frees: bool) -> Result<()> {
         reader.write()?;
-        if self.options.durability == Durability::Always
-            && let Some(sync) = reader.begin_sync()?
-        {
-            let synced = sync.run();
-            let synced = reader.cursor.end_sync(&sync, synced);
-            synced.map_err(|error| Error::io("could not sync the cursor", error))?;
+        if self.options.durability == Durability::Always {
+            reader.sync()?;
         }
         if frees {
             self.wake_keeper();

@@ -2,6 +2,7 @@
 //!
 //! Bytes that are not whole frames are passed over, set aside and counted; what is whole behind them goes on.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -425,8 +426,10 @@ pub(crate) struct Reader {
     pub(crate) reserved: u64,
     limits: Limits,
     caps: BatchCaps,
-    /// Records before this seq that are not committed have lost their seals: they were read up to there, and none was found.
+    /// What is read next has no seals before this seq: it was read up to there, and none was found.
     unsealed_before: u64,
+    /// Until when batches wait that are read anew, by first seq: what the cursor says of it is for the next run.
+    pub(super) waits: Vec<(u64, Duration)>,
     /// Entries of the last batch, to be used again.
     entries: Vec<Entry>,
 }
@@ -443,6 +446,7 @@ impl Reader {
             limits,
             caps,
             unsealed_before: 0,
+            waits: Vec::new(),
             entries: Vec::new(),
         }
     }
@@ -628,10 +632,15 @@ impl Reader {
         if !progress.done.is_empty() {
             entries.retain(|entry| !progress.is_done(entry.place));
         }
-        // Never longer than it was to begin with: the wall clock may have been set back since.
-        let wait = progress.next_attempt.saturating_sub(wall.max(progress.last_attempt));
-        let wait = u64::try_from(wait).unwrap_or(0).min(LONGEST_WAIT);
-        let ready_at = if wait == 0 { Duration::ZERO } else { monotonic + Duration::from_micros(wait) };
+        let ready_at = match self.waits.iter().position(|(first_seq, _)| *first_seq == id.first_seq) {
+            Some(at) => self.waits.swap_remove(at).1,
+            None => {
+                // Never longer than it was to begin with: the wall clock may have been set back since.
+                let wait = progress.next_attempt.saturating_sub(wall.max(progress.last_attempt));
+                let wait = u64::try_from(wait).unwrap_or(0).min(LONGEST_WAIT);
+                if wait == 0 { Duration::ZERO } else { monotonic + Duration::from_micros(wait) }
+            }
+        };
         Head { id, last_seq, end, pieces, finished: entries.is_empty(), entries, progress, out: false, ready_at }
     }
 
@@ -639,8 +648,9 @@ impl Reader {
     pub(crate) fn read_again(&mut self) -> bool {
         let alone = self.heads.iter().all(|head| !head.out);
         if alone {
-            self.heads.clear();
+            self.waits.extend(self.heads.drain(..).map(|head| (head.id.first_seq, head.ready_at)));
             self.walk.restart(self.state.committed);
+            self.unsealed_before = 0;
         }
         alone
     }
@@ -678,6 +688,18 @@ impl Reader {
             self.write()?;
         }
         Ok(self.cursor.begin_sync())
+    }
+
+    pub(crate) fn end_sync(&mut self, sync: &CursorSync, synced: io::Result<()>) -> Result<()> {
+        self.cursor.end_sync(sync, synced).map_err(|error| Error::io("could not sync the cursor", error))
+    }
+
+    /// Makes the cursor durable under the reader's lock.
+    pub(crate) fn sync(&mut self) -> Result<()> {
+        match self.begin_sync()? {
+            Some(sync) => self.end_sync(&sync, sync.run()),
+            None => Ok(()),
+        }
     }
 
     /// Brings what is remembered of batches up to date and writes the cursor.

@@ -32,6 +32,8 @@ pub(crate) struct Recovered {
     /// damaged or cut the last file. Seqs and batch ids that may have been given out are not given out again.
     pub(crate) uncertain: bool,
     pub(crate) torn_bytes: u64,
+    /// The segments below this one are durable.
+    pub(crate) durable_before: u64,
     /// What is known to be missing.
     pub(crate) missing: Vec<Region>,
 }
@@ -158,6 +160,7 @@ pub(crate) fn recover(
         },
         uncertain: power_lost,
         torn_bytes: 0,
+        durable_before: if state.closed == Closed::Durably { u64::MAX } else { 0 },
         missing: Vec::new(),
         cursor,
         state,
@@ -216,7 +219,7 @@ fn is_cut_off(state: &State, boot_id: u64) -> bool {
 /// Whether frames of segment `index` stand in the file: then it was begun, and somebody overwrote its header.
 fn has_frames(file: &dyn File, index: u64, buffer_id: Option<u64>) -> io::Result<bool> {
     let Some(buffer_id) = buffer_id else { return Ok(false) };
-    let mut bytes = vec![0; file.len()? as usize];
+    let mut bytes = vec![0; segment::length(file)? as usize];
     let got = file.read_at(&mut bytes, 0)?;
     Ok(format::resync(&bytes[..got], SEGMENT_HEADER_BYTES, segment::salt(buffer_id, index)).is_some())
 }
@@ -229,11 +232,16 @@ fn fits(state: &State, header: &SegmentHeader) -> bool {
 }
 
 impl Recovered {
-    /// Makes the segments durable that were found.
-    pub(crate) fn sync(&self, disk: &dyn Disk, dir: &Path) -> io::Result<()> {
-        for (index, _) in &self.segments {
-            disk.open(&dir.join(segment::name(*index)), Open::Read)?.sync()?;
+    /// Makes durable what was found.
+    pub(crate) fn sync(&mut self, disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+        for (index, _) in self.segments.iter().filter(|(index, _)| *index >= self.durable_before) {
+            // An earlier owner's sync failed: see `Cursor::refresh`.
+            if self.state.boot_id == 0 {
+                segment::refresh(disk, dir, *index)?;
+            }
+            segment::sync(disk, dir, *index)?;
         }
+        self.durable_before = u64::MAX;
         disk.sync_dir(dir)
     }
 
@@ -263,6 +271,7 @@ impl Recovered {
         let end = &mut self.end;
         match header {
             Some(header) => {
+                self.durable_before = self.durable_before.max(header.durable_before);
                 end.next_seq = end.next_seq.max(header.next_seq);
                 end.records = end.records.max(header.records_before);
                 end.bytes = end.bytes.max(header.bytes_before);

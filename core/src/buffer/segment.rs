@@ -87,6 +87,32 @@ pub(crate) fn length(file: &dyn File) -> io::Result<u64> {
     Ok(file.len()?.min(MOST_BYTES))
 }
 
+/// Makes a segment durable that nobody writes to; one that is gone was freed.
+pub(crate) fn sync(disk: &dyn Disk, dir: &Path, index: u64) -> io::Result<()> {
+    match disk.open(&dir.join(name(index)), Open::Read) {
+        Ok(file) => file.sync(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Stores what is in a segment once more, as it is: what a sync that failed has dropped is then written by the next.
+pub(crate) fn refresh(disk: &dyn Disk, dir: &Path, index: u64) -> io::Result<()> {
+    const STEP: usize = 1 << 20;
+    let file = disk.open(&dir.join(name(index)), Open::Existing)?;
+    let mut bytes = vec![0; STEP.min(length(&*file)? as usize)];
+    let mut at = 0;
+    while at < length(&*file)? {
+        let got = file.read_at(&mut bytes, at)?;
+        if got == 0 {
+            break;
+        }
+        file.write_at(&bytes[..got], at)?;
+        at += got as u64;
+    }
+    Ok(())
+}
+
 /// Whether nothing was ever written behind the header.
 pub(crate) fn is_empty(file: &dyn File) -> io::Result<bool> {
     let mut bytes = vec![0; (length(file)? as usize).saturating_sub(SEGMENT_HEADER_BYTES)];

@@ -125,8 +125,6 @@ impl Core {
                     Some(past) if past.index < committed => {}
                     _ => break,
                 }
-                // Finished records need no sync any more.
-                log.unsynced.retain(|(index, _)| *index >= committed);
                 let keep = log.pool.len() < POOL && log.disk_bytes <= self.options.max_buffer_bytes;
                 match log.past.pop_front() {
                     Some(past) => (past, keep),

@@ -125,8 +125,10 @@ pub(crate) struct Oracle {
     faulty: bool,
     /// There may be no room to note what was answered, or to bury what was given up.
     pub(crate) tight: bool,
-    /// A power loss has been: records that were not durable may be missing.
+    /// A power loss has been: records and seals that were not durable may be missing.
     lossy: bool,
+    /// Batches that had been shown to a sink may come back divided in another way.
+    divided: bool,
     /// Records that a replay has put again and not made durable yet. Their letters are still there.
     copies_at_risk: u64,
     /// The most records and bytes that a batch could have in any run so far.
@@ -150,6 +152,7 @@ impl Oracle {
             faulty,
             tight: options.max_dead_letter_bytes < 1 << 20,
             lossy: false,
+            divided: false,
             copies_at_risk: 0,
             most_records: options.max_records,
             most_bytes: options.max_bytes,
@@ -343,7 +346,7 @@ impl Oracle {
     /// Whether a batch of a new id may hold these seqs that came before: only where a power loss took a seal, and
     /// none of it is finished for certain.
     fn overlaps_whole_batches(&self, seqs: &[u64]) -> bool {
-        self.lossy && seqs.iter().all(|seq| self.seqs.get(seq).is_none_or(|(_, stage)| !stage.is_noted()))
+        self.divided && seqs.iter().all(|seq| self.seqs.get(seq).is_none_or(|(_, stage)| !stage.is_noted()))
     }
 
     fn may_miss(&self, seq: u64) -> bool {
@@ -415,6 +418,8 @@ impl Oracle {
         after.mood = Mood::Good;
         if crash == Crash::Power {
             after.lossy = true;
+            // Under `always` nobody is shown a batch before its seal is durable.
+            after.divided |= self.faulty || self.options.durability != Durability::Always;
             for put in &mut after.puts {
                 // What a failing write left of a refused record was wiped, but the wiping was not synced.
                 if self.faulty && put.told == Told::Refused {
@@ -438,7 +443,7 @@ impl Oracle {
     /// Somebody damaged the directory: anything may be missing, but nothing may come that was not put.
     pub(crate) fn damaged(&mut self) {
         self.faulty = true;
-        self.lossy = true;
+        self.divided = true;
         self.mood = Mood::Good;
         self.at_sink = None;
         self.puts.iter_mut().for_each(|put| put.excused = true);
@@ -462,6 +467,8 @@ impl Oracle {
 
     /// The next run has other options.
     pub(crate) fn set_options(&mut self, options: &Options) {
+        // What has no seal is divided as the options say.
+        self.divided |= self.lossy && options.max_records != self.options.max_records;
         self.options = options.clone();
         self.most_records = self.most_records.max(options.max_records);
         self.most_bytes = self.most_bytes.max(options.max_bytes);

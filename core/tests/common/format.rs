@@ -48,6 +48,7 @@ pub struct Header {
     pub open_bytes: u64,
     /// Segment, offset, seq, records, bytes.
     pub sealed: [u64; 5],
+    pub durable_before: u64,
 }
 
 pub fn u16_at(bytes: &[u8], at: usize) -> u16 {
@@ -99,6 +100,7 @@ pub fn header(bytes: &[u8]) -> Option<Header> {
         open_records: u64_at(copy, 80),
         open_bytes: u64_at(copy, 88),
         sealed: [96, 104, 112, 120, 128].map(|at| u64_at(copy, at)),
+        durable_before: u64_at(copy, 136),
     })
 }
 
@@ -185,7 +187,7 @@ pub fn encode_header(header: &Header) -> Vec<u8> {
         header.open_records,
         header.open_bytes,
     ];
-    words.iter().chain(&header.sealed).for_each(|word| copy.extend(word.to_le_bytes()));
+    words.iter().chain(&header.sealed).chain([&header.durable_before]).for_each(|word| copy.extend(word.to_le_bytes()));
     copy.resize(508, 0);
     let crc = crc32c(&[&copy]);
     copy.extend(crc.to_le_bytes());

@@ -3,16 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::*;
-use crate::buffer::Core;
 use crate::buffer::log::BatchCaps;
 use crate::buffer::reader::Reader;
 use crate::buffer::recovery::recover;
 use crate::buffer::storage::create_dir;
 use crate::buffer::storage::simulated::{Crash, Dice, Fault, SimulatedDisk, Snapshot, Trouble};
-use crate::environment::lock;
-use crate::options::{Durability, Options};
 use crate::sink::Limits;
-use crate::torture::world::SimulatedClock;
 
 const CAPS: BatchCaps = BatchCaps { records: 10, bytes: 1000 };
 
@@ -119,29 +115,5 @@ fn no_order_of_writes_and_syncs_costs_a_state_that_was_durable() {
             }
         }
         assert!(written > 0);
-    }
-}
-
-/// Seqs are set apart ahead of those that are given out, in every mode: a power loss forgets records, never that.
-#[test]
-fn seqs_are_set_apart_before_they_are_given_out() {
-    let dir = Path::new("/buffer");
-    for durability in [Durability::Always, Durability::Interval, Durability::Os] {
-        let disk = SimulatedDisk::new(false);
-        let env = disk.environment(SimulatedClock::new(), 1);
-        let options = Options { durability, segment_bytes: 64 << 10, ..Options::default() };
-        let core = Core::open(dir, options, Limits::default(), env).unwrap();
-        for next_seq in [RESERVED_SEQS / 2, RESERVED_SEQS, 3 * RESERVED_SEQS] {
-            lock(&core.log).next_seq = next_seq;
-            // The first write fails, and what it was to say is said with the next.
-            disk.set_fault(Some(Fault { at: disk.operations().0, trouble: Trouble::Errno(libc::EIO), lasts: true }));
-            core.do_chores();
-            disk.set_fault(None);
-            core.do_chores();
-            for seed in 0..20 {
-                let left = left(&disk.snapshot(), Crash::Power, seed, dir);
-                assert!(left > next_seq, "{durability:?}: {left} is the limit, {next_seq} is given out next");
-            }
-        }
     }
 }

@@ -113,6 +113,7 @@ impl Draft {
             open_records: source.number(self.open.1),
             open_bytes: source.number(0),
             sealed: any_position(source, self.sealed),
+            durable_before: index / 2,
         };
         let mut bytes = header.encode().to_vec();
         if source.rarely() {

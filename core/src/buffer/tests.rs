@@ -1,0 +1,167 @@
+//! The log and its cursor on a simulated disk: what is durable when.
+
+use std::path::Path;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use super::cursor::{Cursor, Found, RESERVED_SEQS};
+use super::storage::simulated::{Crash, Fault, Op, SimulatedDisk, Snapshot, Trouble};
+use super::*;
+use crate::torture::world::SimulatedClock;
+
+const DIR: &str = "/buffer";
+
+fn open(disk: &SimulatedDisk, durability: Durability) -> Core {
+    let env = disk.environment(SimulatedClock::new(), 1);
+    let options = Options { durability, max_records: 4, segment_bytes: 64 << 10, ..Options::default() };
+    Core::open(Path::new(DIR), options, Limits::default(), env).unwrap()
+}
+
+fn put(core: &Core, records: usize, bytes: usize) {
+    for _ in 0..records {
+        core.put(NewRecord::new(&vec![7; bytes]), Some(Duration::ZERO)).unwrap();
+    }
+}
+
+/// What comes out of what a power loss leaves.
+fn records_left(snapshot: &Snapshot, seed: u64) -> usize {
+    let core = open(&snapshot.crash(Crash::Power, seed), Durability::Interval);
+    let mut records = 0;
+    while let Some(batch) = core.peek().unwrap() {
+        records += batch.len();
+        core.settle(batch.id, Settle { finished: true, ..Settle::default() }, || {}).unwrap();
+    }
+    records
+}
+
+/// Seqs are set apart ahead of those that are given out, in every mode: a power loss forgets records, never that.
+#[test]
+fn seqs_are_set_apart_before_they_are_given_out() {
+    for durability in [Durability::Always, Durability::Interval, Durability::Os] {
+        let disk = SimulatedDisk::new(false);
+        let core = open(&disk, durability);
+        for next_seq in [RESERVED_SEQS / 2, RESERVED_SEQS, 3 * RESERVED_SEQS] {
+            lock(&core.log).next_seq = next_seq;
+            // The first write fails, and what it was to say is said with the next.
+            disk.set_fault(Some(Fault { at: disk.operations().0, trouble: Trouble::Errno(libc::EIO), lasts: true }));
+            core.do_chores();
+            disk.set_fault(None);
+            core.do_chores();
+            for seed in 0..20 {
+                let left = match Cursor::peek(&disk.snapshot().crash(Crash::Power, seed), Path::new(DIR)).unwrap() {
+                    Found::State(state) => state.seq_limit,
+                    _ => 0,
+                };
+                assert!(left > next_seq, "{durability:?}: {left} is the limit, {next_seq} is given out next");
+            }
+        }
+    }
+}
+
+/// Also what an earlier run left, which did not sync it.
+#[test]
+fn a_sync_makes_all_durable_that_was_put_before() {
+    for earlier_run_syncs in [false, true] {
+        let disk = SimulatedDisk::new(false);
+        let core = open(&disk, Durability::Os);
+        put(&core, 20, 10_000);
+        if earlier_run_syncs {
+            core.sync().unwrap();
+        }
+        put(&core, 20, 10_000);
+        core.close().unwrap();
+        let core = open(&disk, Durability::Os);
+        for records in [40, 60] {
+            core.sync().unwrap();
+            for seed in 0..20 {
+                assert_eq!(records_left(&disk.snapshot(), seed), records);
+            }
+            put(&core, 20, 10_000);
+        }
+    }
+}
+
+/// After a death it takes as long to open a long backlog as a short one: what was durable is not synced again.
+#[test]
+fn opening_syncs_only_what_may_not_be_durable() {
+    for durability in [Durability::Always, Durability::Interval] {
+        let disk = SimulatedDisk::new(false);
+        let core = open(&disk, durability);
+        for _ in 0..40 {
+            put(&core, 4, 15_000);
+            core.sync().unwrap();
+        }
+        assert!(lock(&core.log).past.len() >= 39);
+        let left = disk.snapshot().crash(Crash::Kill, 1);
+        let syncs = Arc::new(AtomicUsize::new(0));
+        let counted = syncs.clone();
+        left.record(Some(Box::new(move |snapshot| {
+            counted.fetch_add(usize::from(snapshot.op == Some(Op::Sync)), Ordering::Relaxed);
+        })));
+        open(&left, durability);
+        let syncs = syncs.load(Ordering::Relaxed);
+        assert!((3..8).contains(&syncs), "{syncs} syncs of files, two of them of the cursor");
+    }
+}
+
+/// A sync that failed has dropped what it was to write, and the next one says that all is well: who opens the log after
+/// that stores it once more.
+#[test]
+fn what_a_failed_sync_dropped_is_stored_again_by_the_next_owner() {
+    for durability in [Durability::Always, Durability::Interval] {
+        let disk = SimulatedDisk::new(false);
+        let core = open(&disk, durability);
+        put(&core, 10, 10_000);
+        core.sync().unwrap();
+        let put_more = || core.put(NewRecord::new(&[7; 10_000]), Some(Duration::ZERO));
+        // The sync comes after so many other operations.
+        let fails = |others: u64| {
+            let at = disk.operations().0 + others;
+            disk.set_fault(Some(Fault { at, trouble: Trouble::Errno(libc::EIO), lasts: false }));
+        };
+        if durability == Durability::Always {
+            fails(1);
+            assert!(put_more().unwrap_err().record_accepted());
+        } else {
+            put_more().unwrap();
+            fails(0);
+            core.sync().unwrap_err();
+        }
+        disk.set_fault(None);
+        drop(core);
+        let core = open(&disk, durability);
+        core.seal().unwrap();
+        core.sync().unwrap();
+        for seed in 0..20 {
+            assert_eq!(records_left(&disk.snapshot(), seed), 11, "{durability:?}");
+        }
+    }
+}
+
+/// What is read anew waits for as long as it would have.
+#[test]
+fn a_batch_that_is_read_again_keeps_its_wait() {
+    let disk = SimulatedDisk::new(false);
+    let core = open(&disk, Durability::Interval);
+    for _ in 0..2 {
+        put(&core, 1, 10);
+        core.seal().unwrap();
+    }
+    let take = || match core.take(2, true).unwrap() {
+        Taken::Batch(batch) => batch.first_seq(),
+        Taken::Wait { ready_at, .. } => u64::MAX - ready_at.as_secs(),
+        Taken::Nothing => 0,
+    };
+    let fail = |ready_at| {
+        let id = match core.take(2, true).unwrap() {
+            Taken::Batch(batch) => batch.id,
+            _ => panic!("no batch may go out"),
+        };
+        core.settle(id, Settle { ready_at, ..Settle::default() }, || {}).unwrap();
+        id.first_seq
+    };
+    let later = core.env.clock.monotonic() + Duration::from_secs(60);
+    assert_eq!((fail(later), fail(Duration::ZERO)), (1, 2));
+    core.read_again();
+    assert_eq!((take(), take()), (2, u64::MAX - later.as_secs()));
+}
