@@ -203,7 +203,7 @@ impl DeadLetters {
         Ok(letter)
     }
 
-    /// Deletes a letter and its records.
+    /// Deletes a letter and its records: all that is in it now, also what was added since it was listed.
     ///
     /// # Errors
     /// `NotFound`; `Io` from the disk.
@@ -221,11 +221,9 @@ impl DeadLetters {
         let failed = |error| Error::io(format_args!("could not delete dead letter {id}"), error);
         let disk = &*self.disk.0;
         disk.remove(&self.dir.join(format!("{id}.json"))).and_then(|()| disk.sync_dir(&self.dir)).map_err(failed)?;
-        if let Some(letter) = letter {
-            disk.remove(&letter.records_file).map_err(failed)?;
-            self.usage.sub(letter.bytes);
-        }
-        Ok(())
+        // One that cannot be read was counted, with no bytes.
+        self.usage.sub(letter.map_or(0, |letter| letter.bytes));
+        letter.map_or(Ok(()), |letter| disk.remove(&letter.records_file).map_err(failed))
     }
 
     /// Puts every record of a letter again with `put`, in order, with its id, key and time; then `done`, which
@@ -331,6 +329,7 @@ impl DeadLetters {
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) if is_damage(&error) => {
                 self.set_aside(&id).map_err(failed)?;
+                self.scan(false)?; // it is no letter any more
                 None
             }
             Err(error) => return Err(error),
@@ -411,11 +410,20 @@ impl DeadLetters {
     /// Keeps the files of a damaged letter for whoever wants to look at them, out of the way of a new one.
     fn set_aside(&self, id: &str) -> io::Result<()> {
         let disk = &*self.disk.0;
-        let prefix = format!("{id}.");
-        for name in disk.list(&self.dir)?.iter().filter(|name| name.starts_with(&prefix) && !name.ends_with(DAMAGED)) {
-            disk.rename(&self.dir.join(name), &self.dir.join(format!("{name}{DAMAGED}")))?;
-        }
-        Ok(())
+        let (prefix, json) = (format!("{id}."), format!("{id}.json"));
+        let names = disk.list(&self.dir)?;
+        let is_its = |name: &&String| name.starts_with(&prefix) && !name.ends_with(DAMAGED);
+        let aside = |name: &str| {
+            let mut aside = format!("{name}{DAMAGED}");
+            while names.contains(&aside) {
+                aside.push_str(DAMAGED); // that of an earlier letter stays
+            }
+            disk.rename(&self.dir.join(name), &self.dir.join(aside))
+        };
+        // The JSON last: records that no letter names are cleared away.
+        names.iter().filter(is_its).filter(|name| **name != json).try_for_each(|name| aside(name))?;
+        disk.sync_dir(&self.dir)?;
+        if names.contains(&json) { aside(&json) } else { Ok(()) }
     }
 
     fn parse(&self, id: &str, value: &Value) -> Option<DeadLetter> {
@@ -473,23 +481,14 @@ impl DeadLetter {
     /// The records themselves.
     ///
     /// # Errors
-    /// `NotFound` if the letter was deleted; `Io` if the records cannot be read or are not what was written;
-    /// `UnsupportedFormat` for an unknown version.
+    /// `NotFound` if the letter was deleted or changed since it was read; `Io` if the records are missing, cannot be
+    /// read or are not what was written; `UnsupportedFormat` for an unknown version.
     pub fn batch(&self) -> Result<Batch> {
         let bytes = read(&*self.disk.0, &self.records_file).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => {
-                Error::new(ErrorKind::NotFound, format!("dead letter {} is no longer there", self.id))
-            }
+            io::ErrorKind::NotFound => self.damaged("missing; they were in"),
             _ => Error::io(format_args!("could not read the records of dead letter {}", self.id), error),
         })?;
-        let damaged = || {
-            let message = format!(
-                "the records of dead letter {} are damaged; what is left of them is in {}",
-                self.id,
-                self.records_file.display()
-            );
-            Error::new(ErrorKind::Io, message)
-        };
+        let damaged = || self.damaged("damaged; what is left of them is in");
         if bytes.len() < RECORDS_HEADER_BYTES || bytes[..8] != RECORDS_MAGIC {
             return Err(damaged());
         }
@@ -517,6 +516,22 @@ impl DeadLetter {
             pieces: vec![Piece { chunk: Chunk::Heap(bytes.into()), salt: 0 }],
             entries,
         })
+    }
+
+    /// Why the records are not what the letter says: it is damaged only if it is still there. If not, what stands
+    /// under its names is of another.
+    fn damaged(&self, how: &str) -> Error {
+        let dir = self.records_file.parent().unwrap_or(Path::new(""));
+        let now =
+            DeadLetters { dir: dir.into(), disk: self.disk.clone(), usage: Arc::default(), changes: Arc::default() };
+        match now.get(&self.id) {
+            Err(error) => error,
+            Ok(now) if now.records_file == self.records_file && now.records == self.records => {
+                let file = self.records_file.display();
+                Error::new(ErrorKind::Io, format!("the records of dead letter {} are {how} {file}", self.id))
+            }
+            Ok(_) => Error::new(ErrorKind::NotFound, format!("dead letter {} has changed since it was read", self.id)),
+        }
     }
 }
 
