@@ -3,7 +3,7 @@
 //! `dead-letters/<batch id>.json` says what and why; the file that it names holds the records. The JSON is
 //! renamed into place last, so a letter is there whole or not at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -204,6 +204,7 @@ impl DeadLetters {
     }
 
     /// Deletes a letter and its records: all that is in it now, also what was added since it was listed.
+    /// [`replay`](Self::replay) is what deletes only what it has read.
     ///
     /// # Errors
     /// `NotFound`; `Io` from the disk.
@@ -228,7 +229,8 @@ impl DeadLetters {
 
     /// Puts every record of a letter again with `put`, in order, with its id, key and time; then `done`, which
     /// must make them durable; then deletes the letter. Returns how many were put. Records that are buried in the same
-    /// letter meanwhile stay in it.
+    /// letter meanwhile stay in it. Beside a live producer use its own
+    /// [`dead_letters`](crate::Producer::dead_letters): those that are opened by path do not wait while it adds to one.
     ///
     /// # Errors
     /// Those of `put` and `done`. The letter is still there then; what was put before is delivered twice if it
@@ -239,8 +241,14 @@ impl DeadLetters {
         mut put: impl FnMut(crate::NewRecord<'_>) -> Result<u64>,
         done: impl FnOnce() -> Result<()>,
     ) -> Result<u64> {
-        let letter = self.get(id)?;
-        let batch = letter.batch()?;
+        let (letter, batch) = loop {
+            let letter = self.get(id)?;
+            match letter.batch() {
+                // Written anew, or deleted, since it was read: then there is another letter, or none.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                batch => break (letter, batch?),
+            }
+        };
         for record in batch.iter() {
             put(record.to_new())?;
         }
@@ -249,7 +257,8 @@ impl DeadLetters {
         Ok(batch.len() as u64)
     }
 
-    /// Deletes what stood in the letter when it was read.
+    /// Deletes the records that were read from the letter. They are known by their seqs: the names of the letter and
+    /// of its file come back when records of the batch are buried after it was deleted.
     fn forget(&self, read: &DeadLetter) -> Result<()> {
         let _changes = lock(&self.changes);
         let now = match self.get(&read.id) {
@@ -257,11 +266,12 @@ impl DeadLetters {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             now => now?,
         };
-        if now.records_file == read.records_file {
+        let read: HashSet<u64> = read.records.iter().map(|record| record.seq).collect();
+        if now.records.iter().all(|record| read.contains(&record.seq)) {
             return self.remove(&now.id, Some(&now));
         }
         let mut dead = Dead::of(&now)?;
-        read.records.iter().for_each(|record| drop(dead.0.remove(&record.seq)));
+        dead.0.retain(|seq, _| !read.contains(seq));
         self.write(&now.id, &now.story(), &dead, Some(&now), u64::MAX)
     }
 
@@ -581,4 +591,89 @@ fn not_found(id: &str) -> Error {
 /// Whether an error is about the contents of a letter, not about reading them.
 fn is_damage(error: &Error) -> bool {
     error.kind() == ErrorKind::Io && error.cause().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::buffer::storage::Holder;
+    use crate::{Limits, NewRecord, Producer, Report, SendError};
+
+    /// The disk, and what happens once before the records of a letter are opened for the second time.
+    struct Between<F> {
+        openings: AtomicU64,
+        happens: F,
+    }
+
+    impl<F: Fn() + Send + Sync> Disk for Between<F> {
+        fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn storage::File>> {
+            let is_records = path.extension().is_some_and(|extension| extension == "records");
+            if is_records && how == Open::Read && self.openings.fetch_add(1, Ordering::Relaxed) == 1 {
+                (self.happens)();
+            }
+            OsDisk.open(path, how)
+        }
+        fn create_dir(&self, dir: &Path) -> io::Result<()> {
+            OsDisk.create_dir(dir)
+        }
+        fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+            OsDisk.list(dir)
+        }
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            OsDisk.rename(from, to)
+        }
+        fn remove(&self, path: &Path) -> io::Result<()> {
+            OsDisk.remove(path)
+        }
+        fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+            OsDisk.sync_dir(dir)
+        }
+        fn lock(&self, path: &Path) -> io::Result<std::result::Result<Box<dyn Send + Sync>, Holder>> {
+            OsDisk.lock(path)
+        }
+        fn boot_id(&self) -> u64 {
+            OsDisk.boot_id()
+        }
+        fn may_map(&self, dir: &Path) -> io::Result<bool> {
+            OsDisk.may_map(dir)
+        }
+    }
+
+    /// It grows, or is deleted and comes back under the same names, between a look at it and the reading of its records.
+    #[test]
+    fn a_letter_that_changes_while_a_replay_reads_it_is_read_anew() {
+        for (delete_first, records) in [(false, 3), (true, 2)] {
+            let dir = tempfile::tempdir().unwrap();
+            let builder = Producer::builder(dir.path()).max_records(3).max_attempts(2).schedule_max(Duration::ZERO);
+            let producer = builder.open_manual(Limits::default()).unwrap();
+            for text in ["a", "b", "c"] {
+                producer.put(text).unwrap();
+            }
+            let batch = producer.next_batch().unwrap().unwrap();
+            let id = batch.id();
+            let report = Report::delivered().rejected(0, "bad").failed(1, "down").failed(2, "down");
+            producer.settle(batch, Ok(report)).unwrap();
+
+            let (other, its_id) = (producer.dead_letters(), id.clone());
+            let happens = move || {
+                if delete_first {
+                    other.delete(&its_id).unwrap();
+                }
+                let batch = producer.next_batch().unwrap().unwrap();
+                producer.settle(batch, Err(SendError::failed("down"))).unwrap();
+            };
+            let disk = Between { openings: AtomicU64::new(0), happens };
+            let letters = DeadLetters::open_on(Arc::new(disk), dir.path());
+            let mut put = 0;
+            let count = |_: NewRecord<'_>| {
+                put += 1;
+                Ok(0)
+            };
+            assert_eq!(letters.replay(&id, count, || Ok(())).unwrap(), records);
+            assert_eq!(put, records);
+            assert!(letters.list().unwrap().is_empty());
+        }
+    }
 }

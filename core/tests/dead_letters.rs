@@ -223,6 +223,39 @@ fn letter_bytes(folder: &Path) -> u64 {
     letters.map(|file| file.metadata().unwrap().len()).sum()
 }
 
+/// The names of a letter and of its file come back once it is deleted: they do not say that it is the one that was read.
+#[test]
+fn a_replay_deletes_the_records_that_it_read_and_no_others() {
+    let replayed = |letters: &DeadLetters, id: &str| {
+        assert_eq!(letters.replay(id, |_| Ok(0), || Ok(())).unwrap(), 1);
+    };
+    let deleted = |letters: &DeadLetters, id: &str| letters.delete(id).unwrap();
+    let nothing = |_: &DeadLetters, _: &str| {};
+    let meanwhile: [&dyn Fn(&DeadLetters, &str); 3] = [&replayed, &deleted, &nothing];
+    for before_the_burial in meanwhile {
+        let dir = scratch();
+        let (producer, id) = rejecting_the_first(dir.path());
+        let letters = producer.dead_letters();
+        let mut put = Vec::new();
+        let keep = |record: NewRecord<'_>| {
+            put.push(record.data.to_vec());
+            Ok(0)
+        };
+        let done = || {
+            before_the_burial(&letters, &id);
+            exhaust(&producer);
+            Ok(())
+        };
+        assert_eq!(letters.replay(&id, keep, done).unwrap(), 1);
+        assert_eq!(put, [b"a"]);
+        let letter = letters.get(&id).unwrap();
+        assert_eq!(texts(&letter), ["b", "c"]);
+        let stats = producer.stats();
+        assert_eq!((stats.dead_letters, stats.dead_letter_bytes, stats.pending_records), (1, letter.bytes, 0));
+        assert_eq!(letter_bytes(&dir.path().join("dead-letters")), letter.bytes, "no file is left over");
+    }
+}
+
 #[test]
 fn a_letter_that_was_read_and_is_another_now_is_not_damaged() {
     let dir = scratch();
