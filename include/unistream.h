@@ -1241,7 +1241,8 @@ size_t unistream_dead_letters_count(const unistream_dead_letters *letters);
 const unistream_dead_letter *unistream_dead_letters_get(const unistream_dead_letters *letters, size_t index);
 
 /**
- * Deletes a letter from the disk, records and all. The list stays as it is.
+ * Deletes a letter from the disk, records and all, also those that were added since it was listed. The list stays as
+ * it is.
  *
  * Errors: `UNISTREAM_NOT_FOUND`, `UNISTREAM_IO`, `UNISTREAM_INVALID_ARGUMENT`.
  */

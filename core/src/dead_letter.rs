@@ -3,7 +3,7 @@
 //! `dead-letters/<batch id>.json` says what and why; the file that it names holds the records. The JSON is
 //! renamed into place last, so a letter is there whole or not at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -203,7 +203,8 @@ impl DeadLetters {
         Ok(letter)
     }
 
-    /// Deletes a letter and its records.
+    /// Deletes a letter and its records: all that is in it now, also what was added since it was listed.
+    /// [`replay`](Self::replay) is what deletes only what it has read.
     ///
     /// # Errors
     /// `NotFound`; `Io` from the disk.
@@ -221,16 +222,15 @@ impl DeadLetters {
         let failed = |error| Error::io(format_args!("could not delete dead letter {id}"), error);
         let disk = &*self.disk.0;
         disk.remove(&self.dir.join(format!("{id}.json"))).and_then(|()| disk.sync_dir(&self.dir)).map_err(failed)?;
-        if let Some(letter) = letter {
-            disk.remove(&letter.records_file).map_err(failed)?;
-            self.usage.sub(letter.bytes);
-        }
-        Ok(())
+        // One that cannot be read was counted, with no bytes.
+        self.usage.sub(letter.map_or(0, |letter| letter.bytes));
+        letter.map_or(Ok(()), |letter| disk.remove(&letter.records_file).map_err(failed))
     }
 
     /// Puts every record of a letter again with `put`, in order, with its id, key and time; then `done`, which
     /// must make them durable; then deletes the letter. Returns how many were put. Records that are buried in the same
-    /// letter meanwhile stay in it.
+    /// letter meanwhile stay in it. Beside a live producer use its own
+    /// [`dead_letters`](crate::Producer::dead_letters): those that are opened by path do not wait while it adds to one.
     ///
     /// # Errors
     /// Those of `put` and `done`. The letter is still there then; what was put before is delivered twice if it
@@ -241,8 +241,14 @@ impl DeadLetters {
         mut put: impl FnMut(crate::NewRecord<'_>) -> Result<u64>,
         done: impl FnOnce() -> Result<()>,
     ) -> Result<u64> {
-        let letter = self.get(id)?;
-        let batch = letter.batch()?;
+        let (letter, batch) = loop {
+            let letter = self.get(id)?;
+            match letter.batch() {
+                // Written anew, or deleted, since it was read: then there is another letter, or none.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                batch => break (letter, batch?),
+            }
+        };
         for record in batch.iter() {
             put(record.to_new())?;
         }
@@ -251,7 +257,8 @@ impl DeadLetters {
         Ok(batch.len() as u64)
     }
 
-    /// Deletes what stood in the letter when it was read.
+    /// Deletes the records that were read from the letter. They are known by their seqs: the names of the letter and
+    /// of its file come back when records of the batch are buried after it was deleted.
     fn forget(&self, read: &DeadLetter) -> Result<()> {
         let _changes = lock(&self.changes);
         let now = match self.get(&read.id) {
@@ -259,11 +266,12 @@ impl DeadLetters {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             now => now?,
         };
-        if now.records_file == read.records_file {
+        let read: HashSet<u64> = read.records.iter().map(|record| record.seq).collect();
+        if now.records.iter().all(|record| read.contains(&record.seq)) {
             return self.remove(&now.id, Some(&now));
         }
         let mut dead = Dead::of(&now)?;
-        read.records.iter().for_each(|record| drop(dead.0.remove(&record.seq)));
+        dead.0.retain(|seq, _| !read.contains(seq));
         self.write(&now.id, &now.story(), &dead, Some(&now), u64::MAX)
     }
 
@@ -331,6 +339,7 @@ impl DeadLetters {
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) if is_damage(&error) => {
                 self.set_aside(&id).map_err(failed)?;
+                self.scan(false)?; // it is no letter any more
                 None
             }
             Err(error) => return Err(error),
@@ -411,11 +420,20 @@ impl DeadLetters {
     /// Keeps the files of a damaged letter for whoever wants to look at them, out of the way of a new one.
     fn set_aside(&self, id: &str) -> io::Result<()> {
         let disk = &*self.disk.0;
-        let prefix = format!("{id}.");
-        for name in disk.list(&self.dir)?.iter().filter(|name| name.starts_with(&prefix) && !name.ends_with(DAMAGED)) {
-            disk.rename(&self.dir.join(name), &self.dir.join(format!("{name}{DAMAGED}")))?;
-        }
-        Ok(())
+        let (prefix, json) = (format!("{id}."), format!("{id}.json"));
+        let names = disk.list(&self.dir)?;
+        let is_its = |name: &&String| name.starts_with(&prefix) && !name.ends_with(DAMAGED);
+        let aside = |name: &str| {
+            let mut aside = format!("{name}{DAMAGED}");
+            while names.contains(&aside) {
+                aside.push_str(DAMAGED); // that of an earlier letter stays
+            }
+            disk.rename(&self.dir.join(name), &self.dir.join(aside))
+        };
+        // The JSON last: records that no letter names are cleared away.
+        names.iter().filter(is_its).filter(|name| **name != json).try_for_each(|name| aside(name))?;
+        disk.sync_dir(&self.dir)?;
+        if names.contains(&json) { aside(&json) } else { Ok(()) }
     }
 
     fn parse(&self, id: &str, value: &Value) -> Option<DeadLetter> {
@@ -473,23 +491,14 @@ impl DeadLetter {
     /// The records themselves.
     ///
     /// # Errors
-    /// `NotFound` if the letter was deleted; `Io` if the records cannot be read or are not what was written;
-    /// `UnsupportedFormat` for an unknown version.
+    /// `NotFound` if the letter was deleted or changed since it was read; `Io` if the records are missing, cannot be
+    /// read or are not what was written; `UnsupportedFormat` for an unknown version.
     pub fn batch(&self) -> Result<Batch> {
         let bytes = read(&*self.disk.0, &self.records_file).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => {
-                Error::new(ErrorKind::NotFound, format!("dead letter {} is no longer there", self.id))
-            }
+            io::ErrorKind::NotFound => self.damaged("missing; they were in"),
             _ => Error::io(format_args!("could not read the records of dead letter {}", self.id), error),
         })?;
-        let damaged = || {
-            let message = format!(
-                "the records of dead letter {} are damaged; what is left of them is in {}",
-                self.id,
-                self.records_file.display()
-            );
-            Error::new(ErrorKind::Io, message)
-        };
+        let damaged = || self.damaged("damaged; what is left of them is in");
         if bytes.len() < RECORDS_HEADER_BYTES || bytes[..8] != RECORDS_MAGIC {
             return Err(damaged());
         }
@@ -517,6 +526,22 @@ impl DeadLetter {
             pieces: vec![Piece { chunk: Chunk::Heap(bytes.into()), salt: 0 }],
             entries,
         })
+    }
+
+    /// Why the records are not what the letter says: it is damaged only if it is still there. If not, what stands
+    /// under its names is of another.
+    fn damaged(&self, how: &str) -> Error {
+        let dir = self.records_file.parent().unwrap_or(Path::new(""));
+        let now =
+            DeadLetters { dir: dir.into(), disk: self.disk.clone(), usage: Arc::default(), changes: Arc::default() };
+        match now.get(&self.id) {
+            Err(error) => error,
+            Ok(now) if now.records_file == self.records_file && now.records == self.records => {
+                let file = self.records_file.display();
+                Error::new(ErrorKind::Io, format!("the records of dead letter {} are {how} {file}", self.id))
+            }
+            Ok(_) => Error::new(ErrorKind::NotFound, format!("dead letter {} has changed since it was read", self.id)),
+        }
     }
 }
 
@@ -566,4 +591,89 @@ fn not_found(id: &str) -> Error {
 /// Whether an error is about the contents of a letter, not about reading them.
 fn is_damage(error: &Error) -> bool {
     error.kind() == ErrorKind::Io && error.cause().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::buffer::storage::Holder;
+    use crate::{Limits, NewRecord, Producer, Report, SendError};
+
+    /// The disk, and what happens once before the records of a letter are opened for the second time.
+    struct Between<F> {
+        openings: AtomicU64,
+        happens: F,
+    }
+
+    impl<F: Fn() + Send + Sync> Disk for Between<F> {
+        fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn storage::File>> {
+            let is_records = path.extension().is_some_and(|extension| extension == "records");
+            if is_records && how == Open::Read && self.openings.fetch_add(1, Ordering::Relaxed) == 1 {
+                (self.happens)();
+            }
+            OsDisk.open(path, how)
+        }
+        fn create_dir(&self, dir: &Path) -> io::Result<()> {
+            OsDisk.create_dir(dir)
+        }
+        fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+            OsDisk.list(dir)
+        }
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            OsDisk.rename(from, to)
+        }
+        fn remove(&self, path: &Path) -> io::Result<()> {
+            OsDisk.remove(path)
+        }
+        fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+            OsDisk.sync_dir(dir)
+        }
+        fn lock(&self, path: &Path) -> io::Result<std::result::Result<Box<dyn Send + Sync>, Holder>> {
+            OsDisk.lock(path)
+        }
+        fn boot_id(&self) -> u64 {
+            OsDisk.boot_id()
+        }
+        fn may_map(&self, dir: &Path) -> io::Result<bool> {
+            OsDisk.may_map(dir)
+        }
+    }
+
+    /// It grows, or is deleted and comes back under the same names, between a look at it and the reading of its records.
+    #[test]
+    fn a_letter_that_changes_while_a_replay_reads_it_is_read_anew() {
+        for (delete_first, records) in [(false, 3), (true, 2)] {
+            let dir = tempfile::tempdir().unwrap();
+            let builder = Producer::builder(dir.path()).max_records(3).max_attempts(2).schedule_max(Duration::ZERO);
+            let producer = builder.open_manual(Limits::default()).unwrap();
+            for text in ["a", "b", "c"] {
+                producer.put(text).unwrap();
+            }
+            let batch = producer.next_batch().unwrap().unwrap();
+            let id = batch.id();
+            let report = Report::delivered().rejected(0, "bad").failed(1, "down").failed(2, "down");
+            producer.settle(batch, Ok(report)).unwrap();
+
+            let (other, its_id) = (producer.dead_letters(), id.clone());
+            let happens = move || {
+                if delete_first {
+                    other.delete(&its_id).unwrap();
+                }
+                let batch = producer.next_batch().unwrap().unwrap();
+                producer.settle(batch, Err(SendError::failed("down"))).unwrap();
+            };
+            let disk = Between { openings: AtomicU64::new(0), happens };
+            let letters = DeadLetters::open_on(Arc::new(disk), dir.path());
+            let mut put = 0;
+            let count = |_: NewRecord<'_>| {
+                put += 1;
+                Ok(0)
+            };
+            assert_eq!(letters.replay(&id, count, || Ok(())).unwrap(), records);
+            assert_eq!(put, records);
+            assert!(letters.list().unwrap().is_empty());
+        }
+    }
 }

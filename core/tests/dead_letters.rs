@@ -193,6 +193,136 @@ fn rejected_records_are_dead_at_once_and_the_rest_goes_on() {
     assert_eq!((stats.delivered_records, stats.rejected_records, stats.skipped_records), (5, 1, 0));
 }
 
+/// Manual, with three records in a batch, of which the sink rejects the first and fails to take the others.
+fn rejecting_the_first(dir: &Path) -> (Producer, String) {
+    let producer = builder(dir).max_records(3).max_attempts(2).open_manual(Limits::default()).unwrap();
+    for text in ["a", "b", "c"] {
+        producer.put(text).unwrap();
+    }
+    let batch = producer.next_batch().unwrap().unwrap();
+    let id = batch.id();
+    let report = Report::delivered().rejected(0, "bad").failed(1, "down").failed(2, "down");
+    producer.settle(batch, Ok(report)).unwrap();
+    (producer, id)
+}
+
+/// The second attempt, which is the last: what is left of the batch is buried.
+fn exhaust(producer: &Producer) {
+    let batch = producer.next_batch().unwrap().unwrap();
+    producer.settle(batch, Err(SendError::failed("down"))).unwrap();
+}
+
+fn texts(letter: &DeadLetter) -> Vec<String> {
+    SeenBatch::of(&letter.batch().unwrap()).texts()
+}
+
+/// The disk that the letters take, without what was set aside.
+fn letter_bytes(folder: &Path) -> u64 {
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let letters = files.filter(|file| !file.file_name().to_str().unwrap().ends_with(".damaged"));
+    letters.map(|file| file.metadata().unwrap().len()).sum()
+}
+
+/// The names of a letter and of its file come back once it is deleted: they do not say that it is the one that was read.
+#[test]
+fn a_replay_deletes_the_records_that_it_read_and_no_others() {
+    let replayed = |letters: &DeadLetters, id: &str| {
+        assert_eq!(letters.replay(id, |_| Ok(0), || Ok(())).unwrap(), 1);
+    };
+    let deleted = |letters: &DeadLetters, id: &str| letters.delete(id).unwrap();
+    let nothing = |_: &DeadLetters, _: &str| {};
+    let meanwhile: [&dyn Fn(&DeadLetters, &str); 3] = [&replayed, &deleted, &nothing];
+    for before_the_burial in meanwhile {
+        let dir = scratch();
+        let (producer, id) = rejecting_the_first(dir.path());
+        let letters = producer.dead_letters();
+        let mut put = Vec::new();
+        let keep = |record: NewRecord<'_>| {
+            put.push(record.data.to_vec());
+            Ok(0)
+        };
+        let done = || {
+            before_the_burial(&letters, &id);
+            exhaust(&producer);
+            Ok(())
+        };
+        assert_eq!(letters.replay(&id, keep, done).unwrap(), 1);
+        assert_eq!(put, [b"a"]);
+        let letter = letters.get(&id).unwrap();
+        assert_eq!(texts(&letter), ["b", "c"]);
+        let stats = producer.stats();
+        assert_eq!((stats.dead_letters, stats.dead_letter_bytes, stats.pending_records), (1, letter.bytes, 0));
+        assert_eq!(letter_bytes(&dir.path().join("dead-letters")), letter.bytes, "no file is left over");
+    }
+}
+
+#[test]
+fn a_letter_that_was_read_and_is_another_now_is_not_damaged() {
+    let dir = scratch();
+    let (producer, id) = rejecting_the_first(dir.path());
+    let letters = producer.dead_letters();
+    let read = letters.get(&id).unwrap();
+    letters.delete(&id).unwrap();
+    assert_eq!(read.batch().unwrap_err().kind(), ErrorKind::NotFound);
+    exhaust(&producer);
+    assert_eq!(read.batch().unwrap_err().kind(), ErrorKind::NotFound, "b and c stand under its names");
+}
+
+/// A delete is of an id: what it holds by then goes.
+#[test]
+fn a_letter_is_deleted_with_what_was_added_since_it_was_listed() {
+    let dir = scratch();
+    let (producer, _) = rejecting_the_first(dir.path());
+    let letters = producer.dead_letters();
+    let listed = letters.list().unwrap().remove(0);
+    exhaust(&producer);
+    letters.delete(&listed.id).unwrap();
+    assert!(letters.list().unwrap().is_empty());
+    assert_eq!((producer.stats().dead_letters, producer.stats().dead_letter_bytes), (0, 0));
+    assert_eq!(fs::read_dir(dir.path().join("dead-letters")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_damaged_letter_is_set_aside_by_the_next_one_of_its_batch() {
+    let lose = |records: &Path| fs::remove_file(records).unwrap();
+    let cut = |records: &Path| fs::write(records, &fs::read(records).unwrap()[..20]).unwrap();
+    let damages: [&dyn Fn(&Path); 2] = [&lose, &cut];
+    for damage in damages {
+        let dir = scratch();
+        let (producer, id) = rejecting_the_first(dir.path());
+        let letters = producer.dead_letters();
+        let folder = dir.path().join("dead-letters");
+        let json = fs::read(folder.join(format!("{id}.json"))).unwrap();
+        let records = folder.join(format!("{id}.0.records"));
+        damage(&records);
+        let left = fs::read(&records).ok();
+        // The reasons are still there to be read; the records are an error that says where they were.
+        let listed = letters.list().unwrap().remove(0);
+        assert_eq!(listed.records[0].reason, "bad");
+        for error in [listed.batch().unwrap_err(), producer.replay_dead_letter(&id).unwrap_err()] {
+            assert_eq!(error.kind(), ErrorKind::Io);
+            assert!(error.message().contains(records.to_str().unwrap()), "{error}");
+        }
+        // That of an earlier letter of the batch is not written over.
+        fs::write(folder.join(format!("{id}.json.damaged")), b"earlier").unwrap();
+        exhaust(&producer);
+        let letter = letters.get(&id).unwrap();
+        assert_eq!(texts(&letter), ["b", "c"]);
+        assert_eq!(fs::read(folder.join(format!("{id}.json.damaged"))).unwrap(), b"earlier");
+        assert_eq!(fs::read(folder.join(format!("{id}.json.damaged.damaged"))).unwrap(), json);
+        assert_eq!(fs::read(folder.join(format!("{id}.0.records.damaged"))).ok(), left);
+        let stats = producer.stats();
+        assert_eq!((stats.dead_letters, stats.dead_letter_bytes), (1, letter.bytes));
+        assert_eq!(letter_bytes(&folder), letter.bytes);
+        // The next owner keeps them.
+        producer.close(Duration::ZERO).unwrap();
+        let names = || fs::read_dir(&folder).unwrap().count();
+        let before = names();
+        drop(builder(dir.path()).open(failing()).unwrap());
+        assert_eq!(names(), before);
+    }
+}
+
 /// The order of durable steps is letter, then commit. A crash between them finds both the letter and the batch.
 #[test]
 fn a_crash_between_letter_and_commit_does_not_bury_twice() {
@@ -298,6 +428,7 @@ fn damaged_letters_are_errors_and_can_be_deleted() {
         producer.dead_letters().delete(&letter.id).unwrap();
     }
     assert!(producer.dead_letters().list().unwrap().is_empty());
+    assert_eq!(producer.stats().dead_letters, 0);
 }
 
 #[test]

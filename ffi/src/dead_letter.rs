@@ -78,7 +78,8 @@ pub extern "C" fn unistream_dead_letters_get(
     value(|| letters.and_then(|letters| letters.letters.get(index)))
 }
 
-/// Deletes a letter from the disk, records and all. The list stays as it is.
+/// Deletes a letter from the disk, records and all, also those that were added since it was listed. The list stays as
+/// it is.
 ///
 /// Errors: `UNISTREAM_NOT_FOUND`, `UNISTREAM_IO`, `UNISTREAM_INVALID_ARGUMENT`.
 #[unsafe(no_mangle)]

@@ -55,7 +55,7 @@ impl DeadLetters {
         py.detach(|| producer.core().replay_dead_letter(id)).or_raise(py)
     }
 
-    /// Deletes it with its records. Raises `NotFound`.
+    /// Deletes it with its records, also those that were added since it was listed. Raises `NotFound`.
     fn delete(&self, py: Python<'_>, id: &str) -> PyResult<()> {
         py.detach(|| self.core.delete(id)).or_raise(py)
     }
