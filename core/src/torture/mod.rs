@@ -18,6 +18,7 @@ mod workloads;
 mod world;
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -132,6 +133,14 @@ impl Effort {
 /// The names of the proofs, in the order in which they are run.
 pub const PROOFS: [&str; 5] = ["crashes", "faults", "programs", "damage and fuzzing", "weeks"];
 
+/// Does it. A panic is what went wrong, like an error: it ends this one thing, not all that is proved.
+fn caught<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        Err(format!("a panic: {}", said.unwrap_or_default()))
+    })
+}
+
 /// Failures that are told; there may be more.
 const MOST_FAILURES: usize = 5;
 
@@ -148,7 +157,7 @@ fn for_all<T: Sync>(
         while let at = next.fetch_add(1, Ordering::Relaxed)
             && let Some(item) = items.get(at)
         {
-            if let Err(what) = work(at, item, &mut figures) {
+            if let Err(what) = caught(|| work(at, item, &mut figures)) {
                 failures.lock().unwrap_or_else(PoisonError::into_inner).insert(at, what);
             }
         }
@@ -223,13 +232,29 @@ pub fn run(proof: &str, effort: Effort, figures: &mut Figures) -> Result<(), Str
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::environment::Clock;
 
     fn prove(proof: &str) {
         let mut figures = Figures::default();
         if let Err(what) = run(proof, Effort::bounded(), &mut figures) {
             panic!("{what}");
         }
+    }
+
+    /// A loop without end is a failure, and not a proof that never ends.
+    #[test]
+    fn whoever_spins_is_caught() {
+        let clock = world::SimulatedClock::new();
+        let nap = Duration::from_micros(1);
+        let told = caught::<()>(|| {
+            loop {
+                clock.sleep(nap.saturating_sub(clock.monotonic()));
+            }
+        });
+        assert!(told.is_err_and(|what| what.contains("spins")));
     }
 
     #[test]

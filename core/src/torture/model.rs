@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::Figures;
 use super::oracle::{Fate, Mood, Oracle};
 use super::workloads::Workload;
 use super::world::{Offer, SimulatedClock, Step, World};
+use super::{Figures, caught};
 use crate::buffer::storage::simulated::SimulatedDisk;
 use crate::environment::{Clock, lock};
 use crate::error::{ErrorKind, Result};
@@ -240,7 +240,9 @@ pub(crate) fn compare(program: &Workload, seed: u64, figures: &mut Figures) -> s
     for (at, step) in program.steps.iter().enumerate().filter(|(_, step)| !matches!(step, Step::FreeBlocks(_))) {
         figures.steps += 1;
         let told = model.step(step);
-        let result = world.step(step).map_err(|error| error.kind());
+        let stepped = caught(|| Ok(world.step(step)));
+        let result = stepped.map_err(|what| format!("{}, step {at}, {step:?}: {what}", program.name))?;
+        let result = result.map_err(|error| error.kind());
         let here = |what: &str, must: &dyn std::fmt::Debug, is: &dyn std::fmt::Debug| {
             Err(format!("{}, step {at}, {step:?}: {what} must be {must:?} and is {is:?}\n{model:?}", program.name))
         };
