@@ -90,6 +90,8 @@ pub struct Effort {
     pub powers: u64,
     /// Every so many-th operation fails.
     pub fault_stride: u64,
+    /// Lives of the next process that are tried behind each fault, each with a power loss at its end.
+    pub aftermaths: usize,
     /// Random programs.
     pub programs: u32,
     /// Damaged directories.
@@ -108,6 +110,7 @@ impl Effort {
             second: 3,
             powers: 4 * times,
             fault_stride: 1,
+            aftermaths: faults::AFTERMATHS,
             programs: 20_000 * times as u32,
             directories: 100_000 * times,
             mutations: 200_000 * times,
@@ -122,6 +125,7 @@ impl Effort {
             second: 65,
             powers: 1,
             fault_stride: 151,
+            aftermaths: 1,
             programs: 60,
             directories: 1000,
             mutations: 600,
@@ -195,13 +199,16 @@ pub fn run(proof: &str, effort: Effort, figures: &mut Figures) -> Result<(), Str
         "faults" => {
             let stride = effort.fault_stride.min(7);
             for_all(&programs::guards(), figures, |at, (guard, _), figures| {
-                faults::fail_everywhere(guard, stride, at as u64, figures)
+                faults::fail_everywhere(guard, stride, effort.aftermaths, at as u64, figures)
             })?;
             for_all(&workloads, figures, |at, workload, figures| {
                 // Without syncs there is little to fail that the others do not have.
                 match workload.options.durability {
                     Durability::Os => Ok(()),
-                    _ => faults::fail_everywhere(workload, effort.fault_stride, at as u64, figures),
+                    _ => {
+                        let Effort { fault_stride, aftermaths, .. } = effort;
+                        faults::fail_everywhere(workload, fault_stride, aftermaths, at as u64, figures)
+                    }
                 }
             })
         }

@@ -222,6 +222,16 @@ impl Oracle {
         }
     }
 
+    /// A sync of a disk that had failed before has succeeded: it is good for what was put since, from this number on.
+    pub(crate) fn synced_from(&mut self, first: usize) {
+        self.puts.iter_mut().skip(first).for_each(|put| put.durable |= put.told == Told::Accepted);
+    }
+
+    /// Records put so far, the number of the next one.
+    pub(crate) fn puts(&self) -> usize {
+        self.puts.len()
+    }
+
     /// The buffer is open: what the process before left is durable, unless the mode asks for nothing.
     pub(crate) fn opened(&mut self) {
         if self.options.durability != Durability::Os {
@@ -347,9 +357,14 @@ impl Oracle {
 
     fn may_miss(&self, seq: u64) -> bool {
         match self.seqs.get(&seq) {
-            Some((_, Stage::Offered)) => self.seqs.get(&seq).is_some_and(|(number, _)| self.puts[*number].excused),
+            // Of a record that a replay put again, its letter is what is durable, as long as no sync of the copy was.
+            Some((number, Stage::Offered)) => self.puts[*number].excused || (self.faulty && self.is_copy(seq, *number)),
             _ => true,
         }
+    }
+
+    fn is_copy(&self, seq: u64, number: usize) -> bool {
+        self.seqs.range(..seq).any(|(_, (other, _))| *other == number)
     }
 
     /// Which put this record is of.

@@ -99,7 +99,7 @@ impl Trouble {
     }
 
     /// Whether an operating system answers this operation so.
-    fn fits(self, op: Op) -> bool {
+    pub(crate) fn fits(self, op: Op) -> bool {
         use Op::*;
         match self {
             Trouble::Short => op == Write,
