@@ -587,6 +587,8 @@ impl Disk for SimulatedDisk {
 
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
         self.enter(Op::Open, || None)?;
+        #[cfg(feature = "shuttle")]
+        crate::sync::scheduled::take_long();
         let mut state = lock(&self.shared.state);
         let inode = match state.lookup(path) {
             Ok(DIRECTORY) => return Err(io::Error::from_raw_os_error(libc::EISDIR)),
@@ -747,6 +749,8 @@ impl File for SimulatedFile {
 
     fn sync(&self) -> io::Result<()> {
         let entered = self.disk.enter(Op::Sync, || None);
+        #[cfg(feature = "shuttle")]
+        crate::sync::scheduled::take_long();
         lock(&self.disk.shared.state).inode(self.inode).sync(entered.is_err());
         entered
     }
