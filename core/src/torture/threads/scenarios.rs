@@ -271,7 +271,7 @@ fn linger(run: &Run) {
     run.settle_accounts(producer);
 }
 
-/// When nothing is put for a while, prepared segments go; just then somebody puts, and needs one.
+/// When nothing is put for a while, prepared and finished segments go; just then somebody puts, and needs one.
 fn giving_space_back(run: &Run) {
     let mut options = run.options();
     options.durability = run.one_of(&[Durability::Always, Durability::Interval, Durability::Os]);
@@ -286,6 +286,12 @@ fn giving_space_back(run: &Run) {
     }
     join(threads);
     run.expect("flushing", run.flush(&producer));
+    // The keeper may have looked just before, and then waits once more; nobody puts anything that would wake it.
+    thread::sleep(Duration::from_secs(25));
+    let kept = producer.stats().buffer_bytes;
+    if super::current().patient && kept > options.segment_bytes {
+        locked(&run.ledger).violate(format!("drained and idle, it keeps {kept} bytes"));
+    }
     run.settle_accounts(producer);
 }
 
