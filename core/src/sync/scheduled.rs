@@ -46,7 +46,7 @@ pub(crate) mod atomic {
         /// In that strongest order the engine stores only that a thread has found nothing to do and wants to be woken: what
         /// comes between the look and the store is what it must not miss, so that others often go on here.
         pub(crate) fn store(&self, value: bool, order: Ordering) {
-            if order == Ordering::SeqCst && thread_rng().next_u64() % 2 == 0 {
+            if order == Ordering::SeqCst && thread_rng().next_u64().is_multiple_of(2) {
                 super::pause();
             }
             self.0.store(value, order);

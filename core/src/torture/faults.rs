@@ -43,7 +43,7 @@ pub(super) const AFTERMATHS: usize = 12;
 impl Aftermath {
     fn number(number: usize) -> Aftermath {
         let works = [None, Some(Mood::Down), Some(Mood::Partial)];
-        Aftermath { closes: number % 2 == 1, works: works[number / 4 % 3], then_closes: number / 2 % 2 == 0 }
+        Aftermath { closes: number % 2 == 1, works: works[number / 4 % 3], then_closes: number / 2 % 2 == 1 }
     }
 }
 
