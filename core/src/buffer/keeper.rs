@@ -112,8 +112,12 @@ impl Core {
             let log = lock(&self.log);
             log.spare.is_some() || !log.pool.is_empty()
         };
-        if !kept || self.pending().0 > 0 {
+        if !kept {
             return None;
+        }
+        if self.pending().0 > 0 {
+            // Who finishes the rest of it may have no reason to tell.
+            return Some(TRIM_AFTER);
         }
         let since = {
             let mut chores = lock(&self.chores);

@@ -56,7 +56,12 @@ impl Core {
         let durable = options.durability != Durability::Os;
         if durable && found.state.closed != Closed::Durably {
             // What a process left that died may not be durable yet, and nobody else will see to it.
-            found.sync(&*env.disk, dir).map_err(failed)?;
+            if let Err(error) = found.sync(&*env.disk, dir) {
+                // What it dropped is not what the next owner will be told: see `Core::distrust`.
+                found.state.boot_id = 0;
+                let _ = found.cursor.write(&found.state);
+                return Err(failed(error));
+            }
         }
         if found.uncertain {
             found.state.epoch = found.state.epoch.wrapping_add(1);

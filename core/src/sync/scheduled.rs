@@ -14,11 +14,44 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, LockResult, PoisonError};
 use std::time::Duration;
 
+use shuttle::rand::RngCore as _;
 pub(crate) use shuttle::sync::{Mutex, MutexGuard};
 pub(crate) use shuttle::thread_local;
 
 pub(crate) mod atomic {
-    pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
+    use shuttle::rand::{RngCore as _, thread_rng};
+    pub(crate) use shuttle::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
+
+    pub(crate) struct AtomicBool(shuttle::sync::atomic::AtomicBool);
+
+    impl Default for AtomicBool {
+        fn default() -> Self {
+            AtomicBool::new(false)
+        }
+    }
+
+    impl AtomicBool {
+        pub(crate) fn new(value: bool) -> Self {
+            AtomicBool(shuttle::sync::atomic::AtomicBool::new(value))
+        }
+
+        pub(crate) fn load(&self, order: Ordering) -> bool {
+            self.0.load(order)
+        }
+
+        pub(crate) fn swap(&self, value: bool, order: Ordering) -> bool {
+            self.0.swap(value, order)
+        }
+
+        /// In that strongest order the engine stores only that a thread has found nothing to do and wants to be woken: what
+        /// comes between the look and the store is what it must not miss, so that others often go on here.
+        pub(crate) fn store(&self, value: bool, order: Ordering) {
+            if order == Ordering::SeqCst && thread_rng().next_u64().is_multiple_of(2) {
+                super::pause();
+            }
+            self.0.store(value, order);
+        }
+    }
 }
 
 /// When every execution begins.
@@ -34,6 +67,7 @@ struct Time {
     alarms: RefCell<BTreeMap<(Duration, u64), Alarm>>,
     set: Cell<u64>,
     idle: Cell<bool>,
+    ringing: Cell<bool>,
     hurried: Cell<Duration>,
     over: Cell<bool>,
 }
@@ -64,6 +98,7 @@ pub(crate) fn begin() {
         time.now.set(BEGIN);
         time.alarms.borrow_mut().clear();
         time.hurried.set(Duration::ZERO);
+        time.ringing.set(false);
         time.over.set(false);
     });
 }
@@ -78,35 +113,49 @@ pub(crate) fn set_idle(idle: bool) {
     TIME.with(|time| time.idle.set(idle));
 }
 
+/// Whether alarms of one instant are being rung: until all are, nobody that they wake goes on.
+pub(crate) fn is_ringing() -> bool {
+    TIME.with(|time| time.ringing.get())
+}
+
 /// A point where another thread may go on.
 pub(crate) fn pause() {
     shuttle::thread::sleep(Duration::ZERO);
 }
 
-/// Rings the next alarm whenever it is let. To be run by the first thread that an execution starts.
+/// What takes long in the world outside, as a sync does or making a file: others often go on meanwhile, and further than by chance.
+pub(crate) fn take_long() {
+    let pauses = [0, 1, 5, 20][shuttle::rand::thread_rng().next_u64() as usize % 4];
+    (0..pauses).for_each(|_| pause());
+}
+
+/// Rings the next alarm whenever it is let, and with it all of the same instant: whom they wake go on in any order. To be
+/// run by the first thread that an execution starts.
 pub(crate) fn keep_time() {
     while !TIME.with(|time| time.over.get()) {
-        // It stays until the thread that set it has heard it: that one may not have begun to wait yet.
-        let next = TIME.with(|time| {
+        // They stay until the threads that set them have heard them: those may not have begun to wait yet.
+        let due = TIME.with(|time| {
             let alarms = time.alarms.borrow();
             let next = alarms.first_key_value();
             assert!(next.is_some() || !time.idle.get(), "every thread waits, and for nothing that will come");
-            let ((at, _), alarm) = next?;
+            let Some(((at, _), _)) = next else { return Vec::new() };
             let now = time.now.get().max(*at);
             if !time.idle.get() {
                 let hurried = time.hurried.get() + now.saturating_sub(time.now.get());
                 if hurried > HURRIED {
-                    return None;
+                    return Vec::new();
                 }
                 time.hurried.set(hurried);
             }
             time.now.set(now);
-            Some(alarm.clone())
+            alarms.range(..=(now, u64::MAX)).map(|(_, alarm)| alarm.clone()).collect()
         });
-        if let Some(alarm) = next {
+        TIME.with(|time| time.ringing.set(true));
+        for alarm in due {
             alarm.rung.store(true, SeqCst);
             alarm.condvar.waiting.notify_all();
         }
+        TIME.with(|time| time.ringing.set(false));
         shuttle::thread::yield_now();
     }
 }

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use super::Figures;
 use super::oracle::Oracle;
 use super::workloads::Workload;
 use super::world::{Picture, SimulatedClock, World};
+use super::{Figures, caught};
 use crate::buffer::storage::simulated::{Crash, Dice, SimulatedDisk};
 use crate::environment::{Clock as _, lock};
 use crate::error::ErrorKind;
@@ -40,7 +40,7 @@ pub(crate) fn crash_everywhere(
     let told = |what: String| format!("{}, seed {seed}: {what}", workload.name);
     world.open().map_err(|error| told(format!("opening: {error}")))?;
     for (at, step) in workload.steps.iter().enumerate() {
-        let result = world.step(step);
+        let result = caught(|| Ok(world.step(step))).map_err(|what| told(format!("step {at}, {step:?}: {what}")))?;
         if let Err(error) = result {
             use ErrorKind::*;
             if !matches!(
@@ -138,6 +138,14 @@ pub(crate) struct Wreck {
 /// Opens what a crash left, goes on putting, drains it to a sink that takes everything, and settles the accounts.
 /// `again` asks for pictures of every so many-th operation from some offset.
 pub(crate) fn recover(
+    wreck: Wreck,
+    again: Option<(usize, usize)>,
+    figures: &mut Figures,
+) -> Result<Vec<Picture>, String> {
+    caught(|| go_on_after(wreck, again, figures))
+}
+
+fn go_on_after(
     Wreck { disk, mut oracle, wall, crash, full, idle, max_records }: Wreck,
     again: Option<(usize, usize)>,
     figures: &mut Figures,

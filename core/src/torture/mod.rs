@@ -18,6 +18,7 @@ mod workloads;
 pub(crate) mod world;
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -89,6 +90,8 @@ pub struct Effort {
     pub powers: u64,
     /// Every so many-th operation fails.
     pub fault_stride: u64,
+    /// Lives of the next process that are tried behind each fault, each with a power loss at its end.
+    pub aftermaths: usize,
     /// Random programs.
     pub programs: u32,
     /// Damaged directories.
@@ -107,6 +110,7 @@ impl Effort {
             second: 3,
             powers: 4 * times,
             fault_stride: 1,
+            aftermaths: faults::AFTERMATHS,
             programs: 20_000 * times as u32,
             directories: 100_000 * times,
             mutations: 200_000 * times,
@@ -121,6 +125,7 @@ impl Effort {
             second: 65,
             powers: 1,
             fault_stride: 151,
+            aftermaths: 1,
             programs: 60,
             directories: 1000,
             mutations: 600,
@@ -131,6 +136,14 @@ impl Effort {
 
 /// The names of the proofs, in the order in which they are run.
 pub const PROOFS: [&str; 5] = ["crashes", "faults", "programs", "damage and fuzzing", "weeks"];
+
+/// Does it. A panic is what went wrong, like an error: it ends this one thing, not all that is proved.
+fn caught<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        Err(format!("a panic: {}", said.unwrap_or_default()))
+    })
+}
 
 /// Failures that are told; there may be more.
 const MOST_FAILURES: usize = 5;
@@ -148,7 +161,7 @@ fn for_all<T: Sync>(
         while let at = next.fetch_add(1, Ordering::Relaxed)
             && let Some(item) = items.get(at)
         {
-            if let Err(what) = work(at, item, &mut figures) {
+            if let Err(what) = caught(|| work(at, item, &mut figures)) {
                 failures.lock().unwrap_or_else(PoisonError::into_inner).insert(at, what);
             }
         }
@@ -184,15 +197,19 @@ pub fn run(proof: &str, effort: Effort, figures: &mut Figures) -> Result<(), Str
             crash::crash_everywhere(workload, depth, at as u64 % 3, figures)
         }),
         "faults" => {
-            let stride = effort.fault_stride.min(7);
+            // They are short, and each is there for a bug that the others miss.
+            let (stride, aftermaths) = (effort.fault_stride.min(3), effort.aftermaths.max(4));
             for_all(&programs::guards(), figures, |at, (guard, _), figures| {
-                faults::fail_everywhere(guard, stride, at as u64, figures)
+                faults::fail_everywhere(guard, stride, aftermaths, at as u64, figures)
             })?;
             for_all(&workloads, figures, |at, workload, figures| {
                 // Without syncs there is little to fail that the others do not have.
                 match workload.options.durability {
                     Durability::Os => Ok(()),
-                    _ => faults::fail_everywhere(workload, effort.fault_stride, at as u64, figures),
+                    _ => {
+                        let Effort { fault_stride, aftermaths, .. } = effort;
+                        faults::fail_everywhere(workload, fault_stride, aftermaths, at as u64, figures)
+                    }
                 }
             })
         }
@@ -223,13 +240,29 @@ pub fn run(proof: &str, effort: Effort, figures: &mut Figures) -> Result<(), Str
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::environment::Clock;
 
     fn prove(proof: &str) {
         let mut figures = Figures::default();
         if let Err(what) = run(proof, Effort::bounded(), &mut figures) {
             panic!("{what}");
         }
+    }
+
+    /// A loop without end is a failure, and not a proof that never ends.
+    #[test]
+    fn whoever_spins_is_caught() {
+        let clock = world::SimulatedClock::new();
+        let nap = Duration::from_micros(1);
+        let told = caught::<()>(|| {
+            loop {
+                clock.sleep(nap.saturating_sub(clock.monotonic()));
+            }
+        });
+        assert!(told.is_err_and(|what| what.contains("spins")));
     }
 
     #[test]

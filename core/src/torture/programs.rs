@@ -184,6 +184,13 @@ pub(crate) fn guards() -> Vec<(Workload, usize)> {
             ],
         ),
         program(
+            "what an outage has filled is given back when it is over, though nobody puts any more",
+            Durability::Interval,
+            Mode::Background,
+            7,
+            vec![vec![Sink(Down)], vec![Put(20_000); 19], vec![Sink(Good), millis(50), Poll, Flush, Chores]],
+        ),
+        program(
             "what was durable when it was closed is not forgotten by a run under os",
             Durability::Always,
             Mode::Inline,

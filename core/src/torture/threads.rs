@@ -18,6 +18,7 @@ use scenarios::SCENARIOS;
 use scheduler::{Schedules, current};
 
 use crate::batch::Batch;
+use crate::buffer::Buffer;
 use crate::buffer::storage::simulated::{Crash, Dice, SimulatedDisk, Snapshot};
 use crate::dead_letter::DeadLetters;
 use crate::environment::{Clock, Environment};
@@ -265,6 +266,13 @@ impl Run {
         Arc::new(self.expect("opening", opened))
     }
 
+    /// Opens a buffer that nobody sends from.
+    fn open_buffer(&self, options: &Options) -> Arc<Buffer> {
+        *locked(&self.ledger) = Ledger::new(options);
+        let opened = Buffer::open_in(Path::new(DIR), options.clone(), Limits::default(), self.environment(true));
+        Arc::new(self.expect("opening", opened))
+    }
+
     #[track_caller]
     fn expect<T>(&self, what: &str, result: Result<T>) -> T {
         match result {
@@ -300,6 +308,18 @@ impl Run {
         })));
     }
 
+    /// A crash now, or what would be one: [`settle_crashes`](Self::settle_crashes) looks at what is left then.
+    fn crash(&self, crash: Crash) {
+        let (disk, ledger) = (self.disk.snapshot(), locked(&self.ledger).clone());
+        let seed = self.below(1 << 30) as u64;
+        locked(&self.pictures).push(Picture { disk, ledger, crash, seed });
+    }
+
+    /// Several times, as a power loss may leave what was not synced.
+    fn lose_power(&self) {
+        (0..2).for_each(|_| self.crash(Crash::Power));
+    }
+
     /// A thread that puts so many records. Errors end it: a put that was refused is told of, and is none.
     fn putter(&self, producer: &Arc<Producer>, name: usize, lens: Vec<usize>) -> thread::JoinHandle<()> {
         self.putter_after(Duration::ZERO, producer, name, lens)
@@ -312,14 +332,26 @@ impl Run {
         name: usize,
         lens: Vec<usize>,
     ) -> thread::JoinHandle<()> {
-        let (ledger, producer) = (self.ledger.clone(), producer.clone());
-        let (disk, pictures, dice) = (self.disk.clone(), self.pictures.clone(), self.dice.clone());
+        let putting = producer.clone();
         let durable = producer.options().durability == Durability::Always;
+        self.putter_with(move |data| putting.put(NewRecord::new(data)), durable, wait, name, lens)
+    }
+
+    fn putter_with(
+        &self,
+        put: impl Fn(&[u8]) -> Result<u64> + Send + 'static,
+        durable: bool,
+        wait: Duration,
+        name: usize,
+        lens: Vec<usize>,
+    ) -> thread::JoinHandle<()> {
+        let ledger = self.ledger.clone();
+        let (disk, pictures, dice) = (self.disk.clone(), self.pictures.clone(), self.dice.clone());
         spawn(move || {
             thread::sleep(wait);
             for len in lens {
                 let number = locked(&ledger).begin_put(name, len);
-                let result = producer.put(NewRecord::new(&payload(number, len)));
+                let result = put(&payload(number, len));
                 match result {
                     Ok(seq) => locked(&ledger).end_put(number, Told::Accepted, Some(seq), durable),
                     Err(error) if error.record_accepted() => {
@@ -365,32 +397,40 @@ impl Run {
         let left = self.expect("closing", producer.close(HOUR));
         self.disk.record(None);
         let pending = producer.stats().pending_records;
-        let disk = self.disk.snapshot();
         let mut ledger = locked(&self.ledger);
         if left > ledger.undelivered() || left != pending {
             let undelivered = ledger.undelivered();
             ledger.violate(format!("{left} records are left, {pending} pending, {undelivered} not delivered"));
         }
         let options = producer.options().clone();
-        // What was accepted before the close was over survives a power loss at any time after it.
-        let accepted = ledger.accepted();
-        if options.durability != Durability::Os {
-            ledger.synced(&accepted);
-            let seed = self.below(1 << 30) as u64;
-            let ledger = ledger.clone();
-            locked(&self.pictures).push(Picture { disk, ledger, crash: Crash::Power, seed });
-        }
         drop(ledger);
         self.check();
         drop(producer);
-        self.drain(&options);
+        self.settle_closed(&options);
+    }
+
+    /// The rest of it, once it is closed.
+    fn settle_closed(&self, options: &Options) {
+        // What was accepted before the close was over survives a power loss at any time after it.
+        if options.durability != Durability::Os {
+            let accepted = locked(&self.ledger).accepted();
+            locked(&self.ledger).synced(&accepted);
+            self.lose_power();
+        }
+        self.drain(options);
+        self.settle_crashes(options);
+    }
+
+    /// Opens what crashes left.
+    fn settle_crashes(&self, options: &Options) {
         for picture in std::mem::take(&mut *locked(&self.pictures)) {
             let Picture { disk, ledger, crash, seed } = picture;
             let operation = disk.op;
             let run = Run { disk: disk.crash(crash, seed), ..Run::new(seed) };
+            run.disk.set_free_blocks(u64::from(u32::MAX));
             *locked(&run.ledger) = ledger.after(crash);
             *locked(&run.after) = format!("after a crash ({crash:?}) before {operation:?}: ");
-            run.drain(&options);
+            run.drain(options);
         }
     }
 
@@ -437,18 +477,18 @@ fn join(threads: impl IntoIterator<Item = thread::JoinHandle<()>>) {
 mod tests {
     use super::*;
 
-    /// Schedules that found something, and find it again without the fix.
-    const KEPT: [(&str, u64); 6] = [
-        // A put that a close let in behind its last sync; a power loss took it.
-        ("closing", 1419),
+    /// Schedules that found what few others find, beyond the bounded number; each finds it again without the fix, as long as
+    /// the engine takes its locks in the same order. Most of what was found once is found by one schedule of ten or so.
+    const KEPT: [(&str, u64); 7] = [
         // A sync took the name of a segment for durable that was only about to be made; a power loss took all of it.
-        ("everything at once", 815),
+        ("closing a buffer", 422),
+        ("closing a buffer", 606),
+        ("closing a buffer", 613),
         // A sender spun while as many batches as may be were in flight.
-        ("everything at once", 659),
-        ("flushes", 475),
-        ("waiting for space", 268),
-        // A put sealed the batch that filled the log, and nobody told the sender.
-        ("a full batch or none", 0),
+        ("everything at once", 842),
+        ("flushes", 453),
+        ("waiting for space", 249),
+        ("waiting for space", 379),
     ];
 
     fn prove(name: &str, seeds: std::ops::Range<u64>) {
@@ -472,7 +512,7 @@ mod tests {
     }
 
     /// Schedules of each scenario in every `make test`.
-    const BOUNDED: u64 = 150;
+    const BOUNDED: u64 = 200;
 
     #[test]
     fn no_schedule_loses_anything() {

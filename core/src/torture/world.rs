@@ -21,25 +21,38 @@ use crate::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 /// Where the buffer is on the simulated disk.
 pub(crate) const DIR: &str = "/data/buffer";
 
+/// Looks at the clock within a second of its time: whoever needs more spins, and would do so for ever, or for an hour
+/// in steps of a microsecond.
+const MOST_LOOKS: u64 = 20_000;
+const SECOND: u64 = 1_000_000;
+
 /// A clock that moves only when told. The wall may jump; what waits are measured by does not.
 pub(crate) struct SimulatedClock {
     micros: AtomicU64,
     wall_offset: AtomicI64,
+    /// The last second in which somebody looked, and how often so far.
+    second: AtomicU64,
+    looks: AtomicU64,
 }
 
 impl SimulatedClock {
     pub(crate) fn new() -> Arc<Self> {
         // Some time after boot, in 2024.
-        Arc::new(SimulatedClock {
-            micros: AtomicU64::new(1_000_000_000),
-            wall_offset: AtomicI64::new(1_700_000_000_000_000),
-        })
+        SimulatedClock::at(1_000_000_000, 1_700_000_000_000_000)
     }
 
     /// The clock after a reboot: the wall goes on from there, the other begins anew.
     pub(crate) fn rebooted(wall: i64) -> Arc<Self> {
-        let micros = 5_000_000;
-        Arc::new(SimulatedClock { micros: AtomicU64::new(micros), wall_offset: AtomicI64::new(wall - 5_000_000) })
+        SimulatedClock::at(5_000_000, wall - 5_000_000)
+    }
+
+    fn at(micros: u64, wall_offset: i64) -> Arc<Self> {
+        Arc::new(SimulatedClock {
+            micros: AtomicU64::new(micros),
+            wall_offset: AtomicI64::new(wall_offset),
+            second: AtomicU64::new(0),
+            looks: AtomicU64::new(0),
+        })
     }
 
     pub(crate) fn jump_wall(&self, micros: i64) {
@@ -53,7 +66,16 @@ impl Clock for SimulatedClock {
     }
 
     fn monotonic(&self) -> Duration {
-        Duration::from_micros(self.micros.load(Ordering::Relaxed))
+        let micros = self.micros.load(Ordering::Relaxed);
+        if self.second.swap(micros / SECOND, Ordering::Relaxed) != micros / SECOND {
+            self.looks.store(0, Ordering::Relaxed);
+        }
+        // Who cleans up behind that panic is let go on.
+        if self.looks.fetch_add(1, Ordering::Relaxed) == MOST_LOOKS && !std::thread::panicking() {
+            self.looks.store(0, Ordering::Relaxed);
+            panic!("somebody spins: {MOST_LOOKS} looks at the clock within a second of its time");
+        }
+        Duration::from_micros(micros)
     }
 
     fn sleep(&self, time: Duration) {
@@ -239,10 +261,17 @@ impl World {
 
     /// Closes without having done anything, and opens again.
     pub(crate) fn reopen(&mut self) -> Result<()> {
-        if let Some(producer) = self.producer.take() {
-            producer.close(Duration::ZERO)?;
-        }
+        self.close()?;
         self.open()
+    }
+
+    /// Closes. What a producer had stopped with is said once more; it is closed all the same.
+    pub(crate) fn close(&mut self) -> Result<()> {
+        use ErrorKind::{DeadLettersFull, RetriesExhausted};
+        match self.producer.take().map(|producer| producer.close(Duration::ZERO)) {
+            Some(Err(error)) if !matches!(error.kind(), RetriesExhausted | DeadLettersFull) => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Waits until all is sent, for at most `time` of the simulated clock.
@@ -315,14 +344,9 @@ impl World {
     }
 
     fn restart(&mut self, max_records: u64, durability: Durability) -> Result<()> {
-        use ErrorKind::{DeadLettersFull, RetriesExhausted};
-        if let Some(producer) = self.producer.take() {
-            match producer.close(Duration::ZERO) {
-                Ok(_) => lock(&self.oracle).closed(),
-                // What it had stopped with is said once more; it is closed all the same.
-                Err(error) if matches!(error.kind(), RetriesExhausted | DeadLettersFull) => lock(&self.oracle).closed(),
-                Err(error) => return Err(error),
-            }
+        if self.producer.is_some() {
+            self.close()?;
+            lock(&self.oracle).closed();
         }
         self.options.max_records = max_records;
         self.options.durability = durability;

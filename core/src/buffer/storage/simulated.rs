@@ -99,7 +99,7 @@ impl Trouble {
     }
 
     /// Whether an operating system answers this operation so.
-    fn fits(self, op: Op) -> bool {
+    pub(crate) fn fits(self, op: Op) -> bool {
         use Op::*;
         match self {
             Trouble::Short => op == Write,
@@ -307,6 +307,8 @@ struct State {
     dirs: BTreeMap<PathBuf, Names>,
     inodes: BTreeMap<u64, Arc<Inode>>,
     next_inode: u64,
+    /// How often each file is open: one that was removed keeps its blocks as long.
+    opened: BTreeMap<u64, usize>,
     boot_id: u64,
     mapped: bool,
     capacity_blocks: u64,
@@ -334,6 +336,7 @@ impl Snapshot {
     pub(crate) fn crash(&self, crash: Crash, seed: u64) -> SimulatedDisk {
         let mut dice = Dice::new(seed);
         let mut state = self.state.clone();
+        state.opened.clear();
         if let Some(Torn { inode, offset, bytes, in_order }) = &self.torn
             && let Some(inode) = state.inodes.get_mut(inode)
         {
@@ -409,6 +412,7 @@ impl SimulatedDisk {
             dirs: BTreeMap::from([(PathBuf::from("/"), Names::default())]),
             inodes: BTreeMap::new(),
             next_inode: DIRECTORY + 1,
+            opened: BTreeMap::new(),
             boot_id: 1,
             mapped,
             capacity_blocks: u64::MAX,
@@ -553,8 +557,9 @@ impl State {
     }
 
     fn used(&self) -> u64 {
-        let named: BTreeSet<u64> = self.dirs.values().flat_map(|names| names.now.values().copied()).collect();
-        self.inodes.iter().filter(|(inode, _)| named.contains(inode)).map(|(_, inode)| inode.blocks.len() as u64).sum()
+        let named = self.dirs.values().flat_map(|names| names.now.values());
+        let held: BTreeSet<u64> = named.chain(self.opened.keys()).copied().collect();
+        self.inodes.iter().filter(|(inode, _)| held.contains(inode)).map(|(_, inode)| inode.blocks.len() as u64).sum()
     }
 
     /// Takes the blocks from 0 to `len`, or those of a range of it.
@@ -590,6 +595,8 @@ impl Disk for SimulatedDisk {
 
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
         self.enter(Op::Open, || None)?;
+        #[cfg(feature = "shuttle")]
+        crate::sync::scheduled::take_long();
         let mut state = lock(&self.shared.state);
         let inode = match state.lookup(path) {
             Ok(DIRECTORY) => return Err(io::Error::from_raw_os_error(libc::EISDIR)),
@@ -606,6 +613,7 @@ impl Disk for SimulatedDisk {
         if how == Open::Truncate {
             state.inode(inode).resize(0);
         }
+        *state.opened.entry(inode).or_default() += 1;
         Ok(Arc::new(SimulatedFile { disk: self.clone(), inode }))
     }
 
@@ -673,6 +681,18 @@ struct SimulatedFile {
     inode: u64,
 }
 
+impl Drop for SimulatedFile {
+    fn drop(&mut self) {
+        let mut state = lock(&self.disk.shared.state);
+        if let Some(opened) = state.opened.get_mut(&self.inode) {
+            *opened -= 1;
+            if *opened == 0 {
+                state.opened.remove(&self.inode);
+            }
+        }
+    }
+}
+
 impl SimulatedFile {
     /// Stores what a mapped page or a write takes.
     fn store(&self, op: Op, bytes: &[u8], offset: u64, in_order: bool) -> io::Result<()> {
@@ -737,6 +757,8 @@ impl File for SimulatedFile {
 
     fn sync(&self) -> io::Result<()> {
         let entered = self.disk.enter(Op::Sync, || None);
+        #[cfg(feature = "shuttle")]
+        crate::sync::scheduled::take_long();
         lock(&self.disk.shared.state).inode(self.inode).sync(entered.is_err());
         entered
     }
@@ -749,6 +771,7 @@ impl File for SimulatedFile {
 
     fn map_read(&self, _: usize) -> io::Result<Arc<dyn SegmentReader>> {
         self.disk.enter(Op::MapRead, || None)?;
+        *lock(&self.disk.shared.state).opened.entry(self.inode).or_default() += 1;
         let file = Arc::new(SimulatedFile { disk: self.disk.clone(), inode: self.inode });
         Ok(Arc::new(SimulatedMapping { file }))
     }

@@ -12,12 +12,11 @@ mod options;
 mod source;
 
 use std::fmt::Write as _;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 pub(crate) use damage::{corpus, open_damaged};
 
-use super::{Figures, for_all};
+use super::{Figures, caught, for_all};
 use crate::buffer::storage::simulated::Dice;
 
 /// What is fuzzed: a name, and what is done with the bytes. The error says what was wrong; a panic is wrong too.
@@ -77,11 +76,7 @@ pub(crate) fn all(mutations: u64, figures: &mut Figures) -> Result<(), String> {
 /// One case. What fails is told with its bytes, in the form that `xxd -r -p` reads.
 fn attempt((target, run): Target, input: &[u8], origin: &str, figures: &mut Figures) -> Result<(), String> {
     figures.fuzz_cases += 1;
-    let what = match catch_unwind(AssertUnwindSafe(|| run(input))) {
-        Ok(Ok(())) => return Ok(()),
-        Ok(Err(what)) => what,
-        Err(_) => "it panics".to_owned(),
-    };
+    let Err(what) = caught(|| run(input)) else { return Ok(()) };
     let mut hex = String::with_capacity(input.len() * 2);
     for byte in input {
         let _ = write!(hex, "{byte:02x}");

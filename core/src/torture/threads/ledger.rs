@@ -110,6 +110,13 @@ impl Ledger {
         }
     }
 
+    /// Nobody had a reason to refuse a record.
+    pub(super) fn all_accepted(&mut self) {
+        if let Some(number) = self.puts.iter().position(|put| put.told == Told::Refused) {
+            self.violate(format!("record {number} was refused"));
+        }
+    }
+
     pub(super) fn replaying(&mut self) {
         self.replayed = true;
     }

@@ -1,26 +1,29 @@
 //! What programs do with several threads.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::{HOUR, Mood, Run, SOON, join, locked, spawn};
-use crate::buffer::storage::simulated::Crash;
+use crate::buffer::storage::simulated::{Crash, Fault, Trouble};
 use crate::error::ErrorKind;
 use crate::options::{Durability, Mode, OnExhausted};
 use crate::producer::Producer;
 use crate::sync::{scheduled, thread};
 
 /// The scenarios and their names.
-pub(super) const SCENARIOS: [(&str, fn(&Run)); 13] = [
+pub(super) const SCENARIOS: [(&str, fn(&Run)); 17] = [
     ("everything at once", everything_at_once),
     ("group commit", group_commit),
+    ("a sync that fails", a_sync_that_fails),
     ("waiting for space", waiting_for_space),
+    ("a disk with no space to spare", a_disk_with_no_space_to_spare),
     ("a full batch or none", waiting_for_an_open_batch),
     ("flushes", flushes),
     ("interval", interval),
+    ("a put as the keeper goes to sleep", a_put_as_the_keeper_goes_to_sleep),
     ("linger", linger),
     ("giving space back", giving_space_back),
     ("closing", closing),
+    ("closing a buffer", closing_a_buffer),
     ("dropping", dropping),
     ("manual", manual),
     ("raise and resume", raise_and_resume),
@@ -43,7 +46,8 @@ fn everything_at_once(run: &Run) {
     run.set_mood(run.one_of(&[Mood::Good, Mood::Mixed]));
     let lens = [[10, LARGE, 10], [100, 10, 3], [LARGE, LARGE, LARGE]][run.below(3)];
     let mut threads = run.putters(&producer, 2, &lens);
-    threads.push(syncer(run, &producer, 1));
+    let syncing = producer.clone();
+    threads.push(syncer(run, 1, move || syncing.sync()));
     let sealing = producer.clone();
     threads.push(spawn(move || {
         for _ in 0..2 {
@@ -67,12 +71,16 @@ fn everything_at_once(run: &Run) {
 }
 
 /// A thread that syncs so many times: what was accepted before survives a power loss.
-fn syncer(run: &Run, producer: &Arc<Producer>, times: usize) -> thread::JoinHandle<()> {
-    let (ledger, producer) = (run.ledger.clone(), producer.clone());
+fn syncer(
+    run: &Run,
+    times: usize,
+    sync: impl Fn() -> crate::error::Result<()> + Send + 'static,
+) -> thread::JoinHandle<()> {
+    let ledger = run.ledger.clone();
     spawn(move || {
         for _ in 0..times {
             let before = locked(&ledger).accepted();
-            if producer.sync().is_ok() {
+            if sync().is_ok() {
                 locked(&ledger).synced(&before);
             }
         }
@@ -93,13 +101,55 @@ fn group_commit(run: &Run) {
     run.settle_accounts(producer);
 }
 
+/// A sync fails, for whoever did it and for all who waited for it: nobody is told that a record is durable that is not.
+fn a_sync_that_fails(run: &Run) {
+    let mut options = run.options();
+    options.durability = Durability::Always;
+    options.max_records = run.one_of(&[1, 2, 100]);
+    let producer = run.open(&options);
+    // Of what these threads do only syncs are interrupted.
+    let at = run.disk.operations().0 + run.below(12) as u64;
+    run.disk.set_fault(Some(Fault { at, trouble: Trouble::Errno(libc::EINTR), lasts: true }));
+    join(run.putters(&producer, 3, &[10, 10]));
+    run.lose_power();
+    let _ = producer.close(Duration::ZERO);
+    run.check();
+    for crash in CRASHES {
+        run.crash(crash);
+    }
+    drop(producer);
+    run.settle_crashes(&options);
+}
+
+/// The disk has room for what the log may take, and no more. A file that was removed while it was synced takes its room until
+/// then; nobody is refused for that.
+fn a_disk_with_no_space_to_spare(run: &Run) {
+    let mut options = run.options();
+    options.durability = run.one_of(&[Durability::Always, Durability::Interval]);
+    options.sync_interval = Duration::from_millis(1);
+    // Every record needs a segment of its own, and three are all that there may be: one that is being synced may be finished
+    // before the next is needed.
+    options.max_buffer_bytes = 256 << 10;
+    options.max_records = 1;
+    let producer = run.open(&options);
+    run.disk.set_free_blocks((options.max_buffer_bytes - options.segment_bytes) / 4096);
+    let mut threads = run.putters(&producer, 3, &[70_000; 4]);
+    let syncing = producer.clone();
+    threads.push(syncer(run, 4, move || syncing.sync()));
+    join(threads);
+    locked(&run.ledger).all_accepted();
+    run.disk.set_free_blocks(u64::from(u32::MAX));
+    run.expect("flushing", run.flush(&producer));
+    run.settle_accounts(producer);
+}
+
 /// The log is full again and again: who waits for space goes on as soon as there is some.
 fn waiting_for_space(run: &Run) {
     let mut options = run.options();
     options.durability = run.one_of(&[Durability::Always, Durability::Os]);
     options.max_buffer_bytes = 256 << 10;
     options.max_records = run.one_of(&[1, 2]);
-    options.max_in_flight = run.one_of(&[1, 2]);
+    options.max_in_flight = run.one_of(&[1, 2, 2]);
     let producer = run.open(&options);
     let putters = run.putters(&producer, 2, &[LARGE; 8]);
     join(putters);
@@ -176,6 +226,34 @@ fn interval(run: &Run) {
     run.settle_accounts(producer);
 }
 
+/// A put in the very moment in which the keeper finds nothing to do, and none behind it that would wake it: an interval
+/// later it is durable.
+fn a_put_as_the_keeper_goes_to_sleep(run: &Run) {
+    let mut options = run.options();
+    options.durability = Durability::Interval;
+    options.sync_interval = Duration::from_millis(100);
+    options.max_records = 100;
+    let producer = run.open(&options);
+    for _ in 0..3 {
+        // The keeper is awake: it syncs this at once, and an interval later it finds that there is nothing more.
+        join(run.putters(&producer, 1, &[10]));
+        let (putting, pauses) = (producer.clone(), run.below(16));
+        let put = move |data: &[u8]| {
+            (0..pauses).for_each(|_| scheduled::pause());
+            putting.put(data)
+        };
+        join([run.putter_with(put, false, options.sync_interval, 0, vec![10])]);
+        thread::sleep(options.sync_interval + SOON);
+        // Where others may run first all the same, the keeper may not have had its turn.
+        if super::current().patient {
+            let accepted = locked(&run.ledger).accepted();
+            locked(&run.ledger).synced(&accepted);
+            run.lose_power();
+        }
+    }
+    run.settle_accounts(producer);
+}
+
 /// A batch that nobody fills goes out when it is old enough, and not later.
 fn linger(run: &Run) {
     let mut options = run.options();
@@ -193,7 +271,7 @@ fn linger(run: &Run) {
     run.settle_accounts(producer);
 }
 
-/// When nothing is put for a while, prepared segments go; just then somebody puts, and needs one.
+/// When nothing is put for a while, prepared and finished segments go; just then somebody puts, and needs one.
 fn giving_space_back(run: &Run) {
     let mut options = run.options();
     options.durability = run.one_of(&[Durability::Always, Durability::Interval, Durability::Os]);
@@ -204,10 +282,16 @@ fn giving_space_back(run: &Run) {
     let mut threads = Vec::new();
     for name in 0..2 {
         let wait = Duration::from_millis(run.one_of(&[9_999, 10_000, 10_000, 10_500]));
-        threads.push(run.putter_after(wait, &producer, name, vec![LARGE, LARGE]));
+        threads.push(run.putter_after(wait, &producer, name, vec![LARGE; run.one_of(&[1, 2, 2])]));
     }
     join(threads);
     run.expect("flushing", run.flush(&producer));
+    // The keeper may have looked just before, and then waits once more; nobody puts anything that would wake it.
+    thread::sleep(Duration::from_secs(25));
+    let kept = producer.stats().buffer_bytes;
+    if super::current().patient && kept > options.segment_bytes {
+        locked(&run.ledger).violate(format!("drained and idle, it keeps {kept} bytes"));
+    }
     run.settle_accounts(producer);
 }
 
@@ -235,6 +319,26 @@ fn closing(run: &Run) {
     }
     join(threads);
     run.settle_accounts(producer);
+}
+
+/// A buffer closes while others put: what it took is durable then, and what comes later is refused.
+fn closing_a_buffer(run: &Run) {
+    let mut options = run.options();
+    options.durability = Durability::Interval;
+    let buffer = run.open_buffer(&options);
+    let mut threads = Vec::new();
+    for name in 0..2 {
+        let (putting, lens) = (buffer.clone(), run.one_of(&[[10; 4], [10, LARGE, 10, 10], [LARGE; 4]]));
+        let put = move |data: &[u8]| putting.put(data);
+        threads.push(run.putter_with(put, false, Duration::ZERO, name, lens.to_vec()));
+    }
+    let syncing = buffer.clone();
+    threads.push(syncer(run, 1 + run.below(3), move || syncing.sync()));
+    (0..run.below(10)).for_each(|_| scheduled::pause());
+    run.expect("closing", buffer.close());
+    join(threads);
+    drop(buffer);
+    run.settle_closed(&options);
 }
 
 /// The last one who has the producer drops it, which closes it.

@@ -88,7 +88,8 @@ impl Scheduler for Schedules {
             runnable.iter().map(|task| task.id()).filter(|id| usize::from(*id) != TIMEKEEPER).collect();
         scheduled::set_idle(threads.is_empty());
         let time_may_pass = threads.len() < runnable.len();
-        if threads.is_empty() || (time_may_pass && self.passes > 0 && self.dice.chance(self.passes)) {
+        let passes = time_may_pass && self.passes > 0 && self.dice.chance(self.passes);
+        if threads.is_empty() || passes || (time_may_pass && scheduled::is_ringing()) {
             return Some(TaskId::from(TIMEKEEPER));
         }
         let any = threads[self.dice.below(threads.len())];
