@@ -53,6 +53,18 @@ fn a_batch_that_is_sent_again_is_not_written_again() {
 }
 
 #[test]
+fn others_may_read_the_file_and_not_the_sidecar() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = place();
+    drop(FileSink::create(&place.path).unwrap());
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let ordinary = place.path.with_file_name("ordinary");
+    fs::write(&ordinary, "").unwrap();
+    assert_eq!(mode(&place.path), mode(&ordinary));
+    assert_eq!(mode(&place.path.with_file_name("out.log.unistream")), 0o600);
+}
+
+#[test]
 fn a_torn_batch_is_cut_off_and_written_again_wherever_it_was_torn() {
     let (one, two) = (batch(&["first", "second"]), batch(&["third", "", "fourth"]));
     let whole = "first\nsecond\nthird\n\nfourth\n";

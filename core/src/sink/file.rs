@@ -4,15 +4,14 @@
 //! that a crash tore is cut off and written again; one that is whole already is not written twice.
 
 use std::borrow::Cow;
-use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::{Limits, Report, SendError, Sink};
 use crate::batch::Batch;
 use crate::buffer::format::{le_u32, le_u64};
-use crate::buffer::storage::{Disk, OsDisk};
+use crate::buffer::storage::{Disk, File, Open, OsDisk};
 use crate::environment::lock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::NewRecord;
@@ -48,7 +47,7 @@ pub struct FileSink {
 }
 
 struct Inner {
-    file: fs::File,
+    file: Arc<dyn File>,
     marks: Marks,
     /// Used again for every batch.
     bytes: Vec<u8>,
@@ -65,7 +64,7 @@ struct Mark {
 
 /// The sidecar: two sectors, written in turn, so that a torn one leaves the other.
 struct Marks {
-    file: fs::File,
+    file: Arc<dyn File>,
     generation: u64,
     last: Option<Mark>,
 }
@@ -81,20 +80,23 @@ impl FileSink {
     /// # Errors
     /// `InUse` if another `FileSink` has the file, `Io` from the disk.
     pub fn create(path: impl AsRef<Path>) -> Result<FileSink> {
-        let path = path.as_ref().to_path_buf();
+        FileSink::create_on(Arc::new(OsDisk), path.as_ref())
+    }
+
+    /// As [`create`](Self::create), on another disk than the system's.
+    pub(crate) fn create_on(disk: Arc<dyn Disk>, path: &Path) -> Result<FileSink> {
         let failed = |error: io::Error| Error::io(format_args!("could not open {}", path.display()), error);
-        let mut options = fs::OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        let file = options.open(&path).map_err(failed)?;
-        let mut sidecar = path.clone().into_os_string();
+        let file = disk.open(path, Open::CreateShared).map_err(failed)?;
+        let mut sidecar = path.to_path_buf().into_os_string();
         sidecar.push(".unistream");
         let sidecar = PathBuf::from(sidecar);
-        let lock = OsDisk.lock(&sidecar).map_err(failed)?.map_err(|holder| {
+        let lock = disk.lock(&sidecar).map_err(failed)?.map_err(|holder| {
             let message = format!("{} is in use by another FileSink (pid {})", path.display(), holder.pid);
             Error::new(ErrorKind::InUse, message)
         })?;
-        let marks = Marks::open(options.open(&sidecar).map_err(failed)?).map_err(failed)?;
+        let marks = disk.open(&sidecar, Open::Create).and_then(Marks::open).map_err(failed)?;
         let inner = Inner { file, marks, bytes: Vec::new(), _lock: lock };
+        let path = path.to_path_buf();
         Ok(FileSink { path, framing: Framing::Lines, sync: false, inner: Mutex::new(inner) })
     }
 
@@ -170,12 +172,12 @@ const NEWLINE: &str = "the payload has a newline, which would end the record's l
 impl Inner {
     /// Appends `self.bytes` as this batch, unless they are there already.
     fn append(&mut self, batch: String, sync: bool) -> io::Result<()> {
-        let length = self.file.metadata()?.len();
+        let length = self.file.len()?;
         let mut start = length;
         if let Some(mark) = &self.marks.last {
             let same = mark.batch == batch;
             if same && length >= mark.end && self.holds(mark.start)? {
-                return if sync { self.file.sync_data() } else { Ok(()) };
+                return if sync { self.file.sync() } else { Ok(()) };
             }
             if same && length > mark.end {
                 return Err(io::Error::other(
@@ -192,8 +194,8 @@ impl Inner {
             return Ok(());
         }
         self.marks.write(Mark { batch, start, end: start + self.bytes.len() as u64 }, sync)?;
-        let written = self.file.write_all_at(&self.bytes, start);
-        let result = written.and_then(|()| if sync { self.file.sync_data() } else { Ok(()) });
+        let written = self.file.write_at(&self.bytes, start);
+        let result = written.and_then(|()| if sync { self.file.sync() } else { Ok(()) });
         if result.is_err() {
             // No half of a batch stays behind; if this fails too, the next attempt cuts it.
             let _ = self.file.set_len(start);
@@ -204,24 +206,15 @@ impl Inner {
     /// Whether the batch's bytes stand at `start` already.
     fn holds(&self, start: u64) -> io::Result<bool> {
         let mut there = vec![0; self.bytes.len()];
-        match self.file.read_exact_at(&mut there, start) {
-            Ok(()) => Ok(there == self.bytes),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-            Err(error) => Err(error),
-        }
+        let got = self.file.read_at(&mut there, start)?;
+        Ok(there[..got] == self.bytes)
     }
 }
 
 impl Marks {
-    fn open(file: fs::File) -> io::Result<Marks> {
+    fn open(file: Arc<dyn File>) -> io::Result<Marks> {
         let mut bytes = [0; 2 * SECTOR];
-        let mut got = 0;
-        while got < bytes.len() {
-            match file.read_at(&mut bytes[got..], got as u64)? {
-                0 => break,
-                count => got += count,
-            }
-        }
+        file.read_at(&mut bytes, 0)?;
         let newest = bytes.chunks_exact(SECTOR).filter_map(decode).max_by_key(|(generation, _)| *generation);
         let (generation, last) = newest.map_or((0, None), |(generation, mark)| (generation, Some(mark)));
         Ok(Marks { file, generation, last })
@@ -239,9 +232,9 @@ impl Marks {
         id.ok_or(io::ErrorKind::InvalidInput)?.copy_from_slice(mark.batch.as_bytes());
         let crc = crc32c::crc32c(&sector[..SECTOR - 4]);
         sector[SECTOR - 4..].copy_from_slice(&crc.to_le_bytes());
-        self.file.write_all_at(&sector, generation % 2 * SECTOR as u64)?;
+        self.file.write_at(&sector, generation % 2 * SECTOR as u64)?;
         if sync {
-            self.file.sync_data()?;
+            self.file.sync()?;
         }
         self.generation = generation;
         self.last = Some(mark);
