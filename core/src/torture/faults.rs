@@ -26,7 +26,8 @@ pub(crate) const TROUBLES: [Trouble; 6] = [
 pub(crate) fn run_with(workload: &Workload, fault: Fault, figures: &mut Figures) -> Result<bool, String> {
     let told = |what: String| format!("{}, {fault:?}: {what}", workload.name);
     let disk = SimulatedDisk::new(workload.options.storage != Storage::File);
-    let oracle = Oracle::new(&workload.options, true);
+    let mut oracle = Oracle::new(&workload.options, true);
+    oracle.target = workload.target;
     let clock = SimulatedClock::new();
     let mut world = World::new(disk, clock.clone(), oracle, &workload.options, 1);
     world.disk.set_fault(Some(fault));

@@ -5,6 +5,7 @@
 
 mod crash;
 mod faults;
+mod file;
 mod fuzz;
 #[cfg(test)]
 mod golden;
@@ -130,7 +131,7 @@ impl Effort {
 }
 
 /// The names of the proofs, in the order in which they are run.
-pub const PROOFS: [&str; 5] = ["crashes", "faults", "programs", "damage and fuzzing", "weeks"];
+pub const PROOFS: [&str; 6] = ["crashes", "faults", "FileSink", "programs", "damage and fuzzing", "weeks"];
 
 /// Failures that are told; there may be more.
 const MOST_FAILURES: usize = 5;
@@ -196,6 +197,18 @@ pub fn run(proof: &str, effort: Effort, figures: &mut Figures) -> Result<(), Str
                 }
             })
         }
+        "FileSink" => {
+            for_all(&[false, true], figures, |_, sync, figures| {
+                file::alone(*sync, 4 * effort.powers, effort.powers, figures)
+            })?;
+            for_all(&workloads::files(), figures, |at, workload, figures| {
+                // Few operations, and each another place in the life of the file.
+                let stride = effort.stride.min(5);
+                let depth = Depth { stride, offset: at, powers: effort.powers, second: effort.second };
+                crash::crash_everywhere(workload, depth, at as u64 % 3, figures)?;
+                faults::fail_everywhere(workload, effort.fault_stride, at as u64, figures)
+            })
+        }
         "programs" => {
             let depth = Depth { stride: 23, offset: 0, powers: 1, second: 41 };
             programs::programs(effort.programs, 60, depth, figures)
@@ -240,6 +253,11 @@ mod tests {
     #[test]
     fn a_failing_disk_is_an_error_and_costs_nothing_that_was_accepted() {
         prove("faults");
+    }
+
+    #[test]
+    fn a_file_has_every_record_once_whatever_happens() {
+        prove("FileSink");
     }
 
     #[test]

@@ -380,7 +380,7 @@ impl Snapshot {
     }
 }
 
-type Recorder = Box<dyn FnMut(Snapshot) + Send>;
+pub(crate) type Recorder = Box<dyn FnMut(Snapshot) + Send>;
 
 struct Shared {
     state: Mutex<State>,
