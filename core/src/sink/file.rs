@@ -34,9 +34,9 @@ pub enum Framing {
 /// Appends records to a file, each exactly once through crashes and retries, unless somebody else edits it.
 ///
 /// One `FileSink` at a time may have a file, and one producer at a time a `FileSink`. With [`sync`](Self::sync) that holds
-/// through power loss too, whatever the buffer's durability: what the buffer still has is in the file once. Without it
+/// through power loss too: every record that the buffer's durability does not give up is in the file, once. Without it
 /// a power loss can cost, tear or repeat what the kernel had not written yet, because the buffer forgets a batch when
-/// the file has it; lines that come later are whole. (Where frames with lengths were torn nobody finds the next one.)
+/// the file has it; lines that are put later are whole. (Behind a torn length nobody finds the next record.)
 ///
 /// ```no_run
 /// use unistream::{FileSink, Producer};
@@ -61,7 +61,7 @@ struct Inner {
     torn: bool,
     /// The names of file and sidecar are durable.
     named: bool,
-    /// So is what earlier processes left, and what a sync has failed to write.
+    /// So is what earlier processes left.
     kept: bool,
     /// Bytes or a length may be in the file that no sync has reached.
     unsynced: bool,
@@ -73,7 +73,7 @@ struct Inner {
 }
 
 impl FileSink {
-    /// Opens the file for appending, or creates it, and takes it for this sink.
+    /// Opens the file for appending, or creates it, and takes it for this sink. A batch that a crash tore is cut off.
     ///
     /// # Errors
     /// `InUse` if another `FileSink` has the file, `Io` from the disk.
@@ -309,22 +309,15 @@ impl Inner {
             if !last.is_empty() {
                 self.file.write_at(&last, self.marks.last.start)?;
             }
-            self.unsynced = true;
-        }
-        if self.unsynced {
             self.sync()?;
+            self.kept = true;
         }
-        self.kept = true;
-        Ok(())
+        if self.unsynced { self.sync() } else { Ok(()) }
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        let synced = self.file.sync();
-        if synced.is_ok() {
-            self.unsynced = false;
-        } else {
-            self.kept = false;
-        }
-        synced
+        self.file.sync()?;
+        self.unsynced = false;
+        Ok(())
     }
 }

@@ -174,12 +174,14 @@ pub(crate) fn alone(sync: bool, seeds: u64, powers: u64, figures: &mut Figures) 
         crash_twice(None, sync, 10, seed, figures)?;
     }
     give_up(sync, figures)?;
+    let mut seed = seeds;
     for trouble in TROUBLES {
         for (meets, lasts) in
             [(Meets::First, false), (Meets::First, true), (Meets::Second, false), (Meets::Second, true)]
         {
             for at in 0..MOST_OPERATIONS {
-                crash_twice(Some((meets, Fault { at, trouble, lasts })), sync, powers, at, figures)?;
+                seed += 1;
+                crash_twice(Some((meets, Fault { at, trouble, lasts })), sync, 4 * powers, seed, figures)?;
             }
         }
     }

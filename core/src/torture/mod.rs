@@ -202,9 +202,9 @@ pub fn run(proof: &str, effort: Effort, figures: &mut Figures) -> Result<(), Str
                 file::alone(*sync, 4 * effort.powers, effort.powers, figures)
             })?;
             for_all(&workloads::files(), figures, |at, workload, figures| {
-                // Few operations, and each another place in the life of the file.
-                let stride = effort.stride.min(5);
-                let depth = Depth { stride, offset: at, powers: effort.powers, second: effort.second };
+                // Few operations, and each another place in the life of the file; pairs of crashes were tried above.
+                let (stride, second) = (effort.stride.min(5), effort.second.max(9));
+                let depth = Depth { stride, offset: at, powers: effort.powers, second };
                 crash::crash_everywhere(workload, depth, at as u64 % 3, figures)?;
                 faults::fail_everywhere(workload, effort.fault_stride, at as u64, figures)
             })
