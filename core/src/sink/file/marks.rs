@@ -55,6 +55,14 @@ impl Seqs {
         self.0.splice(from..to, [(first, last)]);
     }
 
+    /// Takes out what is not below `from`.
+    fn cut(&mut self, from: u64) {
+        self.0.retain_mut(|(first, last)| {
+            *last = (*last).min(from.saturating_sub(1));
+            *first <= *last
+        });
+    }
+
     fn add_all(&mut self, other: &Seqs) {
         other.0.iter().for_each(|(first, last)| self.add_range(*first, *last));
     }
@@ -94,12 +102,18 @@ pub(super) struct Mark {
 
 impl Mark {
     /// Whether the file has this record, if it has the batch. One that was put later than all of them is another: under
-    /// `os` a buffer can give a seq out again that it lost with the power.
+    /// `os` a buffer can give seqs out again that it lost with the power. Then those behind it are lost, too.
     #[inline]
-    pub(super) fn has(&self, buffer_id: u64, record: &Record<'_>) -> bool {
-        self.is_of(buffer_id)
-            && (self.batch.has(record.seq) || self.before.has(record.seq))
-            && record.created_at <= self.latest
+    pub(super) fn has(&mut self, buffer_id: u64, record: &Record<'_>) -> bool {
+        if !self.is_of(buffer_id) || !(self.batch.has(record.seq) || self.before.has(record.seq)) {
+            return false;
+        }
+        if record.created_at > self.latest {
+            self.before.cut(record.seq);
+            self.batch.cut(record.seq);
+            return false;
+        }
+        true
     }
 
     /// Whether its seqs are those of this buffer. Batches that no buffer holds all count from 1.
@@ -249,9 +263,12 @@ mod tests {
     #[test]
     fn a_record_that_is_newer_than_all_in_the_file_is_another() {
         let seqs = Seqs(vec![(1, 9)]);
-        let mark = Mark { buffer_id: 7, before: seqs, latest: 50, ..Mark::default() };
+        let mut mark = Mark { buffer_id: 7, before: seqs, latest: 50, ..Mark::default() };
         let record = |seq, created_at| Record { seq, created_at, key: None, data: b"", own_id: None, buffer_id: 7 };
         assert!(mark.has(7, &record(9, 50)) && mark.has(7, &record(1, -3)));
-        assert!(!mark.has(7, &record(9, 51)) && !mark.has(7, &record(10, 50)) && !mark.has(8, &record(9, 50)));
+        assert!(!mark.has(7, &record(10, 50)) && !mark.has(8, &record(9, 50)));
+        // What comes in the same tick, too.
+        assert!(!mark.has(7, &record(5, 51)) && !mark.has(7, &record(6, 50)));
+        assert_eq!(mark.before, Seqs(vec![(1, 4)]));
     }
 }
