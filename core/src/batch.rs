@@ -80,18 +80,23 @@ impl Batch {
 
     /// A batch of records that no buffer holds, for testing sinks.
     pub fn from_records<'a>(records: impl IntoIterator<Item = NewRecord<'a>>) -> Batch {
+        Batch::of(BatchId { buffer_id: 0, epoch: 0, first_seq: 1 }, records)
+    }
+
+    /// A batch of records that are not in the log.
+    pub(crate) fn of<'a>(id: BatchId, records: impl IntoIterator<Item = NewRecord<'a>>) -> Batch {
         let mut bytes = Vec::new();
         let mut entries = Vec::new();
         for (place, record) in (0u32..).zip(records) {
             entries.push(Entry { piece: 0, offset: bytes.len() as u32, place });
             let body = Body { id: record.id, key: record.key, data: record.data };
             let created_at = record.created_at.unwrap_or_default();
-            let head = Head { kind: Kind::Record, seq: u64::from(place) + 1, created_at };
+            let head = Head { kind: Kind::Record, seq: id.first_seq + u64::from(place), created_at };
             bytes.extend_from_slice(&format::frame(head, &body, 0));
         }
         Batch {
-            id: BatchId { buffer_id: 0, epoch: 0, first_seq: 1 },
-            last_seq: entries.len() as u64,
+            id,
+            last_seq: id.first_seq + entries.len() as u64 - 1,
             progress: Progress::default(),
             pieces: vec![Piece { chunk: Chunk::Heap(bytes.into()), salt: 0 }],
             entries,

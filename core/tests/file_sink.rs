@@ -52,6 +52,104 @@ fn a_batch_that_is_sent_again_is_not_written_again() {
     assert_eq!(text(&place.path), "a\nb\nc\n");
 }
 
+/// As many batches of one buffer, of one record each.
+fn batches(texts: &[&str]) -> Vec<Batch> {
+    let dir = scratch();
+    let mut options = Options::default();
+    (options.max_records, options.segment_bytes) = (1, 64 << 10);
+    let buffer = Buffer::open(dir.path(), options, Limits::default()).unwrap();
+    let next = |text: &&str| {
+        buffer.put(*text).unwrap();
+        let batch = buffer.emit().unwrap().unwrap();
+        buffer.commit(&batch).unwrap();
+        batch
+    };
+    texts.iter().map(next).collect()
+}
+
+/// A power loss takes back what the buffer has noted, and more than one batch may be in flight.
+#[test]
+fn batches_that_come_again_in_any_order_are_not_written_again() {
+    for sync in [false, true] {
+        let place = place();
+        let all = batches(&["a", "b", "c", "d"]);
+        let sink = FileSink::create(&place.path).unwrap().sync(sync);
+        [0, 2, 1].iter().for_each(|at| assert!(sink.send(&all[*at]).unwrap().is_delivered()));
+        drop(sink);
+        let sink = FileSink::create(&place.path).unwrap().sync(sync);
+        all.iter().for_each(|batch| assert!(sink.send(batch).unwrap().is_delivered()));
+        assert_eq!(text(&place.path), "a\nc\nb\nd\n");
+    }
+}
+
+#[test]
+fn more_gaps_than_the_sidecar_holds_cost_nothing() {
+    let place = place();
+    let texts: Vec<String> = (0..200).map(|number| format!("{number}{}", ["", "\n"][number % 2])).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let lines: String = (0..200).step_by(2).map(|number| format!("{number}\n")).collect();
+    let batch = batch(&texts);
+    let sink = FileSink::create(&place.path).unwrap();
+    let report = sink.send(&batch).unwrap();
+    assert_eq!(report.exceptions().map(|(index, _)| index).collect::<Vec<_>>(), Vec::from_iter((1..200).step_by(2)));
+    assert_eq!(text(&place.path), lines);
+    sink.send(&batches(&["one"])[0]).unwrap();
+    assert_eq!(text(&place.path), lines + "one\n");
+}
+
+/// What is left of a batch that the file has in part comes under the batch's id.
+#[test]
+fn the_rest_of_a_batch_is_written_behind_it() {
+    let place = place();
+    let buffers = scratch();
+    let buffer = Buffer::open(buffers.path(), Options::default(), Limits::default()).unwrap();
+    for text in ["1", "2\n2", "3"] {
+        buffer.put(text).unwrap();
+    }
+    buffer.close().unwrap();
+    let builder = || Producer::builder(buffers.path()).max_dead_letter_bytes(0);
+    let producer = builder().open(FileSink::create(&place.path).unwrap()).unwrap();
+    assert_eq!(producer.flush(LONG).unwrap_err().kind(), ErrorKind::DeadLettersFull);
+    drop(producer);
+    assert_eq!(text(&place.path), "1\n3\n");
+    let sink = FileSink::create(&place.path).unwrap().framing(Framing::LengthPrefixed);
+    let producer = builder().open(sink).unwrap();
+    producer.flush(LONG).unwrap();
+    assert_eq!(text(&place.path), "1\n3\n\x03\0\0\x002\n2");
+}
+
+#[test]
+fn records_that_no_buffer_holds_are_all_written() {
+    let place = place();
+    let sink = FileSink::create(&place.path).unwrap();
+    for text in ["a", "b", "b"] {
+        sink.send(&Batch::from_records([NewRecord::new(text.as_bytes())])).unwrap();
+    }
+    assert_eq!(text(&place.path), "a\nb\nb\n");
+}
+
+#[test]
+fn half_a_line_that_was_there_before_ends_where_it_is() {
+    let place = place();
+    fs::write(&place.path, "half").unwrap();
+    let sink = FileSink::create(&place.path).unwrap();
+    let all = batches(&["a", "b"]);
+    all.iter().for_each(|batch| assert!(sink.send(batch).unwrap().is_delivered()));
+    assert_eq!(text(&place.path), "half\na\nb\n");
+}
+
+#[test]
+fn others_may_read_the_file_and_not_the_sidecar() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = place();
+    drop(FileSink::create(&place.path).unwrap());
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let ordinary = place.path.with_file_name("ordinary");
+    fs::write(&ordinary, "").unwrap();
+    assert_eq!(mode(&place.path), mode(&ordinary));
+    assert_eq!(mode(&place.path.with_file_name("out.log.unistream")), 0o600);
+}
+
 #[test]
 fn a_torn_batch_is_cut_off_and_written_again_wherever_it_was_torn() {
     let (one, two) = (batch(&["first", "second"]), batch(&["third", "", "fourth"]));
@@ -82,6 +180,7 @@ fn a_torn_batch_that_never_comes_again_leaves_no_half_line() {
     fs::OpenOptions::new().write(true).open(&place.path).unwrap().set_len(8).unwrap();
     // It was torn, so it was not acknowledged; whatever comes next begins on a line of its own.
     let sink = FileSink::create(&place.path).unwrap();
+    assert_eq!(text(&place.path), "first\n");
     sink.send(&batch(&["third"])).unwrap();
     assert_eq!(text(&place.path), "first\nthird\n");
 }

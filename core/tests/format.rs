@@ -278,10 +278,12 @@ fn the_page_describes_dead_letters_and_the_sidecar() {
     sink.send(&batch).unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"one\ntwo\n");
     let sidecar = fs::read(dir.path().join("out.log.unistream")).unwrap();
-    let mut sector = b"unimark\n".to_vec();
+    let mut sector = b"unimark2".to_vec();
     [1u64, 0, 8].iter().for_each(|word| sector.extend(word.to_le_bytes()));
-    sector.extend((letter.id.len() as u32).to_le_bytes());
-    sector.extend(letter.id.as_bytes());
+    sector.extend(format::crc32c(&[b"one\ntwo\n"]).to_le_bytes());
+    [0u16, 1].iter().for_each(|count| sector.extend(count.to_le_bytes()));
+    let buffer_id = u64::from_str_radix(&letter.id[..16], 16).unwrap();
+    [buffer_id, 2, 1, 2].iter().for_each(|word| sector.extend(word.to_le_bytes()));
     sector.resize(508, 0);
     let crc = format::crc32c(&[&sector]);
     sector.extend(crc.to_le_bytes());

@@ -1,18 +1,21 @@
 //! [`FileSink`]: an append-only file that gets every record exactly once.
 //!
-//! Beside `events.log` stands `events.log.unistream`, which says where the last batch begins and ends. A batch
-//! that a crash tore is cut off and written again; one that is whole already is not written twice.
+//! Beside `events.log` stands `events.log.unistream`, which says where the last batch begins and ends, and which records
+//! the file has. A batch that a crash tore is cut off and written again; a record that is there is not written twice,
+//! in whatever batch it comes.
+
+mod marks;
 
 use std::borrow::Cow;
-use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use marks::{Marks, Piece};
 
 use super::{Limits, Report, SendError, Sink};
 use crate::batch::Batch;
-use crate::buffer::format::{le_u32, le_u64};
-use crate::buffer::storage::{Disk, OsDisk};
+use crate::buffer::storage::{Disk, File, Open, OsDisk, sync_name};
 use crate::environment::lock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::NewRecord;
@@ -30,9 +33,10 @@ pub enum Framing {
 
 /// Appends records to a file, each exactly once through crashes and retries, unless somebody else edits it.
 ///
-/// One `FileSink` at a time may have a file. With [`sync`](Self::sync) that holds through power loss too;
-/// without it a power loss can cost what the kernel had not written yet, because the buffer forgets a batch
-/// when the file has it.
+/// One `FileSink` at a time may have a file, and one producer at a time a `FileSink`. With [`sync`](Self::sync) that holds
+/// through power loss too: every record that the buffer's durability does not give up is in the file, once. Without it
+/// a power loss can cost, tear or repeat what the kernel had not written yet, because the buffer forgets a batch when
+/// the file has it; lines that are put later are whole. (Behind a torn length nobody finds the next record.)
 ///
 /// ```no_run
 /// use unistream::{FileSink, Producer};
@@ -48,53 +52,62 @@ pub struct FileSink {
 }
 
 struct Inner {
-    file: fs::File,
+    disk: Arc<dyn Disk>,
+    /// The file's, wherever the program may be by then.
+    path: PathBuf,
+    file: Arc<dyn File>,
     marks: Marks,
+    /// Whatever stands in the last batch's place is to be cut off.
+    torn: bool,
+    /// The names of file and sidecar are durable.
+    named: bool,
+    /// So is what earlier processes left.
+    kept: bool,
+    /// Bytes or a length may be in the file that no sync has reached.
+    unsynced: bool,
+    /// The file is known to end with a line's end, or is of frames.
+    at_line: bool,
     /// Used again for every batch.
-    bytes: Vec<u8>,
+    piece: Piece,
     _lock: Box<dyn Send + Sync>,
 }
 
-/// The last batch in the file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Mark {
-    batch: String,
-    start: u64,
-    end: u64,
-}
-
-/// The sidecar: two sectors, written in turn, so that a torn one leaves the other.
-struct Marks {
-    file: fs::File,
-    generation: u64,
-    last: Option<Mark>,
-}
-
-const SECTOR: usize = 512;
-const MARK_MAGIC: [u8; 8] = *b"unimark\n";
-/// Offsets in a sector: magic, generation, start, end, length of the id, the id, at the end the CRC-32C.
-const MARK_HEAD: usize = 36;
-
 impl FileSink {
-    /// Opens the file for appending, or creates it, and takes it for this sink.
+    /// Opens the file for appending, or creates it, and takes it for this sink. A batch that a crash tore is cut off.
     ///
     /// # Errors
     /// `InUse` if another `FileSink` has the file, `Io` from the disk.
     pub fn create(path: impl AsRef<Path>) -> Result<FileSink> {
-        let path = path.as_ref().to_path_buf();
+        FileSink::create_on(Arc::new(OsDisk), path.as_ref())
+    }
+
+    /// As [`create`](Self::create), on another disk than the system's.
+    pub(crate) fn create_on(disk: Arc<dyn Disk>, path: &Path) -> Result<FileSink> {
         let failed = |error: io::Error| Error::io(format_args!("could not open {}", path.display()), error);
-        let mut options = fs::OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        let file = options.open(&path).map_err(failed)?;
-        let mut sidecar = path.clone().into_os_string();
+        let file = disk.open(path, Open::CreateShared).map_err(failed)?;
+        let mut sidecar = path.to_path_buf().into_os_string();
         sidecar.push(".unistream");
         let sidecar = PathBuf::from(sidecar);
-        let lock = OsDisk.lock(&sidecar).map_err(failed)?.map_err(|holder| {
+        let lock = disk.lock(&sidecar).map_err(failed)?.map_err(|holder| {
             let message = format!("{} is in use by another FileSink (pid {})", path.display(), holder.pid);
             Error::new(ErrorKind::InUse, message)
         })?;
-        let marks = Marks::open(options.open(&sidecar).map_err(failed)?).map_err(failed)?;
-        let inner = Inner { file, marks, bytes: Vec::new(), _lock: lock };
+        let marks = disk.open(&sidecar, Open::Create).and_then(Marks::open).map_err(failed)?;
+        let mut inner = Inner {
+            disk,
+            path: std::path::absolute(path).map_err(failed)?,
+            file,
+            marks,
+            torn: false,
+            named: false,
+            kept: false,
+            unsynced: true,
+            at_line: false,
+            piece: Piece::default(),
+            _lock: lock,
+        };
+        inner.find_end().map_err(failed)?;
+        let path = path.to_path_buf();
         Ok(FileSink { path, framing: Framing::Lines, sync: false, inner: Mutex::new(inner) })
     }
 
@@ -122,24 +135,8 @@ impl std::fmt::Debug for FileSink {
 impl Sink for FileSink {
     fn send(&self, batch: &Batch) -> Result<Report, SendError> {
         let inner = &mut *lock(&self.inner);
-        let mut report = Report::delivered();
-        inner.bytes.clear();
-        for (index, record) in batch.iter().enumerate() {
-            match self.framing {
-                Framing::Lines if record.data.contains(&b'\n') => report.set_rejected(index, NEWLINE),
-                Framing::Lines => {
-                    inner.bytes.extend_from_slice(record.data);
-                    inner.bytes.push(b'\n');
-                }
-                Framing::LengthPrefixed => {
-                    // A record is at most 256 MiB.
-                    inner.bytes.extend_from_slice(&(record.data.len() as u32).to_le_bytes());
-                    inner.bytes.extend_from_slice(record.data);
-                }
-            }
-        }
-        match inner.append(batch.id(), self.sync) {
-            Ok(()) => Ok(report),
+        match inner.append(batch, self.framing, self.sync) {
+            Ok(report) => Ok(report),
             Err(error) => {
                 let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
                 let error = io::Error::new(error.kind(), format!("{}: {error}", self.path.display()));
@@ -168,93 +165,159 @@ impl Sink for FileSink {
 const NEWLINE: &str = "the payload has a newline, which would end the record's line; use length-prefixed framing";
 
 impl Inner {
-    /// Appends `self.bytes` as this batch, unless they are there already.
-    fn append(&mut self, batch: String, sync: bool) -> io::Result<()> {
-        let length = self.file.metadata()?.len();
-        let mut start = length;
-        if let Some(mark) = &self.marks.last {
-            let same = mark.batch == batch;
-            if same && length >= mark.end && self.holds(mark.start)? {
-                return if sync { self.file.sync_data() } else { Ok(()) };
+    /// Appends the records of a batch that the file does not have.
+    fn append(&mut self, batch: &Batch, framing: Framing, sync: bool) -> io::Result<Report> {
+        let mut report = Report::delivered();
+        let mut start = self.whole_end(batch)?;
+        self.piece.clear();
+        self.piece.buffer_id = batch.id.buffer_id;
+        if framing == Framing::Lines && !self.at_line {
+            // Half a line that nobody knows of, by another program or a power loss: it stays, and ends there.
+            let mut last = *b"\n";
+            if start > 0 {
+                self.file.read_at(&mut last, start - 1)?;
             }
-            if same && length > mark.end {
-                return Err(io::Error::other(
-                    "somebody else wrote behind a batch that is not finished; cut it off by hand",
-                ));
-            }
-            // Torn, or not what it should be. A torn batch of another id was never acknowledged, so it comes again.
-            if mark.start <= length && (same || length < mark.end) {
-                start = mark.start;
-                self.file.set_len(start)?;
+            if last != *b"\n" {
+                self.piece.bytes.push(b'\n');
             }
         }
-        if self.bytes.is_empty() {
-            return Ok(());
+        for (index, record) in batch.iter().enumerate() {
+            if self.marks.last.has(batch.id.buffer_id, &record) {
+                continue;
+            }
+            match framing {
+                Framing::Lines if record.data.contains(&b'\n') => {
+                    report.set_rejected(index, NEWLINE);
+                    continue;
+                }
+                Framing::Lines => {
+                    self.piece.bytes.extend_from_slice(record.data);
+                    self.piece.bytes.push(b'\n');
+                }
+                Framing::LengthPrefixed => {
+                    // A record is at most 256 MiB.
+                    self.piece.bytes.extend_from_slice(&(record.data.len() as u32).to_le_bytes());
+                    self.piece.bytes.extend_from_slice(record.data);
+                }
+            }
+            self.piece.seqs.add(record.seq);
+            self.piece.latest = self.piece.latest.max(record.created_at);
+            if self.piece.seqs.is_full() {
+                start = self.write(start, sync)?;
+            }
         }
-        self.marks.write(Mark { batch, start, end: start + self.bytes.len() as u64 }, sync)?;
-        let written = self.file.write_all_at(&self.bytes, start);
-        let result = written.and_then(|()| if sync { self.file.sync_data() } else { Ok(()) });
-        if result.is_err() {
-            // No half of a batch stays behind; if this fails too, the next attempt cuts it.
-            let _ = self.file.set_len(start);
+        if self.piece.seqs.is_empty() {
+            // All of it was here before, by a process that may have died before its sync.
+            if sync {
+                self.keep()?;
+            }
+        } else {
+            self.write(start, sync)?;
         }
-        result
+        Ok(report)
     }
 
-    /// Whether the batch's bytes stand at `start` already.
-    fn holds(&self, start: u64) -> io::Result<bool> {
-        let mut there = vec![0; self.bytes.len()];
-        match self.file.read_exact_at(&mut there, start) {
-            Ok(()) => Ok(there == self.bytes),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-            Err(error) => Err(error),
+    /// Where the file ends, without a torn batch behind.
+    fn whole_end(&mut self, batch: &Batch) -> io::Result<u64> {
+        let length = self.file.len()?;
+        let last = &self.marks.last;
+        let again = last.is_of(batch.id.buffer_id) && last.batch.meets(batch.first_seq(), batch.last_seq());
+        if !self.torn && (again || length < last.end) {
+            self.torn = !self.stands(length)?;
         }
-    }
-}
-
-impl Marks {
-    fn open(file: fs::File) -> io::Result<Marks> {
-        let mut bytes = [0; 2 * SECTOR];
-        let mut got = 0;
-        while got < bytes.len() {
-            match file.read_at(&mut bytes[got..], got as u64)? {
-                0 => break,
-                count => got += count,
-            }
+        let behind = self.torn && length > self.marks.last.end;
+        if behind && again {
+            return Err(io::Error::other(
+                "somebody else wrote behind a batch that is not finished; cut it off by hand",
+            ));
         }
-        let newest = bytes.chunks_exact(SECTOR).filter_map(decode).max_by_key(|(generation, _)| *generation);
-        let (generation, last) = newest.map_or((0, None), |(generation, mark)| (generation, Some(mark)));
-        Ok(Marks { file, generation, last })
+        let end = if behind { length } else { self.cut(length)? };
+        if self.torn {
+            self.marks.last.forget_batch();
+            self.torn = false;
+        }
+        Ok(end)
     }
 
-    fn write(&mut self, mark: Mark, sync: bool) -> io::Result<()> {
-        let generation = self.generation + 1;
-        let mut sector = [0; SECTOR];
-        sector[0..8].copy_from_slice(&MARK_MAGIC);
-        sector[8..16].copy_from_slice(&generation.to_le_bytes());
-        sector[16..24].copy_from_slice(&mark.start.to_le_bytes());
-        sector[24..32].copy_from_slice(&mark.end.to_le_bytes());
-        sector[32..36].copy_from_slice(&(mark.batch.len() as u32).to_le_bytes());
-        let id = sector.get_mut(MARK_HEAD..MARK_HEAD + mark.batch.len()).filter(|id| id.len() < SECTOR / 2);
-        id.ok_or(io::ErrorKind::InvalidInput)?.copy_from_slice(mark.batch.as_bytes());
-        let crc = crc32c::crc32c(&sector[..SECTOR - 4]);
-        sector[SECTOR - 4..].copy_from_slice(&crc.to_le_bytes());
-        self.file.write_all_at(&sector, generation % 2 * SECTOR as u64)?;
-        if sync {
-            self.file.sync_data()?;
-        }
-        self.generation = generation;
-        self.last = Some(mark);
+    /// Cuts off a batch that an earlier process left torn.
+    fn find_end(&mut self) -> io::Result<()> {
+        let length = self.file.len()?;
+        self.torn = !self.stands(length)?;
+        self.cut(length)?;
         Ok(())
     }
-}
 
-fn decode(sector: &[u8]) -> Option<(u64, Mark)> {
-    let whole = sector[0..8] == MARK_MAGIC && crc32c::crc32c(&sector[..SECTOR - 4]) == le_u32(sector, SECTOR - 4);
-    if !whole {
-        return None;
+    /// Cuts a torn batch off, unless somebody wrote behind it. It was never acknowledged, so its records come again, or
+    /// the buffer has lost them. Returns where the file ends.
+    fn cut(&mut self, length: u64) -> io::Result<u64> {
+        let last = &self.marks.last;
+        if !self.torn || length > last.end || length <= last.start {
+            return Ok(length);
+        }
+        self.unsynced = true;
+        self.at_line = false;
+        self.file.set_len(last.start)?;
+        Ok(last.start)
     }
-    let id = sector.get(MARK_HEAD..MARK_HEAD + le_u32(sector, 32) as usize)?;
-    let batch = String::from_utf8(id.to_vec()).ok()?;
-    Some((le_u64(sector, 8), Mark { batch, start: le_u64(sector, 16), end: le_u64(sector, 24) }))
+
+    /// Whether the last batch that was marked stands in the file, which has that length.
+    fn stands(&self, length: u64) -> io::Result<bool> {
+        let last = &self.marks.last;
+        Ok(length >= last.end && crc32c::crc32c(&self.read_last()?) == last.crc)
+    }
+
+    fn read_last(&self) -> io::Result<Vec<u8>> {
+        let last = &self.marks.last;
+        let mut bytes = vec![0; last.end.saturating_sub(last.start) as usize];
+        let got = self.file.read_at(&mut bytes, last.start)?;
+        bytes.truncate(got);
+        Ok(bytes)
+    }
+
+    /// Writes the piece behind `start`. Returns where the file ends then.
+    fn write(&mut self, start: u64, sync: bool) -> io::Result<u64> {
+        if sync {
+            // A cut, too: a mark must not meet a length from before the cut.
+            self.keep()?;
+        }
+        self.marks.write(&self.piece, start, sync)?;
+        self.unsynced = true;
+        let written = self.file.write_at(&self.piece.bytes, start);
+        let written = written.and_then(|()| if sync { self.sync() } else { Ok(()) });
+        if let Err(error) = written {
+            self.torn = true;
+            self.at_line = false;
+            // No half of a batch stays behind; if this fails too, the next attempt cuts it.
+            let _ = self.file.set_len(start);
+            return Err(error);
+        }
+        self.at_line = true;
+        self.piece.clear();
+        Ok(self.marks.last.end)
+    }
+
+    /// Makes durable what is in the file, in the order that a mark relies on.
+    fn keep(&mut self) -> io::Result<()> {
+        if !self.named {
+            sync_name(&*self.disk, &self.path)?;
+            self.named = true;
+        }
+        if !self.kept {
+            self.marks.keep()?;
+            // Where a sync of the batch has failed, the kernel takes it for clean.
+            let last = self.read_last()?;
+            if !last.is_empty() {
+                self.file.write_at(&last, self.marks.last.start)?;
+            }
+            self.sync()?;
+            self.kept = true;
+        }
+        if self.unsynced { self.sync() } else { Ok(()) }
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync()?;
+        self.unsynced = false;
+        Ok(())
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::oracle::Oracle;
 use super::workloads::Workload;
-use super::world::{Picture, SimulatedClock, World};
+use super::world::{Picture, SimulatedClock, World, file_on};
 use super::{Figures, caught};
 use crate::buffer::storage::simulated::{Crash, Dice, SimulatedDisk};
 use crate::environment::{Clock as _, lock};
@@ -34,7 +34,8 @@ pub(crate) fn crash_everywhere(
     figures: &mut Figures,
 ) -> Result<(), String> {
     let disk = SimulatedDisk::new(workload.options.storage != Storage::File);
-    let oracle = Oracle::new(&workload.options, false);
+    let mut oracle = Oracle::new(&workload.options, false);
+    oracle.target = workload.target;
     let mut world = World::new(disk, SimulatedClock::new(), oracle, &workload.options, seed);
     let pictures = world.record(depth.stride, depth.offset);
     let told = |what: String| format!("{}, seed {seed}: {what}", workload.name);
@@ -170,6 +171,8 @@ fn go_on_after(
         let what = what.to_owned();
         move |error| format!("{what} after the crash: {error}")
     };
+    // A file that is to take what is there needs the space itself.
+    let full = full && lock(&world.oracle).target.is_none();
     // Where the disk is full, what is there is opened and sent all the same, unless nothing of the log is left
     // to go on in.
     world.disk.set_free_blocks(if full { 0 } else { u64::from(u32::MAX) });
@@ -218,7 +221,8 @@ fn go_on_after(
     if stats.pending_records > 0 || stats.delivered_records != 1 {
         return Err(format!("after a drain and a close, one put: {stats:?}"));
     }
-    let oracle = lock(&world.oracle);
+    let mut oracle = lock(&world.oracle);
+    oracle.account_file(&file_on(&world.disk));
     figures.duplicates += oracle.duplicates;
     figures.offers += oracle.offers;
     oracle.verdict().map_err(|what| format!("{what}; {:?}", lock(&world.events)))?;

@@ -51,7 +51,8 @@ impl Aftermath {
 fn run_with(workload: &Workload, fault: Fault, aftermaths: Range<usize>, figures: &mut Figures) -> Result<(), String> {
     let told = |what: String| format!("{}, {fault:?}: {what}", workload.name);
     let disk = SimulatedDisk::new(workload.options.storage != Storage::File);
-    let oracle = Oracle::new(&workload.options, true);
+    let mut oracle = Oracle::new(&workload.options, true);
+    oracle.target = workload.target;
     let clock = SimulatedClock::new();
     let mut world = World::new(disk, clock.clone(), oracle, &workload.options, 1);
     world.disk.set_fault(Some(fault));

@@ -5,6 +5,7 @@
 
 mod crash;
 mod faults;
+mod file;
 mod fuzz;
 #[cfg(test)]
 mod golden;
@@ -135,7 +136,7 @@ impl Effort {
 }
 
 /// The names of the proofs, in the order in which they are run.
-pub const PROOFS: [&str; 5] = ["crashes", "faults", "programs", "damage and fuzzing", "weeks"];
+pub const PROOFS: [&str; 6] = ["crashes", "faults", "FileSink", "programs", "damage and fuzzing", "weeks"];
 
 /// Does it. A panic is what went wrong, like an error: it ends this one thing, not all that is proved.
 fn caught<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
@@ -213,6 +214,18 @@ pub fn run(proof: &str, effort: Effort, figures: &mut Figures) -> Result<(), Str
                 }
             })
         }
+        "FileSink" => {
+            for_all(&[false, true], figures, |_, sync, figures| {
+                file::alone(*sync, 4 * effort.powers, effort.powers, figures)
+            })?;
+            for_all(&workloads::files(), figures, |at, workload, figures| {
+                // Few operations, and each another place in the life of the file; pairs of crashes were tried above.
+                let (stride, second) = (effort.stride.min(5), effort.second.max(9));
+                let depth = Depth { stride, offset: at, powers: effort.powers, second };
+                crash::crash_everywhere(workload, depth, at as u64 % 3, figures)?;
+                faults::fail_everywhere(workload, effort.fault_stride, 1, at as u64, figures)
+            })
+        }
         "programs" => {
             let depth = Depth { stride: 23, offset: 0, powers: 1, second: 41 };
             programs::programs(effort.programs, 60, depth, figures)
@@ -273,6 +286,11 @@ mod tests {
     #[test]
     fn a_failing_disk_is_an_error_and_costs_nothing_that_was_accepted() {
         prove("faults");
+    }
+
+    #[test]
+    fn a_file_has_every_record_once_whatever_happens() {
+        prove("FileSink");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::batch::Batch;
 use crate::buffer::storage::simulated::{Crash, Dice};
 use crate::options::{Durability, OnExhausted, Options};
-use crate::sink::{Report, SendError};
+use crate::sink::{Framing, Report, SendError};
 
 /// What a caller of `put` was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +27,17 @@ struct Put {
     delivered: bool,
     /// A power loss may have taken it.
     excused: bool,
+    /// It is in a dead letter.
+    buried: bool,
+    /// A power loss came while its file was not synced: it may be missing there, or twice.
+    loose: bool,
+}
+
+/// A `FileSink` that takes the batches: the oracle does not answer for it, but knows what must be in the file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    pub(crate) framing: Framing,
+    pub(crate) sync: bool,
 }
 
 /// How far a seq got in a batch.
@@ -120,6 +131,7 @@ pub(crate) struct Oracle {
     at_sink: Option<String>,
     highest: u64,
     pub(crate) mood: Mood,
+    pub(crate) target: Option<Target>,
     options: Options,
     /// The disk answers wrongly at times: what is noted may not be.
     faulty: bool,
@@ -148,6 +160,7 @@ impl Oracle {
             at_sink: None,
             highest: 0,
             mood: Mood::Good,
+            target: None,
             options: options.clone(),
             faulty,
             tight: options.max_dead_letter_bytes < 1 << 20,
@@ -173,10 +186,43 @@ impl Oracle {
 
     // ---------------------------------------------------------------------------------------------- puts
 
+    fn has_lines(&self) -> bool {
+        self.target.is_some_and(|target| target.framing == Framing::Lines)
+    }
+
+    /// What is put as number `number`. A line holds no newline, not in its number either.
+    pub(crate) fn payload(&self, number: usize, len: usize) -> Vec<u8> {
+        let mut bytes = payload(number, len);
+        if self.has_lines() {
+            bytes[..8].copy_from_slice(format!("{number:08}").as_bytes());
+            bytes.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
+        }
+        bytes
+    }
+
+    /// Which put these bytes are of.
+    fn number_of(&self, data: &[u8]) -> Option<usize> {
+        let head = data.first_chunk()?;
+        let number = match self.has_lines() {
+            true => std::str::from_utf8(head).ok()?.parse().ok()?,
+            false => u64::from_le_bytes(*head) as usize,
+        };
+        let put = self.puts.get(number)?;
+        (data == self.payload(number, put.len)).then_some(number)
+    }
+
     /// A put begins. Returns its number.
     pub(crate) fn begin_put(&mut self, len: usize, now: Duration) -> usize {
-        let put = Put { told: Told::Nothing, len, at: now, durable: false, delivered: false, excused: false };
-        self.puts.push(put);
+        self.puts.push(Put {
+            told: Told::Nothing,
+            len,
+            at: now,
+            durable: false,
+            delivered: false,
+            excused: false,
+            buried: false,
+            loose: false,
+        });
         self.puts.len() - 1
     }
 
@@ -262,7 +308,6 @@ impl Oracle {
 
     /// A batch arrives at the sink, which answers.
     pub(crate) fn send(&mut self, batch: &Batch) -> Result<Report, SendError> {
-        self.offers += 1;
         self.offered(batch);
         let fates = self.mood.fates(batch.first_seq(), batch.progress.failures, batch.len());
         // A sink that says the same of all records may say so of the batch.
@@ -284,7 +329,8 @@ impl Oracle {
         answer
     }
 
-    fn offered(&mut self, batch: &Batch) {
+    pub(crate) fn offered(&mut self, batch: &Batch) {
+        self.offers += 1;
         let id = batch.id();
         let mut seqs = Vec::with_capacity(batch.len());
         for record in batch.iter() {
@@ -363,11 +409,9 @@ impl Oracle {
 
     /// Which put this record is of.
     fn recognise(&mut self, record: &crate::Record<'_>) -> Option<usize> {
-        let number = record.data.first_chunk().map(|head| u64::from_le_bytes(*head) as usize);
-        let known = number.filter(|number| {
+        let known = self.number_of(record.data).filter(|number| {
             let (id, key) = id_and_key(*number);
-            let data = |put: &Put| record.data == payload(*number, put.len);
-            self.puts.get(*number).is_some_and(data) && record.own_id() == id.as_deref() && record.key == key.as_deref()
+            record.own_id() == id.as_deref() && record.key == key.as_deref()
         });
         if known.is_none() {
             self.violate(format!(
@@ -379,7 +423,7 @@ impl Oracle {
         known
     }
 
-    fn answered(&mut self, batch: &Batch, answer: &Result<Report, SendError>) {
+    pub(crate) fn answered(&mut self, batch: &Batch, answer: &Result<Report, SendError>) {
         use crate::sink::Outcome;
         let report = match answer {
             Ok(report) => report.clone(),
@@ -431,6 +475,7 @@ impl Oracle {
                     put.told = Told::Nothing;
                 }
                 put.excused |= !put.durable || self.options.durability == Durability::Os;
+                put.loose |= self.target.is_some_and(|target| !target.sync);
             }
             match self.options.durability {
                 Durability::Always => {}
@@ -483,22 +528,72 @@ impl Oracle {
 
     /// The buffer is drained and these are the dead letters: every record must be accounted for.
     pub(crate) fn account(&mut self, letters: &[Batch]) {
-        let mut buried = vec![false; self.puts.len()];
         for letter in letters {
             for record in letter.iter() {
                 if let Some(number) = self.recognise(&record) {
-                    buried[number] = true;
+                    self.puts[number].buried = true;
                 }
             }
         }
-        for (number, buried) in buried.iter().enumerate() {
+        for number in 0..self.puts.len() {
             let put = &self.puts[number];
-            if put.told == Told::Accepted && !put.excused && !put.delivered && !buried {
+            if put.told == Told::Accepted && !put.excused && !put.delivered && !put.buried {
                 let stages: Vec<_> = self.seqs.iter().filter(|(_, (other, _))| *other == number).collect();
                 self.violate(format!("LOST: record {number} of {} bytes ({stages:?})", put.len));
             }
-            if self.puts[number].told == Told::Refused && *buried {
+            if self.puts[number].told == Told::Refused && self.puts[number].buried {
                 self.violate(format!("record {number} is in a dead letter, but its put was refused"));
+            }
+        }
+    }
+
+    /// Everything is delivered, and this is the file: whole records only, each once, in order.
+    pub(crate) fn account_file(&mut self, file: &[u8]) {
+        let Some(target) = self.target else { return };
+        let torn = self.puts.iter().any(|put| put.loose);
+        let (mut rest, mut last) = (file, None);
+        let mut found = vec![0; self.puts.len()];
+        while !rest.is_empty() {
+            let cut = match target.framing {
+                Framing::Lines => rest.iter().position(|byte| *byte == b'\n').map(|end| (0, end, end + 1)),
+                Framing::LengthPrefixed => rest.first_chunk().and_then(|head| {
+                    let end = 4 + u32::from_le_bytes(*head) as usize;
+                    (end <= rest.len()).then_some((4, end, end))
+                }),
+            };
+            let number = cut.and_then(|(start, end, _)| self.number_of(&rest[start..end]));
+            match number {
+                Some(number) => {
+                    found[number] += 1;
+                    if !self.puts[number].loose
+                        && let Some(before) = last.replace(number)
+                        && before >= number
+                    {
+                        self.violate(format!("in the file record {number} stands behind {before}"));
+                    }
+                }
+                // Where frames were lost nobody finds the next one; lines are found.
+                None if torn && target.framing == Framing::LengthPrefixed => return,
+                None if torn => {}
+                None => {
+                    let at = file.len() - rest.len();
+                    self.violate(format!("the file has at {at} of {} what nobody put", file.len()));
+                    return;
+                }
+            }
+            rest = cut.map_or(&[], |(_, _, next)| &rest[next..]);
+        }
+        for (number, found) in found.into_iter().enumerate() {
+            let Put { told, excused, buried, loose, .. } = self.puts[number];
+            match found {
+                0 if told == Told::Accepted && !excused && !buried && !loose => {
+                    self.violate(format!("LOST: record {number} did not get to the file"));
+                }
+                1.. if told == Told::Refused => {
+                    self.violate(format!("record {number} is in the file, but its put was refused"));
+                }
+                2.. if !loose => self.violate(format!("record {number} is {found} times in the file")),
+                _ => {}
             }
         }
     }

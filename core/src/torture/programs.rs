@@ -55,7 +55,7 @@ fn program(length: usize) -> impl Strategy<Value = Workload> {
             let mut options = options();
             options = crate::Options { durability, storage, mode, on_exhausted, max_records, linger, ..options };
             options = crate::Options { max_in_flight, count_unavailable, max_bytes, ..options };
-            Workload { name: "a random program".into(), options, steps }
+            Workload { name: "a random program".into(), options, steps, target: None }
         },
     )
 }
@@ -68,7 +68,7 @@ fn kept() -> Vec<Workload> {
     let program = |name: &str, durability, mode, max_records, linger, steps: Vec<Vec<Step>>| {
         let linger = Duration::from_millis(linger);
         let options = crate::Options { durability, mode, max_records, linger, ..options() };
-        Workload { name: name.into(), options, steps: steps.concat() }
+        Workload { name: name.into(), options, steps: steps.concat(), target: None }
     };
     let in_flight = |max_in_flight, program: Workload| {
         let options = crate::Options { max_in_flight, ..program.options };
@@ -156,7 +156,7 @@ pub(crate) fn guards() -> Vec<(Workload, usize)> {
     let millis = |count| Sleep(Duration::from_millis(count));
     let program = |name: &str, durability, mode, second, steps: Vec<Vec<Step>>| {
         let options = crate::Options { durability, mode, max_records: 1, ..options() };
-        (Workload { name: name.into(), options, steps: steps.concat() }, second)
+        (Workload { name: name.into(), options, steps: steps.concat(), target: None }, second)
     };
     vec![
         program(

@@ -27,7 +27,7 @@ pub(crate) fn a_week(mode: Mode, seed: u64, figures: &mut Figures) -> Result<(),
     options.jitter = Jitter::Full;
     options.max_attempts = 10;
     options.max_buffer_bytes = 64 << 20;
-    let Workload { options, .. } = Workload { name: String::new(), options, steps: Vec::new() };
+    let Workload { options, .. } = Workload { name: String::new(), options, steps: Vec::new(), target: None };
     let oracle = Oracle::new(&options, false);
     let clock = SimulatedClock::new();
     let mut world = World::new(SimulatedDisk::new(true), clock.clone(), oracle, &options, seed);

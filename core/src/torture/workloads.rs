@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
-use super::oracle::Mood;
+use super::oracle::{Mood, Target};
 use super::world::Step::{self, *};
 use crate::options::{Durability, Mode, OnExhausted, Options, Storage, WhenFull};
 use crate::schedule::Jitter;
+use crate::sink::Framing;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Workload {
     pub(crate) name: String,
     pub(crate) options: Options,
     pub(crate) steps: Vec<Step>,
+    /// Where batches go, if not to the oracle.
+    pub(crate) target: Option<Target>,
 }
 
 /// Small segments, short waits, no jitter.
@@ -193,7 +196,66 @@ pub(crate) fn all() -> Vec<Workload> {
                     let mut options = Options { durability, storage, mode, ..options() };
                     adapt(&mut options);
                     let name = format!("{name} ({durability:?}, {storage:?}, {mode:?})");
-                    workloads.push(Workload { name, options, steps: steps.clone() });
+                    workloads.push(Workload { name, options, steps: steps.clone(), target: None });
+                }
+            }
+        }
+    }
+    workloads
+}
+
+/// Scripts for a [`FileSink`](crate::FileSink): the file is as old as the buffer, grows by small and large batches, by
+/// those of several processes, and waits for space.
+fn file_scripts() -> Vec<(&'static str, Vec<Step>)> {
+    let sizes = || puts([0, 1, 100, 470, 1500, 3, 40, 600, 5, 5]);
+    vec![
+        ("a file", [sizes(), vec![Sync, Chores], sizes(), vec![millis(150), Chores], sizes(), vec![Flush]].concat()),
+        (
+            "a file of several processes",
+            [
+                puts([10; 6]),
+                vec![Restart(2)],
+                puts([600; 3]),
+                vec![millis(150), Chores, Restart(7)],
+                puts([10; 9]),
+                vec![Flush, Restart(4)],
+                puts([2000; 5]),
+            ]
+            .concat(),
+        ),
+        (
+            "a file on a full disk",
+            [
+                puts([900; 5]),
+                vec![FreeBlocks(1)],
+                puts([900; 9]),
+                vec![millis(200), Chores, Poll, FreeBlocks(500), millis(200), Poll, Flush, Chores],
+                puts([900; 5]),
+            ]
+            .concat(),
+        ),
+    ]
+}
+
+/// Every script for a `FileSink` under every combination of mode, durability, framing and sync.
+pub(crate) fn files() -> Vec<Workload> {
+    let targets = [
+        Target { framing: Framing::Lines, sync: true },
+        Target { framing: Framing::LengthPrefixed, sync: true },
+        Target { framing: Framing::Lines, sync: false },
+        Target { framing: Framing::LengthPrefixed, sync: false },
+    ];
+    let mut workloads = Vec::new();
+    for (name, steps) in file_scripts() {
+        for durability in [Durability::Always, Durability::Interval, Durability::Os] {
+            for mode in [Mode::Inline, Mode::Background, Mode::Manual] {
+                for target in targets {
+                    let at = workloads.len();
+                    let storage = [Storage::Mapped, Storage::File][(at + at / targets.len()) % 2];
+                    let options = Options { durability, storage, mode, ..options() };
+                    let Target { framing, sync } = target;
+                    let name = format!("{name} ({durability:?}, {storage:?}, {mode:?}, {framing:?}, sync {sync})");
+                    workloads.push(Workload { name, options, steps: steps.clone(), target: Some(target) });
                 }
             }
         }

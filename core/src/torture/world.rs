@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::oracle::{Mood, Oracle, id_and_key, payload};
+use super::oracle::{Mood, Oracle, id_and_key};
 use crate::batch::Batch;
 use crate::buffer::storage::simulated::{Crash, SimulatedDisk, Snapshot};
 use crate::dead_letter::DeadLetters;
@@ -14,12 +14,27 @@ use crate::event::Event;
 use crate::options::{Durability, Mode, Options};
 use crate::producer::Producer;
 use crate::record::NewRecord;
-use crate::sink::{Limits, Report, SendError, Sink};
+use crate::sink::{FileSink, Limits, Report, SendError, Sink};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// Where the buffer is on the simulated disk.
 pub(crate) const DIR: &str = "/data/buffer";
+/// Where a `FileSink` writes: in a directory that nobody else syncs.
+pub(crate) const FILE: &str = "/out/events.log";
+
+/// The directory of that file, made by others.
+pub(crate) fn make_file_dir(disk: &SimulatedDisk) {
+    if disk.files(Path::new("/out")).is_empty() {
+        disk.install(Path::new("/out/anything"), &[]);
+    }
+}
+
+/// What is in that file.
+pub(crate) fn file_on(disk: &SimulatedDisk) -> Vec<u8> {
+    let files = disk.files(Path::new("/out"));
+    files.into_iter().find(|(path, _)| path == Path::new(FILE)).map(|(_, bytes)| bytes).unwrap_or_default()
+}
 
 /// Looks at the clock within a second of its time: whoever needs more spins, and would do so for ever, or for an hour
 /// in steps of a microsecond.
@@ -109,18 +124,39 @@ pub(crate) enum Step {
     FreeBlocks(u64),
 }
 
-/// The sink: the oracle, behind a lock.
-struct OracleSink(Arc<Mutex<Oracle>>, Offers);
+/// The sink: the oracle, behind a lock, or a `FileSink` that the oracle watches.
+struct OracleSink {
+    oracle: Arc<Mutex<Oracle>>,
+    offers: Offers,
+    file: Option<FileSink>,
+}
+
+impl OracleSink {
+    fn answer(&self, batch: &Batch) -> Result<Report, SendError> {
+        lock(&self.offers).push(Offer::of(batch));
+        let Some(file) = &self.file else { return lock(&self.oracle).send(batch) };
+        lock(&self.oracle).offered(batch);
+        // Whoever takes pictures of the disk looks at the oracle.
+        let answer = file.send(batch);
+        lock(&self.oracle).answered(batch, &answer);
+        answer
+    }
+}
 
 impl Sink for OracleSink {
     fn send(&self, batch: &Batch) -> Result<Report, SendError> {
-        lock(&self.1).push(Offer::of(batch));
-        let (answer, panics) = {
-            let mut oracle = lock(&self.0);
-            (oracle.send(batch), oracle.mood == Mood::Panics)
-        };
+        let panics = lock(&self.oracle).mood == Mood::Panics;
+        let answer = self.answer(batch);
         assert!(!panics, "the sink panics because it is told to");
         answer
+    }
+
+    fn limits(&self) -> Limits {
+        self.file.as_ref().map(Sink::limits).unwrap_or_default()
+    }
+
+    fn admit(&self, record: &NewRecord<'_>) -> Result<(), String> {
+        self.file.as_ref().map_or(Ok(()), |file| file.admit(record))
     }
 }
 
@@ -156,6 +192,7 @@ pub(crate) struct World {
     /// All that the sink was shown.
     pub(crate) offers: Offers,
     seed: u64,
+    sink: Option<Arc<OracleSink>>,
     producer: Option<Producer>,
 }
 
@@ -167,6 +204,9 @@ impl World {
         options: &Options,
         seed: u64,
     ) -> Self {
+        if oracle.target.is_some() {
+            make_file_dir(&disk);
+        }
         World {
             disk,
             clock,
@@ -175,14 +215,24 @@ impl World {
             events: Arc::default(),
             offers: Arc::default(),
             seed,
+            sink: None,
             producer: None,
         }
     }
 
     pub(crate) fn open(&mut self) -> Result<()> {
         self.producer = None;
+        self.sink = None;
         self.seed += 1;
         let env = self.disk.environment(self.clock.clone(), self.seed);
+        let target = lock(&self.oracle).target;
+        let file = target.map(|target| {
+            let sink = FileSink::create_on(env.disk.clone(), Path::new(FILE))?;
+            Ok(sink.framing(target.framing).sync(target.sync))
+        });
+        let sink =
+            Arc::new(OracleSink { oracle: self.oracle.clone(), offers: self.offers.clone(), file: file.transpose()? });
+        self.sink = Some(sink.clone());
         let events = self.events.clone();
         let observer = move |event: &Event<'_>| {
             if matches!(event, Event::Corrupt { .. } | Event::Recovered { .. } | Event::Stopped { .. }) {
@@ -191,8 +241,8 @@ impl World {
         };
         let builder = Producer::builder(DIR).options(self.options.clone()).environment(env).observer(observer);
         self.producer = Some(match self.options.mode {
-            Mode::Manual => builder.open_manual(Limits::default())?,
-            _ => builder.open(OracleSink(self.oracle.clone(), self.offers.clone()))?,
+            Mode::Manual => builder.open_manual(sink.limits())?,
+            _ => builder.open(sink)?,
         });
         lock(&self.oracle).opened();
         Ok(())
@@ -229,8 +279,12 @@ impl World {
 
     pub(crate) fn put(&self, len: usize) -> Result<u64> {
         let Some(producer) = &self.producer else { return Err(Error::new(ErrorKind::Closed, "not open")) };
-        let number = lock(&self.oracle).begin_put(len, self.clock.monotonic());
-        let (data, (id, key)) = (payload(number, len), id_and_key(number));
+        let (number, data) = {
+            let mut oracle = lock(&self.oracle);
+            let number = oracle.begin_put(len, self.clock.monotonic());
+            (number, oracle.payload(number, len))
+        };
+        let (id, key) = id_and_key(number);
         let record = NewRecord { data: &data, id: id.as_deref(), key: key.as_deref(), created_at: None };
         let result = producer.put(record);
         let told = match &result {
@@ -248,9 +302,8 @@ impl World {
         match self.options.mode {
             Mode::Background => Ok(producer.do_sending()),
             Mode::Manual => {
-                while let Some(batch) = producer.next_batch()? {
-                    lock(&self.offers).push(Offer::of(&batch));
-                    let answer = lock(&self.oracle).send(&batch);
+                while let Some((batch, sink)) = producer.next_batch()?.zip(self.sink.as_ref()) {
+                    let answer = sink.answer(&batch);
                     producer.settle(batch, answer)?;
                 }
                 Ok(producer.next_wait().unwrap_or(NOTHING))

@@ -21,14 +21,14 @@ pub(crate) trait Disk: Send + Sync {
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
     /// The names in a directory, in no order.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
-    /// Opens a file for reading and writing, 0600.
+    /// Opens a file for reading and writing; one that it creates is 0600 unless `how` says otherwise.
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>>;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file; one that is gone already is no error.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes creations, renames and removals in `dir` durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
-    /// Takes the buffer's lock for as long as the result lives.
+    /// Takes the lock that this file stands for, for as long as the result lives.
     fn lock(&self, path: &Path) -> io::Result<Result<Box<dyn Send + Sync>, Holder>>;
     /// Changes whenever unsynced bytes may have been lost: the kernel's boot id.
     fn boot_id(&self) -> u64;
@@ -39,7 +39,12 @@ pub(crate) trait Disk: Send + Sync {
 /// Creates a directory whose name survives a power loss.
 pub(crate) fn create_dir(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     disk.create_dir(dir)?;
-    let Some(parent) = dir.parent() else { return Ok(()) };
+    sync_name(disk, dir)
+}
+
+/// Makes the name of a file or directory durable.
+pub(crate) fn sync_name(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    let Some(parent) = path.parent() else { return Ok(()) };
     match disk.sync_dir(parent) {
         // One that may be entered but not read cannot be synced.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
@@ -62,8 +67,16 @@ pub(crate) enum Open {
     Existing,
     /// Created if it does not exist.
     Create,
+    /// Created if it does not exist, for whom the umask lets: what others are to read.
+    CreateShared,
     /// Created if it does not exist, emptied if it does.
     Truncate,
+}
+
+impl Open {
+    fn creates(self) -> bool {
+        matches!(self, Open::Create | Open::CreateShared | Open::Truncate)
+    }
 }
 
 /// An open file.

@@ -51,8 +51,8 @@ impl Disk for OsDisk {
 
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
         let mut options = fs::OpenOptions::new();
-        options.read(true).write(how != Open::Read).mode(0o600);
-        options.create(matches!(how, Open::Create | Open::Truncate)).truncate(how == Open::Truncate);
+        options.read(true).write(how != Open::Read).mode(if how == Open::CreateShared { 0o666 } else { 0o600 });
+        options.create(how.creates()).truncate(how == Open::Truncate);
         Ok(Arc::new(OsFile { file: options.open(path)? }))
     }
 

@@ -383,7 +383,7 @@ impl Snapshot {
     }
 }
 
-type Recorder = Box<dyn FnMut(Snapshot) + Send>;
+pub(crate) type Recorder = Box<dyn FnMut(Snapshot) + Send>;
 
 struct Shared {
     state: Mutex<State>,
@@ -601,7 +601,7 @@ impl Disk for SimulatedDisk {
         let inode = match state.lookup(path) {
             Ok(DIRECTORY) => return Err(io::Error::from_raw_os_error(libc::EISDIR)),
             Ok(inode) => inode,
-            Err(_) if matches!(how, Open::Create | Open::Truncate) => {
+            Err(_) if how.creates() => {
                 let inode = state.new_inode();
                 let change = Change { removed: None, added: Some((name_of(path), inode)) };
                 state.names(path.parent().unwrap_or(Path::new("/")))?.change(change);

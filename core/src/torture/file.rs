@@ -1,0 +1,189 @@
+//! A `FileSink` without a producer: so few operations that each pair of crashes can be tried, also behind each failed one.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Figures;
+use super::faults::TROUBLES;
+use super::world::{FILE, file_on, make_file_dir};
+use crate::batch::Batch;
+use crate::buffer::format::BatchId;
+use crate::buffer::storage::simulated::{Crash, Dice, Fault, Recorder, SimulatedDisk, Snapshot};
+use crate::environment::lock;
+use crate::record::NewRecord;
+use crate::sink::{FileSink, Sink};
+use crate::sync::Mutex;
+
+const BATCHES: usize = 3;
+const RECORDS: usize = 2;
+/// More than a process does.
+const MOST_OPERATIONS: u64 = 60;
+/// So often a batch is sent before a process gives up.
+const ATTEMPTS: usize = 3;
+
+/// A line of more than half a sector.
+fn line(number: usize) -> String {
+    format!("{:0>300}", number + 1)
+}
+
+fn batch(number: usize) -> Batch {
+    let lines: Vec<String> = (0..RECORDS).map(|at| line(number * RECORDS + at)).collect();
+    let first_seq = (number * RECORDS) as u64 + 1;
+    Batch::of(BatchId { buffer_id: 7, epoch: 0, first_seq }, lines.iter().map(|line| NewRecord::new(line.as_bytes())))
+}
+
+/// The disk before an operation, and how many batches were acknowledged by then.
+type Pictures = Vec<(Snapshot, usize)>;
+
+/// A process that sends the batches from `from` on, of which so many are acknowledged already; with pictures of its
+/// operations, if wanted, and of its end.
+fn process(disk: &SimulatedDisk, from: usize, acknowledged: usize, sync: bool, wanted: bool) -> Pictures {
+    let state = Arc::new(Mutex::new((Pictures::new(), acknowledged)));
+    let seen = state.clone();
+    disk.record(wanted.then(|| -> Recorder {
+        Box::new(move |snapshot| {
+            let (pictures, acknowledged) = &mut *lock(&seen);
+            pictures.push((snapshot, *acknowledged));
+        })
+    }));
+    if let Ok(sink) = FileSink::create_on(Arc::new(disk.clone()), Path::new(FILE)) {
+        let sink = sink.sync(sync);
+        for number in from..BATCHES {
+            let batch = batch(number);
+            if !(0..ATTEMPTS).any(|_| sink.send(&batch).is_ok()) {
+                break;
+            }
+            let acknowledged = &mut lock(&state).1;
+            *acknowledged = (*acknowledged).max(number + 1);
+        }
+    }
+    disk.record(None);
+    let (mut pictures, acknowledged) = std::mem::take(&mut *lock(&state));
+    pictures.push((disk.snapshot(), acknowledged));
+    pictures
+}
+
+fn lines(numbers: impl IntoIterator<Item = usize>) -> String {
+    numbers.into_iter().flat_map(|number| (0..RECORDS).map(move |at| line(number * RECORDS + at) + "\n")).collect()
+}
+
+fn has(disk: &SimulatedDisk, whole: &str) -> Result<(), String> {
+    let file = file_on(disk);
+    if file == whole.as_bytes() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&file);
+    let ends: Vec<_> = text.split('\n').map(|line| (line.len(), line.trim_start_matches('0'))).collect();
+    Err(format!("LOST or twice: the lengths and ends of the lines are {ends:?}"))
+}
+
+/// The last process: nothing fails any more, and the file has every record once.
+fn finish(disk: &SimulatedDisk, from: usize, sync: bool) -> Result<(), String> {
+    if process(disk, from, from, sync, false).iter().any(|(_, acknowledged)| *acknowledged != BATCHES) {
+        return Err("a batch could not be sent".into());
+    }
+    has(disk, &lines(0..BATCHES))
+}
+
+/// The disk fails while the second batch is sent, from each operation on, and the batch is given up; then the disk is
+/// well again: what was given up is not in the file.
+fn give_up(sync: bool, figures: &mut Figures) -> Result<(), String> {
+    for trouble in TROUBLES {
+        for at in 0.. {
+            let disk = SimulatedDisk::new(false);
+            make_file_dir(&disk);
+            let told = |what: String| format!("a file alone, sync {sync}, given up at {at} by {trouble:?}: {what}");
+            let sink = FileSink::create_on(Arc::new(disk.clone()), Path::new(FILE));
+            let sink = sink.map_err(|error| told(error.to_string()))?.sync(sync);
+            let send = |number| sink.send(&batch(number)).map_err(|error| told(error.to_string()));
+            send(0)?;
+            disk.set_fault(Some(Fault { at: disk.operations().0 + at, trouble, lasts: true }));
+            let result = send(1);
+            disk.set_fault(None);
+            send(2)?;
+            has(&disk, &lines((0..BATCHES).filter(|number| *number != 1 || result.is_ok()))).map_err(told)?;
+            figures.operations += disk.operations().0;
+            if disk.operations().1 == 0 {
+                break;
+            }
+            figures.faults += 1;
+        }
+    }
+    Ok(())
+}
+
+/// Which process meets the fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meets {
+    First,
+    Second,
+}
+
+/// Two processes that end at any operation, by any crash; the one that meets a fault, if there is one, goes on to its
+/// end. Then a third. A power loss may also take back that batches were noted as sent: then all come again.
+fn crash_twice(
+    fault: Option<(Meets, Fault)>,
+    sync: bool,
+    powers: u64,
+    seed: u64,
+    figures: &mut Figures,
+) -> Result<(), String> {
+    let mut dice = Dice::new(seed);
+    let mut run = |disk: &SimulatedDisk, from, acknowledged, who| {
+        let fault = fault.filter(|(meets, _)| *meets == who).map(|(_, fault)| fault);
+        disk.set_fault(fault);
+        // What happens before a fault, or where none comes up, is tried without.
+        let pictures = process(disk, from, acknowledged, sync, fault.is_none());
+        let (operations, faults) = disk.operations();
+        figures.operations += operations;
+        figures.faults += faults.min(1);
+        if fault.is_some() && faults == 0 { Pictures::new() } else { pictures }
+    };
+    // What is not synced is promised to survive the process, not the machine.
+    let crashes = |powers| [Crash::Kill].into_iter().chain((0..if sync { powers } else { 0 }).map(|_| Crash::Power));
+    let disk = SimulatedDisk::new(false);
+    make_file_dir(&disk);
+    let first = run(&disk, 0, 0, Meets::First);
+    for (at, (snapshot, acknowledged)) in first.iter().enumerate() {
+        for crash in crashes(1) {
+            let from = if crash == Crash::Power && dice.chance(2) { 0 } else { *acknowledged };
+            let left = snapshot.crash(crash, dice.roll());
+            figures.crashes += 1;
+            let second = run(&left, from, *acknowledged, Meets::Second);
+            for (again, (snapshot, acknowledged)) in second.iter().enumerate() {
+                for then in crashes(powers) {
+                    let from = if then == Crash::Power && dice.chance(2) { 0 } else { *acknowledged };
+                    figures.second_crashes += 1;
+                    finish(&snapshot.crash(then, dice.roll()), from, sync).map_err(|what| {
+                        let (before, behind) = (&first[at].0.op, &snapshot.op);
+                        format!(
+                            "a file alone, sync {sync}, {fault:?}, seed {seed}: {crash:?} at {at} ({before:?}), \
+                             {then:?} at {again} ({behind:?}), from batch {from}: {what}"
+                        )
+                    })?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every pair of crashes, `seeds` times over; and with every fault at every operation of either process.
+pub(crate) fn alone(sync: bool, seeds: u64, powers: u64, figures: &mut Figures) -> Result<(), String> {
+    for seed in 0..seeds {
+        crash_twice(None, sync, 10, seed, figures)?;
+    }
+    give_up(sync, figures)?;
+    let mut seed = seeds;
+    for trouble in TROUBLES {
+        for (meets, lasts) in
+            [(Meets::First, false), (Meets::First, true), (Meets::Second, false), (Meets::Second, true)]
+        {
+            for at in 0..MOST_OPERATIONS {
+                seed += 1;
+                crash_twice(Some((meets, Fault { at, trouble, lasts })), sync, 4 * powers, seed, figures)?;
+            }
+        }
+    }
+    Ok(())
+}
