@@ -101,8 +101,8 @@ pub(super) struct Mark {
 }
 
 impl Mark {
-    /// Whether the file has this record, if it has the batch. One that was put later than all of them is another: under
-    /// `os` a buffer can give seqs out again that it lost with the power. Then those behind it are lost, too.
+    /// Whether the file has this record, if it has the batch. One that was put later than all of them is another: a buffer
+    /// that was brought back from a copy gives seqs out again. Then those behind it are others, too.
     #[inline]
     pub(super) fn has(&mut self, buffer_id: u64, record: &Record<'_>) -> bool {
         if !self.is_of(buffer_id) || !(self.batch.has(record.seq) || self.before.has(record.seq)) {
