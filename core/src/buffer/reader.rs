@@ -414,7 +414,7 @@ impl Read {
     }
 }
 
-/// The reader's state, guarded by one mutex that `put` never takes.
+/// The reader's state, guarded by one mutex that `put` does not take unless it finds no room.
 pub(crate) struct Reader {
     pub(crate) cursor: Cursor,
     pub(crate) state: State,

@@ -91,7 +91,7 @@ pub(crate) trait File: Send + Sync {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Makes the contents and the length durable.
     fn sync(&self) -> io::Result<()>;
-    /// Whether it will be found again: not if somebody removed it, or put another in its place.
+    /// Whether it will be found again: not if somebody removed it, or renamed another over it.
     fn is_there(&self) -> io::Result<bool> {
         Ok(true)
     }
@@ -123,7 +123,7 @@ pub(crate) trait SegmentWriter: Send + Sync {
 pub(crate) trait SegmentReader: Send + Sync {
     fn read(self: Arc<Self>, offset: usize, len: usize) -> io::Result<Chunk>;
     fn sync(&self) -> io::Result<()>;
-    /// As [`File::is_there`], and nobody cut it.
+    /// As [`File::is_there`], and where it is mapped, nobody cut it.
     fn is_there(&self) -> io::Result<bool> {
         Ok(true)
     }
