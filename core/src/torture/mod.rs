@@ -112,7 +112,7 @@ impl Effort {
             powers: 4 * times,
             fault_stride: 1,
             aftermaths: faults::AFTERMATHS,
-            programs: 20_000 * times as u32,
+            programs: 100_000 * times as u32,
             directories: 100_000 * times,
             mutations: 200_000 * times,
             weeks: 10 * times,

@@ -101,13 +101,16 @@ impl Model {
 
     /// Sends one batch, if the time of one has come.
     fn turn(&mut self) -> bool {
+        if self.stopped {
+            return false;
+        }
         let Options { linger, max_attempts, on_exhausted, count_unavailable, .. } = self.options;
         if self.open.as_ref().is_some_and(|(since, _)| *since + linger <= self.now) {
             self.seal();
         }
-        let (now, wall, stopped) = (self.now, self.wall(), self.stopped);
+        let (now, wall) = (self.now, self.wall());
         let mut window = self.batches.iter_mut().take(self.options.max_in_flight as usize);
-        let ready = window.find(|batch| !stopped && !batch.left.is_empty() && batch.ready <= now);
+        let ready = window.find(|batch| !batch.left.is_empty() && batch.ready <= now);
         let Some(batch) = ready else { return false };
         self.offers.push(Offer(batch.first, batch.attempts + 1, batch.left.clone()));
         let fates = self.mood.fates(batch.first, batch.failures, batch.left.len());
