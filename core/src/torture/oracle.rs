@@ -398,13 +398,13 @@ impl Oracle {
     fn may_miss(&self, seq: u64) -> bool {
         match self.seqs.get(&seq) {
             // Of a record that a replay put again, its letter is what is durable, as long as no sync of the copy was.
-            Some((number, Stage::Offered)) => self.puts[*number].excused || (self.faulty && self.is_copy(seq, *number)),
+            Some((number, Stage::Offered)) => self.puts[*number].excused || self.is_copy_at_risk(seq, *number),
             _ => true,
         }
     }
 
-    fn is_copy(&self, seq: u64, number: usize) -> bool {
-        self.seqs.range(..seq).any(|(_, (other, _))| *other == number)
+    fn is_copy_at_risk(&self, seq: u64, number: usize) -> bool {
+        (self.faulty || self.copies_at_risk > 0) && self.seqs.range(..seq).any(|(_, (other, _))| *other == number)
     }
 
     /// Which put this record is of.
