@@ -5,13 +5,13 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Once, OnceLock};
 
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
+use super::os::names_and_length;
 use super::{Chunk, SegmentReader, SegmentWriter};
 use crate::environment::Apart;
 
@@ -197,8 +197,8 @@ impl SegmentReader for MappedReader {
     fn is_there(&self) -> io::Result<bool> {
         let Some(file) = &self.0.file else { return Ok(true) };
         // Stores behind the new end of a file, in its last page, go nowhere without a fault.
-        let metadata = file.metadata()?;
-        Ok(metadata.nlink() > 0 && metadata.len() >= self.0.len as u64)
+        let (names, length) = names_and_length(file)?;
+        Ok(names > 0 && length >= self.0.len as u64)
     }
 }
 

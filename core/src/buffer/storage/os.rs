@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, StatxFlags};
 
 use super::mapped::{self, MappedWriter};
 use super::{Disk, File, Holder, Open, SegmentReader, SegmentWriter};
@@ -104,7 +104,7 @@ struct OsFile {
 
 impl File for OsFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
+        Ok(names_and_length(&self.file)?.1)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -145,7 +145,7 @@ impl File for OsFile {
     }
 
     fn is_there(&self) -> io::Result<bool> {
-        Ok(self.file.metadata()?.nlink() > 0)
+        Ok(names_and_length(&self.file)?.0 > 0)
     }
 
     fn map(self: Arc<Self>, len: usize) -> io::Result<Box<dyn SegmentWriter>> {
@@ -154,6 +154,19 @@ impl File for OsFile {
 
     fn map_read(&self, len: usize) -> io::Result<Arc<dyn SegmentReader>> {
         mapped::map_read(&self.file, len)
+    }
+}
+
+/// How many names a file has, and how long it is. Its times are not asked for: from Linux 6.13 on the kernel would then have to
+/// tell the next store from those before, so that every sync that follows would have a new time to write.
+pub(super) fn names_and_length(file: &fs::File) -> io::Result<(u64, u64)> {
+    match rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::NLINK | StatxFlags::SIZE) {
+        Ok(found) => Ok((found.stx_nlink.into(), found.stx_size)),
+        // A sandbox that does not know the call.
+        Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {
+            file.metadata().map(|metadata| (metadata.nlink(), metadata.len()))
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
