@@ -532,10 +532,14 @@ impl Reader {
                     }
                     self.walk.seek(*upto);
                     if read.entries.is_empty() {
-                        // Nothing whole is left before the limit: what was passed over is finished.
-                        if self.heads.is_empty() && self.state.committed != *upto {
-                            self.state.committed = *upto;
-                            self.unwritten = true;
+                        // Nothing whole is left before the limit: what was passed over is finished with what is before it.
+                        match self.heads.back_mut() {
+                            Some(last) => last.end = *upto,
+                            None if self.state.committed != *upto => {
+                                self.state.committed = *upto;
+                                self.unwritten = true;
+                            }
+                            None => {}
                         }
                         self.entries = read.entries;
                         return Ok(None);

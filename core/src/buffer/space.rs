@@ -22,17 +22,20 @@ impl Core {
         }
         self.free(&mut chores)?;
         let length = self.segment_bytes.max(needed);
-        let (index, reused, small) = {
+        let failed = |error| Error::io("could not prepare a segment", error);
+        let small = {
             let mut log = lock(&self.log);
             log.check()?;
-            let small = log.spare.take();
-            let reused = log.pool.iter().rposition(|kept| kept.length >= length).map(|at| log.pool.swap_remove(at));
-            (log.index + 1, reused, small)
+            log.spare.take()
         };
-        let failed = |error| Error::io("could not prepare a segment", error);
         if let Some(small) = small {
             self.discard(small).map_err(failed)?;
         }
+        let (index, reused) = {
+            let mut log = lock(&self.log);
+            let reused = log.pool.iter().rposition(|kept| kept.length >= length).map(|at| log.pool.swap_remove(at));
+            (log.index + 1, reused)
+        };
         // The name is durable before a record in it can be: at once, or as the first step of the next sync.
         let at_once = self.options.durability == Durability::Always;
         // The last one kept, whose pages are the warmest.
@@ -83,8 +86,10 @@ impl Core {
             .rename(&from, &to)
             .and_then(|()| if durable { self.env.disk.sync_dir(&self.dir) } else { Ok(()) });
         if let Err(error) = renamed {
-            lock(&self.log).disk_bytes -= kept.length;
-            let _ = self.env.disk.remove(&from);
+            // The next one is made over what has the new name; what keeps the old one still takes its space.
+            if self.env.disk.remove(&from).is_ok() {
+                lock(&self.log).disk_bytes -= kept.length;
+            }
             let _ = self.env.disk.remove(&to);
             return Err(error);
         }
@@ -92,14 +97,19 @@ impl Core {
         Ok(kept)
     }
 
+    /// Removes a kept segment, or the prepared one. What cannot be removed stays what it was: its name says which.
     pub(super) fn discard(&self, spare: Spare) -> io::Result<()> {
-        let Spare { index, length, writer } = spare;
-        drop(writer);
-        self.env.disk.remove(&self.dir.join(segment::name(index)))?;
-        let log = &mut *lock(&self.log);
-        log.disk_bytes -= length;
-        self.tell_of_space();
-        Ok(())
+        let removed = self.env.disk.remove(&self.dir.join(segment::name(spare.index)));
+        let mut log = lock(&self.log);
+        match removed {
+            Ok(()) => {
+                log.disk_bytes -= spare.length;
+                self.tell_of_space();
+            }
+            Err(_) if spare.index > log.index => log.spare = Some(spare),
+            Err(_) => log.pool.push(spare),
+        }
+        removed
     }
 
     /// Frees the segments before the committed position: keeps one or two for use again, removes the others.

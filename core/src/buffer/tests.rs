@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::cursor::{Cursor, Found, RESERVED_SEQS};
 use super::storage::simulated::{Crash, Fault, Op, SimulatedDisk, Snapshot, Trouble};
+use super::storage::{Disk, Open};
 use super::*;
 use crate::torture::world::SimulatedClock;
 
@@ -164,4 +165,49 @@ fn a_batch_that_is_read_again_keeps_its_wait() {
     assert_eq!((fail(later), fail(Duration::ZERO)), (1, 2));
     core.read_again();
     assert_eq!((take(), take()), (2, u64::MAX - later.as_secs()));
+}
+
+/// What cannot be removed is kept, and counted once.
+#[test]
+fn a_prepared_segment_that_cannot_be_removed_stays_prepared() {
+    let disk = SimulatedDisk::new(false);
+    let core = open(&disk, Durability::Os);
+    core.prepare(0).unwrap();
+    let taken = || {
+        let log = lock(&core.log);
+        (log.disk_bytes, log.spare.as_ref().map(|spare| spare.length))
+    };
+    let before = taken();
+    disk.set_fault(Some(Fault { at: disk.operations().0, trouble: Trouble::Errno(libc::EIO), lasts: false }));
+    core.prepare(200_000).unwrap_err();
+    disk.set_fault(None);
+    assert_eq!(taken(), before);
+    put(&core, 4, 150_000);
+    let on_disk = disk.list(Path::new(DIR)).unwrap().into_iter();
+    let segments = on_disk.filter_map(|file| file.ends_with(".seg").then_some(Path::new(DIR).join(file)));
+    let bytes: u64 = segments.map(|path| disk.open(&path, Open::Existing).unwrap().len().unwrap()).sum();
+    assert_eq!(taken().0, bytes);
+    core.sync().unwrap();
+    assert_eq!(records_left(&disk.snapshot(), 1), 4);
+}
+
+/// Damage behind the last batch is finished with that batch.
+#[test]
+fn what_was_passed_over_does_not_stay_pending() {
+    let disk = SimulatedDisk::new(false);
+    let core = open(&disk, Durability::Os);
+    let mut ends = [0; 2];
+    for end in &mut ends {
+        put(&core, 1, 10);
+        core.seal().unwrap();
+        *end = lock(&core.log).tail;
+    }
+    let path = Path::new(DIR).join(segment::name(lock(&core.log).index));
+    let file = disk.open(&path, Open::Existing).unwrap();
+    file.write_at(&vec![0xaa; ends[1] - ends[0]], ends[0] as u64).unwrap();
+    let Taken::Batch(batch) = core.take(2, true).unwrap() else { panic!("no batch may go out") };
+    assert!(matches!(core.take(2, true).unwrap(), Taken::Nothing));
+    assert_eq!(core.pending().0, 2);
+    core.settle(batch.id, Settle { finished: true, ..Settle::default() }, || {}).unwrap();
+    assert_eq!(core.pending().0, 0);
 }

@@ -206,6 +206,7 @@ fn go_on_after(
     if stats.pending_records > 0 {
         return Err(format!("{} records are pending though all is flushed", stats.pending_records));
     }
+    world.check_disk_taken(false)?;
     if stats.lost_records > at_risk || (stats.corrupt_regions > 0 && !holes) {
         return Err(format!("holes in what was not at risk: {:?}", lock(&world.events)));
     }

@@ -69,6 +69,7 @@ fn run_with(workload: &Workload, fault: Fault, aftermaths: Range<usize>, figures
     };
     caught(run).map_err(told)?;
     lock(&world.oracle).verdict().map_err(told)?;
+    world.check_disk_taken(fault.lasts).map_err(told)?;
     let hit = world.disk.operations().1 > 0;
     figures.operations += world.disk.operations().0;
     figures.faults += u64::from(hit);
@@ -130,6 +131,7 @@ fn live_on(
             lock(&world.oracle).synced(Duration::MAX);
         }
     }
+    world.check_disk_taken(false)?;
     if aftermath.then_closes {
         world.close().map_err(|error| format!("closing: {error}"))?;
     }

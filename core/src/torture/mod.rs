@@ -199,9 +199,9 @@ pub fn run(proof: &str, effort: Effort, figures: &mut Figures) -> Result<(), Str
         }),
         "faults" => {
             // They are short, and each is there for a bug that the others miss.
-            let (stride, aftermaths) = (effort.fault_stride.min(3), effort.aftermaths.max(4));
+            let aftermaths = effort.aftermaths.max(4);
             for_all(&programs::guards(), figures, |at, (guard, _), figures| {
-                faults::fail_everywhere(guard, stride, aftermaths, at as u64, figures)
+                faults::fail_everywhere(guard, 1, aftermaths, at as u64, figures)
             })?;
             for_all(&workloads, figures, |at, workload, figures| {
                 // Without syncs there is little to fail that the others do not have.

@@ -191,6 +191,13 @@ pub(crate) fn guards() -> Vec<(Workload, usize)> {
             vec![vec![Sink(Down)], vec![Put(20_000); 19], vec![Sink(Good), millis(50), Poll, Flush, Chores]],
         ),
         program(
+            "what a segment takes is counted once, though a smaller one cannot make way for it",
+            Durability::Interval,
+            Mode::Inline,
+            7,
+            vec![[Put(40_000), Chores, Put(100_000), Put(10)].repeat(2), vec![Flush, Chores]],
+        ),
+        program(
             "what was durable when it was closed is not forgotten by a run under os",
             Durability::Always,
             Mode::Inline,

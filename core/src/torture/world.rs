@@ -312,6 +312,21 @@ impl World {
         }
     }
 
+    /// An error unless the producer knows how much of the disk its segments take. On a disk that `fails` for good the last
+    /// of them may be one that could neither be made nor removed; the next one is made over it.
+    pub(crate) fn check_disk_taken(&self, fails: bool) -> Result<(), String> {
+        let Some(producer) = &self.producer else { return Ok(()) };
+        let files = self.disk.files(Path::new(DIR));
+        let segments = files.iter().filter(|(path, _)| path.extension().is_some_and(|kind| kind == "seg"));
+        let there: Vec<u64> = segments.map(|(_, bytes)| bytes.len() as u64).collect();
+        let counted = producer.stats().buffer_bytes;
+        let (takes, last) = (there.iter().sum::<u64>(), there.last().copied().unwrap_or_default());
+        if counted == takes || (fails && counted + last == takes) {
+            return Ok(());
+        }
+        Err(format!("segments take {takes} bytes of the disk, the producer counts {counted}"))
+    }
+
     /// Closes without having done anything, and opens again.
     pub(crate) fn reopen(&mut self) -> Result<()> {
         self.close()?;

@@ -108,6 +108,7 @@ pub(crate) fn open_damaged(specimen: &Specimen, seed: u64, figures: &mut Figures
         world.put(len).map_err(|error| told("putting", error))?;
     }
     world.flush(std::time::Duration::from_secs(864_000)).map_err(|error| told("flushing", error))?;
+    world.check_disk_taken(false)?;
     // Letters may be damaged as well: those that can be read hold what was put.
     let letters = world.letters().unwrap_or_default();
     let mut oracle = lock(&world.oracle);
