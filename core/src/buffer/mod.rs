@@ -11,11 +11,12 @@ mod keeper;
 mod log;
 mod opening;
 mod outgoing;
-pub(crate) mod reader;
+mod reader;
 mod recovery;
 pub(crate) mod segment;
 mod space;
 pub(crate) mod storage;
+pub(crate) mod walk;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -37,8 +38,8 @@ use keeper::Keeper;
 use log::{Appended, BatchCaps, Front, Log, Refusal, Status};
 pub(crate) use outgoing::{Settle, Taken};
 use reader::Reader;
-pub(crate) use reader::Region;
 use storage::ForkGuard;
+pub(crate) use walk::Region;
 
 /// The name of the lock file in the buffer's directory.
 pub(crate) const LOCK: &str = "lock";

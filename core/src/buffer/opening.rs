@@ -7,9 +7,10 @@ use std::sync::OnceLock;
 
 use super::cursor::{Closed, Position};
 use super::log::{BatchCaps, Log, Past, Spare, Tail};
-use super::reader::{Reader, Source};
+use super::reader::Reader;
 use super::recovery::{self, Recovered};
 use super::storage::{self, ForkGuard, Open};
+use super::walk::Source;
 use super::{Core, Counts, LOCK, format, segment};
 use crate::environment::{Apart, Environment};
 use crate::error::{Error, ErrorKind, Result};

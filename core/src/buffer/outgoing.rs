@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::cursor::Progress;
 use super::format::{self, BatchId};
-use super::reader::{Head, Reader, Region, Source};
+use super::reader::{Head, Reader};
 use super::storage::Open;
+use super::walk::{Region, Source};
 use super::{Core, forked, log, segment};
 use crate::batch::Batch;
 use crate::environment::lock;

@@ -1,18 +1,16 @@
 //! The reader's side of the log: from the committed position forward, one sealed batch at a time.
-//!
-//! Bytes that are not whole frames are passed over, set aside and counted; what is whole behind them goes on.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::cursor::{Cursor, CursorSync, Position, Progress, RESERVED_SEQS, State};
-use super::format::{self, Bad, BatchId, FRAME_BYTES, HeaderState, Kind, SEGMENT_HEADER_BYTES, Seal, SegmentHeader};
+use super::format::{self, BatchId, Seal};
 use super::log::{BatchCaps, OpenBatch};
-use super::segment::{self, Finished};
-use super::storage::{Chunk, SegmentReader};
+use super::segment;
+use super::storage::Chunk;
+use super::walk::{Region, Source, Step, Walk};
 use crate::batch::{Batch, Entry, Piece};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::sink::Limits;
 
 /// A batch that was read and is not committed.
@@ -44,328 +42,11 @@ impl Head {
     }
 }
 
-/// Bytes that were passed over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Region {
-    pub(crate) segment: u64,
-    pub(crate) offset: u64,
-    pub(crate) bytes: u64,
-    /// Records known to be lost.
-    pub(crate) records: u64,
-}
-
-/// What the reader needs of the rest of the buffer.
-pub(crate) trait Source {
-    /// A reader of a segment and its length; `None` if there is no such file.
-    fn open(&self, index: u64) -> Result<Option<Finished>>;
-    /// The first segment after this one.
-    fn segment_after(&self, index: u64) -> Option<u64>;
-    /// Keeps the bytes of a region for whoever wants to look at them, and tells of it.
-    fn set_aside(&self, region: &Region, bytes: &[u8]);
-}
-
 /// No batch has more records: the most that the option `max_records` may be. Seqs that are further apart jumped, and are
 /// of two batches.
 const MOST_PLACES: u64 = 1_000_000;
 /// Microseconds that a batch may have to wait, whatever the cursor says: no schedule has a longer wait than a day.
 const LONGEST_WAIT: u64 = 24 * 3600 * 1_000_000;
-/// Plain files are read in pieces of this size.
-const WINDOW: usize = 1 << 20;
-
-/// Behind everything.
-const NOWHERE: Position =
-    Position { segment: u64::MAX, offset: u64::MAX, seq: u64::MAX, records: u64::MAX, bytes: u64::MAX };
-
-/// The segment being read and the piece of it at hand.
-struct Window {
-    index: u64,
-    reader: Arc<dyn SegmentReader>,
-    length: u64,
-    salt: u32,
-    base: u64,
-    chunk: Option<Chunk>,
-}
-
-/// Walks frames. Shared by the buffer's reader and by the inspection of a directory.
-pub(crate) struct Walk {
-    buffer_id: u64,
-    pub(crate) at: Position,
-    /// Where this run began to write. Whatever checksums say, nothing before it has a seq or a total beyond its own:
-    /// else what is put in this run would count as read already.
-    begun: Position,
-    window: Option<Window>,
-}
-
-/// What a step of the walk came to.
-pub(crate) enum Step {
-    Record {
-        segment: u64,
-        offset: u64,
-        base: u64,
-    },
-    Seal(Seal),
-    /// Bytes were passed over; counted already.
-    Passed,
-    /// The limit, or the end of the log.
-    Limit,
-}
-
-impl Walk {
-    pub(crate) fn new(buffer_id: u64, at: Position) -> Self {
-        Walk { buffer_id, at, begun: NOWHERE, window: None }
-    }
-
-    /// Begins anew at `at`, with nothing of what was read before.
-    pub(crate) fn restart(&mut self, at: Position) {
-        (self.at, self.window) = (at, None);
-    }
-
-    /// Goes on elsewhere.
-    pub(crate) fn seek(&mut self, at: Position) {
-        self.at = at;
-    }
-
-    /// Says where this run begins to write.
-    pub(crate) fn begin(&mut self, begun: Position) {
-        self.begun = begun;
-    }
-
-    /// The most that seq and totals can be at the position.
-    fn most(&self) -> Position {
-        let earlier = (self.at.segment, self.at.offset) < (self.begun.segment, self.begun.offset);
-        if earlier { self.begun } else { NOWHERE }
-    }
-
-    /// The chunk that the last record stands in.
-    pub(crate) fn chunk(&self) -> Option<&Chunk> {
-        self.window.as_ref().and_then(|window| window.chunk.as_ref())
-    }
-
-    /// The next frame before `upto`. The position moves behind it.
-    pub(crate) fn step(&mut self, source: &dyn Source, upto: &Position) -> Result<Step> {
-        loop {
-            if self.at.segment > upto.segment || (self.at.segment == upto.segment && self.at.offset >= upto.offset) {
-                return Ok(Step::Limit);
-            }
-            if self.window.as_ref().is_none_or(|window| window.index != self.at.segment)
-                && let Some(step) = self.enter(source)?
-            {
-                return Ok(step);
-            }
-            let most = self.most();
-            let Some(window) = &mut self.window else { continue };
-            let last = window.index == upto.segment;
-            // A file that was cut before this place ends here.
-            let end = if last { upto.offset.min(window.length) } else { window.length }.max(self.at.offset);
-            window.load(self.at.offset, end, FRAME_BYTES)?;
-            let bytes = window.bytes(self.at.offset, end);
-            let needed = bytes.get(4..8).map_or(0, |length| format::le_u32(length, 0) as usize);
-            let bytes = if needed > bytes.len() && self.at.offset + needed as u64 <= end {
-                window.load(self.at.offset, end, needed)?;
-                window.bytes(self.at.offset, end)
-            } else {
-                bytes
-            };
-            match format::decode(bytes, window.salt) {
-                Ok(frame) if frame.kind != Kind::End && frame.seq >= most.seq => {
-                    return self.pass(source, Bad::Damaged, end, last, last && upto.offset == u64::MAX);
-                }
-                Ok(frame) if frame.kind == Kind::End && !last => {
-                    let next = source.segment_after(window.index).unwrap_or(window.index + 1);
-                    self.at.segment = next;
-                    self.at.offset = SEGMENT_HEADER_BYTES as u64;
-                    self.window = None;
-                }
-                Ok(frame)
-                    if frame.kind == Kind::End
-                        || frame.seq.saturating_add(u64::from(frame.kind == Kind::Seal)) < self.at.seq =>
-                {
-                    // An end within the limit, or a frame that was there before: neither is written. Pass.
-                    self.at.offset += frame.padded as u64;
-                }
-                Ok(frame) => {
-                    let (segment, offset, base) = (window.index, self.at.offset, window.base);
-                    self.at.offset += frame.padded as u64;
-                    if frame.kind == Kind::Seal {
-                        if let Some(seal) = Seal::decode(frame.data) {
-                            return Ok(Step::Seal(seal));
-                        }
-                        continue;
-                    }
-                    self.at.seq = frame.seq + 1;
-                    self.at.records += 1;
-                    self.at.bytes += frame.data.len() as u64;
-                    return Ok(Step::Record { segment, offset, base });
-                }
-                Err(bad) => {
-                    let open_ended = last && upto.offset == u64::MAX;
-                    return self.pass(source, bad, end, last, open_ended);
-                }
-            }
-        }
-    }
-
-    /// Opens the segment at the position, or goes on behind one that is missing or damaged.
-    fn enter(&mut self, source: &dyn Source) -> Result<Option<Step>> {
-        let index = self.at.segment;
-        let Some(Finished { header, reader, length }) = source.open(index)? else {
-            return self.skip_segment(source, 0).map(Some);
-        };
-        match header {
-            HeaderState::Unknown { version, flags } => return Err(unknown_format(version, flags)),
-            // One of another segment or buffer was copied here: it says nothing.
-            HeaderState::Valid(header)
-                if self.at.offset <= SEGMENT_HEADER_BYTES as u64
-                    && (header.index, header.buffer_id) == (index, self.buffer_id) =>
-            {
-                self.at.offset = SEGMENT_HEADER_BYTES as u64;
-                let most = self.most();
-                let header = SegmentHeader {
-                    next_seq: header.next_seq.min(most.seq),
-                    records_before: header.records_before.min(most.records),
-                    bytes_before: header.bytes_before.min(most.bytes),
-                    ..header
-                };
-                let lost = header.records_before.saturating_sub(self.at.records);
-                // The header knows what came before; what was read may know less.
-                self.at.seq = self.at.seq.max(header.next_seq);
-                self.at.records = self.at.records.max(header.records_before);
-                self.at.bytes = self.at.bytes.max(header.bytes_before);
-                if lost > 0 {
-                    let region = Region { segment: index, offset: 0, bytes: 0, records: lost };
-                    source.set_aside(&region, &[]);
-                    return Ok(Some(Step::Passed));
-                }
-            }
-            _ => self.at.offset = self.at.offset.max(SEGMENT_HEADER_BYTES as u64),
-        }
-        let salt = segment::salt(self.buffer_id, index);
-        self.window = Some(Window { index, reader, length, salt, base: 0, chunk: None });
-        Ok(None)
-    }
-
-    fn skip_segment(&mut self, source: &dyn Source, bytes: u64) -> Result<Step> {
-        let region = Region { segment: self.at.segment, offset: self.at.offset, bytes, records: 0 };
-        source.set_aside(&region, &[]);
-        let next = source.segment_after(self.at.segment).unwrap_or(self.at.segment + 1);
-        self.at.segment = next;
-        self.at.offset = SEGMENT_HEADER_BYTES as u64;
-        self.window = None;
-        Ok(Step::Passed)
-    }
-
-    /// Passes over bytes that are no frame, up to the next whole one.
-    #[cold]
-    fn pass(&mut self, source: &dyn Source, bad: Bad, end: u64, last: bool, open_ended: bool) -> Result<Step> {
-        let most = self.most();
-        let Some(window) = &mut self.window else {
-            return Err(Error::new(ErrorKind::Internal, "a reader without a window"));
-        };
-        let from = self.at.offset;
-        window.load(from, end, (end - from) as usize)?;
-        let bytes = window.bytes(from, end);
-        let next = format::resync(bytes, format::ALIGN, window.salt);
-        let mut region = Region { segment: window.index, offset: from, bytes: 0, records: 0 };
-        match next {
-            Some(at) => {
-                region.bytes = at as u64;
-                if let Ok(frame) = format::decode(&bytes[at..], window.salt) {
-                    // Within a segment seqs have no gaps; a seal names the last one before it.
-                    let expected = if frame.kind == Kind::Seal { frame.seq + 1 } else { frame.seq }.min(most.seq);
-                    region.records = expected.saturating_sub(self.at.seq);
-                    self.at.seq = self.at.seq.max(expected);
-                    self.at.records += region.records;
-                }
-                source.set_aside(&region, &bytes[..at]);
-                self.at.offset += at as u64;
-            }
-            None if open_ended && bad == Bad::Empty => {
-                // The terminator behind the last frame.
-                self.at.offset = u64::MAX;
-                return Ok(Step::Limit);
-            }
-            None => {
-                // Nothing whole is left here. If what follows says that nothing is missing, only the end was hit.
-                let following = if last { None } else { source.segment_after(window.index) };
-                let nothing_lost = match following {
-                    Some(index) => match source.open(index)? {
-                        Some(Finished { header: HeaderState::Valid(header), .. }) => {
-                            let sealed = (header.sealed.segment, header.sealed.offset);
-                            header.records_before <= self.at.records && sealed <= (window.index, from)
-                        }
-                        _ => false,
-                    },
-                    None => false,
-                };
-                region.bytes = bytes.len() as u64;
-                // A segment that lacks only its end: the process died after it had begun the next.
-                if !nothing_lost {
-                    source.set_aside(&region, bytes);
-                }
-                match following {
-                    Some(index) => {
-                        self.at.segment = index;
-                        self.at.offset = SEGMENT_HEADER_BYTES as u64;
-                        self.window = None;
-                    }
-                    None if last => self.at.offset = end.max(from + 1),
-                    None => {
-                        self.at.segment += 1;
-                        self.at.offset = SEGMENT_HEADER_BYTES as u64;
-                        self.window = None;
-                    }
-                }
-                if last {
-                    // A file shorter than the limit: the limit is reached all the same.
-                    self.at.offset = u64::MAX;
-                }
-            }
-        }
-        Ok(Step::Passed)
-    }
-}
-
-impl Window {
-    /// Has at least `wanted` bytes from `from` at hand, or all up to `end`.
-    fn load(&mut self, from: u64, end: u64, wanted: usize) -> Result<()> {
-        let have = match &self.chunk {
-            Some(chunk) if from >= self.base => (self.base + chunk.bytes().len() as u64).saturating_sub(from),
-            _ => 0,
-        };
-        let rest = end.saturating_sub(from);
-        if have >= (wanted as u64).min(rest) {
-            return Ok(());
-        }
-        let len = match self.chunk {
-            Some(Chunk::Mapped(_)) => rest,
-            _ => rest.min((wanted.max(WINDOW)) as u64),
-        };
-        let chunk = self.reader.clone().read(from as usize, len as usize);
-        let chunk =
-            chunk.map_err(|error| Error::io(format_args!("could not read {}", segment::name(self.index)), error))?;
-        self.base = from;
-        // The first piece tells whether the segment is mapped: then take all of it.
-        self.chunk = match chunk {
-            Chunk::Mapped(_) if len < rest => Some(
-                self.reader
-                    .clone()
-                    .read(from as usize, rest as usize)
-                    .map_err(|error| Error::io(format_args!("could not read {}", segment::name(self.index)), error))?,
-            ),
-            chunk => Some(chunk),
-        };
-        Ok(())
-    }
-
-    fn bytes(&self, from: u64, end: u64) -> &[u8] {
-        let Some(chunk) = &self.chunk else { return &[] };
-        let bytes = chunk.bytes();
-        let start = ((from - self.base) as usize).min(bytes.len());
-        let stop = ((end - self.base) as usize).min(bytes.len());
-        &bytes[start..stop.max(start)]
-    }
-}
-
 /// What was read of a batch so far.
 #[derive(Default)]
 struct Read {
@@ -513,7 +194,7 @@ impl Reader {
                         read.entries.iter_mut().for_each(|entry| entry.place += shift);
                     }
                     self.account_for(&seal, source);
-                    self.leave_segment(source, upto)?;
+                    self.walk.leave_segment(source, upto)?;
                     let end = self.walk.at;
                     let id = BatchId { buffer_id: self.state.buffer_id, epoch: seal.epoch, first_seq: seal.first_seq };
                     return Ok(Some(self.head(id, seal.last_seq, end, read, opened_at)));
@@ -603,24 +284,6 @@ impl Reader {
             let Position { segment, offset, .. } = self.walk.at;
             source.set_aside(&Region { segment, offset, bytes: 0, records: lost }, &[]);
         }
-    }
-
-    /// Steps over the end of a segment behind a seal, so that committing the batch frees the segment.
-    fn leave_segment(&mut self, source: &dyn Source, upto: &Position) -> Result<()> {
-        let at = self.walk.at;
-        let Some(window) = &mut self.walk.window else { return Ok(()) };
-        if window.index >= upto.segment {
-            return Ok(());
-        }
-        window.load(at.offset, window.length, FRAME_BYTES)?;
-        let bytes = window.bytes(at.offset, window.length);
-        if format::decode(bytes, window.salt).is_ok_and(|frame| frame.kind == Kind::End) {
-            let next = source.segment_after(window.index).unwrap_or(window.index + 1);
-            self.walk.at.segment = next;
-            self.walk.at.offset = SEGMENT_HEADER_BYTES as u64;
-            self.walk.window = None;
-        }
-        Ok(())
     }
 
     fn head(
@@ -729,17 +392,4 @@ fn payload_bytes(pieces: &[Piece], entries: &[Entry]) -> u64 {
 
 fn frame<'a>(pieces: &'a [Piece], entry: &Entry) -> Option<format::Frame<'a>> {
     format::parse(&pieces[entry.piece as usize].chunk.bytes()[entry.offset as usize..])
-}
-
-#[cold]
-pub(crate) fn unknown_format(version: u32, flags: u32) -> Error {
-    let known = format::VERSION;
-    let message = if version == known {
-        format!(
-            "the log uses features {flags:#x} that this unistream (format version {known}) does not know; nothing was touched"
-        )
-    } else {
-        format!("the log has format version {version}, this unistream reads version {known}; nothing was touched")
-    };
-    Error::new(ErrorKind::UnsupportedFormat, message)
 }

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use super::cursor::{Closed, Cursor, Found, Position, RESERVED_SEQS, State};
 use super::format::{self, HeaderState, Kind, SEGMENT_HEADER_BYTES, Seal, SegmentHeader};
 use super::log::{BatchCaps, OpenBatch};
-use super::reader::{Region, unknown_format};
 use super::segment;
 use super::storage::{Disk, File, Open};
+use super::walk::{Region, unknown_format};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::Limits;
 
