@@ -97,16 +97,22 @@ fn more_gaps_than_the_sidecar_holds_cost_nothing() {
     assert_eq!(text(&place.path), lines + "one\n");
 }
 
-/// What is left of a batch that the file has in part comes under the batch's id.
-#[test]
-fn the_rest_of_a_batch_is_written_behind_it() {
-    let place = place();
+/// A buffer with three records, from a run that did not mind a newline in the second.
+fn with_a_newline() -> tempfile::TempDir {
     let buffers = scratch();
     let buffer = Buffer::open(buffers.path(), Options::default(), Limits::default()).unwrap();
     for text in ["1", "2\n2", "3"] {
         buffer.put(text).unwrap();
     }
     buffer.close().unwrap();
+    buffers
+}
+
+/// What is left of a batch that the file has in part comes under the batch's id.
+#[test]
+fn the_rest_of_a_batch_is_written_behind_it() {
+    let place = place();
+    let buffers = with_a_newline();
     let builder = || Producer::builder(buffers.path()).max_dead_letter_bytes(0);
     let producer = builder().open(FileSink::create(&place.path).unwrap()).unwrap();
     assert_eq!(producer.flush(LONG).unwrap_err().kind(), ErrorKind::DeadLettersFull);
@@ -246,12 +252,7 @@ fn a_newline_is_refused_at_put() {
 #[test]
 fn a_newline_that_is_in_the_buffer_already_is_a_dead_letter() {
     let place = place();
-    let buffers = scratch();
-    let buffer = Buffer::open(buffers.path(), Options::default(), Limits::default()).unwrap();
-    for text in ["1", "2\n2", "3"] {
-        buffer.put(text).unwrap();
-    }
-    buffer.close().unwrap();
+    let buffers = with_a_newline();
     let producer = Producer::builder(buffers.path()).open(FileSink::create(&place.path).unwrap()).unwrap();
     producer.flush(LONG).unwrap();
     assert_eq!(text(&place.path), "1\n3\n");
