@@ -305,5 +305,5 @@ pub(crate) fn compare(program: &Workload, seed: u64, figures: &mut Figures) -> s
         }
         lock(&world.oracle).verdict()?;
     }
-    Ok(())
+    world.check_disk_taken(false).map_err(|what| format!("{}: {what}", program.name))
 }
