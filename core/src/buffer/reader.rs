@@ -47,6 +47,7 @@ impl Head {
 const MOST_PLACES: u64 = 1_000_000;
 /// Microseconds that a batch may have to wait, whatever the cursor says: no schedule has a longer wait than a day.
 const LONGEST_WAIT: u64 = 24 * 3600 * 1_000_000;
+
 /// What was read of a batch so far.
 #[derive(Default)]
 struct Read {

@@ -131,10 +131,7 @@ impl Walk {
                     return self.pass(source, Bad::Damaged, end, last, last && upto.offset == u64::MAX);
                 }
                 Ok(frame) if frame.kind == Kind::End && !last => {
-                    let next = source.segment_after(window.index).unwrap_or(window.index + 1);
-                    self.at.segment = next;
-                    self.at.offset = SEGMENT_HEADER_BYTES as u64;
-                    self.window = None;
+                    self.enter_next(source);
                 }
                 Ok(frame)
                     if frame.kind == Kind::End
@@ -175,10 +172,7 @@ impl Walk {
         window.load(at.offset, window.length, FRAME_BYTES)?;
         let bytes = window.bytes(at.offset, window.length);
         if format::decode(bytes, window.salt).is_ok_and(|frame| frame.kind == Kind::End) {
-            let next = source.segment_after(window.index).unwrap_or(window.index + 1);
-            self.at.segment = next;
-            self.at.offset = SEGMENT_HEADER_BYTES as u64;
-            self.window = None;
+            self.enter_next(source);
         }
         Ok(())
     }
@@ -187,7 +181,10 @@ impl Walk {
     fn enter(&mut self, source: &dyn Source) -> Result<Option<Step>> {
         let index = self.at.segment;
         let Some(Finished { header, reader, length }) = source.open(index)? else {
-            return self.skip_segment(source, 0).map(Some);
+            let region = Region { segment: index, offset: self.at.offset, bytes: 0, records: 0 };
+            source.set_aside(&region, &[]);
+            self.enter_next(source);
+            return Ok(Some(Step::Passed));
         };
         match header {
             HeaderState::Unknown { version, flags } => return Err(unknown_format(version, flags)),
@@ -222,14 +219,11 @@ impl Walk {
         Ok(None)
     }
 
-    fn skip_segment(&mut self, source: &dyn Source, bytes: u64) -> Result<Step> {
-        let region = Region { segment: self.at.segment, offset: self.at.offset, bytes, records: 0 };
-        source.set_aside(&region, &[]);
-        let next = source.segment_after(self.at.segment).unwrap_or(self.at.segment + 1);
-        self.at.segment = next;
+    /// Goes on at the beginning of the segment behind this one.
+    fn enter_next(&mut self, source: &dyn Source) {
+        self.at.segment = source.segment_after(self.at.segment).unwrap_or(self.at.segment + 1);
         self.at.offset = SEGMENT_HEADER_BYTES as u64;
         self.window = None;
-        Ok(Step::Passed)
     }
 
     /// Passes over bytes that are no frame, up to the next whole one.
@@ -280,22 +274,11 @@ impl Walk {
                 if !nothing_lost {
                     source.set_aside(&region, bytes);
                 }
-                match following {
-                    Some(index) => {
-                        self.at.segment = index;
-                        self.at.offset = SEGMENT_HEADER_BYTES as u64;
-                        self.window = None;
-                    }
-                    None if last => self.at.offset = end.max(from + 1),
-                    None => {
-                        self.at.segment += 1;
-                        self.at.offset = SEGMENT_HEADER_BYTES as u64;
-                        self.window = None;
-                    }
-                }
                 if last {
                     // A file shorter than the limit: the limit is reached all the same.
                     self.at.offset = u64::MAX;
+                } else {
+                    self.enter_next(source);
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Figures;
 use super::oracle::{Mood, Oracle};
-use super::workloads::{Workload, options};
+use super::workloads::options;
 use super::world::{SimulatedClock, Step, World};
 use crate::buffer::storage::simulated::{Dice, SimulatedDisk};
 use crate::environment::{Clock, lock};
@@ -27,7 +27,6 @@ pub(crate) fn a_week(mode: Mode, seed: u64, figures: &mut Figures) -> Result<(),
     options.jitter = Jitter::Full;
     options.max_attempts = 10;
     options.max_buffer_bytes = 64 << 20;
-    let Workload { options, .. } = Workload { name: String::new(), options, steps: Vec::new(), target: None };
     let oracle = Oracle::new(&options, false);
     let clock = SimulatedClock::new();
     let mut world = World::new(SimulatedDisk::new(true), clock.clone(), oracle, &options, seed);
