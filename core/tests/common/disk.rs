@@ -116,9 +116,12 @@ impl SmallDisk {
     }
 
     pub fn free(&self) {
-        fs::remove_file(self.path().join("filler")).unwrap();
-        // ext4 gives the blocks back when the removal is in its journal.
-        fs::File::open(self.path()).unwrap().sync_all().unwrap();
+        let filler = self.path().join("filler");
+        // First cut: a child that another test is about to start may have it open still.
+        fs::File::create(&filler).unwrap();
+        fs::remove_file(filler).unwrap();
+        // ext4 gives the blocks out again when their release is in its journal, which may be later than the name's.
+        rustix::fs::syncfs(fs::File::open(self.path()).unwrap()).unwrap();
     }
 
     /// Breaks an ext4 under its users. [`repair`](Self::repair) mends it.
