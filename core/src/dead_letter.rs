@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::UNIX_EPOCH;
 
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::batch::{Batch, Entry, Piece};
 use crate::buffer::cursor::Progress;
 use crate::buffer::format::{self, BatchId, Body, Head, Kind};
-use crate::buffer::storage::{self, Chunk, Disk, Open, OsDisk};
+use crate::buffer::storage::{Chunk, Directory, Disk, Open, OsDirectory, OsDisk};
 use crate::environment::lock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{micros, timestamp};
@@ -52,8 +52,8 @@ pub struct DeadLetter {
     pub records: Vec<DeadRecord>,
     /// Disk that the letter takes.
     pub bytes: u64,
-    records_file: PathBuf,
-    disk: Letterbox,
+    records_file: String,
+    place: Place,
 }
 
 /// A record of a dead letter.
@@ -73,20 +73,33 @@ pub struct DeadRecord {
 /// The dead letters of a buffer. Opening them takes no lock: they can be looked at beside a live producer.
 #[derive(Clone, Debug)]
 pub struct DeadLetters {
-    dir: PathBuf,
-    disk: Letterbox,
+    place: Place,
     usage: Arc<Usage>,
     /// Held while a letter is read to be written anew or deleted.
     changes: Arc<Mutex<()>>,
 }
 
-/// The disk, printable for the types that hold it.
+/// Where the letters are: in a buffer's directory as long as it is open, else in the one that has its path.
 #[derive(Clone)]
-struct Letterbox(Arc<dyn Disk>);
+struct Place {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    buffer: Weak<dyn Directory>,
+}
 
-impl std::fmt::Debug for Letterbox {
+impl Place {
+    /// The folder, which need not exist.
+    fn open(&self, create: bool) -> io::Result<Arc<dyn Directory>> {
+        match self.buffer.upgrade() {
+            Some(buffer) => buffer.directory(FOLDER, create),
+            None => self.disk.directory(&self.path, false)?.directory(FOLDER, create),
+        }
+    }
+}
+
+impl std::fmt::Debug for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Disk")
+        self.path.fmt(f)
     }
 }
 
@@ -149,12 +162,18 @@ impl DeadLetters {
     }
 
     pub(crate) fn open_on(disk: Arc<dyn Disk>, buffer_dir: &Path) -> DeadLetters {
-        DeadLetters {
-            dir: buffer_dir.join(FOLDER),
-            disk: Letterbox(disk),
-            usage: Arc::default(),
-            changes: Arc::default(),
-        }
+        // Where there is no current directory, a path that is not absolute leads nowhere now or later.
+        let path = std::path::absolute(buffer_dir).unwrap_or_else(|_| buffer_dir.to_path_buf());
+        DeadLetters::at(Place { disk, path, buffer: Weak::<OsDirectory>::new() })
+    }
+
+    /// The dead letters of a buffer that is open.
+    pub(crate) fn of(disk: Arc<dyn Disk>, buffer: &Arc<dyn Directory>) -> DeadLetters {
+        DeadLetters::at(Place { disk, path: buffer.path().to_path_buf(), buffer: Arc::downgrade(buffer) })
+    }
+
+    fn at(place: Place) -> DeadLetters {
+        DeadLetters { place, usage: Arc::default(), changes: Arc::default() }
     }
 
     /// All letters, those of the oldest records first. One that is damaged is left out; [`get`](Self::get) says what
@@ -164,8 +183,9 @@ impl DeadLetters {
     /// `Io` if the folder cannot be read.
     pub fn list(&self) -> Result<Vec<DeadLetter>> {
         let mut letters = Vec::new();
-        for id in self.ids()? {
-            match self.get(&id) {
+        let Some(folder) = self.folder()? else { return Ok(letters) };
+        for id in ids(&*folder)? {
+            match self.get_in(&*folder, &id) {
                 Ok(letter) => letters.push(letter),
                 // Replayed or deleted meanwhile.
                 Err(error) if error.kind() == ErrorKind::NotFound || is_damage(&error) => {}
@@ -182,20 +202,27 @@ impl DeadLetters {
     /// `NotFound`; `Io` if it cannot be read or is not a letter.
     pub fn get(&self, id: &str) -> Result<DeadLetter> {
         check_id(id)?;
-        let path = self.dir.join(format!("{id}.json"));
-        let text = match read(&*self.disk.0, &path) {
+        match self.folder()? {
+            Some(folder) => self.get_in(&*folder, id),
+            None => Err(not_found(id)),
+        }
+    }
+
+    fn get_in(&self, folder: &dyn Directory, id: &str) -> Result<DeadLetter> {
+        check_id(id)?;
+        let text = match read(folder, &json_of(id)) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(not_found(id)),
             Err(error) => return Err(Error::io(format_args!("could not read dead letter {id}"), error)),
         };
         let damaged = |what: &str| {
-            let message = format!("dead letter {id} is damaged ({what}); its files are in {}", self.dir.display());
+            let message = format!("dead letter {id} is damaged ({what}); its files are in {}", folder.path().display());
             Error::new(ErrorKind::Io, message)
         };
         let value: Value = serde_json::from_slice(&text).map_err(|error| damaged(&error.to_string()))?;
         let mut letter = self.parse(id, &value).ok_or_else(|| damaged("a field is missing"))?;
         // What is there, whatever the letter says of it: the cap is about disk.
-        let records = match self.disk.0.open(&letter.records_file, Open::Read).and_then(|file| file.len()) {
+        let records = match folder.open(&letter.records_file, Open::Read).and_then(|file| file.len()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             result => result.map_err(|error| Error::io(format_args!("could not read dead letter {id}"), error))?,
         };
@@ -220,11 +247,11 @@ impl DeadLetters {
 
     fn remove(&self, id: &str, letter: Option<&DeadLetter>) -> Result<()> {
         let failed = |error| Error::io(format_args!("could not delete dead letter {id}"), error);
-        let disk = &*self.disk.0;
-        disk.remove(&self.dir.join(format!("{id}.json"))).and_then(|()| disk.sync_dir(&self.dir)).map_err(failed)?;
+        let folder = self.place.open(false).map_err(failed)?;
+        folder.remove(&json_of(id)).and_then(|()| folder.sync()).map_err(failed)?;
         // One that cannot be read was counted, with no bytes.
         self.usage.sub(letter.map_or(0, |letter| letter.bytes));
-        letter.map_or(Ok(()), |letter| disk.remove(&letter.records_file).map_err(failed))
+        letter.map_or(Ok(()), |letter| folder.remove(&letter.records_file).map_err(failed))
     }
 
     /// Puts every record of a letter again with `put`, in order, with its id, key and time; then `done`, which
@@ -272,16 +299,17 @@ impl DeadLetters {
         }
         let mut dead = Dead::of(&now)?;
         dead.0.retain(|seq, _| !read.contains(seq));
-        self.write(&now.id, &now.story(), &dead, Some(&now), u64::MAX)
+        let folder = self.place.open(false).map_err(|error| not_written(&now.id, error))?;
+        self.write(&*folder, &now.id, &now.story(), &dead, Some(&now), u64::MAX)
     }
 
-    fn ids(&self) -> Result<Vec<String>> {
-        let names = match self.disk.0.list(&self.dir) {
-            Ok(names) => names,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(Error::io("could not list the dead letters", error)),
-        };
-        Ok(names.iter().filter_map(|name| name.strip_suffix(".json").map(str::to_owned)).collect())
+    /// The folder, if there is one.
+    fn folder(&self) -> Result<Option<Arc<dyn Directory>>> {
+        match self.place.open(false) {
+            Ok(folder) => Ok(Some(folder)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io("could not open the dead letters", error)),
+        }
     }
 
     /// Letters there are and the disk they take, as of the last scan and what was written since.
@@ -292,36 +320,34 @@ impl DeadLetters {
     /// Counts what is there and, for the owner of the buffer, removes what a crash left half-written.
     pub(crate) fn scan(&self, clean_up: bool) -> Result<()> {
         let failed = |error| Error::io("could not scan the dead letters", error);
-        let (mut count, mut bytes, mut named) = (0, 0, Vec::new());
-        for id in self.ids()? {
+        let Some(folder) = self.folder()? else {
+            self.usage.set(0, 0);
+            return Ok(());
+        };
+        let (mut count, mut bytes, mut named) = (0, 0, HashSet::new());
+        for id in ids(&*folder)? {
             count += 1;
-            if let Ok(letter) = self.get(&id) {
+            if let Ok(letter) = self.get_in(&*folder, &id) {
                 bytes += letter.bytes;
-                named.push(letter.records_file);
+                named.insert(letter.records_file);
             }
         }
-        self.usage.letters.store(count, Ordering::Relaxed);
-        self.usage.bytes.store(bytes, Ordering::Relaxed);
+        self.usage.set(count, bytes);
         if clean_up {
-            let names = match self.disk.0.list(&self.dir) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-                names => names.map_err(failed)?,
-            };
             // A letter that cannot be read may own any of the records: then none are removed.
             let all_read = named.len() as u64 == count;
-            let is_left_over = |name: &str, path: &PathBuf| {
-                name.ends_with(".tmp") || (name.ends_with(".records") && all_read && !named.contains(path))
+            let is_left_over = |name: &String| {
+                name.ends_with(".tmp") || (name.ends_with(".records") && all_read && !named.contains(name))
             };
-            let paths = names.iter().map(|name| (name, self.dir.join(name)));
-            let left_over: Vec<PathBuf> =
-                paths.filter(|(name, path)| is_left_over(name, path)).map(|(_, path)| path).collect();
+            let names = folder.list().map_err(failed)?;
+            let left_over: Vec<&String> = names.iter().filter(|name| is_left_over(name)).collect();
             if !left_over.is_empty() {
                 // The process may have died before the name of a letter was durable that took the place of another:
                 // the records of that other one must not go first.
-                self.disk.0.sync_dir(&self.dir).map_err(failed)?;
+                folder.sync().map_err(failed)?;
             }
-            for path in left_over {
-                self.disk.0.remove(&path).map_err(failed)?;
+            for name in left_over {
+                folder.remove(name).map_err(failed)?;
             }
         }
         Ok(())
@@ -331,14 +357,14 @@ impl DeadLetters {
     /// durability mode: the commit that follows may become durable at any time, and then this is their only place.
     pub(crate) fn bury(&self, burial: &Burial<'_>, cap: u64) -> Result<()> {
         let id = burial.batch.id();
-        let failed = |error| Error::io(format_args!("could not write dead letter {id}"), error);
-        storage::create_dir(&*self.disk.0, &self.dir).map_err(failed)?;
+        let failed = |error| not_written(&id, error);
+        let folder = self.place.open(true).map_err(failed)?;
         let _changes = lock(&self.changes);
-        let existing = match self.get(&id).and_then(|letter| Ok((Dead::of(&letter)?, letter))) {
+        let existing = match self.get_in(&*folder, &id).and_then(|letter| Ok((Dead::of(&letter)?, letter))) {
             Ok(existing) => Some(existing),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) if is_damage(&error) => {
-                self.set_aside(&id).map_err(failed)?;
+                set_aside(&*folder, &id).map_err(failed)?;
                 self.scan(false)?; // it is no letter any more
                 None
             }
@@ -351,13 +377,20 @@ impl DeadLetters {
                 dead.add(&record, reason, *rejected);
             }
         }
-        self.write(&id, &burial.story, &dead, existing.as_ref(), cap)
+        self.write(&*folder, &id, &burial.story, &dead, existing.as_ref(), cap)
     }
 
     /// Writes a letter in place of the one that is there.
-    fn write(&self, id: &str, story: &Story, dead: &Dead, existing: Option<&DeadLetter>, cap: u64) -> Result<()> {
-        let disk = &*self.disk.0;
-        let failed = |error| Error::io(format_args!("could not write dead letter {id}"), error);
+    fn write(
+        &self,
+        folder: &dyn Directory,
+        id: &str,
+        story: &Story,
+        dead: &Dead,
+        existing: Option<&DeadLetter>,
+        cap: u64,
+    ) -> Result<()> {
+        let failed = |error| not_written(id, error);
         let records = dead.file();
         let number = existing.map_or(0, |letter| number_of(&letter.records_file).wrapping_add(1));
         let records_name = format!("{id}.{number}.records");
@@ -389,51 +422,29 @@ impl DeadLetters {
                 return Err(Error::new(ErrorKind::DeadLettersFull, message));
             }
         }
-        let records_path = self.dir.join(&records_name);
-        let path = self.dir.join(format!("{id}.json"));
-        let temporary = self.dir.join(format!("{id}.json.tmp"));
-        let write = |path: &Path, bytes: &[u8]| {
-            let file = disk.open(path, Open::Truncate)?;
+        let (name, temporary) = (json_of(id), format!("{}.tmp", json_of(id)));
+        let write = |name: &str, bytes: &[u8]| {
+            let file = folder.open(name, Open::Truncate)?;
             file.write_at(bytes, 0)?;
             file.sync()
         };
-        let sync_names = || disk.sync_dir(&self.dir);
         // The name of the records is durable before that of the letter which points to them.
-        let written = write(&records_path, &records)
+        let written = write(&records_name, &records)
             .and_then(|()| write(&temporary, &text))
-            .and_then(|()| sync_names())
-            .and_then(|()| disk.rename(&temporary, &path))
-            .and_then(|()| sync_names());
+            .and_then(|()| folder.sync())
+            .and_then(|()| folder.rename(&temporary, &name))
+            .and_then(|()| folder.sync());
         if let Err(error) = written {
-            let _ = disk.remove(&temporary);
+            let _ = folder.remove(&temporary);
             return Err(failed(error));
         }
         if let Some(letter) = existing {
             self.usage.sub(letter.bytes);
-            let _ = disk.remove(&letter.records_file);
+            let _ = folder.remove(&letter.records_file);
         }
         self.usage.letters.fetch_add(1, Ordering::Relaxed);
         self.usage.bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
-    }
-
-    /// Keeps the files of a damaged letter for whoever wants to look at them, out of the way of a new one.
-    fn set_aside(&self, id: &str) -> io::Result<()> {
-        let disk = &*self.disk.0;
-        let (prefix, json) = (format!("{id}."), format!("{id}.json"));
-        let names = disk.list(&self.dir)?;
-        let is_its = |name: &&String| name.starts_with(&prefix) && !name.ends_with(DAMAGED);
-        let aside = |name: &str| {
-            let mut aside = format!("{name}{DAMAGED}");
-            while names.contains(&aside) {
-                aside.push_str(DAMAGED); // that of an earlier letter stays
-            }
-            disk.rename(&self.dir.join(name), &self.dir.join(aside))
-        };
-        // The JSON last: records that no letter names are cleared away.
-        names.iter().filter(is_its).filter(|name| **name != json).try_for_each(|name| aside(name))?;
-        disk.sync_dir(&self.dir)?;
-        if names.contains(&json) { aside(&json) } else { Ok(()) }
     }
 
     fn parse(&self, id: &str, value: &Value) -> Option<DeadLetter> {
@@ -462,13 +473,18 @@ impl DeadLetters {
             errors: value["errors"].as_array()?.iter().filter_map(|error| error.as_str().map(str::to_owned)).collect(),
             records: records.collect::<Option<_>>()?,
             bytes: 0,
-            records_file: self.dir.join(records_name),
-            disk: self.disk.clone(),
+            records_file: records_name,
+            place: self.place.clone(),
         })
     }
 }
 
 impl Usage {
+    fn set(&self, letters: u64, bytes: u64) {
+        self.letters.store(letters, Ordering::Relaxed);
+        self.bytes.store(bytes, Ordering::Relaxed);
+    }
+
     fn sub(&self, bytes: u64) {
         let less = |count: u64| move |have: u64| Some(have.saturating_sub(count));
         let _ = self.letters.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less(1));
@@ -494,10 +510,13 @@ impl DeadLetter {
     /// `NotFound` if the letter was deleted or changed since it was read; `Io` if the records are missing, cannot be
     /// read or are not what was written; `UnsupportedFormat` for an unknown version.
     pub fn batch(&self) -> Result<Batch> {
-        let bytes = read(&*self.disk.0, &self.records_file).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => self.damaged("missing; they were in"),
-            _ => Error::io(format_args!("could not read the records of dead letter {}", self.id), error),
-        })?;
+        let bytes =
+            self.place.open(false).and_then(|folder| read(&*folder, &self.records_file)).map_err(
+                |error| match error.kind() {
+                    io::ErrorKind::NotFound => self.damaged("missing; they were in"),
+                    _ => Error::io(format_args!("could not read the records of dead letter {}", self.id), error),
+                },
+            )?;
         let damaged = || self.damaged("damaged; what is left of them is in");
         if bytes.len() < RECORDS_HEADER_BYTES || bytes[..8] != RECORDS_MAGIC {
             return Err(damaged());
@@ -531,14 +550,14 @@ impl DeadLetter {
     /// Why the records are not what the letter says: it is damaged only if it is still there. If not, what stands
     /// under its names is of another.
     fn damaged(&self, how: &str) -> Error {
-        let dir = self.records_file.parent().unwrap_or(Path::new(""));
-        let now =
-            DeadLetters { dir: dir.into(), disk: self.disk.clone(), usage: Arc::default(), changes: Arc::default() };
-        match now.get(&self.id) {
+        match DeadLetters::at(self.place.clone()).get(&self.id) {
             Err(error) => error,
             Ok(now) if now.records_file == self.records_file && now.records == self.records => {
-                let file = self.records_file.display();
-                Error::new(ErrorKind::Io, format!("the records of dead letter {} are {how} {file}", self.id))
+                let file = self.place.path.join(FOLDER).join(&self.records_file);
+                Error::new(
+                    ErrorKind::Io,
+                    format!("the records of dead letter {} are {how} {}", self.id, file.display()),
+                )
             }
             Ok(_) => Error::new(ErrorKind::NotFound, format!("dead letter {} has changed since it was read", self.id)),
         }
@@ -552,8 +571,37 @@ fn frame(record: &crate::Record<'_>) -> Vec<u8> {
     format::frame(head, &body, 0)
 }
 
-fn read(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
-    let file = disk.open(path, Open::Read)?;
+/// The ids of the letters in a folder.
+fn ids(folder: &dyn Directory) -> Result<Vec<String>> {
+    let names = folder.list().map_err(|error| Error::io("could not list the dead letters", error))?;
+    Ok(names.iter().filter_map(|name| name.strip_suffix(".json").map(str::to_owned)).collect())
+}
+
+/// The name of a letter's file.
+fn json_of(id: &str) -> String {
+    format!("{id}.json")
+}
+
+/// Keeps the files of a damaged letter for whoever wants to look at them, out of the way of a new one.
+fn set_aside(folder: &dyn Directory, id: &str) -> io::Result<()> {
+    let (prefix, json) = (format!("{id}."), json_of(id));
+    let names = folder.list()?;
+    let is_its = |name: &&String| name.starts_with(&prefix) && !name.ends_with(DAMAGED);
+    let aside = |name: &str| {
+        let mut aside = format!("{name}{DAMAGED}");
+        while names.contains(&aside) {
+            aside.push_str(DAMAGED); // that of an earlier letter stays
+        }
+        folder.rename(name, &aside)
+    };
+    // The JSON last: records that no letter names are cleared away.
+    names.iter().filter(is_its).filter(|name| **name != json).try_for_each(|name| aside(name))?;
+    folder.sync()?;
+    if names.contains(&json) { aside(&json) } else { Ok(()) }
+}
+
+fn read(folder: &dyn Directory, name: &str) -> io::Result<Vec<u8>> {
+    let file = folder.open(name, Open::Read)?;
     // What is longer than any letter is cut, and found to be damaged.
     let mut bytes = vec![0; file.len()?.min(MOST_BYTES) as usize];
     let got = file.read_at(&mut bytes, 0)?;
@@ -562,8 +610,8 @@ fn read(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// The number in `<batch id>.<number>.records`.
-fn number_of(path: &Path) -> u64 {
-    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+fn number_of(records_file: &str) -> u64 {
+    let stem = records_file.strip_suffix(".records").unwrap_or_default();
     stem.rsplit('.').next().and_then(|number| number.parse().ok()).unwrap_or_default()
 }
 
@@ -584,6 +632,11 @@ fn check_id(id: &str) -> Result<()> {
     Ok(())
 }
 
+#[cold]
+fn not_written(id: &str, error: io::Error) -> Error {
+    Error::io(format_args!("could not write dead letter {id}"), error)
+}
+
 fn not_found(id: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("there is no dead letter {id:?}"))
 }
@@ -598,34 +651,27 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::buffer::storage::Holder;
+    use crate::buffer::storage::{File, Holder};
     use crate::{Limits, NewRecord, Producer, Report, SendError};
 
-    /// The disk, and what happens once before the records of a letter are opened for the second time.
+    /// What happens once, before the records of a letter are opened for the second time.
     struct Between<F> {
         openings: AtomicU64,
         happens: F,
     }
 
-    impl<F: Fn() + Send + Sync> Disk for Between<F> {
-        fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn storage::File>> {
-            let is_records = path.extension().is_some_and(|extension| extension == "records");
-            if is_records && how == Open::Read && self.openings.fetch_add(1, Ordering::Relaxed) == 1 {
-                (self.happens)();
-            }
+    /// The disk, and what happens.
+    struct BetweenDisk<F>(Arc<Between<F>>);
+
+    impl<F: Fn() + Send + Sync + 'static> Disk for BetweenDisk<F> {
+        fn directory(&self, path: &Path, create: bool) -> io::Result<Arc<dyn Directory>> {
+            Ok(Arc::new(BetweenDirectory(OsDisk.directory(path, create)?, self.0.clone())))
+        }
+        fn boot_id(&self) -> u64 {
+            OsDisk.boot_id()
+        }
+        fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
             OsDisk.open(path, how)
-        }
-        fn create_dir(&self, dir: &Path) -> io::Result<()> {
-            OsDisk.create_dir(dir)
-        }
-        fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-            OsDisk.list(dir)
-        }
-        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-            OsDisk.rename(from, to)
-        }
-        fn remove(&self, path: &Path) -> io::Result<()> {
-            OsDisk.remove(path)
         }
         fn sync_dir(&self, dir: &Path) -> io::Result<()> {
             OsDisk.sync_dir(dir)
@@ -633,11 +679,41 @@ mod tests {
         fn lock(&self, path: &Path) -> io::Result<std::result::Result<Box<dyn Send + Sync>, Holder>> {
             OsDisk.lock(path)
         }
-        fn boot_id(&self) -> u64 {
-            OsDisk.boot_id()
+    }
+
+    struct BetweenDirectory<F>(Arc<dyn Directory>, Arc<Between<F>>);
+
+    impl<F: Fn() + Send + Sync + 'static> Directory for BetweenDirectory<F> {
+        fn path(&self) -> &Path {
+            self.0.path()
         }
-        fn may_map(&self, dir: &Path) -> io::Result<bool> {
-            OsDisk.may_map(dir)
+        fn list(&self) -> io::Result<Vec<String>> {
+            self.0.list()
+        }
+        fn open(&self, name: &str, how: Open) -> io::Result<Arc<dyn File>> {
+            let is_records = name.ends_with(".records");
+            if is_records && how == Open::Read && self.1.openings.fetch_add(1, Ordering::Relaxed) == 1 {
+                (self.1.happens)();
+            }
+            self.0.open(name, how)
+        }
+        fn directory(&self, name: &str, create: bool) -> io::Result<Arc<dyn Directory>> {
+            Ok(Arc::new(BetweenDirectory(self.0.directory(name, create)?, self.1.clone())))
+        }
+        fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+            self.0.rename(from, to)
+        }
+        fn remove(&self, name: &str) -> io::Result<()> {
+            self.0.remove(name)
+        }
+        fn sync(&self) -> io::Result<()> {
+            self.0.sync()
+        }
+        fn lock(&self, name: &str) -> io::Result<std::result::Result<Box<dyn Send + Sync>, Holder>> {
+            self.0.lock(name)
+        }
+        fn may_map(&self) -> io::Result<bool> {
+            self.0.may_map()
         }
     }
 
@@ -664,7 +740,7 @@ mod tests {
                 let batch = producer.next_batch().unwrap().unwrap();
                 producer.settle(batch, Err(SendError::failed("down"))).unwrap();
             };
-            let disk = Between { openings: AtomicU64::new(0), happens };
+            let disk = BetweenDisk(Arc::new(Between { openings: AtomicU64::new(0), happens }));
             let letters = DeadLetters::open_on(Arc::new(disk), dir.path());
             let mut put = 0;
             let count = |_: NewRecord<'_>| {

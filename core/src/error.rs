@@ -158,9 +158,22 @@ impl Error {
         self.inner.kind.is_retryable()
     }
 
+    /// The operating system's error number behind it, if there is one.
+    pub fn os_error(&self) -> Option<i32> {
+        os_error(&**self.inner.source.as_ref()?)
+    }
+
     /// The cause, to be downcast to the error type of the caller's own sink.
     pub fn cause(&self) -> Option<&Cause> {
         self.inner.source.as_ref()
+    }
+}
+
+/// The number in an I/O error, or in the one that it only gives a name to.
+pub(crate) fn os_error(error: &(dyn StdError + 'static)) -> Option<i32> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+        None => os_error(error.source()?),
+        number => number,
     }
 }
 

@@ -1,12 +1,13 @@
 //! Looking at a buffer's directory without owning it, beside a live producer or without one.
 
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
 use crate::buffer::LOCK;
 use crate::buffer::cursor::{Cursor, Found, Position};
 use crate::buffer::format::{self, HeaderState, SEGMENT_HEADER_BYTES};
 use crate::buffer::segment::{self, Finished};
-use crate::buffer::storage::{Disk, Open, OsDisk};
+use crate::buffer::storage::{Directory, Open, OsDirectory};
 use crate::buffer::walk::{Region, Source, Step, Walk, unknown_format};
 use crate::environment::lock;
 use crate::error::{Error, ErrorKind, Result};
@@ -18,7 +19,7 @@ use crate::sync::Mutex;
 /// What a live producer does meanwhile may or may not be seen. Not for sending: a record seen here can be
 /// delivered by its owner at the same time.
 pub struct Inspection {
-    dir: PathBuf,
+    dir: OsDirectory,
     buffer_id: u64,
     committed: Position,
     head_attempts: u32,
@@ -77,33 +78,36 @@ impl Inspection {
         let dir = dir.as_ref();
         let failed = |error| Error::io(format_args!("could not read the buffer {}", dir.display()), error);
         let missing = || Error::new(ErrorKind::NotFound, format!("there is no buffer in {}", dir.display()));
-        if !dir.join(LOCK).exists() {
+        let dir = match OsDirectory::open(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing()),
+            opened => opened.map_err(failed)?,
+        };
+        if !dir.has(LOCK) {
             return Err(missing());
         }
-        let disk = OsDisk;
         // The cursor first: what is committed later is then still in the segments, or gone and passed over.
-        let state = match Cursor::peek(&disk, dir).map_err(failed)? {
+        let state = match Cursor::peek(&dir).map_err(failed)? {
             Found::State(state) => Some(state),
             Found::Unknown { version, flags } => return Err(unknown_format(version, flags)),
             Found::Nothing => None,
         };
-        let names = disk.list(dir).map_err(failed)?;
+        let names = dir.list().map_err(failed)?;
         let mut segments = Vec::new();
         for index in names.iter().filter_map(|name| segment::index(name)) {
-            match disk.open(&dir.join(segment::name(index)), Open::Read) {
+            match dir.open(&segment::name(index), Open::Read) {
                 Ok(file) => segments.push((index, segment::length(&*file).map_err(failed)?)),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(failed(error)),
             }
         }
         segments.sort_unstable();
         let mut inspection = Inspection {
-            dir: dir.to_path_buf(),
             buffer_id: 0,
             committed: Position::default(),
             head_attempts: 0,
             last_errors: Vec::new(),
-            owner: OsDisk::owner(&dir.join(LOCK)).map_err(failed)?,
+            owner: dir.owner(LOCK).map_err(failed)?,
+            dir,
             segments,
             last: 0,
             regions: Mutex::default(),
@@ -228,14 +232,14 @@ impl Inspection {
 
 impl std::fmt::Debug for Inspection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Inspection").field("dir", &self.dir).finish_non_exhaustive()
+        f.debug_struct("Inspection").field("dir", &self.dir.path()).finish_non_exhaustive()
     }
 }
 
 impl Source for Inspection {
     fn open(&self, index: u64) -> Result<Option<Finished>> {
         // Plain reads: a producer may use the file again while it is looked at.
-        segment::open(&OsDisk, &self.dir, index, false)
+        segment::open(&self.dir, index, false)
             .map_err(|error| Error::io(format_args!("could not read {}", segment::name(index)), error))
     }
 

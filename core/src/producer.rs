@@ -113,8 +113,8 @@ impl Producer {
         let schedule = options.schedule()?;
         let (mode, in_flight) = (options.mode, options.max_in_flight);
         let threads = env.threads;
-        let letters = DeadLetters::open_on(env.disk.clone(), &dir);
         let buffer = Buffer::open_in(&dir, options, limits, env)?;
+        let letters = DeadLetters::of(buffer.core().env.disk.clone(), &buffer.core().dir);
         letters.scan(true)?;
         let shared = Arc::new(Shared {
             buffer,
@@ -323,7 +323,7 @@ impl Producer {
 
     /// The buffer's directory.
     pub fn path(&self) -> &Path {
-        &self.shared.core().dir
+        self.shared.core().dir.path()
     }
 
     /// Whether this process is a fork of the one that opened the producer.

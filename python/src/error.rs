@@ -93,8 +93,7 @@ fn cause(py: Python<'_>, error: &Error) -> Option<PyErr> {
     if let Some(raised) = Raised::of(error) {
         return Some(raised.clone_ref(py));
     }
-    let code = error.cause()?.downcast_ref::<io::Error>()?.raw_os_error()?;
-    Some(io::Error::from_raw_os_error(code).into())
+    Some(io::Error::from_raw_os_error(error.os_error()?).into())
 }
 
 /// `result?` for core results.

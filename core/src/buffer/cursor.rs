@@ -5,11 +5,10 @@
 //! write nor a power loss takes more than what was being written.
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::format::{ALIGN, MOST, le_u32, le_u64};
-use super::storage::{Disk, File, Open};
+use super::storage::{Directory, File, Open};
 
 /// A place between two frames of the log, and what lies before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -266,14 +265,14 @@ impl CursorSync {
 
 impl Cursor {
     /// Reads the newest state without changing anything.
-    pub(crate) fn peek(disk: &dyn Disk, dir: &Path) -> io::Result<Found> {
-        Self::scan(disk, dir).map(|(found, _, _)| found)
+    pub(crate) fn peek(dir: &dyn Directory) -> io::Result<Found> {
+        Self::scan(dir).map(|(found, _, _)| found)
     }
 
-    fn scan(disk: &dyn Disk, dir: &Path) -> io::Result<(Found, u64, usize)> {
+    fn scan(dir: &dyn Directory) -> io::Result<(Found, u64, usize)> {
         let mut best: Option<(State, u64, usize)> = None;
         for which in 0..FILES {
-            let file = match disk.open(&dir.join(name(which)), Open::Read) {
+            let file = match dir.open(&name(which), Open::Read) {
                 Ok(file) => file,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error),
@@ -299,11 +298,11 @@ impl Cursor {
     }
 
     /// Opens the files for writing, creating them where they are missing.
-    pub(crate) fn open(disk: &dyn Disk, dir: &Path) -> io::Result<(Cursor, Found)> {
-        let (found, generation, newest) = Self::scan(disk, dir)?;
+    pub(crate) fn open(dir: &dyn Directory) -> io::Result<(Cursor, Found)> {
+        let (found, generation, newest) = Self::scan(dir)?;
         let mut files = Vec::with_capacity(FILES);
         for which in 0..FILES {
-            let file = disk.open(&dir.join(name(which)), Open::Create)?;
+            let file = dir.open(&name(which), Open::Create)?;
             if file.len()? < RESERVED_BYTES {
                 match file.allocate(RESERVED_BYTES) {
                     Err(error) if error.kind() == io::ErrorKind::Unsupported => file.set_len(RESERVED_BYTES)?,

@@ -99,11 +99,10 @@ impl Core {
             }
             (log.not_durable(), log.index, log.lsn)
         };
-        let names =
-            if self.dir_unsynced.swap(false, Ordering::AcqRel) { self.env.disk.sync_dir(&self.dir) } else { Ok(()) };
+        let names = if self.dir_unsynced.swap(false, Ordering::AcqRel) { self.dir.sync() } else { Ok(()) };
         let files = segments.iter().map(|(index, reader)| match reader {
             Some(reader) => reader.sync(),
-            None => segment::sync(&*self.env.disk, &self.dir, *index),
+            None => segment::sync(&*self.dir, *index),
         });
         for synced in std::iter::once(names).chain(files) {
             synced.map_err(|error| self.fail(Error::io("could not sync the log", error)))?;

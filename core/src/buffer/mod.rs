@@ -18,7 +18,7 @@ mod space;
 pub(crate) mod storage;
 pub(crate) mod walk;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ use keeper::Keeper;
 use log::{Appended, BatchCaps, Front, Log, Refusal, Status};
 pub(crate) use outgoing::{Settle, Taken};
 use reader::Reader;
-use storage::ForkGuard;
+use storage::{Directory, ForkGuard};
 pub(crate) use walk::Region;
 
 /// The name of the lock file in the buffer's directory.
@@ -73,7 +73,7 @@ pub struct Buffer {
 
 /// What is shared with the keeper's thread.
 pub(crate) struct Core {
-    pub(crate) dir: PathBuf,
+    pub(crate) dir: Arc<dyn Directory>,
     pub(crate) env: Environment,
     pub(crate) options: Options,
     limits: Limits,
@@ -246,7 +246,7 @@ impl Drop for Buffer {
 
 impl std::fmt::Debug for Buffer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Buffer").field("dir", &self.core.dir).finish_non_exhaustive()
+        f.debug_struct("Buffer").field("dir", &self.core.dir.path()).finish_non_exhaustive()
     }
 }
 

@@ -9,7 +9,7 @@ use super::cursor::{Closed, Position};
 use super::log::{BatchCaps, Log, Past, Spare, Tail};
 use super::reader::Reader;
 use super::recovery::{self, Recovered};
-use super::storage::{self, ForkGuard, Open};
+use super::storage::{Directory, ForkGuard, Open};
 use super::walk::Source;
 use super::{Core, Counts, LOCK, format, segment};
 use crate::environment::{Apart, Environment};
@@ -26,19 +26,19 @@ impl Core {
             return Err(Error::new(ErrorKind::InvalidArgument, "the path of the buffer is empty"));
         }
         let failed = |error: io::Error| Error::io(format_args!("could not open the buffer {}", dir.display()), error);
-        storage::create_dir(&*env.disk, dir).map_err(failed)?;
-        let owner = match env.disk.lock(&dir.join(LOCK)).map_err(failed)? {
+        let dir = env.disk.directory(dir, true).map_err(failed)?;
+        let owner = match dir.lock(LOCK).map_err(failed)? {
             Ok(owner) => owner,
-            Err(holder) => return Err(in_use(dir, holder.pid)),
+            Err(holder) => return Err(in_use(dir.path(), holder.pid)),
         };
         let mapped = match options.storage {
             Storage::File => false,
-            Storage::Auto => env.disk.may_map(dir).map_err(failed)?,
-            Storage::Mapped if env.disk.may_map(dir).map_err(failed)? => true,
+            Storage::Auto => dir.may_map().map_err(failed)?,
+            Storage::Mapped if dir.may_map().map_err(failed)? => true,
             Storage::Mapped => {
                 let message = format!(
                     "storage is mapped, but the filesystem of {} can raise SIGBUS on a full disk; use auto or file",
-                    dir.display()
+                    dir.path().display()
                 );
                 return Err(Error::new(ErrorKind::InvalidArgument, message));
             }
@@ -52,12 +52,12 @@ impl Core {
             records: limit(options.max_records, limits.max_records),
             bytes: limit(options.max_bytes, limits.max_bytes),
         };
-        let mut found = recovery::recover(&*env.disk, dir, &limits, caps, fresh_id)?;
+        let mut found = recovery::recover(&*dir, env.disk.boot_id(), &limits, caps, fresh_id)?;
         found.cursor.refresh().map_err(failed)?;
         let durable = options.durability != Durability::Os;
         if durable && found.state.closed != Closed::Durably {
             // What a process left that died may not be durable yet, and nobody else will see to it.
-            if let Err(error) = found.sync(&*env.disk, dir) {
+            if let Err(error) = found.sync(&*dir) {
                 // What it dropped is not what the next owner will be told: see `Core::distrust`.
                 found.state.boot_id = 0;
                 let _ = found.cursor.write(&found.state);
@@ -68,7 +68,7 @@ impl Core {
             found.state.epoch = found.state.epoch.wrapping_add(1);
         }
         let segment_bytes = options.effective_segment_bytes();
-        let site = Site { env: &env, dir, segment_bytes, mapped, durable };
+        let site = Site { env: &env, dir: &*dir, segment_bytes, mapped, durable };
         let log = site.go_on(&mut found)?;
 
         let counts = Counts::default();
@@ -90,10 +90,10 @@ impl Core {
         // Durable in every mode: else a power loss would bring back a log that seems to be complete, or a cursor that knows
         // of fewer seqs, and what is given out from here on would be given out again.
         reader.sync()?;
-        env.disk.sync_dir(dir).map_err(failed)?;
+        dir.sync().map_err(failed)?;
         reader.reserved = reader.state.seq_limit;
         let core = Core {
-            dir: dir.to_path_buf(),
+            dir,
             caps,
             max_data: options.max_record_bytes,
             max_counted: limit(caps.bytes, limits.max_record_bytes),
@@ -131,7 +131,7 @@ impl Core {
 /// Where segments are made.
 struct Site<'a> {
     env: &'a Environment,
-    dir: &'a Path,
+    dir: &'a dyn Directory,
     segment_bytes: u64,
     mapped: bool,
     durable: bool,
@@ -222,32 +222,25 @@ impl Site<'_> {
     }
 
     fn make(&self, index: u64) -> Result<Spare> {
-        make_segment(self.env, self.dir, index, self.segment_bytes, self.mapped, self.durable)
+        make_segment(self.dir, index, self.segment_bytes, self.mapped, self.durable)
     }
 }
 
 /// Makes a segment file: blocks reserved, name durable, header blank.
-pub(super) fn make_segment(
-    env: &Environment,
-    dir: &Path,
-    index: u64,
-    length: u64,
-    mapped: bool,
-    durable: bool,
-) -> Result<Spare> {
-    let path = dir.join(segment::name(index));
+pub(super) fn make_segment(dir: &dyn Directory, index: u64, length: u64, mapped: bool, durable: bool) -> Result<Spare> {
+    let name = segment::name(index);
     let made = (|| {
-        let file = env.disk.open(&path, Open::Truncate)?;
+        let file = dir.open(&name, Open::Truncate)?;
         segment::allocate(&*file, length, mapped)?;
         let writer = segment::writer(file, length, mapped)?;
         if durable {
-            env.disk.sync_dir(dir)?;
+            dir.sync()?;
         }
         Ok(Spare { index, length, writer })
     })();
     made.map_err(|error| {
-        let _ = env.disk.remove(&path);
-        Error::io(format_args!("could not make a segment of {length} bytes in {}", dir.display()), error)
+        let _ = dir.remove(&name);
+        Error::io(format_args!("could not make a segment of {length} bytes in {}", dir.path().display()), error)
     })
 }
 

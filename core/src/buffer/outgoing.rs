@@ -252,7 +252,7 @@ impl Source for Core {
             let header = format::SegmentHeader::decode(head.bytes());
             return Ok(Some(segment::Finished { header, reader, length }));
         }
-        segment::open(&*self.env.disk, &self.dir, index, self.mapped).map_err(|error| unreadable(index, error))
+        segment::open(&*self.dir, index, self.mapped).map_err(|error| unreadable(index, error))
     }
 
     fn segment_after(&self, index: u64) -> Option<u64> {
@@ -276,10 +276,9 @@ impl Source for Core {
         let name = segment::name(region.segment);
         if !bytes.is_empty() {
             // For whoever wants to look at them; not being able to keep them is no reason to stop.
-            let dir = self.dir.join(CORRUPT);
-            let path = dir.join(format!("{name}.{}", region.offset));
-            let disk = &self.env.disk;
-            let _ = disk.create_dir(&dir).and_then(|()| disk.open(&path, Open::Truncate)?.write_at(bytes, 0));
+            let file = format!("{name}.{}", region.offset);
+            let _ =
+                self.dir.directory(CORRUPT, true).and_then(|dir| dir.open(&file, Open::Truncate)?.write_at(bytes, 0));
         }
         let mut regions = lock(&self.regions);
         if regions.len() < MOST_REGIONS {

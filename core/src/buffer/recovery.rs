@@ -3,14 +3,13 @@
 //! Only the last segment is read; what lies before it is read when its turn to be sent comes.
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::cursor::{Closed, Cursor, Found, Position, RESERVED_SEQS, State};
 use super::format::{self, HeaderState, Kind, SEGMENT_HEADER_BYTES, Seal, SegmentHeader};
 use super::log::{BatchCaps, OpenBatch};
 use super::segment;
-use super::storage::{Disk, File, Open};
+use super::storage::{Directory, File, Open};
 use super::walk::{Region, unknown_format};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::Limits;
@@ -62,28 +61,28 @@ pub(crate) struct LastSegment {
 
 /// Reads what is there. Refuses an unknown format before anything is changed.
 pub(crate) fn recover(
-    disk: &dyn Disk,
-    dir: &Path,
+    dir: &dyn Directory,
+    boot_id: u64,
     limits: &Limits,
     caps: BatchCaps,
     fresh_id: u64,
 ) -> Result<Recovered> {
-    let failed = |error: io::Error| Error::io(format_args!("could not open the buffer {}", dir.display()), error);
-    let boot_id = disk.boot_id();
+    let failed =
+        |error: io::Error| Error::io(format_args!("could not open the buffer {}", dir.path().display()), error);
     // The buffer whose frames are looked for where a header is blank. After a power loss that is what was not synced.
-    let buffer_id = match Cursor::peek(disk, dir).map_err(failed)? {
+    let buffer_id = match Cursor::peek(dir).map_err(failed)? {
         Found::Unknown { version, flags } => return Err(unknown_format(version, flags)),
         Found::State(state) => (!is_cut_off(&state, boot_id)).then_some(state.buffer_id),
         Found::Nothing => None,
     };
-    let names = disk.list(dir).map_err(failed)?;
+    let names = dir.list().map_err(failed)?;
     let mut indices: Vec<u64> = names.iter().filter_map(|name| segment::index(name)).collect();
     indices.sort_unstable();
     // From the end: segments that were prepared and never begun hold nothing.
     let mut blanks = Vec::new();
     let mut last: Option<(u64, Arc<dyn File>, Option<SegmentHeader>)> = None;
     while let Some(index) = indices.last().copied() {
-        let file = disk.open(&dir.join(segment::name(index)), Open::Existing).map_err(failed)?;
+        let file = dir.open(&segment::name(index), Open::Existing).map_err(failed)?;
         match segment::read_header(&*file, index).map_err(failed)?.0 {
             HeaderState::Unknown { version, flags } => return Err(unknown_format(version, flags)),
             HeaderState::Valid(header) => {
@@ -102,7 +101,7 @@ pub(crate) fn recover(
     }
     let first = match indices.first() {
         Some(first) if Some(*first) != indices.last().copied() => {
-            let file = disk.open(&dir.join(segment::name(*first)), Open::Read).map_err(failed)?;
+            let file = dir.open(&segment::name(*first), Open::Read).map_err(failed)?;
             Some(segment::read_header(&*file, *first).map_err(failed)?.0)
         }
         _ => None,
@@ -113,9 +112,9 @@ pub(crate) fn recover(
 
     // Nothing was changed up to here.
     for index in blanks {
-        disk.remove(&dir.join(segment::name(index))).map_err(failed)?;
+        dir.remove(&segment::name(index)).map_err(failed)?;
     }
-    let (cursor, found) = Cursor::open(disk, dir).map_err(failed)?;
+    let (cursor, found) = Cursor::open(dir).map_err(failed)?;
     let header_of = |state: &Option<HeaderState>| match state {
         Some(HeaderState::Valid(header)) => Some(*header),
         _ => None,
@@ -166,7 +165,7 @@ pub(crate) fn recover(
         state,
     };
     for index in &indices {
-        let length = disk.open(&dir.join(segment::name(*index)), Open::Read).and_then(|file| segment::length(&*file));
+        let length = dir.open(&segment::name(*index), Open::Read).and_then(|file| segment::length(&*file));
         recovered.segments.push((*index, length.map_err(failed)?));
     }
     let headless = last.as_ref().is_some_and(|(_, _, header)| header.is_none());
@@ -205,7 +204,8 @@ pub(crate) fn recover(
     let State { seq_limit, .. } = recovered.state;
     let counts = [recovered.cursor.generation(), reach.0, committed.segment, seq_limit, next_seq, records, bytes];
     if counts.into_iter().any(|count| count >= SPENT) {
-        let message = format!("the log in {} has counted further than this unistream goes on from", dir.display());
+        let message =
+            format!("the log in {} has counted further than this unistream goes on from", dir.path().display());
         return Err(Error::new(ErrorKind::UnsupportedFormat, message));
     }
     Ok(recovered)
@@ -233,16 +233,16 @@ fn fits(state: &State, header: &SegmentHeader) -> bool {
 
 impl Recovered {
     /// Makes durable what was found.
-    pub(crate) fn sync(&mut self, disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    pub(crate) fn sync(&mut self, dir: &dyn Directory) -> io::Result<()> {
         for (index, _) in self.segments.iter().filter(|(index, _)| *index >= self.durable_before) {
             // An earlier owner's sync failed: see `Cursor::refresh`.
             if self.state.boot_id == 0 {
-                segment::refresh(disk, dir, *index)?;
+                segment::refresh(dir, *index)?;
             }
-            segment::sync(disk, dir, *index)?;
+            segment::sync(dir, *index)?;
         }
         self.durable_before = u64::MAX;
-        disk.sync_dir(dir)
+        dir.sync()
     }
 
     fn miss(&mut self, region: Region) {

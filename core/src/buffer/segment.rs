@@ -1,11 +1,10 @@
 //! One file of the log: its name, its salt, how it is made and opened.
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::format::{HeaderState, MOST, SEGMENT_HEADER_BYTES, SegmentHeader};
-use super::storage::{Disk, File, Open, PlainReader, PlainWriter, SegmentReader, SegmentWriter};
+use super::storage::{Directory, File, Open, PlainReader, PlainWriter, SegmentReader, SegmentWriter};
 
 /// No segment is longer: the most that the option `segment_bytes` may be. What lies behind is not looked at, so that no
 /// file, however long somebody made it, costs more memory than this.
@@ -51,8 +50,8 @@ pub(crate) struct Finished {
 }
 
 /// Opens a segment for reading; `None` if there is no such file.
-pub(crate) fn open(disk: &dyn Disk, dir: &Path, index: u64, mapped: bool) -> io::Result<Option<Finished>> {
-    let file = match disk.open(&dir.join(name(index)), Open::Read) {
+pub(crate) fn open(dir: &dyn Directory, index: u64, mapped: bool) -> io::Result<Option<Finished>> {
+    let file = match dir.open(&name(index), Open::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
@@ -88,8 +87,8 @@ pub(crate) fn length(file: &dyn File) -> io::Result<u64> {
 }
 
 /// Makes a segment durable that nobody writes to; one that is gone was freed.
-pub(crate) fn sync(disk: &dyn Disk, dir: &Path, index: u64) -> io::Result<()> {
-    match disk.open(&dir.join(name(index)), Open::Read) {
+pub(crate) fn sync(dir: &dyn Directory, index: u64) -> io::Result<()> {
+    match dir.open(&name(index), Open::Read) {
         Ok(file) => file.sync(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
@@ -97,9 +96,9 @@ pub(crate) fn sync(disk: &dyn Disk, dir: &Path, index: u64) -> io::Result<()> {
 }
 
 /// Stores what is in a segment once more, as it is: what a sync that failed has dropped is then written by the next.
-pub(crate) fn refresh(disk: &dyn Disk, dir: &Path, index: u64) -> io::Result<()> {
+pub(crate) fn refresh(dir: &dyn Directory, index: u64) -> io::Result<()> {
     const STEP: usize = 1 << 20;
-    let file = disk.open(&dir.join(name(index)), Open::Existing)?;
+    let file = dir.open(&name(index), Open::Existing)?;
     let mut bytes = vec![0; STEP.min(length(&*file)? as usize)];
     let mut at = 0;
     while at < length(&*file)? {

@@ -54,7 +54,7 @@ impl Core {
                     let Some(kept) = lock(&self.log).pool.pop() else { return Err(full(cap)) };
                     self.discard(kept).map_err(failed)?;
                 }
-                let make = || make_segment(&self.env, &self.dir, index, length, self.mapped, at_once);
+                let make = || make_segment(&*self.dir, index, length, self.mapped, at_once);
                 let spare = make().or_else(|error| match error.kind() {
                     // A file that was removed takes its space for as long as a sync has it.
                     ErrorKind::DiskFull => {
@@ -78,19 +78,15 @@ impl Core {
 
     /// Makes a kept segment the next one.
     pub(super) fn reuse(&self, mut kept: Spare, index: u64, durable: bool) -> io::Result<Spare> {
-        let (from, to) = (self.dir.join(segment::name(kept.index)), self.dir.join(segment::name(index)));
+        let (from, to) = (segment::name(kept.index), segment::name(index));
         // Its header still names the old index, which tells a crashed opener that it holds nothing.
-        let renamed = self
-            .env
-            .disk
-            .rename(&from, &to)
-            .and_then(|()| if durable { self.env.disk.sync_dir(&self.dir) } else { Ok(()) });
+        let renamed = self.dir.rename(&from, &to).and_then(|()| if durable { self.dir.sync() } else { Ok(()) });
         if let Err(error) = renamed {
             // The next one is made over what has the new name; what keeps the old one still takes its space.
-            if self.env.disk.remove(&from).is_ok() {
+            if self.dir.remove(&from).is_ok() {
                 lock(&self.log).disk_bytes -= kept.length;
             }
-            let _ = self.env.disk.remove(&to);
+            let _ = self.dir.remove(&to);
             return Err(error);
         }
         kept.index = index;
@@ -99,7 +95,7 @@ impl Core {
 
     /// Removes a kept segment, or the prepared one. What cannot be removed stays what it was: its name says which.
     pub(super) fn discard(&self, spare: Spare) -> io::Result<()> {
-        let removed = self.env.disk.remove(&self.dir.join(segment::name(spare.index)));
+        let removed = self.dir.remove(&segment::name(spare.index));
         let mut log = lock(&self.log);
         match removed {
             Ok(()) => {
@@ -165,7 +161,7 @@ impl Core {
     }
 
     pub(super) fn unlink(&self, index: u64, length: u64) -> Result<()> {
-        let removed = self.env.disk.remove(&self.dir.join(segment::name(index)));
+        let removed = self.dir.remove(&segment::name(index));
         let mut log = lock(&self.log);
         if let Err(error) = removed {
             // It is tried again.

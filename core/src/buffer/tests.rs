@@ -18,6 +18,10 @@ fn open(disk: &SimulatedDisk, durability: Durability) -> Core {
     Core::open(Path::new(DIR), options, Limits::default(), env).unwrap()
 }
 
+fn directory(disk: &SimulatedDisk) -> Arc<dyn Directory> {
+    disk.directory(Path::new(DIR), false).unwrap()
+}
+
 fn put(core: &Core, records: usize, bytes: usize) {
     for _ in 0..records {
         core.put(NewRecord::new(&vec![7; bytes]), Some(Duration::ZERO)).unwrap();
@@ -49,7 +53,7 @@ fn seqs_are_set_apart_before_they_are_given_out() {
             disk.set_fault(None);
             core.do_chores();
             for seed in 0..20 {
-                let left = match Cursor::peek(&disk.snapshot().crash(Crash::Power, seed), Path::new(DIR)).unwrap() {
+                let left = match Cursor::peek(&*directory(&disk.snapshot().crash(Crash::Power, seed))).unwrap() {
                     Found::State(state) => state.seq_limit,
                     _ => 0,
                 };
@@ -183,9 +187,9 @@ fn a_prepared_segment_that_cannot_be_removed_stays_prepared() {
     disk.set_fault(None);
     assert_eq!(taken(), before);
     put(&core, 4, 150_000);
-    let on_disk = disk.list(Path::new(DIR)).unwrap().into_iter();
-    let segments = on_disk.filter_map(|file| file.ends_with(".seg").then_some(Path::new(DIR).join(file)));
-    let bytes: u64 = segments.map(|path| disk.open(&path, Open::Existing).unwrap().len().unwrap()).sum();
+    let dir = directory(&disk);
+    let segments = dir.list().unwrap().into_iter().filter(|name| name.ends_with(".seg"));
+    let bytes: u64 = segments.map(|name| dir.open(&name, Open::Existing).unwrap().len().unwrap()).sum();
     assert_eq!(taken().0, bytes);
     core.sync().unwrap();
     assert_eq!(records_left(&disk.snapshot(), 1), 4);

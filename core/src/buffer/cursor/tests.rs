@@ -1,12 +1,13 @@
 //! Writes and syncs of the cursor in any order, with a crash before each operation of the disk.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::*;
 use crate::buffer::log::BatchCaps;
 use crate::buffer::reader::Reader;
 use crate::buffer::recovery::recover;
-use crate::buffer::storage::create_dir;
+use crate::buffer::storage::Disk;
 use crate::buffer::storage::simulated::{Crash, Dice, Fault, SimulatedDisk, Snapshot, Trouble};
 use crate::sink::Limits;
 
@@ -14,7 +15,7 @@ const CAPS: BatchCaps = BatchCaps { records: 10, bytes: 1000 };
 
 /// The number of the state that a crash leaves; 0 if none is whole.
 fn left(snapshot: &Snapshot, crash: Crash, seed: u64, dir: &Path) -> u64 {
-    match Cursor::peek(&snapshot.crash(crash, seed), dir).unwrap() {
+    match Cursor::peek(&*snapshot.crash(crash, seed).directory(dir, false).unwrap()).unwrap() {
         Found::State(state) => state.seq_limit,
         _ => 0,
     }
@@ -28,9 +29,9 @@ fn no_order_of_writes_and_syncs_costs_a_state_that_was_durable() {
     for seed in 0..300 {
         let mut dice = Dice::new(seed);
         let disk = SimulatedDisk::new(false);
-        create_dir(&disk, dir).unwrap();
-        let (cursor, _) = Cursor::open(&disk, dir).unwrap();
-        disk.sync_dir(dir).unwrap();
+        let buffer = disk.directory(dir, true).unwrap();
+        let (cursor, _) = Cursor::open(&*buffer).unwrap();
+        buffer.sync().unwrap();
         let mut reader = Reader::new(cursor, State::default(), Limits::default(), CAPS);
         let pictures: Arc<Mutex<Vec<Snapshot>>> = Arc::default();
         let taken = || std::mem::take(&mut *pictures.lock().unwrap_or_else(PoisonError::into_inner));
@@ -77,7 +78,7 @@ fn no_order_of_writes_and_syncs_costs_a_state_that_was_durable() {
                 // the successor of a successor for which the disk failed.
                 (2, _) if dice.chance(2) => {
                     let found = loop {
-                        let found = recover(&disk, dir, &Limits::default(), CAPS, 1).unwrap();
+                        let found = recover(&*buffer, disk.boot_id(), &Limits::default(), CAPS, 1).unwrap();
                         let trouble = [Trouble::Errno(libc::EIO), Trouble::Short][dice.below(2)];
                         let at = disk.operations().0 + dice.below(8) as u64;
                         disk.set_fault(dice.chance(2).then_some(Fault { at, trouble, lasts: false }));

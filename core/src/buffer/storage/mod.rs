@@ -1,5 +1,6 @@
 //! The seam to the disk. Everything above it runs unchanged on the real disk and on a simulated one.
 
+mod directory;
 mod mapped;
 mod os;
 #[cfg(any(test, feature = "simulation"))]
@@ -11,35 +12,45 @@ use std::sync::Arc;
 
 use super::format::TERMINATOR_BYTES;
 
+pub(crate) use directory::OsDirectory;
 pub(crate) use mapped::{ForkGuard, MappedBytes};
 pub(crate) use os::OsDisk;
 
-/// A disk: directories and files by path. Errors are the operating system's own.
+/// A disk. Errors are the operating system's own.
 pub(crate) trait Disk: Send + Sync {
-    /// Creates the directory, 0700; one that exists is no error. Those above it are created durably, its own name is
-    /// durable when the one above it is synced.
-    fn create_dir(&self, dir: &Path) -> io::Result<()>;
-    /// The names in a directory, in no order.
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
-    /// Opens a file for reading and writing; one that it creates is 0600 unless `how` says otherwise.
+    /// Opens a directory. One that is missing is made if `create` says so, 0700, and those above it; its name is durable
+    /// then, whoever made it.
+    fn directory(&self, path: &Path, create: bool) -> io::Result<Arc<dyn Directory>>;
+    /// Changes whenever unsynced bytes may have been lost: the kernel's boot id.
+    fn boot_id(&self) -> u64;
+    /// Opens a file for reading and writing, wherever it is: the files of sinks, which are the program's business.
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>>;
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Removes a file; one that is gone already is no error.
-    fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes creations, renames and removals in `dir` durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Takes the lock that this file stands for, for as long as the result lives.
     fn lock(&self, path: &Path) -> io::Result<Result<Box<dyn Send + Sync>, Holder>>;
-    /// Changes whenever unsynced bytes may have been lost: the kernel's boot id.
-    fn boot_id(&self) -> u64;
-    /// Whether stores to mapped, allocated blocks are safe on the filesystem of `dir`.
-    fn may_map(&self, dir: &Path) -> io::Result<bool>;
 }
 
-/// Creates a directory whose name survives a power loss.
-pub(crate) fn create_dir(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
-    disk.create_dir(dir)?;
-    sync_name(disk, dir)
+/// An open directory: what is done in it is done there, whatever becomes of the path that led to it. Names are single
+/// names; errors say which one they are about.
+pub(crate) trait Directory: Send + Sync {
+    /// Where it was when it was opened, absolute: for messages.
+    fn path(&self) -> &Path;
+    /// The names in it, in no order.
+    fn list(&self) -> io::Result<Vec<String>>;
+    /// Opens a file for reading and writing; one that it creates is 0600.
+    fn open(&self, name: &str, how: Open) -> io::Result<Arc<dyn File>>;
+    /// Opens a directory in this one. One that is missing is made if `create` says so; its name is durable then.
+    fn directory(&self, name: &str, create: bool) -> io::Result<Arc<dyn Directory>>;
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Removes a file; one that is gone already is no error.
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Makes creations, renames and removals in it durable.
+    fn sync(&self) -> io::Result<()>;
+    /// Takes the lock that this file stands for, for as long as the result lives.
+    fn lock(&self, name: &str) -> io::Result<Result<Box<dyn Send + Sync>, Holder>>;
+    /// Whether stores to mapped, allocated blocks are safe on its filesystem.
+    fn may_map(&self) -> io::Result<bool>;
 }
 
 /// Makes the name of a file or directory durable.

@@ -1,79 +1,26 @@
 //! The real disk.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, StatxFlags};
 
 use super::mapped::{self, MappedWriter};
-use super::{Disk, File, Holder, Open, SegmentReader, SegmentWriter};
+use super::{Directory, Disk, File, Holder, Open, OsDirectory, SegmentReader, SegmentWriter, sync_name};
 
 /// The operating system's files.
 pub(crate) struct OsDisk;
 
-impl OsDisk {
-    /// The pid of whoever has the lock, if anybody has.
-    pub(crate) fn owner(path: &Path) -> io::Result<Option<u32>> {
-        let metadata = fs::metadata(path)?;
-        let held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.contains_key(&(metadata.dev(), metadata.ino())) {
-            // Opening and closing the file here would drop the lock.
-            return Ok(Some(std::process::id()));
-        }
-        let file = fs::OpenOptions::new().read(true).write(true).open(path)?;
-        Ok(Some(holder(&file)).filter(|pid| *pid != 0))
-    }
-}
-
 impl Disk for OsDisk {
-    fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        match fs::DirBuilder::new().mode(0o700).create(dir) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).ok_or(error)?;
-                super::create_dir(self, parent)?;
-                fs::DirBuilder::new().mode(0o700).create(dir)
-            }
-            result => result,
+    fn directory(&self, path: &Path, create: bool) -> io::Result<Arc<dyn Directory>> {
+        if create {
+            create_dir(path)?;
         }
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        // A name that is not UTF-8 is none of ours.
-        fs::read_dir(dir)?
-            .filter_map(|entry| entry.map(|entry| entry.file_name().into_string().ok()).transpose())
-            .collect()
-    }
-
-    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
-        let mut options = fs::OpenOptions::new();
-        options.read(true).write(how != Open::Read).mode(if how == Open::CreateShared { 0o666 } else { 0o600 });
-        options.create(how.creates()).truncate(how == Open::Truncate);
-        Ok(Arc::new(OsFile { file: options.open(path)? }))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            result => result,
-        }
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-        fs::File::open(dir)?.sync_all()
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<Result<Box<dyn Send + Sync>, Holder>> {
-        lock(path)
+        Ok(Arc::new(OsDirectory::open(path)?))
     }
 
     fn boot_id(&self) -> u64 {
@@ -86,20 +33,43 @@ impl Disk for OsDisk {
         }
     }
 
-    fn may_map(&self, dir: &Path) -> io::Result<bool> {
-        // Filesystems that write allocated blocks in place, so that a store to a mapped page can never need a
-        // new block. Numbers from statfs(2).
-        const EXT4: i64 = 0xef53;
-        const XFS: i64 = 0x5846_5342;
-        const TMPFS: i64 = 0x0102_1994;
-        #[allow(clippy::unnecessary_cast)] // The field's type differs between architectures.
-        let kind = rustix::fs::statfs(dir)?.f_type as i64;
-        Ok([EXT4, XFS, TMPFS].contains(&kind))
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
+        let mut options = fs::OpenOptions::new();
+        options.read(true).write(how != Open::Read).mode(if how == Open::CreateShared { 0o666 } else { 0o600 });
+        options.create(how.creates()).truncate(how == Open::Truncate);
+        Ok(Arc::new(OsFile { file: options.open(path)? }))
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+        fs::File::open(dir)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Result<Box<dyn Send + Sync>, Holder>> {
+        let identity = || fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
+        lock(identity, || {
+            let mut options = fs::OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+        })
     }
 }
 
-struct OsFile {
-    file: fs::File,
+/// Makes a directory, and those above it, with names that survive a power loss; one that exists is no error.
+fn create_dir(dir: &Path) -> io::Result<()> {
+    let made = match fs::DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).ok_or(error)?;
+            create_dir(parent)?;
+            fs::DirBuilder::new().mode(0o700).create(dir)
+        }
+        result => result,
+    };
+    made.and_then(|()| sync_name(&OsDisk, dir))
+}
+
+pub(super) struct OsFile {
+    pub(super) file: fs::File,
 }
 
 impl File for OsFile {
@@ -172,10 +142,13 @@ pub(super) fn names_and_length(file: &fs::File) -> io::Result<(u64, u64)> {
 
 /// Locks held by this process, by device and inode: POSIX locks do not exclude a second opener of the same
 /// process, and closing any descriptor of the file would drop the lock, so it must not even be opened.
-static HELD: Mutex<BTreeMap<(u64, u64), PathBuf>> = Mutex::new(BTreeMap::new());
+static HELD: Mutex<BTreeSet<Identity>> = Mutex::new(BTreeSet::new());
+
+/// Device and inode.
+pub(super) type Identity = (u64, u64);
 
 struct Lock {
-    identity: (u64, u64),
+    identity: Identity,
     // Closing it releases the lock. A forked child does not have the lock: POSIX locks are not inherited.
     _file: fs::File,
     guard: super::ForkGuard,
@@ -189,16 +162,17 @@ impl Drop for Lock {
     }
 }
 
-fn lock(path: &Path) -> io::Result<Result<Box<dyn Send + Sync>, Holder>> {
+/// Takes the lock of the file that `open` opens, which has that identity if it exists.
+pub(super) fn lock(
+    identity: impl Fn() -> Option<Identity>,
+    open: impl FnOnce() -> io::Result<fs::File>,
+) -> io::Result<Result<Box<dyn Send + Sync>, Holder>> {
     let guard = super::ForkGuard::new();
     let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Ok(metadata) = fs::metadata(path)
-        && held.contains_key(&(metadata.dev(), metadata.ino()))
-    {
+    if identity().is_some_and(|identity| held.contains(&identity)) {
         return Ok(Err(Holder { pid: std::process::id() }));
     }
-    let mut options = fs::OpenOptions::new();
-    let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    let file = open()?;
     match rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => {
@@ -208,8 +182,18 @@ fn lock(path: &Path) -> io::Result<Result<Box<dyn Send + Sync>, Holder>> {
     }
     let metadata = file.metadata()?;
     let identity = (metadata.dev(), metadata.ino());
-    held.insert(identity, path.to_path_buf());
+    held.insert(identity);
     Ok(Ok(Box::new(Lock { identity, _file: file, guard })))
+}
+
+/// The pid of whoever has the lock, if anybody has.
+pub(super) fn owner(identity: Identity, open: impl FnOnce() -> io::Result<fs::File>) -> io::Result<Option<u32>> {
+    let held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    if held.contains(&identity) {
+        // Opening and closing the file here would drop the lock.
+        return Ok(Some(std::process::id()));
+    }
+    Ok(Some(holder(&open()?)).filter(|pid| *pid != 0))
 }
 
 /// The pid that holds the lock, 0 if it cannot be told (it may just have let go).

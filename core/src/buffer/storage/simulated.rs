@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
-use super::{Chunk, Disk, File, Holder, Open, SegmentReader, SegmentWriter};
+use super::{Chunk, Directory, Disk, File, Holder, Open, SegmentReader, SegmentWriter, sync_name};
 use crate::environment::{Clock, Environment, lock};
 use crate::sync::Mutex;
 
@@ -49,6 +49,7 @@ impl Dice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
     CreateDir,
+    OpenDir,
     List,
     Open,
     Rename,
@@ -110,9 +111,9 @@ impl Trouble {
             Trouble::Errno(libc::EROFS) => {
                 matches!(op, CreateDir | Open | Rename | Remove | SetLen | Allocate | Write | WriteWord | Lock)
             }
-            Trouble::Errno(libc::EMFILE) => matches!(op, List | Open | Lock | SyncDir | Map | MapRead),
+            Trouble::Errno(libc::EMFILE) => matches!(op, OpenDir | List | Open | Lock | SyncDir | Map | MapRead),
             // Reads, writes and allocations go on after a signal behind the seam.
-            Trouble::Errno(libc::EINTR) => matches!(op, Open | Sync | SyncDir | Lock | SetLen),
+            Trouble::Errno(libc::EINTR) => matches!(op, OpenDir | Open | Sync | SyncDir | Lock | SetLen),
             Trouble::Errno(_) => true,
         }
     }
@@ -582,15 +583,19 @@ fn name_of(path: &Path) -> String {
 }
 
 impl Disk for SimulatedDisk {
-    fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        self.enter(Op::CreateDir, || None)?;
-        lock(&self.shared.state).make_dirs(dir);
-        Ok(())
+    fn directory(&self, path: &Path, create: bool) -> io::Result<Arc<dyn Directory>> {
+        if create {
+            self.enter(Op::CreateDir, || None)?;
+            lock(&self.shared.state).make_dirs(path);
+            sync_name(self, path)?;
+        }
+        self.enter(Op::OpenDir, || None)?;
+        lock(&self.shared.state).names(path)?;
+        Ok(Arc::new(SimulatedDirectory { disk: self.clone(), path: path.to_path_buf() }))
     }
 
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        self.enter(Op::List, || None)?;
-        Ok(lock(&self.shared.state).names(dir)?.now.keys().cloned().collect())
+    fn boot_id(&self) -> u64 {
+        lock(&self.shared.state).boot_id
     }
 
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
@@ -617,26 +622,6 @@ impl Disk for SimulatedDisk {
         Ok(Arc::new(SimulatedFile { disk: self.clone(), inode }))
     }
 
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.enter(Op::Rename, || None)?;
-        let mut state = lock(&self.shared.state);
-        let inode = state.lookup(from)?;
-        let change = Change { removed: Some(name_of(from)), added: Some((name_of(to), inode)) };
-        state.names(from.parent().unwrap_or(Path::new("/")))?.change(change);
-        Ok(())
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.enter(Op::Remove, || None)?;
-        let mut state = lock(&self.shared.state);
-        if state.lookup(path).is_err() {
-            return Ok(());
-        }
-        let change = Change { removed: Some(name_of(path)), added: None };
-        state.names(path.parent().unwrap_or(Path::new("/")))?.change(change);
-        Ok(())
-    }
-
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.enter(Op::SyncDir, || None)?;
         let mut state = lock(&self.shared.state);
@@ -654,14 +639,62 @@ impl Disk for SimulatedDisk {
         }
         Ok(Ok(Box::new(Held { disk: self.clone(), path: path.to_path_buf() })))
     }
+}
 
-    fn boot_id(&self) -> u64 {
-        lock(&self.shared.state).boot_id
+/// A directory of the simulated disk, which nobody moves.
+struct SimulatedDirectory {
+    disk: SimulatedDisk,
+    path: PathBuf,
+}
+
+impl Directory for SimulatedDirectory {
+    fn path(&self) -> &Path {
+        &self.path
     }
 
-    fn may_map(&self, _: &Path) -> io::Result<bool> {
-        self.enter(Op::MayMap, || None)?;
-        Ok(lock(&self.shared.state).mapped)
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.enter(Op::List, || None)?;
+        Ok(lock(&self.disk.shared.state).names(&self.path)?.now.keys().cloned().collect())
+    }
+
+    fn open(&self, name: &str, how: Open) -> io::Result<Arc<dyn File>> {
+        self.disk.open(&self.path.join(name), how)
+    }
+
+    fn directory(&self, name: &str, create: bool) -> io::Result<Arc<dyn Directory>> {
+        self.disk.directory(&self.path.join(name), create)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.enter(Op::Rename, || None)?;
+        let mut state = lock(&self.disk.shared.state);
+        let inode = state.lookup(&self.path.join(from))?;
+        let change = Change { removed: Some(from.to_owned()), added: Some((to.to_owned(), inode)) };
+        state.names(&self.path)?.change(change);
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.enter(Op::Remove, || None)?;
+        let mut state = lock(&self.disk.shared.state);
+        if state.lookup(&self.path.join(name)).is_err() {
+            return Ok(());
+        }
+        state.names(&self.path)?.change(Change { removed: Some(name.to_owned()), added: None });
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.disk.sync_dir(&self.path)
+    }
+
+    fn lock(&self, name: &str) -> io::Result<Result<Box<dyn Send + Sync>, Holder>> {
+        self.disk.lock(&self.path.join(name))
+    }
+
+    fn may_map(&self) -> io::Result<bool> {
+        self.disk.enter(Op::MayMap, || None)?;
+        Ok(lock(&self.disk.shared.state).mapped)
     }
 }
 
