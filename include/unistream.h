@@ -140,6 +140,10 @@
  *   corrupt_bytes         Bytes in them.
  *   lost_records          Records known to be lost by them.
  *   next_seq              The sequence number that the next record gets.
+ *   refused_puts          Puts that were refused by a running or stopped producer: no space, a failing disk, a record
+ *       that does not fit.
+ *   unavailable_since     Since when the sink has been unavailable in every attempt, in microseconds since the epoch;
+ *       0 when it is not.
  *
  * Options of the sink kinesis: unistream_sink_kinesis(), unistream_sink_from_options(), unistream_sink_from_url()
  *
@@ -393,7 +397,7 @@ typedef struct {
    */
   size_t id_length;
   /**
-   * Microseconds since 1970-01-01, UTC. 0 on the way in: the time of the put, to about 4 ms.
+   * Microseconds since 1970-01-01, UTC, in the years 1 to 9999. 0 on the way in: the time of the put, to about 4 ms.
    */
   int64_t created_at;
   /**
@@ -433,7 +437,8 @@ typedef void (*unistream_send_async_callback)(void *user_data, unistream_complet
 
 /**
  * Asks a `send` under way to return as soon as it can, because the producer's time to close is over. Called from
- * another thread. It must not throw or longjmp, nor call the same producer.
+ * another thread. It must not throw or longjmp, nor call the same producer. What a `send` answers after this as failed
+ * or unavailable counts nothing: the next run sends it as if it had not been tried.
  */
 typedef void (*unistream_interrupt_callback)(void *user_data);
 
@@ -763,7 +768,9 @@ void unistream_config_free(unistream_config *config);
 
 /**
  * What happened: `put`, `on_hold`, `should_not_emit`, `send_started`, `send_succeeded`, `send_failed`, `rejected`,
- * `skipped`, `stopped`, `recovered` or `corrupt`. Later versions may add names. The text lives as long as the event.
+ * `skipped`, `stopped`, `recovered`, `corrupt`, `put_waiting` (a put waits for space; told at most once a minute) or
+ * `sink_unavailable` (it has been so for a minute, two, four and so on, then told every hour). Later versions may add
+ * names. The text lives as long as the event.
  */
 const char *unistream_event_name(const unistream_event *event);
 
@@ -784,7 +791,7 @@ const char *unistream_event_message(const unistream_event *event);
 const unistream_batch *unistream_event_batch(const unistream_event *event);
 
 /**
- * The error that `send_failed`, `skipped` and `stopped` are about; NULL for other events. It belongs to the event
+ * The error that `send_failed`, `skipped`, `stopped` and `sink_unavailable` are about; NULL for other events. It belongs to the event
  * and lives as long.
  */
 const unistream_error *unistream_event_error(const unistream_event *event);
@@ -801,7 +808,8 @@ const unistream_error *unistream_event_error(const unistream_event *event);
  * Writes the producer to `producer` on success; free it with `unistream_producer_free()`. Ownership: takes the sink
  * over in every case; on failure it is freed, and its `destroy` called, before this returns.
  *
- * Errors: `UNISTREAM_INVALID_ARGUMENT`, `UNISTREAM_IN_USE` (the message names the process that has the buffer),
+ * Errors: `UNISTREAM_INVALID_ARGUMENT` (also for `max_in_flight` above 1 with a sink that is to keep order, such as
+ * Kinesis with `ordered`), `UNISTREAM_IN_USE` (the message names the process that has the buffer),
  * `UNISTREAM_UNSUPPORTED_FORMAT`, `UNISTREAM_DISK_FULL`, `UNISTREAM_IO`. Damaged bytes are no error: they are set
  * aside, counted, and reported as the event `corrupt`.
  */
@@ -835,7 +843,8 @@ unistream_error *unistream_producer_put_record(const unistream_producer *produce
  * Puts `count` records in one call, in order: an array of structures that all say the same `size`. The first record
  * that is refused ends the call.
  *
- * Writes to `accepted`, unless NULL, how many were put, also on failure: those at the front.
+ * Writes to `accepted`, unless NULL, how many were put, also on failure: those at the front. The error's message says it
+ * too.
  * Errors: as of `unistream_producer_put()`.
  */
 unistream_error *unistream_producer_put_many(const unistream_producer *producer,
@@ -861,7 +870,8 @@ unistream_error *unistream_producer_flush(const unistream_producer *producer, in
 unistream_error *unistream_producer_sync(const unistream_producer *producer);
 
 /**
- * Goes on after the producer has stopped, with a fresh round of attempts. Does nothing if it has not.
+ * Goes on after the producer has stopped, with a fresh round of attempts. If it has not, batches that wait for their
+ * next attempt, whatever the schedule or the sink says, may go out now; their attempts stay counted.
  *
  * Errors: `UNISTREAM_CLOSED`, `UNISTREAM_FORKED`, `UNISTREAM_REENTRANT`.
  */
@@ -923,11 +933,12 @@ unistream_error *unistream_producer_next_wait(const unistream_producer *producer
 /**
  * Mode manual: the batch was delivered. Takes the batch over, in every case.
  *
- * Errors: `UNISTREAM_WRONG_MODE`, `UNISTREAM_NOT_FOUND` for a batch of another producer, `UNISTREAM_DISK_FULL`,
- * `UNISTREAM_IO`, `UNISTREAM_CLOSED`, `UNISTREAM_FORKED`, `UNISTREAM_INVALID_ARGUMENT`. On failure the batch stays
- * in the buffer.
+ * Errors: `UNISTREAM_WRONG_MODE`, `UNISTREAM_NOT_FOUND` for a batch that waits for no answer (one of another producer or
+ * of an earlier opening, or of a dead letter), `UNISTREAM_DISK_FULL`, `UNISTREAM_IO`, `UNISTREAM_CLOSED`,
+ * `UNISTREAM_FORKED`, `UNISTREAM_INVALID_ARGUMENT`. On failure the batch stays in the buffer.
  */
-unistream_error *unistream_producer_commit(const unistream_producer *producer, unistream_batch *batch);
+unistream_error *unistream_producer_commit(const unistream_producer *producer,
+                                           unistream_batch *batch);
 
 /**
  * Mode manual: the attempt at the batch failed; it comes again as the schedule says. Takes the batch over, in every
@@ -1152,23 +1163,29 @@ unistream_report *unistream_report_new(void);
  * Answers for record `index` of the batch, counted from 0; the last answer for a record holds. Records that are not
  * answered for share the outcome of the whole batch.
  *
- * `message`, copied, says why, and stands in the dead letter of a rejected record; NULL: the report's message.
+ * `message`, copied, says why, and stands in the dead letter of a rejected record; NULL: the report's message. More than
+ * 4096 bytes of it are cut off.
  *
- * An index behind the batch's end and a number that is no outcome turn the whole answer into a failed attempt whose
+ * An index past the batch's end and a number that is no outcome turn the whole answer into a failed attempt whose
  * error names the mistake; the attempt's records are then all sent again.
  */
-void unistream_report_record(unistream_report *report, size_t index, unistream_outcome outcome, const char *message);
+void unistream_report_record(unistream_report *report,
+                             size_t index,
+                             unistream_outcome outcome,
+                             const char *message);
 
 /**
- * Says, for the log, the error and the dead letter, why records were not delivered. Copied; NULL takes it back.
+ * Says, for the log, the error and the dead letter, why records were not delivered. Copied, at most 4096 bytes of it;
+ * NULL takes it back.
  */
 void unistream_report_message(unistream_report *report, const char *message);
 
 /**
- * Asks, beside `UNISTREAM_UNAVAILABLE`, not to be tried again before this many milliseconds. The schedule may wait
- * longer. Without effect on other outcomes.
+ * Asks, beside `UNISTREAM_UNAVAILABLE`, not to be tried again before this many milliseconds; more than a day counts as a
+ * day. The schedule may wait longer, and `unistream_producer_resume()` tries at once. Without effect on other outcomes.
  */
-void unistream_report_retry_after(unistream_report *report, uint64_t milliseconds);
+void unistream_report_retry_after(unistream_report *report,
+                                  uint64_t milliseconds);
 
 /**
  * Frees a report of `unistream_report_new()`. NULL does nothing.
@@ -1210,7 +1227,8 @@ unistream_state unistream_stats_state(const unistream_stats *stats);
 const char *unistream_stats_state_name(const unistream_stats *stats);
 
 /**
- * The last error of the sink or the disk, as text; empty if there was none. It lives as long as the snapshot.
+ * The last error of the sink, of the disk or of a put that was refused, as text of at most 4096 bytes; empty if there
+ * was none. It lives as long as the snapshot.
  */
 const char *unistream_stats_last_error(const unistream_stats *stats);
 

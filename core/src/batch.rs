@@ -1,11 +1,12 @@
 //! [`Batch`]: consecutive records on their way to a sink, borrowed from the log without a copy.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::buffer::cursor::Progress;
 use crate::buffer::format::{self, BatchId, Body, Head, Kind};
 use crate::buffer::storage::Chunk;
-use crate::record::{NewRecord, Record};
+use crate::record::{CREATED_AT, NewRecord, Record};
 
 /// Records that go to the sink together.
 ///
@@ -14,11 +15,27 @@ use crate::record::{NewRecord, Record};
 #[derive(Clone)]
 pub struct Batch {
     pub(crate) id: BatchId,
+    /// Which handing-out this is: what an answer must name. `None`: no buffer waits for an answer to it.
+    pub(crate) turn: Option<Turn>,
     pub(crate) last_seq: u64,
     pub(crate) progress: Progress,
     pub(crate) pieces: Vec<Piece>,
     /// The pending records.
     pub(crate) entries: Vec<Entry>,
+}
+
+/// The number of a handing-out of a batch. It takes one answer: a batch that is sent again has the same id and another
+/// turn, so that a late answer to the attempt before cannot be taken for one to this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Turn(u64);
+
+impl Turn {
+    /// One that no other batch of this process has: also none that an earlier opening of the same buffer handed out.
+    pub(crate) fn next() -> Turn {
+        // Of the standard library: which number it is decides nothing, so that no schedule of threads need know of it.
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Turn(LAST.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 /// Bytes of a segment, with the salt of the frames in them.
@@ -96,6 +113,7 @@ impl Batch {
         }
         Batch {
             id,
+            turn: None,
             last_seq: id.first_seq + entries.len() as u64 - 1,
             progress: Progress::default(),
             pieces: vec![Piece { chunk: Chunk::Heap(bytes.into()), salt: 0 }],
@@ -127,7 +145,8 @@ impl Batch {
         match format::parse(bytes) {
             Some(frame) => Record {
                 seq: frame.seq,
-                created_at: frame.created_at,
+                // What another program wrote there is a time that dates can be, too.
+                created_at: frame.created_at.clamp(*CREATED_AT.start(), *CREATED_AT.end()),
                 key: frame.key,
                 data: frame.data,
                 own_id: frame.id,

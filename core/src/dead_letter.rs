@@ -540,6 +540,7 @@ impl DeadLetter {
         let progress = Progress { attempts: self.attempts, ..Progress::default() };
         Ok(Batch {
             id,
+            turn: None,
             last_seq: self.records.last().map(|record| record.seq).unwrap_or_default(),
             progress,
             pieces: vec![Piece { chunk: Chunk::Heap(bytes.into()), salt: 0 }],

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::batch::Batch;
 use crate::error::Error;
+use crate::options::NEVER;
 use crate::record::NewRecord;
 
 /// How much an event matters, in the terms of loggers.
@@ -95,6 +96,28 @@ pub enum Event<'a> {
         /// Bytes of a torn tail that were cut. They belong to a `put` that never returned.
         torn_bytes: u64,
     },
+    /// A `put` waits, because the log has reached `max_buffer_bytes`. Told by the first that waits; others that wait
+    /// within a minute are not told of.
+    PutWaiting {
+        /// How long it waits at most before it is refused.
+        timeout: Duration,
+        /// Records that are not finished.
+        pending: u64,
+    },
+    /// The sink has been unavailable in every attempt for long. Told after an attempt that finds it so: first when that
+    /// has been so for a minute, then after twice that, and so on, at last every hour.
+    SinkUnavailable {
+        /// Since when, in microseconds since the epoch.
+        since: i64,
+        /// For how long.
+        lasting: Duration,
+        /// Attempts in that time.
+        attempts: u64,
+        /// Records that are not finished.
+        pending: u64,
+        /// What the last attempt found.
+        error: &'a Error,
+    },
     /// Bytes of the log were not what was written; they are set aside.
     Corrupt {
         /// The segment's file name.
@@ -122,6 +145,8 @@ impl Event<'_> {
             Event::Skipped { .. } => "skipped",
             Event::Stopped { .. } => "stopped",
             Event::Recovered { .. } => "recovered",
+            Event::PutWaiting { .. } => "put_waiting",
+            Event::SinkUnavailable { .. } => "sink_unavailable",
             Event::Corrupt { .. } => "corrupt",
         }
     }
@@ -132,7 +157,7 @@ impl Event<'_> {
             Event::Put { .. } | Event::OnHold { .. } | Event::ShouldNotEmit => Level::Debug,
             Event::SendStarted { .. } | Event::SendSucceeded { .. } => Level::Debug,
             Event::Recovered { .. } => Level::Info,
-            Event::SendFailed { .. } => Level::Warning,
+            Event::SendFailed { .. } | Event::PutWaiting { .. } | Event::SinkUnavailable { .. } => Level::Warning,
             Event::Rejected { .. } | Event::Skipped { .. } => Level::Error,
             Event::Stopped { .. } | Event::Corrupt { .. } => Level::Error,
         }
@@ -166,6 +191,15 @@ impl Event<'_> {
             Event::Stopped { error } => format!("stopped: {error}"),
             Event::Recovered { records, torn_bytes } => {
                 format!("recovered {records} records; cut a torn tail of {torn_bytes} bytes")
+            }
+            Event::PutWaiting { timeout, pending } => {
+                let most =
+                    if *timeout == NEVER { "as long as it takes".into() } else { format!("at most {timeout:.3?}") };
+                format!("put waits for space, {most}: max_buffer_bytes is reached with {pending} records to deliver")
+            }
+            Event::SinkUnavailable { lasting, attempts, pending, error, .. } => {
+                let lasting = humantime::format_duration(Duration::from_secs(lasting.as_secs()));
+                format!("sink unavailable for {lasting} ({attempts} attempts); {pending} records wait: {error}")
             }
             Event::Corrupt { segment, offset, bytes, records } => {
                 format!("set aside {bytes} corrupt bytes of {segment} at {offset}; {records} records lost")
@@ -217,7 +251,8 @@ macro_rules! counters {
             $($(#[doc = $doc])* pub $name: u64,)+
             /// What the producer is doing.
             pub state: State,
-            /// The last error of the sink or the disk, as text; empty if there was none.
+            /// The last error of the sink, of the disk or of a put that was refused, as text, cut to a few KiB; empty
+            /// if there was none.
             pub last_error: String,
         }
 
@@ -271,4 +306,8 @@ counters! {
     lost_records,
     /// The sequence number that the next record gets.
     next_seq,
+    /// Puts that were refused by a running or stopped producer: no space, a failing disk, a record that does not fit.
+    refused_puts,
+    /// Since when the sink has been unavailable in every attempt, in microseconds since the epoch; 0 when it is not.
+    unavailable_since,
 }

@@ -11,7 +11,7 @@ use crate::buffer::storage::{Directory, Open, OsDirectory};
 use crate::buffer::walk::{Region, Source, Step, Walk, unknown_format};
 use crate::environment::lock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::Record;
+use crate::record::{CREATED_AT, Record};
 use crate::sync::Mutex;
 
 /// A read-only look at a buffer's directory. Nothing in it is changed, and a live producer is not disturbed.
@@ -188,7 +188,7 @@ impl Inspection {
                     if let Some(frame) = format::parse(bytes) {
                         let record = Record {
                             seq: frame.seq,
-                            created_at: frame.created_at,
+                            created_at: frame.created_at.clamp(*CREATED_AT.start(), *CREATED_AT.end()),
                             key: frame.key,
                             data: frame.data,
                             own_id: frame.id,

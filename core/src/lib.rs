@@ -47,6 +47,7 @@ mod record;
 mod schedule;
 pub mod sink;
 mod sync;
+mod text;
 #[cfg(any(test, feature = "simulation"))]
 #[doc(hidden)]
 pub mod torture;
@@ -59,6 +60,6 @@ pub use event::{Event, Level, Observer, State, Stats};
 pub use inspection::{Inspection, InspectionStats, Verification};
 pub use options::{Durability, Mode, NEVER, OnExhausted, OptionSpec, Options, Secret, Storage, WhenFull};
 pub use producer::{Builder, Producer};
-pub use record::{MAX_ID_BYTES, NewRecord, Record, micros, timestamp};
+pub use record::{CREATED_AT, MAX_ID_BYTES, MAX_OWN_ID_BYTES, NewRecord, Record, micros, timestamp};
 pub use schedule::{Jitter, MAX_WAIT, Schedule};
-pub use sink::{FileSink, Framing, Limits, NullSink, Outcome, Report, SendError, Sink};
+pub use sink::{FileSink, Framing, Limits, MAX_REASON_BYTES, NullSink, Outcome, Report, SendError, Sink};

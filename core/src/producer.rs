@@ -8,6 +8,7 @@ mod answer;
 mod builder;
 mod flush;
 mod inline;
+mod outage;
 mod sender;
 
 use std::cell::{Cell, RefCell};
@@ -25,12 +26,14 @@ use crate::event::{Event, Observer, State, Stats};
 use crate::options::{Mode, Options, WhenFull};
 use crate::record::NewRecord;
 use crate::schedule::Schedule;
-use crate::sink::{Limits, Report, SendError, Sink};
+use crate::sink::{Limits, MAX_REASON_BYTES, Report, SendError, Sink};
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use crate::sync::thread::JoinHandle;
 use crate::sync::{Condvar, Mutex, thread_local};
+use crate::text::bounded;
 
 pub use builder::Builder;
+use outage::Outage;
 use sender::Senders;
 
 /// Puts records into a durable buffer and sends them, in batches and in order, to a sink.
@@ -73,6 +76,11 @@ struct Shared {
     progress: (Mutex<()>, Condvar),
     senders: Arc<Senders>,
     quitting: AtomicBool,
+    /// The sink was interrupted, or the program is ending: what fails now says nothing of the batch.
+    ending: AtomicBool,
+    outage: Outage,
+    /// Milliseconds of the monotonic clock before which no further put that waits is told of.
+    next_waiting: AtomicU64,
     /// Serialises inline sends.
     inline: Mutex<()>,
     holding: AtomicU8,
@@ -89,6 +97,7 @@ struct Counters {
     unavailable: AtomicU64,
     rejected: AtomicU64,
     skipped: AtomicU64,
+    refused: AtomicU64,
 }
 
 const RUNNING: u8 = 0;
@@ -112,6 +121,13 @@ impl Producer {
         let Builder { dir, options, observer, put_events, env } = builder;
         let schedule = options.schedule()?;
         let (mode, in_flight) = (options.mode, options.max_in_flight);
+        if limits.ordered && in_flight > 1 {
+            let message = format!(
+                "the sink is to keep order (`ordered`), which several batches in flight at once would break: \
+                 max_in_flight is {in_flight}; set it to 1"
+            );
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
         let threads = env.threads;
         let buffer = Buffer::open_in(&dir, options, limits, env)?;
         let letters = DeadLetters::of(buffer.core().env.disk.clone(), &buffer.core().dir);
@@ -129,12 +145,25 @@ impl Producer {
             progress: Default::default(),
             senders: Arc::default(),
             quitting: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
+            outage: Outage::default(),
+            next_waiting: AtomicU64::new(0),
             inline: Mutex::new(()),
             holding: AtomicU8::new(0),
             counters: Counters::default(),
             last_error: Mutex::default(),
             left: Mutex::new(None),
         });
+        if shared.observer.is_some() {
+            // Not more than a look at the producer: the buffer is a part of it.
+            let told = Arc::downgrade(&shared);
+            let tell = move |wait| {
+                if let Some(shared) = told.upgrade() {
+                    shared.tell_of_waiting(wait);
+                }
+            };
+            let _ = shared.core().when_waiting.set(Box::new(tell));
+        }
         // What was given up on under `raise` gets a fresh round.
         shared.core().forgive(|attempts| shared.schedule.is_exhausted(attempts))?;
         shared.report_recovery();
@@ -169,7 +198,17 @@ impl Producer {
     /// Those of [`put`](Self::put).
     #[inline]
     pub fn put_within<'a>(&self, record: impl Into<NewRecord<'a>>, wait: Duration) -> Result<u64> {
-        self.shared.put(record.into(), Some(wait))
+        self.shared.put(record.into(), Some(wait), true)
+    }
+
+    /// As [`put_within`](Self::put_within), for a caller that waits in slices to look up in between, and tries again after
+    /// `BufferFull`: that is then no refused put, neither in [`Stats`] nor as the last error.
+    ///
+    /// # Errors
+    /// Those of [`put`](Self::put).
+    #[inline]
+    pub fn put_in_slice<'a>(&self, record: impl Into<NewRecord<'a>>, slice: Duration) -> Result<u64> {
+        self.shared.put(record.into(), Some(slice), false)
     }
 
     /// As [`put`](Self::put), but it waits neither for space nor for the next segment to be made: for a caller that
@@ -177,10 +216,10 @@ impl Producer {
     ///
     /// # Errors
     /// Those of [`put`](Self::put); `BufferFull` also where [`put_within`](Self::put_within) would have to make a
-    /// segment first.
+    /// segment first, which counts as no refused put.
     #[inline]
     pub fn try_put<'a>(&self, record: impl Into<NewRecord<'a>>) -> Result<u64> {
-        self.shared.put(record.into(), None)
+        self.shared.put(record.into(), None, false)
     }
 
     /// Puts records until one fails. Returns how many were accepted, and why not more.
@@ -232,7 +271,7 @@ impl Producer {
     /// # Errors
     /// What the producer had stopped with; `Io` or `DiskFull` from the last sync; `Timeout` if the sink does not
     /// return from a call even after [`Sink::interrupt`]: the buffer is then released when it does. The producer
-    /// is closed in all of them.
+    /// is closed in all of them. An attempt that fails once the sink was interrupted counts nothing.
     pub fn close(&self, timeout: Duration) -> Result<u64> {
         let shared = &*self.shared;
         if shared.core().fork.is_forked() {
@@ -279,7 +318,9 @@ impl Producer {
         }
     }
 
-    /// Goes on after a stop, with a fresh round of attempts. Does nothing if the producer is running.
+    /// Goes on after a stop, with a fresh round of attempts. In a running producer, batches that wait for their next
+    /// attempt, whatever the schedule or the sink's `retry_after` says, may go out now; their attempts stay counted. In
+    /// inline mode the next `put` or `flush` sends, in manual mode [`next_batch`](Self::next_batch) has them.
     ///
     /// # Errors
     /// `Closed`; `DiskFull` or `Io` if the fresh round could not be noted.
@@ -290,6 +331,8 @@ impl Producer {
         }
         shared.check_reentrant()?;
         if shared.status.load(Ordering::Acquire) == RUNNING {
+            shared.core().make_due()?;
+            shared.wake_sender();
             return Ok(());
         }
         shared.core().forgive(|_| true)?;
@@ -300,6 +343,13 @@ impl Producer {
         }
         shared.wake_sender();
         Ok(())
+    }
+
+    /// The program is ending: from now on attempts that fail count nothing, as if each were [`SendError::Interrupted`].
+    /// All else goes on, deliveries too. [`close`](Self::close) does the same when it interrupts the sink; this is for
+    /// programs whose ending makes sinks fail before that, as an interpreter's does. Callable from anywhere.
+    pub fn wind_down(&self) {
+        self.shared.ending.store(true, Ordering::Release);
     }
 
     /// Makes every record put so far durable against power loss, whatever the durability mode.
@@ -417,7 +467,8 @@ impl Producer {
     /// says so.
     ///
     /// # Errors
-    /// `WrongMode` in other modes; `Closed`; `NotFound` for a batch that is settled already; `RetriesExhausted` or
+    /// `WrongMode` in other modes; `Closed`; `NotFound` for a batch that waits for no answer: each handing-out takes one,
+    /// and the batch of a dead letter or of an earlier opening none. Nothing has changed then. `RetriesExhausted` or
     /// `DeadLettersFull` if this stops the producer; `DiskFull` or `Io` if it could not be noted on disk.
     pub fn settle(&self, batch: Batch, answer: Result<Report, SendError>) -> Result<()> {
         let shared = &*self.shared;
@@ -543,7 +594,35 @@ impl Shared {
     }
 
     fn note_error(&self, error: &Error) {
-        *lock(&self.last_error) = error.to_string();
+        *lock(&self.last_error) = bounded(error, MAX_REASON_BYTES);
+    }
+
+    /// A put comes to nothing, which who does not look at its error can see in the statistics.
+    #[cold]
+    fn refuse_put(&self, error: Error) -> Error {
+        if !matches!(error.kind(), ErrorKind::Closed | ErrorKind::Forked | ErrorKind::Reentrant) {
+            self.note_error(&error);
+            if !error.record_accepted() {
+                self.counters.refused.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        error
+    }
+
+    /// A put is about to wait for space, for at most so long.
+    #[cold]
+    fn tell_of_waiting(&self, timeout: Duration) {
+        /// The least time between two that are told of: where a sink is slow, every put waits.
+        const BETWEEN: Duration = Duration::from_secs(60);
+        let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let now = self.core().env.clock.monotonic();
+        let next = self.next_waiting.load(Ordering::Relaxed);
+        if milliseconds(now) >= next {
+            let after = milliseconds(now + BETWEEN);
+            if self.next_waiting.compare_exchange(next, after, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                self.tell(&Event::PutWaiting { timeout, pending: self.core().pending().0 });
+            }
+        }
     }
 
     fn stop(&self, error: &Error) {
@@ -557,21 +636,24 @@ impl Shared {
     }
 
     #[inline]
-    fn put(&self, record: NewRecord<'_>, wait: Option<Duration>) -> Result<u64> {
-        self.check()?;
+    fn put(&self, record: NewRecord<'_>, wait: Option<Duration>, is_last: bool) -> Result<u64> {
+        self.check().map_err(|error| self.refuse_put(error))?;
         if self.checks_records {
-            self.admit(&record)?;
+            self.admit(&record).map_err(|error| self.refuse_put(error))?;
         }
+        // Who tries again after it was not refused.
+        let is_refused = |error: &Error| is_last || error.kind() != ErrorKind::BufferFull;
         let core = self.core();
         if core.options.mode == Mode::Inline {
-            return self.put_inline(record, wait.unwrap_or_default());
+            let put = self.put_inline(record, wait.unwrap_or_default());
+            return put.map_err(|error| if is_refused(&error) { self.refuse_put(error) } else { error });
         }
         let appended = match core.put(record, wait) {
             Ok(appended) => appended,
             Err(error) => {
                 // It may have sealed a batch, and found no room for the record.
                 self.wake_sender();
-                return Err(error);
+                return Err(if is_refused(&error) { self.refuse_put(error) } else { error });
             }
         };
         if self.tells_puts {
@@ -597,6 +679,8 @@ impl Shared {
         stats.unavailable_attempts = read(&self.counters.unavailable);
         stats.rejected_records = read(&self.counters.rejected);
         stats.skipped_records = read(&self.counters.skipped);
+        stats.refused_puts = read(&self.counters.refused);
+        stats.unavailable_since = self.outage.since();
         (stats.dead_letters, stats.dead_letter_bytes) = self.letters.usage();
         stats.state = match (self.status.load(Ordering::Acquire), self.holding.load(Ordering::Relaxed)) {
             (CLOSED, _) => State::Closed,

@@ -3,8 +3,32 @@
 use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::error::{Error, ErrorKind};
+
 /// The longest `id` or `key`, in bytes: their lengths are 16-bit fields of the log.
 pub const MAX_ID_BYTES: usize = u16::MAX as usize;
+/// The longest id that a buffer gives to a record without one: `<buffer id>-<seq>`.
+pub const MAX_OWN_ID_BYTES: usize = 16 + 1 + 20;
+
+/// The first and the last microsecond that `created_at` may be: the years 1 to 9999, which every language's dates hold.
+pub const CREATED_AT: std::ops::RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
+
+/// What is wrong with a `created_at` that no date can be: most often it is in another unit than microseconds.
+#[cold]
+pub(crate) fn no_date(created_at: i64) -> Error {
+    // 2000 to 2100 is what people mean.
+    let is_likely = |micros: i64| (946_684_800_000_000..4_102_444_800_000_000).contains(&micros);
+    let guess = if is_likely(created_at / 1000) {
+        "; it looks like a thousand times too much: nanoseconds in place of microseconds, or milliseconds in place of seconds"
+    } else if is_likely(created_at / 1_000_000) {
+        "; it looks like a million times too much: microseconds in place of seconds"
+    } else {
+        ""
+    };
+    let message =
+        format!("created_at is {created_at} microseconds since 1970, which is not in the years 1 to 9999{guess}");
+    Error::new(ErrorKind::InvalidArgument, message)
+}
 
 /// A record on its way in: the payload and what the caller wants to say about it.
 ///
@@ -23,8 +47,8 @@ pub struct NewRecord<'a> {
     pub id: Option<&'a str>,
     /// The partition key, for sinks that have partitions.
     pub key: Option<&'a [u8]>,
-    /// Microseconds since the Unix epoch, UTC. Left out, it is the time of `put` as the kernel's
-    /// coarse clock has it (a resolution of about 4 ms).
+    /// Microseconds since the Unix epoch, UTC, in the years 1 to 9999 ([`CREATED_AT`]). Left out, it is the time of
+    /// `put` as the kernel's coarse clock has it (a resolution of about 4 ms).
     pub created_at: Option<i64>,
 }
 

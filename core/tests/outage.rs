@@ -49,6 +49,36 @@ fn child() {
     }
 }
 
+/// A put that waited for space looked like one that hung: nobody was told, and nothing was counted.
+#[test]
+fn a_put_that_waits_or_is_refused_can_be_seen() {
+    let (dir, events) = (scratch(), Events::default());
+    let open = || builder(&dir).max_buffer_bytes(256 << 10).segment_bytes(64 << 10).observer(events.observer());
+    let producer = open().when_full(WhenFull::Block).full_timeout(Duration::from_millis(30)).open(down()).unwrap();
+    let payload = [b'x'; 10_000];
+    let refused = (0..100).map(|_| producer.put(&payload)).filter(|put| put.is_err()).count();
+    assert!(refused > 1);
+    let stats = producer.stats();
+    assert_eq!(stats.refused_puts, refused as u64);
+    // All of them have waited; that the sink is slower than the puts is one story, told once a minute.
+    let told = events.messages("put_waiting");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("put waits for space, at most 30.000ms"), "{}", told[0]);
+
+    // Who waits in slices is not refused until the last of them.
+    let slice = producer.put_in_slice(&payload, Duration::from_millis(1)).unwrap_err();
+    assert_eq!((slice.kind(), producer.stats().refused_puts), (ErrorKind::BufferFull, refused as u64));
+    assert_eq!(producer.try_put(&payload).unwrap_err().kind(), ErrorKind::BufferFull);
+    assert_eq!(producer.stats().refused_puts, refused as u64);
+    let _ = producer.close(Duration::ZERO);
+
+    // The sink's errors overwrite what the puts said; here there is no sink.
+    let producer = open().open_manual(Limits::default()).unwrap();
+    let error = producer.put(&payload).unwrap_err();
+    assert_eq!((producer.stats().last_error, producer.stats().refused_puts), (error.to_string(), 1));
+    assert_eq!(events.count("put_waiting"), 1, "when_full = error waits for nothing");
+}
+
 fn outage(dir: &Path) {
     let up = Arc::new(AtomicBool::new(false));
     let (sent, is_up) = (Collector::default(), up.clone());

@@ -61,7 +61,8 @@ impl unistream_producer {
 /// Writes the producer to `producer` on success; free it with `unistream_producer_free()`. Ownership: takes the sink
 /// over in every case; on failure it is freed, and its `destroy` called, before this returns.
 ///
-/// Errors: `UNISTREAM_INVALID_ARGUMENT`, `UNISTREAM_IN_USE` (the message names the process that has the buffer),
+/// Errors: `UNISTREAM_INVALID_ARGUMENT` (also for `max_in_flight` above 1 with a sink that is to keep order, such as
+/// Kinesis with `ordered`), `UNISTREAM_IN_USE` (the message names the process that has the buffer),
 /// `UNISTREAM_UNSUPPORTED_FORMAT`, `UNISTREAM_DISK_FULL`, `UNISTREAM_IO`. Damaged bytes are no error: they are set
 /// aside, counted, and reported as the event `corrupt`.
 #[unsafe(no_mangle)]
@@ -142,7 +143,8 @@ pub unsafe extern "C" fn unistream_producer_put_record(
 /// Puts `count` records in one call, in order: an array of structures that all say the same `size`. The first record
 /// that is refused ends the call.
 ///
-/// Writes to `accepted`, unless NULL, how many were put, also on failure: those at the front.
+/// Writes to `accepted`, unless NULL, how many were put, also on failure: those at the front. The error's message says it
+/// too.
 /// Errors: as of `unistream_producer_put()`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unistream_producer_put_many(
@@ -169,7 +171,10 @@ pub unsafe extern "C" fn unistream_producer_put_many(
         });
         let (accepted, result) = engine.put_many(views);
         put = accepted as usize;
-        result.and(mistake.map_or(Ok(()), Err))
+        result.and(mistake.map_or(Ok(()), Err)).map_err(|error| {
+            let message = format!("{} ({put} of {count} records were put)", error.message());
+            error.with_message(message)
+        })
     });
     if let Some(accepted) = accepted {
         accepted.write(put);
@@ -199,7 +204,8 @@ pub extern "C" fn unistream_producer_sync(producer: Option<&unistream_producer>)
     unistream_producer::call(producer, Producer::sync)
 }
 
-/// Goes on after the producer has stopped, with a fresh round of attempts. Does nothing if it has not.
+/// Goes on after the producer has stopped, with a fresh round of attempts. If it has not, batches that wait for their
+/// next attempt, whatever the schedule or the sink says, may go out now; their attempts stay counted.
 ///
 /// Errors: `UNISTREAM_CLOSED`, `UNISTREAM_FORKED`, `UNISTREAM_REENTRANT`.
 #[unsafe(no_mangle)]
@@ -303,9 +309,9 @@ pub extern "C" fn unistream_producer_next_wait(
 
 /// Mode manual: the batch was delivered. Takes the batch over, in every case.
 ///
-/// Errors: `UNISTREAM_WRONG_MODE`, `UNISTREAM_NOT_FOUND` for a batch of another producer, `UNISTREAM_DISK_FULL`,
-/// `UNISTREAM_IO`, `UNISTREAM_CLOSED`, `UNISTREAM_FORKED`, `UNISTREAM_INVALID_ARGUMENT`. On failure the batch stays
-/// in the buffer.
+/// Errors: `UNISTREAM_WRONG_MODE`, `UNISTREAM_NOT_FOUND` for a batch that waits for no answer (one of another producer or
+/// of an earlier opening, or of a dead letter), `UNISTREAM_DISK_FULL`, `UNISTREAM_IO`, `UNISTREAM_CLOSED`,
+/// `UNISTREAM_FORKED`, `UNISTREAM_INVALID_ARGUMENT`. On failure the batch stays in the buffer.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_producer_commit(
     producer: Option<&unistream_producer>,

@@ -30,7 +30,7 @@ pub struct unistream_record {
     pub id: *const c_char,
     /// Bytes of the id.
     pub id_length: usize,
-    /// Microseconds since 1970-01-01, UTC. 0 on the way in: the time of the put, to about 4 ms.
+    /// Microseconds since 1970-01-01, UTC, in the years 1 to 9999. 0 on the way in: the time of the put, to about 4 ms.
     pub created_at: i64,
     /// The sequence number: it rises with every record of a buffer and is never used again. Ignored on the way in.
     pub seq: u64,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char};
 use std::time::Duration;
 
-use engine::{Outcome, Report, SendError};
+use engine::{MAX_REASON_BYTES, Outcome, Report, SendError};
 
 use crate::boundary::value;
 use crate::constants::{
@@ -26,9 +26,6 @@ impl unistream_report {
     /// An answer that makes no sense is a failed attempt that says so: nothing may count as delivered by mistake.
     pub(crate) fn answer(&self, outcome: unistream_outcome, count: usize) -> Result<Report, SendError> {
         let whole = self.outcome(outcome, self.message.as_deref())?;
-        if let Some((last, _)) = self.records.last_key_value().filter(|(last, _)| **last >= count) {
-            return Err(SendError::failed(format!("the sink answered for record {last} of a batch of {count}")));
-        }
         if self.records.is_empty() {
             return match whole {
                 Outcome::Delivered => Ok(Report::delivered()),
@@ -66,7 +63,9 @@ impl unistream_report {
 /// `message` is NULL or a C string that lives for the call.
 pub(crate) unsafe fn message(message: *const c_char) -> Option<String> {
     // SAFETY: not NULL, so our caller promises a C string.
-    (!message.is_null()).then(|| unsafe { CStr::from_ptr(message) }.to_string_lossy().into_owned())
+    let text = (!message.is_null()).then(|| unsafe { CStr::from_ptr(message) }.to_string_lossy())?;
+    // No more is kept of it anywhere.
+    Some(text[..text.floor_char_boundary(MAX_REASON_BYTES)].to_owned())
 }
 
 /// Makes an empty report for `unistream_producer_settle()`. Callbacks are lent theirs.
@@ -78,9 +77,10 @@ pub extern "C" fn unistream_report_new() -> Option<Box<unistream_report>> {
 /// Answers for record `index` of the batch, counted from 0; the last answer for a record holds. Records that are not
 /// answered for share the outcome of the whole batch.
 ///
-/// `message`, copied, says why, and stands in the dead letter of a rejected record; NULL: the report's message.
+/// `message`, copied, says why, and stands in the dead letter of a rejected record; NULL: the report's message. More than
+/// 4096 bytes of it are cut off.
 ///
-/// An index behind the batch's end and a number that is no outcome turn the whole answer into a failed attempt whose
+/// An index past the batch's end and a number that is no outcome turn the whole answer into a failed attempt whose
 /// error names the mistake; the attempt's records are then all sent again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unistream_report_record(
@@ -98,7 +98,8 @@ pub unsafe extern "C" fn unistream_report_record(
     });
 }
 
-/// Says, for the log, the error and the dead letter, why records were not delivered. Copied; NULL takes it back.
+/// Says, for the log, the error and the dead letter, why records were not delivered. Copied, at most 4096 bytes of it;
+/// NULL takes it back.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unistream_report_message(report: Option<&mut unistream_report>, message: *const c_char) {
     value(|| {
@@ -110,8 +111,8 @@ pub unsafe extern "C" fn unistream_report_message(report: Option<&mut unistream_
     });
 }
 
-/// Asks, beside `UNISTREAM_UNAVAILABLE`, not to be tried again before this many milliseconds. The schedule may wait
-/// longer. Without effect on other outcomes.
+/// Asks, beside `UNISTREAM_UNAVAILABLE`, not to be tried again before this many milliseconds; more than a day counts as a
+/// day. The schedule may wait longer, and `unistream_producer_resume()` tries at once. Without effect on other outcomes.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_report_retry_after(report: Option<&mut unistream_report>, milliseconds: u64) {
     if let Some(report) = report {

@@ -26,7 +26,7 @@ use crate::batch::Batch;
 use crate::environment::{Apart, Environment, lock, lock_briefly};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{Durability, NEVER, Options, WhenFull};
-use crate::record::{MAX_ID_BYTES, NewRecord};
+use crate::record::{CREATED_AT, MAX_ID_BYTES, NewRecord, no_date};
 use crate::sink::Limits;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, thread};
@@ -94,6 +94,8 @@ pub(crate) struct Core {
     space: Condvar,
     /// Whoever sends, to be told of a batch that was sealed by a put which waits for space.
     pub(crate) when_sealed: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// To be told by a put that is about to wait for space, on its thread and with no lock held.
+    pub(crate) when_waiting: OnceLock<Box<dyn Fn(Duration) + Send + Sync>>,
     /// How often space was freed: so that who has found none and is about to wait does not miss it.
     freed: AtomicU64,
     group: Mutex<Group>,
@@ -156,8 +158,8 @@ impl Buffer {
     /// process; under `durability = always` also a power loss.
     ///
     /// # Errors
-    /// `RecordTooLarge`, `BufferFull` (after `full_timeout` if `when_full = block`), `DiskFull`, `Io`, `Closed`,
-    /// `Forked`. In all of them the record is not in the buffer.
+    /// `RecordTooLarge`, `InvalidArgument` for a `created_at` that is no date, `BufferFull` (after `full_timeout` if
+    /// `when_full = block`), `DiskFull`, `Io`, `Closed`, `Forked`. In all of them the record is not in the buffer.
     pub fn put<'a>(&self, record: impl Into<NewRecord<'a>>) -> Result<u64> {
         let wait = match self.core.options.when_full {
             WhenFull::Block => self.core.options.full_timeout,
@@ -180,21 +182,26 @@ impl Buffer {
         self.core.has_batch()
     }
 
-    /// The oldest sealed batch; the same one again until it is committed.
+    /// The oldest batch that is full, older than `linger`, or was [sealed](Self::seal); the same one again until it is
+    /// committed.
     ///
     /// # Errors
     /// `Io` if the log cannot be read, `UnsupportedFormat` for a segment of an unknown version.
     pub fn emit(&self) -> Result<Option<Batch>> {
+        // A log that takes nothing can still be read.
+        let _ = self.core.seal_if_old();
         self.core.peek()
     }
 
-    /// Forgets a batch: its records are finished, and their space can be used again.
+    /// Forgets a batch: its records are finished, and their space can be used again. It may be any of those that
+    /// [`emit`](Self::emit) has returned since the last commit, which are all the same one.
     ///
     /// # Errors
-    /// `NotFound` if the batch is not the one that [`emit`](Self::emit) returns; `DiskFull` or `Io` if this could
+    /// `NotFound` for any other: one that is committed already, that an earlier opening emitted, or that was made of a
+    /// dead letter; also if the log was damaged since, so that `emit` returns what is left of it. `DiskFull` or `Io` if this could
     /// not be noted on disk. The batch is not emitted again in this run then, but after a restart it is.
     pub fn commit(&self, batch: &Batch) -> Result<()> {
-        self.core.settle(batch.id, Settle { finished: true, ..Settle::default() }, || {})
+        self.core.settle(batch, Settle { finished: true, ..Settle::default() }, || {})
     }
 
     /// Makes all records durable now, whatever the durability mode.
@@ -262,12 +269,13 @@ impl Core {
         let body = Body { id: record.id, key: record.key, data: record.data };
         let key_len = record.key.map_or(0, <[u8]>::len);
         let id_len = record.id.map_or(0, str::len);
-        let counted = self.limits.record_bytes(record.data.len(), key_len);
+        let counted = self.limits.record_bytes(record.data, record.key, record.id);
         if record.data.len() as u64 > self.max_data || counted > self.max_counted || (key_len | id_len) > MAX_ID_BYTES {
             return Err(self.too_large(&record, counted));
         }
         let created_at = match record.created_at {
-            Some(created_at) => created_at,
+            Some(created_at) if CREATED_AT.contains(&created_at) => created_at,
+            Some(created_at) => return Err(no_date(created_at)),
             None => self.env.clock.wall(),
         };
         let body_crc = body.crc();
@@ -311,6 +319,7 @@ impl Core {
     ) -> Result<Appended> {
         let deadline = self.env.clock.monotonic().saturating_add(wait);
         let clock = &*self.env.clock;
+        let mut told = false;
         loop {
             let freed = self.freed.load(Ordering::Acquire);
             let needed = match self.append_rolling(body, body_crc, created_at, counted)? {
@@ -334,6 +343,12 @@ impl Core {
                 return Err(error);
             }
             if self.freed.load(Ordering::Acquire) != freed {
+                continue;
+            }
+            if !told && let Some(tell) = self.when_waiting.get() {
+                told = true;
+                drop(log);
+                tell(wait);
                 continue;
             }
             // In steps: what is committed now is freed by the next `prepare`.

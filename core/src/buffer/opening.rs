@@ -108,6 +108,7 @@ impl Core {
             opened_at: (env.clock.wall(), env.clock.monotonic()),
             log: Apart(Mutex::new(log)),
             space: Condvar::new(),
+            when_waiting: OnceLock::new(),
             when_sealed: OnceLock::new(),
             freed: AtomicU64::new(0),
             group: Mutex::default(),

@@ -4,12 +4,12 @@ use std::io;
 use std::time::Duration;
 
 use super::cursor::Progress;
-use super::format::{self, BatchId};
+use super::format;
 use super::reader::{Head, Reader};
 use super::storage::Open;
 use super::walk::{Region, Source};
 use super::{Core, forked, log, segment};
-use crate::batch::Batch;
+use crate::batch::{Batch, Turn};
 use crate::environment::lock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::Durability;
@@ -77,14 +77,19 @@ impl Core {
             return Err(forked());
         }
         let mut reader = lock(&self.reader);
-        // What was read a while ago may have been overwritten since.
-        if reader.heads.front().is_some_and(|head| !head.batch().is_whole()) {
+        // What was read a while ago may have been overwritten since. What comes in its place is another handing-out.
+        if let Some(head) = reader.heads.front_mut().filter(|head| !head.batch().is_whole()) {
+            head.out = None;
             reader.read_again();
         }
         if reader.heads.is_empty() && !self.load(&mut reader)? {
             return Ok(None);
         }
-        let batch = reader.heads.front().map(Head::batch);
+        let batch = reader.heads.front_mut().map(|head| {
+            // The same one again: any of them is the answer to all.
+            head.out.get_or_insert_with(Turn::next);
+            head.batch()
+        });
         drop(reader);
         self.sync_seals();
         Ok(batch)
@@ -122,12 +127,13 @@ impl Core {
                 break;
             }
             let head = &mut reader.heads[at];
-            if !head.out && !head.finished {
+            if head.out.is_none() && !head.finished {
                 if head.ready_at <= now {
-                    let batch = head.batch();
+                    let mut batch = head.batch();
                     // What was read a while ago may have been overwritten since.
                     if fresh || batch.is_whole() {
-                        head.out = hand_out;
+                        head.out = hand_out.then(Turn::next);
+                        batch.turn = head.out;
                         return Ok(Taken::Batch(batch));
                     }
                     if reader.read_again() {
@@ -149,16 +155,30 @@ impl Core {
         })
     }
 
-    /// Notes what became of a batch, on disk too.
-    /// `known` is called once the batch is known to be this buffer's, before anybody can see that it is finished.
-    pub(crate) fn settle(&self, id: BatchId, settle: Settle, known: impl FnOnce()) -> Result<()> {
+    /// Takes a batch's turn for one answer, so that what follows from it can be done before [`settle`](Self::settle), which
+    /// must come next: nobody else can answer any more.
+    ///
+    /// # Errors
+    /// Those of `settle`.
+    pub(crate) fn claim(&self, batch: &mut Batch) -> Result<()> {
         let mut reader = self.reader_in_service()?;
-        let Some(at) = reader.heads.iter().position(|head| head.id == id && !head.finished) else {
-            return Err(Error::new(ErrorKind::NotFound, "this batch is committed already, or of another buffer"));
-        };
+        let at = reader.place_of(batch).ok_or_else(not_out)?;
+        let turn = Some(Turn::next());
+        (reader.heads[at].out, batch.turn) = (turn, turn);
+        Ok(())
+    }
+
+    /// Notes what became of a batch, on disk too.
+    /// `known` is called once the batch is known to be out in this turn, before anybody can see that it is finished.
+    ///
+    /// # Errors
+    /// `NotFound` if this handing-out of the batch was answered already, or is none of this buffer's; those of the disk.
+    pub(crate) fn settle(&self, batch: &Batch, settle: Settle, known: impl FnOnce()) -> Result<()> {
+        let mut reader = self.reader_in_service()?;
+        let at = reader.place_of(batch).ok_or_else(not_out)?;
         known();
         let head = &mut reader.heads[at];
-        head.out = false;
+        head.out = None;
         head.ready_at = settle.ready_at;
         if let Some(progress) = settle.progress {
             head.progress = Progress { done: std::mem::take(&mut head.progress.done), ..progress };
@@ -220,6 +240,19 @@ impl Core {
             }
         }
         if changed { self.note(&mut reader, false) } else { Ok(()) }
+    }
+
+    /// Lets what waits for its next attempt go out now. Attempts stay counted, and the wait after the next failure is as
+    /// long as it would have been.
+    pub(crate) fn make_due(&self) -> Result<()> {
+        let mut reader = self.reader_in_service()?;
+        let Reader { state, heads, waits, .. } = &mut *reader;
+        waits.clear();
+        state.batches.iter_mut().for_each(|(_, progress)| progress.next_attempt = 0);
+        for head in heads {
+            (head.progress.next_attempt, head.ready_at) = (0, Duration::ZERO);
+        }
+        Ok(())
     }
 
     /// Writes the cursor, and durably so if the mode wants it.
@@ -285,6 +318,13 @@ impl Source for Core {
             regions.push(region.clone());
         }
     }
+}
+
+#[cold]
+fn not_out() -> Error {
+    let message = "this batch is not waiting for an answer: each handing-out takes one, and only from the producer or \
+                   buffer that handed it out";
+    Error::new(ErrorKind::NotFound, message)
 }
 
 #[cold]

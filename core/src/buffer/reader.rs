@@ -9,8 +9,9 @@ use super::log::{BatchCaps, OpenBatch};
 use super::segment;
 use super::storage::Chunk;
 use super::walk::{Region, Source, Step, Walk};
-use crate::batch::{Batch, Entry, Piece};
+use crate::batch::{Batch, Entry, Piece, Turn};
 use crate::error::{Error, Result};
+use crate::schedule::MAX_WAIT;
 use crate::sink::Limits;
 
 /// A batch that was read and is not committed.
@@ -21,8 +22,8 @@ pub(crate) struct Head {
     pub(crate) pieces: Vec<Piece>,
     pub(crate) entries: Vec<Entry>,
     pub(crate) progress: Progress,
-    /// Handed out to a sender.
-    pub(crate) out: bool,
+    /// Handed out, in this turn, and not answered.
+    pub(crate) out: Option<Turn>,
     /// Nothing of it is left to send.
     pub(crate) finished: bool,
     /// On the monotonic clock.
@@ -34,6 +35,7 @@ impl Head {
     pub(crate) fn batch(&self) -> Batch {
         Batch {
             id: self.id,
+            turn: self.out,
             last_seq: self.last_seq,
             progress: self.progress.clone(),
             pieces: self.pieces.clone(),
@@ -45,8 +47,8 @@ impl Head {
 /// No batch has more records: the most that the option `max_records` may be. Seqs that are further apart jumped, and are
 /// of two batches.
 const MOST_PLACES: u64 = 1_000_000;
-/// Microseconds that a batch may have to wait, whatever the cursor says: no schedule has a longer wait than a day.
-const LONGEST_WAIT: u64 = 24 * 3600 * 1_000_000;
+/// Microseconds that a batch may have to wait, whatever the cursor says: no sink and no schedule is given a longer one.
+const LONGEST_WAIT: u64 = MAX_WAIT.as_micros() as u64;
 
 /// What was read of a batch so far.
 #[derive(Default)]
@@ -74,8 +76,7 @@ impl Read {
     /// Counts the last record in. Whether a batch takes it.
     fn count(&mut self, limits: &Limits, caps: BatchCaps) -> bool {
         let frame = self.entries.last().and_then(|entry| frame(&self.pieces, entry));
-        let (data, key) = frame.map_or((0, 0), |frame| (frame.data.len(), frame.key.map_or(0, <[u8]>::len)));
-        let counted = limits.record_bytes(data, key);
+        let counted = frame.map_or(0, |frame| limits.record_bytes(frame.data, frame.key, frame.id));
         let takes = self.counted.takes(counted, caps);
         self.counted.add(self.last, counted);
         takes
@@ -309,12 +310,18 @@ impl Reader {
                 if wait == 0 { Duration::ZERO } else { monotonic + Duration::from_micros(wait) }
             }
         };
-        Head { id, last_seq, end, pieces, finished: entries.is_empty(), entries, progress, out: false, ready_at }
+        Head { id, last_seq, end, pieces, finished: entries.is_empty(), entries, progress, out: None, ready_at }
+    }
+
+    /// Where the batch is among those that were read, if it is out in this very turn.
+    pub(crate) fn place_of(&self, batch: &Batch) -> Option<usize> {
+        let is_it = |head: &Head| head.id == batch.id && head.out.is_some() && head.out == batch.turn;
+        self.heads.iter().position(is_it)
     }
 
     /// Forgets what was read and not committed, so that it is read anew; not while any of it is handed out.
     pub(crate) fn read_again(&mut self) -> bool {
-        let alone = self.heads.iter().all(|head| !head.out);
+        let alone = self.heads.iter().all(|head| head.out.is_none());
         if alone {
             self.waits.extend(self.heads.drain(..).map(|head| (head.id.first_seq, head.ready_at)));
             self.walk.restart(self.state.committed);

@@ -322,7 +322,7 @@ impl Recovered {
                 Kind::Record if frame.seq < end.next_seq => {}
                 Kind::Record => {
                     let lost = frame.seq.saturating_sub(end.next_seq);
-                    let counted = limits.record_bytes(frame.data.len(), frame.key.map_or(0, <[u8]>::len));
+                    let counted = limits.record_bytes(frame.data, frame.key, frame.id);
                     if !end.cut.takes(counted, caps) {
                         end.cut = OpenBatch::default();
                     }

@@ -34,7 +34,7 @@ fn records_left(snapshot: &Snapshot, seed: u64) -> usize {
     let mut records = 0;
     while let Some(batch) = core.peek().unwrap() {
         records += batch.len();
-        core.settle(batch.id, Settle { finished: true, ..Settle::default() }, || {}).unwrap();
+        core.settle(&batch, Settle { finished: true, ..Settle::default() }, || {}).unwrap();
     }
     records
 }
@@ -158,12 +158,9 @@ fn a_batch_that_is_read_again_keeps_its_wait() {
         Taken::Nothing => 0,
     };
     let fail = |ready_at| {
-        let id = match core.take(2, true).unwrap() {
-            Taken::Batch(batch) => batch.id,
-            _ => panic!("no batch may go out"),
-        };
-        core.settle(id, Settle { ready_at, ..Settle::default() }, || {}).unwrap();
-        id.first_seq
+        let Taken::Batch(batch) = core.take(2, true).unwrap() else { panic!("no batch may go out") };
+        core.settle(&batch, Settle { ready_at, ..Settle::default() }, || {}).unwrap();
+        batch.first_seq()
     };
     let later = core.env.clock.monotonic() + Duration::from_secs(60);
     assert_eq!((fail(later), fail(Duration::ZERO)), (1, 2));
@@ -212,6 +209,6 @@ fn what_was_passed_over_does_not_stay_pending() {
     let Taken::Batch(batch) = core.take(2, true).unwrap() else { panic!("no batch may go out") };
     assert!(matches!(core.take(2, true).unwrap(), Taken::Nothing));
     assert_eq!(core.pending().0, 2);
-    core.settle(batch.id, Settle { finished: true, ..Settle::default() }, || {}).unwrap();
+    core.settle(&batch, Settle { finished: true, ..Settle::default() }, || {}).unwrap();
     assert_eq!(core.pending().0, 0);
 }

@@ -1,9 +1,11 @@
 //! What follows from a sink's answer: what is finished, what goes to the dead letters, when the rest is tried again,
 //! and whether the producer stops.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::Shared;
+use super::outage::Lasting;
 use crate::batch::Batch;
 use crate::buffer::Settle;
 use crate::dead_letter::{Burial, Story};
@@ -11,32 +13,38 @@ use crate::error::{Cause, Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::options::OnExhausted;
 use crate::schedule::MAX_WAIT;
-use crate::sink::{Outcome, Report, SendError};
+use crate::sink::{MAX_REASON_BYTES, Outcome, Report, SendError, reason_bytes};
 use crate::sync::atomic::Ordering;
+use crate::text::bounded;
 
-/// Errors kept of one batch, and the bytes of each.
+/// Errors kept of one batch.
 const KEPT_ERRORS: usize = 5;
-const KEPT_ERROR_BYTES: usize = 4096;
 const SPOILED: &str =
     "the batch is not what was put any more: its file was overwritten or truncated, or the disk failed";
+/// The wait after an attempt that counts nothing: the program is ending, and who is left in it should not send in circles.
+const INTERRUPTED_WAIT: Duration = Duration::from_secs(1);
 /// The least wait after a dead letter could not be written.
 const UNBURIED_WAIT: Duration = Duration::from_secs(1);
 
 impl Shared {
     /// Acts on what the sink answered. Returns the error that stops the producer, or that of the disk.
-    pub(super) fn settle(&self, batch: Batch, answer: Result<Report, SendError>, elapsed: Duration) -> Result<()> {
+    pub(super) fn settle(&self, mut batch: Batch, answer: Result<Report, SendError>, elapsed: Duration) -> Result<()> {
+        let len = batch.len();
+        // What names records that are not there may mean others by all its indices.
+        let answer = answer.and_then(|report| report.check(len).map(|()| report));
         // Zeros may have gone out in place of what was put: whatever the sink says, this was no delivery. And what goes
         // to the dead letters is what was put, or nothing.
         let delivered = answer.as_ref().is_ok_and(Report::is_delivered);
         let spoiled = (batch.is_faulted() || !delivered) && !batch.is_whole();
         let answer = if spoiled { Err(SendError::unavailable(SPOILED)) } else { answer };
-        let settled = match answer {
-            Ok(report) if report.is_delivered() => self.succeed(batch, elapsed),
-            Ok(report) => self.fall_short(&batch, &report, elapsed),
-            Err(error) => {
-                let report = Report::all(batch.len(), error.into_outcome());
-                self.fall_short(&batch, &report, elapsed)
-            }
+        let interrupted = self.ending.load(Ordering::Acquire) || matches!(answer, Err(SendError::Interrupted(_)));
+        let settled = match answer.unwrap_or_else(|error| Report::all(len, error.into_outcome())) {
+            report if report.is_delivered() => self.succeed(&batch, elapsed),
+            // Only one answer of a handing-out gets to write dead letters.
+            report => match self.core().claim(&mut batch) {
+                Ok(()) => self.fall_short(&batch, &report, interrupted, elapsed),
+                Err(error) => Err(error),
+            },
         };
         if spoiled {
             self.core().read_again();
@@ -49,45 +57,52 @@ impl Shared {
         settled
     }
 
-    fn succeed(&self, batch: Batch, elapsed: Duration) -> Result<()> {
+    fn succeed(&self, batch: &Batch, elapsed: Duration) -> Result<()> {
         let count = || {
             self.counters.delivered.fetch_add(batch.len() as u64, Ordering::Relaxed);
         };
-        let noted = self.core().settle(batch.id, Settle { finished: true, ..Settle::default() }, count);
+        let noted = self.core().settle(batch, Settle { finished: true, ..Settle::default() }, count);
         if noted.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
             return noted;
         }
         self.holding.store(0, Ordering::Relaxed);
-        self.tell(&Event::SendSucceeded { batch: &batch, elapsed });
+        self.outage.is_over();
+        self.tell(&Event::SendSucceeded { batch, elapsed });
         noted
     }
 
-    /// Some or all records of the batch were not delivered.
-    fn fall_short(&self, batch: &Batch, report: &Report, elapsed: Duration) -> Result<()> {
+    /// Some or all records of the batch were not delivered. Where the attempt was interrupted, what failed in it counts
+    /// nothing; what the sink took or rejected holds.
+    fn fall_short(&self, batch: &Batch, report: &Report, interrupted: bool, elapsed: Duration) -> Result<()> {
         let core = self.core();
         let (options, clock) = (&core.options, &*core.env.clock);
         let sorted = Sorted::new(batch.len(), report);
         let now = clock.wall();
         let mut progress = batch.progress.clone();
-        progress.last_attempt = now;
-        if progress.first_attempt == 0 {
-            progress.first_attempt = now;
+        let interrupted = interrupted && sorted.cause.is_some();
+        if !interrupted {
+            progress.last_attempt = now;
+            if progress.first_attempt == 0 {
+                progress.first_attempt = now;
+            }
         }
-        let counts = !sorted.failed.is_empty() || (options.count_unavailable && !sorted.unavailable.is_empty());
-        if let Some(cause) = &sorted.cause {
+        let counts = !interrupted
+            && (!sorted.failed.is_empty() || (options.count_unavailable && !sorted.unavailable.is_empty()));
+        if let Some(cause) = sorted.cause.as_ref().filter(|_| !interrupted) {
             progress.failures = progress.failures.saturating_add(1);
             progress.attempts = progress.attempts.saturating_add(u32::from(counts));
-            let mut text = chain(&**cause);
-            text.truncate(text.floor_char_boundary(KEPT_ERROR_BYTES));
-            progress.errors.push(text);
+            progress.errors.push(bounded(Chain(&**cause), MAX_REASON_BYTES));
             let extra = progress.errors.len().saturating_sub(KEPT_ERRORS);
             progress.errors.drain(..extra);
         }
 
         // Into the dead letters, before anything of it counts as finished.
         let mut dead: Vec<(usize, String, bool)> = Vec::new();
+        // What it was sealed with: all of that may come to stand in the letter. A damaged seal may say anything.
+        let sealed = batch.last_seq().saturating_sub(batch.first_seq()).saturating_add(1);
+        let most = reason_bytes(batch.len().max(usize::try_from(sealed).unwrap_or(usize::MAX)));
         for (index, reason) in &sorted.rejected {
-            dead.push((*index, (*reason).to_owned(), true));
+            dead.push((*index, bounded(reason, most), true));
         }
         let exhausted = counts && self.schedule.is_exhausted(progress.attempts);
         let mut given_up: Vec<usize> = Vec::new();
@@ -96,8 +111,7 @@ impl Shared {
             if options.count_unavailable {
                 given_up.extend(&sorted.unavailable);
             }
-            let reason = sorted.cause.as_ref().map(ToString::to_string).unwrap_or_default();
-            dead.extend(given_up.iter().map(|index| (*index, sorted.reason(report, *index, &reason), false)));
+            dead.extend(given_up.iter().map(|index| (*index, reason(report, *index, most), false)));
         }
         let mut done = sorted.delivered.clone();
         let mut unburied: Option<Error> = None;
@@ -107,7 +121,7 @@ impl Shared {
             let story = Story {
                 sink: self.sink.as_ref().map_or_else(|| "manual".into(), |sink| sink.name().into_owned()),
                 attempts: progress.attempts.max(1),
-                first_attempt: progress.first_attempt,
+                first_attempt: if progress.first_attempt == 0 { now } else { progress.first_attempt },
                 last_attempt: now,
                 created_at: now,
                 errors: progress.errors.clone(),
@@ -132,18 +146,22 @@ impl Shared {
 
         let mut wait = self.schedule.wait(progress.failures.max(1), (core.env.random)());
         wait = wait.max(sorted.retry_after.min(MAX_WAIT));
-        if unburied.is_some() {
-            wait = wait.max(UNBURIED_WAIT);
+        if interrupted {
+            wait = INTERRUPTED_WAIT;
+        } else {
+            if unburied.is_some() {
+                wait = wait.max(UNBURIED_WAIT);
+            }
+            progress.next_attempt = now.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX));
         }
-        progress.next_attempt = now.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX));
         let places = done.iter().map(|index| batch.entries[*index].place).collect();
         let unavailable = !counts;
         let settle =
             Settle { finished: left == 0, done: places, progress: Some(progress), ready_at: clock.monotonic() + wait };
         let counters = &self.counters;
-        let noted = core.settle(batch.id, settle, || {
+        let noted = core.settle(batch, settle, || {
             counters.delivered.fetch_add(sorted.delivered.len() as u64, Ordering::Relaxed);
-            if error.is_some() {
+            if error.is_some() && !interrupted {
                 if counts { &counters.failed } else { &counters.unavailable }.fetch_add(1, Ordering::Relaxed);
             }
             if unburied.is_none() {
@@ -156,10 +174,23 @@ impl Shared {
         }
 
         self.holding.store(if left == 0 { 0 } else { 1 + u8::from(unavailable) }, Ordering::Relaxed);
+        let found = !sorted.delivered.is_empty() || !sorted.rejected.is_empty() || !sorted.failed.is_empty();
+        let lasting = if found {
+            self.outage.is_over();
+            None
+        } else if interrupted {
+            None
+        } else {
+            self.outage.goes_on(clock.monotonic(), now)
+        };
         if let Some(error) = &error {
             self.note_error(error);
             let delivered = sorted.delivered.len();
             self.tell(&Event::SendFailed { batch, error, delivered, unavailable, wait });
+            if let Some(Lasting { since, time: lasting, attempts }) = lasting {
+                let pending = core.pending().0;
+                self.tell(&Event::SinkUnavailable { since, lasting, attempts, pending, error });
+            }
         }
         if unburied.is_none() {
             let id = batch.id();
@@ -205,7 +236,7 @@ impl<'a> Sorted<'a> {
             cause: None,
         };
         let mut next = 0;
-        for (index, outcome) in report.exceptions().take_while(|(index, _)| *index < len) {
+        for (index, outcome) in report.exceptions() {
             sorted.delivered.extend(next..index);
             next = index + 1;
             match outcome {
@@ -229,29 +260,33 @@ impl<'a> Sorted<'a> {
         }
         sorted
     }
+}
 
-    fn reason(&self, report: &Report, index: usize, otherwise: &str) -> String {
-        match report.outcome(index) {
-            Outcome::Failed { error } | Outcome::Unavailable { error, .. } => error.to_string(),
-            _ => otherwise.to_owned(),
-        }
+/// Why a record that is given up on was not delivered.
+fn reason(report: &Report, index: usize, most: usize) -> String {
+    match report.outcome(index) {
+        Outcome::Failed { error } | Outcome::Unavailable { error, .. } => bounded(error, most),
+        Outcome::Delivered | Outcome::Rejected { .. } => String::new(),
     }
 }
 
 /// The error and what caused it, one a line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push('\n');
-        text.push_str(&cause.to_string());
-        source = cause.source();
+struct Chain<'a>(&'a dyn std::error::Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(cause) = source {
+            write!(f, "\n{cause}")?;
+            source = cause.source();
+        }
+        Ok(())
     }
-    text
 }
 
 fn send_failed(cause: &Cause) -> Error {
-    Error::new(ErrorKind::SendFailed, cause.to_string()).with_source(cause.clone())
+    Error::new(ErrorKind::SendFailed, bounded(cause, MAX_REASON_BYTES)).with_source(cause.clone())
 }
 
 fn exhaustion(batch: &Batch, attempts: u32, last: &Error) -> Error {

@@ -14,6 +14,7 @@ impl Shared {
         let core = self.core();
         let clock = &*core.env.clock;
         let deadline = clock.monotonic().saturating_add(wait);
+        let mut told = false;
         let appended = loop {
             match core.put(record, Some(Duration::ZERO)) {
                 Err(error) if error.kind() == ErrorKind::BufferFull => {
@@ -23,6 +24,9 @@ impl Shared {
                         return Err(error);
                     }
                     if let Some(pause) = self.send_one()? {
+                        if !std::mem::replace(&mut told, true) {
+                            self.tell_of_waiting(wait);
+                        }
                         clock.sleep(pause.min(left).min(Duration::from_millis(50)));
                     }
                 }

@@ -73,6 +73,7 @@ impl Shared {
             let left = deadline.saturating_sub(clock.monotonic());
             if !interrupted && left < GRACE - Duration::from_millis(20) {
                 interrupted = true;
+                self.ending.store(true, Ordering::Release);
                 if let Some(sink) = &self.sink {
                     let _ = self.inside(|| sink.interrupt());
                 }

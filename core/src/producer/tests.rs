@@ -52,11 +52,14 @@ struct World {
     hands: Arc<Hands>,
     /// When attempts began, and at which batch.
     attempts: Arc<Mutex<Vec<(f64, u64)>>>,
+    /// When events happened, their names and messages.
+    events: Arc<Mutex<Vec<(f64, &'static str, String)>>>,
 }
 
 impl World {
     fn new() -> World {
-        World { dir: tempfile::tempdir().unwrap(), hands: Arc::default(), attempts: Arc::default() }
+        let (hands, attempts, events) = Default::default();
+        World { dir: tempfile::tempdir().unwrap(), hands, attempts, events }
     }
 
     /// An inline producer whose sink notes each attempt, takes `takes` of time, and answers with `answer`.
@@ -66,13 +69,15 @@ impl World {
         takes: Duration,
         answer: impl Fn(&Batch) -> Result<Report, SendError> + Send + Sync + 'static,
     ) -> Producer {
-        let (hands, attempts) = (self.hands.clone(), self.attempts.clone());
+        let (hands, passing, attempts) = (self.hands.clone(), self.hands.clone(), self.attempts.clone());
         let sink = crate::sink::from_fn(move |batch: &Batch| {
-            attempts.lock().unwrap().push((hands.now(), batch.first_seq()));
-            hands.pass(takes);
+            attempts.lock().unwrap().push((passing.now(), batch.first_seq()));
+            passing.pass(takes);
             answer(batch)
         });
+        let events = self.events.clone();
         let mut builder = Producer::builder(self.dir.path())
+            .observer(move |event| events.lock().unwrap().push((hands.now(), event.name(), event.message())))
             .mode(Mode::Inline)
             .durability(Durability::Os)
             .segment_bytes(64 << 10)
@@ -93,6 +98,12 @@ impl World {
             let _ = producer.shared.send_one();
             self.hands.pass(step);
         }
+    }
+
+    /// When an event of this name happened, and what it said.
+    fn told(&self, name: &str) -> Vec<(f64, String)> {
+        let events = self.events.lock().unwrap();
+        events.iter().filter(|(_, other, _)| *other == name).map(|(at, _, text)| (*at, text.clone())).collect()
     }
 
     /// When the batch that begins with this seq was tried.
@@ -198,6 +209,34 @@ fn an_unavailable_sink_uses_up_no_attempts_and_may_say_when_to_come_back() {
     let stats = producer.stats();
     assert_eq!((stats.head_attempts, stats.unavailable_attempts, stats.dead_letters), (0, 10, 0));
     assert_eq!(stats.state, State::Unavailable);
+}
+
+/// A group that is not there was a line in a log each minute, the same as a hiccup.
+#[test]
+fn a_sink_that_is_unavailable_for_long_is_told_of_again_and_again() {
+    let world = World::new();
+    let up = Arc::new(AtomicBool::new(false));
+    let is_up = up.clone();
+    let answer = move |_: &Batch| match is_up.load(Ordering::Relaxed) {
+        true => Ok(Report::delivered()),
+        false => Err(SendError::unavailable("there is no such group")),
+    };
+    let producer = world.open(&[("schedule_waits", "30")], Duration::ZERO, answer);
+    world.hands.pass(Duration::from_secs(10));
+    producer.put("a").unwrap();
+    producer.put("b").unwrap();
+    assert_eq!(producer.stats().unavailable_since, 1_700_000_010_000_000);
+    world.run(&producer, 60 * 30, Duration::from_secs(10));
+    let minutes: Vec<f64> = world.told("sink_unavailable").iter().map(|(at, _)| (at - 10.0) / 60.0).collect();
+    assert_eq!(minutes, [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 124.0, 184.0, 244.0]);
+    let (_, text) = &world.told("sink_unavailable")[6];
+    assert_eq!(text, "sink unavailable for 1h 4m (129 attempts); 2 records wait: there is no such group");
+
+    up.store(true, Ordering::Relaxed);
+    world.run(&producer, 6, Duration::from_secs(10));
+    let stats = producer.stats();
+    assert_eq!((stats.pending_records, stats.unavailable_since), (0, 0));
+    assert_eq!(world.told("sink_unavailable").len(), 10);
 }
 
 #[test]

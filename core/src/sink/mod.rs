@@ -7,6 +7,7 @@ mod file;
 mod url;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
@@ -17,8 +18,10 @@ pub use file::{FileSink, Framing};
 pub use url::{FileOptions, from_options, from_url, options_of};
 
 use crate::batch::Batch;
-use crate::error::Cause;
-use crate::record::NewRecord;
+use crate::error::{Cause, Error, ErrorKind};
+use crate::record::{MAX_OWN_ID_BYTES, NewRecord};
+use crate::schedule::MAX_WAIT;
+use crate::text::cut;
 
 /// A destination of batches.
 ///
@@ -54,7 +57,7 @@ pub trait Sink: Send + Sync {
     }
 
     /// The producer's time to close is over: a `send` under way should return as soon as it can. Called from
-    /// another thread.
+    /// another thread. Whatever has failed when `send` returns after this counts as [`SendError::Interrupted`].
     fn interrupt(&self) {}
 }
 
@@ -105,24 +108,59 @@ pub struct Limits {
     pub max_record_bytes: Option<u64>,
     /// Bytes that the sink adds to each record (CloudWatch Logs counts 26).
     pub overhead_bytes: u64,
-    /// Whether the key counts, or the id where there is no key.
+    /// Whether the key counts, or the id where there is no key. An id that the buffer gives counts
+    /// [`MAX_OWN_ID_BYTES`](crate::record::MAX_OWN_ID_BYTES), its longest.
     pub counts_key: bool,
+    /// Whether the sink keeps an order that it could not keep if it were given a batch before the one before it is
+    /// finished. A producer with `max_in_flight` above 1 is then refused.
+    pub ordered: bool,
     /// Whether [`Sink::admit`] wants to see each record.
     pub checks_records: bool,
 }
 
 impl Limits {
-    /// What a record of these lengths counts.
+    /// What a record counts.
     #[inline]
-    pub fn record_bytes(&self, data: usize, key: usize) -> u64 {
-        let key = if self.counts_key { key as u64 } else { 0 };
-        data as u64 + key + self.overhead_bytes
+    pub fn record_bytes(&self, data: &[u8], key: Option<&[u8]>, id: Option<&str>) -> u64 {
+        let key = match (self.counts_key, key) {
+            (false, _) => 0,
+            (true, Some(key)) => key.len(),
+            (true, None) => id.map_or(MAX_OWN_ID_BYTES, str::len),
+        };
+        data.len() as u64 + key as u64 + self.overhead_bytes
     }
+}
+
+/// The longest reason that is kept of a record, in bytes of UTF-8. Longer ones are cut, between characters.
+pub const MAX_REASON_BYTES: usize = 4096;
+/// The most bytes that the reasons of one dead letter take together, where there are many.
+const MAX_REASONS_BYTES: usize = 4 << 20;
+
+/// The longest reason that each of so many records may have.
+pub(crate) fn reason_bytes(records: usize) -> usize {
+    (MAX_REASONS_BYTES / records.max(1)).clamp(64, MAX_REASON_BYTES)
+}
+
+/// A service's wish not to be asked for so many seconds, as the wait that is kept: at most [`MAX_WAIT`], a day, also
+/// for an infinite one.
+///
+/// # Errors
+/// `InvalidArgument` for a negative number, and for none.
+pub fn retry_after(seconds: f64) -> Result<Duration, Error> {
+    if seconds.is_nan() || seconds < 0.0 {
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!("retry_after is {seconds} seconds; it takes 0 or more"),
+        ));
+    }
+    Ok(Duration::try_from_secs_f64(seconds).unwrap_or(MAX_WAIT).min(MAX_WAIT))
 }
 
 /// What became of the records of one `send`: delivered, unless it says otherwise.
 ///
-/// Indices count the records of the batch that was passed to `send`.
+/// Indices count the records of the batch that was passed to `send`; the last setting of an index holds. A report that
+/// names an index past the batch's end is an error of the sink: nothing in it is believed, and the attempt has failed.
+/// Reasons are cut to [`MAX_REASON_BYTES`].
 ///
 /// ```
 /// use unistream::{Outcome, Report};
@@ -132,8 +170,10 @@ impl Limits {
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// Sorted by index, one entry an index; what is not here was delivered.
-    exceptions: Vec<(usize, Outcome)>,
+    /// By index; what is not here was delivered.
+    exceptions: BTreeMap<usize, Outcome>,
+    /// One more than the highest index that was ever set.
+    named: usize,
 }
 
 /// What became of one record.
@@ -155,9 +195,19 @@ pub enum Outcome {
     Unavailable {
         /// Why.
         error: Cause,
-        /// The sink asks not to be tried before this.
+        /// The sink asks not to be tried before this; at most [`MAX_WAIT`](crate::MAX_WAIT), a day, is waited.
         retry_after: Option<Duration>,
     },
+}
+
+impl Outcome {
+    /// The same, with no longer a reason than so many bytes.
+    fn cut(self, most: usize) -> Outcome {
+        match self {
+            Outcome::Rejected { reason } => Outcome::Rejected { reason: cut(reason, most) },
+            other => other,
+        }
+    }
 }
 
 impl Report {
@@ -168,11 +218,11 @@ impl Report {
 
     /// Every record of a batch of `len` came to the same end.
     pub fn all(len: usize, outcome: Outcome) -> Self {
-        let exceptions = match outcome {
-            Outcome::Delivered => Vec::new(),
+        let exceptions = match outcome.cut(reason_bytes(len)) {
+            Outcome::Delivered => BTreeMap::new(),
             other => (0..len).map(|index| (index, other.clone())).collect(),
         };
-        Report { exceptions }
+        Report { exceptions, named: len }
     }
 
     /// Record `index` failed and is to be tried again.
@@ -199,31 +249,33 @@ impl Report {
         self.set(index, Outcome::Rejected { reason: reason.into() });
     }
 
-    /// Sets the outcome of one record.
+    /// Sets the outcome of one record; the last setting holds.
     pub fn with(mut self, index: usize, outcome: Outcome) -> Self {
         self.set(index, outcome);
         self
     }
 
-    /// Sets the outcome of one record.
+    /// Sets the outcome of one record; the last setting holds.
     pub fn set(&mut self, index: usize, outcome: Outcome) {
-        let place = match self.exceptions.last() {
-            Some((last, _)) if *last < index => Err(self.exceptions.len()),
-            _ => self.exceptions.binary_search_by_key(&index, |(at, _)| *at),
+        self.named = self.named.max(index.saturating_add(1));
+        match outcome {
+            Outcome::Delivered => self.exceptions.remove(&index),
+            outcome => self.exceptions.insert(index, outcome.cut(MAX_REASON_BYTES)),
         };
-        match (place, outcome) {
-            (Ok(at), Outcome::Delivered) => drop(self.exceptions.remove(at)),
-            (Ok(at), outcome) => self.exceptions[at].1 = outcome,
-            (Err(_), Outcome::Delivered) => {}
-            (Err(at), outcome) => self.exceptions.insert(at, (index, outcome)),
-        }
     }
 
     /// What became of record `index`.
     pub fn outcome(&self, index: usize) -> &Outcome {
-        match self.exceptions.binary_search_by_key(&index, |(at, _)| *at) {
-            Ok(at) => &self.exceptions[at].1,
-            Err(_) => &Outcome::Delivered,
+        self.exceptions.get(&index).unwrap_or(&Outcome::Delivered)
+    }
+
+    /// What is wrong with it as the answer for a batch of `len`, if anything is.
+    pub(crate) fn check(&self, len: usize) -> Result<(), SendError> {
+        match self.named.checked_sub(1) {
+            Some(last) if last >= len => Err(SendError::failed(format!(
+                "the sink answered for record {last} of a batch of {len}, counted from 0"
+            ))),
+            _ => Ok(()),
         }
     }
 
@@ -249,11 +301,15 @@ pub enum SendError {
     Unavailable {
         /// Why.
         error: Cause,
-        /// The sink asks not to be tried before this.
+        /// The sink asks not to be tried before this; at most [`MAX_WAIT`](crate::MAX_WAIT), a day, is waited.
         retry_after: Option<Duration>,
     },
     /// The sink will never take any record of this batch.
     Rejected(String),
+    /// The attempt was cut short because the program or its producer is ending. It counts nothing, is not told of in any
+    /// dead letter, and the batch is as it was before it. A sink need not say so once [`Sink::interrupt`] was called:
+    /// failures after that are taken for this.
+    Interrupted(Cause),
 }
 
 impl SendError {
@@ -267,12 +323,18 @@ impl SendError {
         SendError::Unavailable { error: error.into().into(), retry_after: None }
     }
 
+    /// An attempt that was cut short because the program is ending.
+    pub fn interrupted(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        SendError::Interrupted(error.into().into())
+    }
+
     /// The outcome of each record of the batch.
     pub fn into_outcome(self) -> Outcome {
         match self {
             SendError::Failed(error) => Outcome::Failed { error },
             SendError::Unavailable { error, retry_after } => Outcome::Unavailable { error, retry_after },
             SendError::Rejected(reason) => Outcome::Rejected { reason },
+            SendError::Interrupted(error) => Outcome::Unavailable { error, retry_after: None },
         }
     }
 }
@@ -283,6 +345,7 @@ impl fmt::Display for SendError {
             SendError::Failed(error) => write!(f, "{error}"),
             SendError::Unavailable { error, .. } => write!(f, "unavailable: {error}"),
             SendError::Rejected(reason) => write!(f, "rejected: {reason}"),
+            SendError::Interrupted(error) => write!(f, "interrupted: {error}"),
         }
     }
 }

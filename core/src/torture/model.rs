@@ -208,9 +208,12 @@ impl Model {
     }
 
     fn resume(&mut self) {
-        if std::mem::take(&mut self.stopped) {
-            let now = self.now;
-            self.batches.iter_mut().for_each(|batch| batch.forgive(now));
+        let (now, stopped) = (self.now, std::mem::take(&mut self.stopped));
+        for batch in &mut self.batches {
+            if stopped {
+                batch.forgive(now);
+            }
+            (batch.ready, batch.next) = (now, 0);
         }
     }
 

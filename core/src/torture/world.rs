@@ -303,8 +303,12 @@ impl World {
             Mode::Background => Ok(producer.do_sending()),
             Mode::Manual => {
                 while let Some((batch, sink)) = producer.next_batch()?.zip(self.sink.as_ref()) {
-                    let answer = sink.answer(&batch);
-                    producer.settle(batch, answer)?;
+                    let (answer, again) = (sink.answer(&batch), batch.clone());
+                    let settled = producer.settle(batch, answer);
+                    // That was its one answer: the model and the oracle know of no other.
+                    let second = producer.settle(again, Err(SendError::Rejected("a second answer".into())));
+                    assert_eq!(second.map_err(|error| error.kind()), Err(ErrorKind::NotFound));
+                    settled?;
                 }
                 Ok(producer.next_wait().unwrap_or(NOTHING))
             }

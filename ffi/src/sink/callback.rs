@@ -40,7 +40,8 @@ pub type unistream_send_async_callback =
     Option<unsafe extern "C" fn(user_data: *mut c_void, completion: *mut unistream_completion)>;
 
 /// Asks a `send` under way to return as soon as it can, because the producer's time to close is over. Called from
-/// another thread. It must not throw or longjmp, nor call the same producer.
+/// another thread. It must not throw or longjmp, nor call the same producer. What a `send` answers after this as failed
+/// or unavailable counts nothing: the next run sends it as if it had not been tried.
 pub type unistream_interrupt_callback = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
 
 /// A sink of the program's own. A public structure: zero it, set `size` and what is needed; what is 0 or NULL is

@@ -87,7 +87,7 @@ impl Desk {
 }
 
 fn closing() -> SendError {
-    SendError::unavailable("the producer closed before the sink answered")
+    SendError::interrupted("the producer closed before the sink answered")
 }
 
 /// The batch to send. It lives until the completion is finished or freed, even if the producer is closed before.

@@ -18,13 +18,16 @@ use super::{Connection, Service, aws_options, connection_setters};
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::options::{Bytes, Secret, Text, choice};
-use crate::record::NewRecord;
+use crate::record::{MAX_OWN_ID_BYTES, NewRecord};
 use crate::sink::{Limits, Outcome, Report, SendError, Sink};
 
 // The limits of PutRecords: <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html>.
 const MAX_RECORDS: usize = 500;
 const MAX_KEY_CHARS: usize = 256;
 const MIB: u64 = 1024 * 1024;
+/// As long as the longest id that a buffer gives.
+const LONGEST_OWN_ID: &str = "ffffffffffffffff-18446744073709551615";
+const _: () = assert!(LONGEST_OWN_ID.len() == MAX_OWN_ID_BYTES);
 
 choice! {
     /// What the partition key of a record is.
@@ -183,13 +186,14 @@ impl Sink for KinesisSink {
             max_record_bytes: Some(self.rules.max_record_bytes),
             overhead_bytes: 0,
             counts_key: self.rules.counts_key(),
+            ordered: self.rules.ordered,
             checks_records: true,
         }
     }
 
     fn admit(&self, record: &NewRecord<'_>) -> Result<(), String> {
-        // An id of the buffer's own is always a good key.
-        let (key, _) = self.rules.keys(record, record.id.unwrap_or("0"))?;
+        // An id of the buffer's own is always a good key; it counts as much as its longest.
+        let (key, _) = self.rules.keys(record, record.id.unwrap_or(LONGEST_OWN_ID))?;
         // What the limits count is checked by them.
         if self.rules.counts_key() { Ok(()) } else { self.rules.check_bytes(record, &key) }
     }

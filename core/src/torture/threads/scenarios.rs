@@ -1,12 +1,15 @@
 //! What programs do with several threads.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::{HOUR, Mood, Run, SOON, join, locked, spawn};
+use crate::batch::Batch;
 use crate::buffer::storage::simulated::{Crash, Fault, Trouble};
 use crate::error::ErrorKind;
 use crate::options::{Durability, Mode, OnExhausted};
 use crate::producer::Producer;
+use crate::sink::{Report, SendError};
 use crate::sync::{scheduled, thread};
 
 /// The scenarios and their names.
@@ -354,7 +357,8 @@ fn dropping(run: &Run) {
     run.drain(&options);
 }
 
-/// Manual mode: the program's threads take batches and settle them, until one closes.
+/// Manual mode: the program's threads take batches and settle them, until one closes. Of two that answer for one at the same
+/// time one is heard; a late answer, also one of an attempt before, is not.
 fn manual(run: &Run) {
     let mut options = run.options();
     options.mode = Mode::Manual;
@@ -368,8 +372,14 @@ fn manual(run: &Run) {
     for _ in 0..2 {
         let (ledger, producer, sink) = (run.ledger.clone(), producer.clone(), run.sink(1));
         threads.push(spawn(move || {
-            for _ in 0..4 {
+            let mut answered: Option<Batch> = None;
+            for turn in 0..4 {
                 let _ = producer.next_wait();
+                if let Some(batch) = answered.take()
+                    && producer.settle(batch, Ok(Report::delivered())).is_ok()
+                {
+                    locked(&ledger).violate("a late answer was heard".into());
+                }
                 match producer.next_batch() {
                     Ok(Some(batch)) => {
                         locked(&ledger).arrive(&batch);
@@ -381,9 +391,17 @@ fn manual(run: &Run) {
                             ledger.look(&batch);
                             ledger.answer(&batch, &answer);
                         }
-                        if producer.settle(batch, answer).is_err() {
-                            locked(&ledger).not_taken(&again);
+                        let heard = if turn % 2 == 0 {
+                            answer_twice(&producer, batch, answer)
+                        } else {
+                            usize::from(producer.settle(batch, answer).is_ok())
+                        };
+                        match heard {
+                            0 => locked(&ledger).not_taken(&again),
+                            1 => {}
+                            _ => locked(&ledger).violate("two answers were heard".into()),
                         }
+                        answered = Some(again);
                     }
                     Ok(None) => scheduled::pause(),
                     Err(_) => return,
@@ -404,6 +422,21 @@ fn manual(run: &Run) {
     join(threads);
     drop(producer.close(Duration::ZERO));
     run.settle_accounts(producer);
+}
+
+/// Two threads give the same answer at the same time. Returns how many were heard.
+fn answer_twice(producer: &Arc<Producer>, batch: Batch, answer: Result<Report, SendError>) -> usize {
+    let heard = Arc::new(Mutex::new(0));
+    let answers = [(batch.clone(), answer.clone()), (batch, answer)].map(|(batch, answer)| {
+        let (producer, heard) = (producer.clone(), heard.clone());
+        spawn(move || {
+            if producer.settle(batch, answer).is_ok() {
+                *locked(&heard) += 1;
+            }
+        })
+    });
+    join(answers);
+    *locked(&heard)
 }
 
 /// The sink fails until the producer stops; somebody resumes it, while others put.

@@ -1,0 +1,452 @@
+//! What a sink and a program may answer: once for each handing-out, about records that are there, in words that fit. What
+//! they say beyond that changes nothing, and nothing that is too long, too large or too late stops a producer.
+
+mod common;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use common::*;
+use unistream::*;
+
+fn manual(dir: impl AsRef<std::path::Path>) -> Builder {
+    Producer::builder(dir).mode(Mode::Manual).schedule_max(Duration::ZERO).max_attempts(10)
+}
+
+fn next(producer: &Producer) -> Batch {
+    producer.next_batch().unwrap().expect("a batch is there")
+}
+
+fn put_all(producer: &Producer, texts: &[&str]) {
+    for text in texts {
+        producer.put(*text).unwrap();
+    }
+}
+
+#[track_caller]
+fn not_found(result: Result<(), Error>) {
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+/// "Failed", and then "delivered" of the same handing-out: the second was believed, and the record was gone.
+#[test]
+fn a_handing_out_takes_one_answer() {
+    let dir = scratch();
+    let producer = manual(&dir).max_records(3).open_manual(Limits::default()).unwrap();
+    put_all(&producer, &["a", "b", "c"]);
+    let batch = next(&producer);
+    producer.settle(batch.clone(), Err(SendError::failed("down"))).unwrap();
+    not_found(producer.settle(batch.clone(), Ok(Report::delivered())));
+    assert_eq!((producer.stats().pending_records, producer.stats().delivered_records), (3, 0));
+
+    // It is out again. The answer to the attempt before comes late, and is not for this one.
+    let again = next(&producer);
+    assert_eq!((again.id(), again.attempt()), (batch.id(), 2));
+    let late = [
+        Ok(Report::delivered()),
+        Err(SendError::failed("late")),
+        Err(SendError::Rejected("late".into())),
+        Ok(Report::delivered().rejected(1, "late")),
+    ];
+    for late in late {
+        not_found(producer.settle(batch.clone(), late));
+    }
+    assert!(producer.next_batch().unwrap().is_none(), "the batch was handed out twice at once");
+    assert!(producer.dead_letters().list().unwrap().is_empty(), "a late answer wrote a dead letter");
+    assert_eq!((producer.stats().failed_attempts, producer.stats().pending_records), (1, 3));
+    producer.settle(again, Ok(Report::delivered())).unwrap();
+    assert_eq!(producer.stats().delivered_records, 3);
+}
+
+/// The batch that is made of a dead letter has the id of the one it came of, which may still be out.
+#[test]
+fn the_batch_of_a_dead_letter_answers_for_nothing() {
+    let dir = scratch();
+    let producer = manual(&dir).max_records(3).open_manual(Limits::default()).unwrap();
+    put_all(&producer, &["d", "e", "f"]);
+    let report = Report::delivered().rejected(0, "bad").failed(1, "x").failed(2, "x");
+    producer.settle(next(&producer), Ok(report)).unwrap();
+    let dead = producer.dead_letters().list().unwrap()[0].batch().unwrap();
+    not_found(producer.settle(dead.clone(), Ok(Report::delivered())));
+    let live = next(&producer);
+    assert_eq!((dead.id(), live.len()), (live.id(), 2));
+    not_found(producer.settle(dead, Ok(Report::delivered())));
+    assert_eq!(producer.stats().pending_records, 2);
+    producer.settle(live, Ok(Report::delivered())).unwrap();
+}
+
+/// Nor does one that an earlier opening of the buffer handed out, though it is the same batch.
+#[test]
+fn an_answer_of_an_earlier_opening_comes_too_late() {
+    let dir = scratch();
+    let open = || manual(&dir).max_records(1).open_manual(Limits::default()).unwrap();
+    let producer = open();
+    producer.put("a").unwrap();
+    let before = next(&producer);
+    producer.close(Duration::ZERO).unwrap();
+    let producer = open();
+    not_found(producer.settle(before.clone(), Ok(Report::delivered())));
+    let now = next(&producer);
+    assert_eq!(now.id(), before.id());
+    not_found(producer.settle(before, Ok(Report::delivered())));
+    producer.settle(now, Ok(Report::delivered())).unwrap();
+    assert_eq!(producer.stats().pending_records, 0);
+}
+
+/// A buffer emits one batch again and again until it is committed, once.
+#[test]
+fn a_buffer_takes_one_commit_of_all_that_it_emitted() {
+    let dir = scratch();
+    let mut options = Options::default();
+    (options.max_records, options.linger) = (1, NEVER);
+    let buffer = Buffer::open(&dir, options, Limits::default()).unwrap();
+    buffer.put("a").unwrap();
+    buffer.put("b").unwrap();
+    let emitted: Vec<Batch> = (0..3).map(|_| buffer.emit().unwrap().unwrap()).collect();
+    buffer.commit(&emitted[0]).unwrap();
+    let second = buffer.emit().unwrap().unwrap();
+    for batch in &emitted {
+        not_found(buffer.commit(batch));
+    }
+    assert_eq!(buffer.len(), 1);
+    buffer.commit(&second).unwrap();
+    assert!(buffer.is_empty());
+}
+
+/// Before, a batch that was not full was seen by `emit` only after a `should_emit`.
+#[test]
+fn a_buffer_emits_what_is_old_enough() {
+    let dir = scratch();
+    let mut options = Options::default();
+    options.linger = Duration::from_millis(1);
+    let buffer = Buffer::open(&dir, options, Limits::default()).unwrap();
+    buffer.put("x").unwrap();
+    std::thread::sleep(Duration::from_millis(20));
+    assert_eq!(buffer.emit().unwrap().expect("it is old").len(), 1);
+}
+
+/// An index past the end was ignored: a sink that counts from 1 had its failures taken for deliveries.
+#[test]
+fn an_answer_for_a_record_that_is_not_there_is_a_failed_attempt() {
+    let dir = scratch();
+    let producer = manual(&dir).max_records(2).open_manual(Limits::default()).unwrap();
+    put_all(&producer, &["a", "b"]);
+    let reports = [
+        Report::delivered().failed(2, "off by one"),
+        Report::delivered().rejected(usize::MAX, "minus one"),
+        Report::delivered().rejected(0, "bad").with(9, Outcome::Delivered),
+        Report::all(3, Outcome::Rejected { reason: "all".into() }),
+    ];
+    for (attempts, report) in (1..).zip(reports) {
+        producer.settle(next(&producer), Ok(report)).unwrap();
+        let stats = producer.stats();
+        assert_eq!((stats.failed_attempts, stats.pending_records, stats.delivered_records), (attempts, 2, 0));
+        assert!(stats.last_error.contains("of a batch of 2"), "{}", stats.last_error);
+    }
+    assert!(producer.dead_letters().list().unwrap().is_empty());
+}
+
+/// Each setting moved all that was there: 40,000 records took seconds, a million would have taken an hour.
+#[test]
+fn a_report_may_be_filled_in_any_order() {
+    let time = |records: usize| {
+        let start = Instant::now();
+        let mut report = Report::delivered();
+        (0..records).rev().for_each(|index| report.set(index, Outcome::Rejected { reason: "x".into() }));
+        assert_eq!(report.exceptions().count(), records);
+        start.elapsed()
+    };
+    // With quadratic work this would take minutes.
+    assert!(time(1_000_000) < Duration::from_secs(30));
+
+    let report = Report::delivered().failed(3, "x").rejected(1, "y").failed(1, "z").failed(3, "w").rejected(3, "last");
+    let report = report.failed(0, "x").with(0, Outcome::Delivered);
+    let said: Vec<(usize, bool)> =
+        report.exceptions().map(|(at, outcome)| (at, matches!(outcome, Outcome::Rejected { .. }))).collect();
+    assert_eq!(said, [(1, false), (3, true)], "the last setting of an index holds");
+}
+
+/// A page of HTML for each of ten thousand records filled the dead letters, and the producer stopped.
+#[test]
+fn long_reasons_are_cut_and_stop_nothing() {
+    const RECORDS: usize = 10_000;
+    let page = format!("<html>{}", "ä".repeat(15_000));
+    let fail = page.clone();
+    let answers: [Box<dyn Fn(&Batch) -> Result<Report, SendError> + Send + Sync>; 3] = [
+        Box::new(move |_| Err(SendError::failed(fail.clone()))),
+        Box::new({
+            let page = page.clone();
+            move |_| Err(SendError::Rejected(page.clone()))
+        }),
+        Box::new(move |batch| {
+            Ok((0..batch.len()).fold(Report::delivered(), |report, at| report.rejected(at, page.clone())))
+        }),
+    ];
+    for answer in answers {
+        let dir = scratch();
+        let producer = Producer::builder(&dir)
+            .max_records(RECORDS as u64)
+            .schedule_max(Duration::ZERO)
+            .max_attempts(2)
+            .open(sink::from_fn(answer))
+            .unwrap();
+        for _ in 0..RECORDS {
+            producer.put(&[b'r'; 50]).unwrap();
+        }
+        producer.flush(LONG).unwrap();
+        let stats = producer.stats();
+        assert_eq!((stats.state, stats.dead_letters), (State::Running, 1));
+        assert!(stats.dead_letter_bytes < 12 << 20, "{} bytes", stats.dead_letter_bytes);
+        assert!(stats.last_error.len() <= MAX_REASON_BYTES);
+        let letter = &producer.dead_letters().list().unwrap()[0];
+        assert_eq!(letter.records.len(), RECORDS);
+        let reason = &letter.records[RECORDS - 1].reason;
+        assert!(reason.starts_with("<html>ää") && reason.ends_with('…') && reason.len() < 500, "{reason}");
+    }
+}
+
+#[test]
+fn an_error_of_ten_megabytes_is_a_line() {
+    let (dir, longest) = (scratch(), Arc::new(AtomicUsize::new(0)));
+    let heard = longest.clone();
+    let sink = sink::from_fn(|_: &Batch| Err::<(), _>(SendError::failed("x".repeat(10_000_000))));
+    let producer = Producer::builder(&dir)
+        .linger(Duration::ZERO)
+        .schedule_max(Duration::ZERO)
+        .max_attempts(2)
+        .on_exhausted(OnExhausted::Raise)
+        .observer(move |event| {
+            heard.fetch_max(event.message().len(), Ordering::Relaxed);
+        })
+        .open(sink)
+        .unwrap();
+    producer.put("a").unwrap();
+    let error = producer.flush(LONG).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::RetriesExhausted);
+    let stats = producer.stats();
+    assert_eq!(stats.last_error.len(), MAX_REASON_BYTES);
+    assert!(error.message().len() < 2 * MAX_REASON_BYTES && longest.load(Ordering::Relaxed) < 2 * MAX_REASON_BYTES);
+    producer.close(Duration::ZERO).unwrap_err();
+    let errors = Inspection::open(&dir).unwrap().stats().unwrap().last_errors;
+    assert!(errors.iter().all(|error| error.len() <= MAX_REASON_BYTES), "the cursor keeps it too");
+}
+
+/// A sink that asks for a hundred years gets a day, also where the wait was noted and is found again.
+#[test]
+fn no_wait_is_longer_than_a_day_and_resume_ends_it() {
+    let (dir, wait) = (scratch(), Some(Duration::from_secs(u64::MAX)));
+    let open = || {
+        let builder = manual(&dir).max_records(1);
+        builder.open_manual(Limits::default()).unwrap()
+    };
+    let refuse = |producer: &Producer| {
+        let error = SendError::Unavailable { error: Arc::from(Box::from("busy")), retry_after: wait };
+        producer.settle(next(producer), Err(error)).unwrap();
+    };
+    let producer = open();
+    producer.put("a").unwrap();
+    refuse(&producer);
+    let almost_a_day = MAX_WAIT - Duration::from_secs(600)..=MAX_WAIT;
+    assert!(almost_a_day.contains(&producer.next_wait().unwrap()));
+    producer.close(Duration::ZERO).unwrap();
+
+    let producer = open();
+    assert!(producer.next_batch().unwrap().is_none());
+    assert!(almost_a_day.contains(&producer.next_wait().unwrap()));
+    // Before it was read, and after.
+    producer.resume().unwrap();
+    assert_eq!(producer.next_wait(), Some(Duration::ZERO));
+    refuse(&producer);
+    assert!(producer.next_batch().unwrap().is_none());
+    producer.resume().unwrap();
+    let batch = next(&producer);
+    assert_eq!(batch.attempt(), 1, "an unavailable sink uses up no attempt");
+    producer.settle(batch, Ok(Report::delivered())).unwrap();
+    assert_eq!(producer.stats().pending_records, 0);
+
+    for seconds in [f64::NAN, -1.0, f64::NEG_INFINITY, -1e-9] {
+        assert_eq!(sink::retry_after(seconds).unwrap_err().kind(), ErrorKind::InvalidArgument, "{seconds}");
+    }
+    assert_eq!(sink::retry_after(f64::INFINITY).unwrap(), MAX_WAIT);
+    assert_eq!(sink::retry_after(1e300).unwrap(), MAX_WAIT);
+    assert_eq!(sink::retry_after(2.5).unwrap(), Duration::from_millis(2500));
+}
+
+/// After an outage was mended there was no way to say "try now": it waited as the schedule, or the sink, had it.
+#[test]
+fn resume_of_a_running_producer_sends_what_waits() {
+    let (dir, up, sent) = (scratch(), Arc::new(AtomicBool::new(false)), Collector::default());
+    let sink = {
+        let (up, sent) = (up.clone(), sent.clone());
+        sink::from_fn(move |batch: &Batch| {
+            if up.load(Ordering::Relaxed) {
+                sent.add(batch);
+                return Ok(());
+            }
+            let hour = Some(Duration::from_secs(3600));
+            Err(SendError::Unavailable { error: Arc::from(Box::from("down")), retry_after: hour })
+        })
+    };
+    let builder = Producer::builder(&dir).linger(Duration::ZERO);
+    let producer = builder.clone().open(sink).unwrap();
+    producer.put("a").unwrap();
+    wait_until("the sink was tried", || producer.stats().unavailable_attempts == 1);
+    up.store(true, Ordering::Relaxed);
+    assert_eq!(producer.flush(Duration::from_millis(50)).unwrap_err().kind(), ErrorKind::Timeout);
+    producer.resume().unwrap();
+    producer.flush(LONG).unwrap();
+    assert_eq!(sent.texts(), ["a"]);
+}
+
+/// Seconds in place of microseconds cannot be told from 1970. A time that no date holds can.
+#[test]
+fn a_time_that_no_date_can_be_is_refused_with_a_guess() {
+    let dir = scratch();
+    let producer = manual(&dir).open_manual(Limits::default()).unwrap();
+    let put = |micros| producer.put(NewRecord::new(b"x").created_at(micros));
+    const NOW: i64 = 1_700_000_000_000_000;
+    let beyond = [i64::MIN, *CREATED_AT.start() - 1, *CREATED_AT.end() + 1, NOW * 1000, i64::MAX];
+    for micros in beyond {
+        let error = put(micros).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert_eq!(error.message().contains("nanoseconds"), micros == NOW * 1000, "{error}");
+    }
+    let within = [*CREATED_AT.start(), -1, 0, NOW, *CREATED_AT.end()];
+    for micros in within {
+        put(micros).unwrap();
+    }
+    producer.begin_flush().unwrap();
+    let batch = next(&producer);
+    assert_eq!(batch.iter().map(|record| record.created_at).collect::<Vec<_>>(), within);
+    let stats = producer.stats();
+    assert_eq!(stats.refused_puts, beyond.len() as u64);
+    assert!(stats.last_error.contains("created_at"), "{}", stats.last_error);
+}
+
+#[test]
+fn a_sink_that_keeps_order_is_refused_with_several_in_flight() {
+    struct Ordered;
+    impl Sink for Ordered {
+        fn send(&self, _: &Batch) -> Result<Report, SendError> {
+            Ok(Report::delivered())
+        }
+        fn limits(&self) -> Limits {
+            Limits { ordered: true, ..Limits::default() }
+        }
+    }
+    let dir = scratch();
+    let error = Producer::builder(&dir).max_in_flight(8).open(Ordered).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert!(error.message().contains("max_in_flight"), "{error}");
+    Producer::builder(&dir).max_in_flight(1).open(Ordered).unwrap();
+    Producer::builder(&dir).max_in_flight(8).open(NullSink).unwrap();
+}
+
+/// An id that stands in for the key counts as the key does: what a call cannot carry was accepted, and became a dead letter.
+#[test]
+fn where_the_id_is_the_key_it_counts() {
+    let dir = scratch();
+    let limits = Limits { max_record_bytes: Some(1000), counts_key: true, ..Limits::default() };
+    let producer = manual(&dir).open_manual(limits).unwrap();
+    let data = [b'x'; 1000];
+    let put = |bytes: usize, key: Option<&[u8]>, id: Option<&str>| {
+        producer.put(NewRecord { data: &data[..bytes], key, id, created_at: None }).map(drop)
+    };
+    for (bytes, key, id) in [
+        (1000 - MAX_OWN_ID_BYTES, None, None),
+        (993, None, Some("order-1")),
+        (999, Some(&b"k"[..]), None),
+        (999, Some(&b"k"[..]), Some("a long id")),
+    ] {
+        put(bytes, key, id).unwrap();
+        assert_eq!(put(bytes + 1, key, id).unwrap_err().kind(), ErrorKind::RecordTooLarge);
+    }
+}
+
+/// Sinks that are cut short by the close say that they failed. The record had nothing to do with it.
+#[test]
+fn what_fails_because_the_producer_closes_counts_nothing() {
+    struct CutShort {
+        answer: fn() -> Result<Report, SendError>,
+        interrupted: Mutex<bool>,
+        changed: std::sync::Condvar,
+        began: AtomicBool,
+    }
+    impl Sink for CutShort {
+        fn send(&self, _: &Batch) -> Result<Report, SendError> {
+            self.began.store(true, Ordering::Release);
+            let interrupted = self.interrupted.lock().unwrap();
+            drop(self.changed.wait_while(interrupted, |interrupted| !*interrupted).unwrap());
+            (self.answer)()
+        }
+        fn interrupt(&self) {
+            *self.interrupted.lock().unwrap() = true;
+            self.changed.notify_all();
+        }
+    }
+    let answers: [fn() -> Result<Report, SendError>; 4] = [
+        || Err(SendError::failed("the pool is shut down")),
+        || Err(SendError::unavailable("closed")),
+        || Ok(Report::delivered().failed(0, "cut short").unavailable(1, "cut short", None)),
+        || panic!("in the midst of it"),
+    ];
+    for answer in answers {
+        let dir = scratch();
+        let sink = Arc::new(CutShort {
+            answer,
+            interrupted: Mutex::default(),
+            changed: Default::default(),
+            began: AtomicBool::new(false),
+        });
+        let builder = Producer::builder(&dir).max_records(2).max_attempts(1);
+        let producer = builder.clone().open(sink.clone()).unwrap();
+        put_all(&producer, &["a", "b"]);
+        wait_until("the sink was called", || sink.began.load(Ordering::Acquire));
+        assert_eq!(producer.close(Duration::ZERO).unwrap(), 2);
+        let stats = producer.stats();
+        assert_eq!((stats.failed_attempts, stats.unavailable_attempts, stats.dead_letters), (0, 0, 0));
+        let before = Inspection::open(&dir).unwrap().stats().unwrap();
+        assert_eq!((before.head_attempts, before.pending_records), (0, 2));
+        assert!(before.last_errors.is_empty());
+        // Nor does the next run wait for anything.
+        let sent = Collector::default();
+        let producer = builder.open(sent.clone()).unwrap();
+        producer.flush(LONG).unwrap();
+        assert_eq!((sent.texts().len(), sent.batches()[0].attempt), (2, 1));
+    }
+}
+
+/// An interpreter that ends makes sinks fail before the producer is closed.
+#[test]
+fn what_fails_while_the_program_ends_counts_nothing() {
+    let dir = scratch();
+    let interrupted = sink::from_fn(|_: &Batch| Err::<(), _>(SendError::interrupted("the program ends")));
+    let producer = Producer::builder(&dir).linger(Duration::ZERO).max_attempts(1).open(interrupted).unwrap();
+    producer.put("a").unwrap();
+    wait_until("the sink was called", || producer.stats().attempts > 0);
+    assert_eq!(producer.close(Duration::from_millis(20)).unwrap(), 1);
+
+    let producer = Producer::builder(&dir).linger(Duration::ZERO).max_attempts(1).open(failing()).unwrap();
+    producer.wind_down();
+    wait_until("the sink was called", || producer.stats().attempts > 0);
+    assert_eq!(producer.close(Duration::from_millis(20)).unwrap(), 1);
+    let stats = Inspection::open(&dir).unwrap().stats().unwrap();
+    assert_eq!((stats.pending_records, stats.head_attempts), (1, 0));
+    assert!(DeadLetters::open(&dir).list().unwrap().is_empty());
+}
+
+/// What a sink rejects while the producer closes is rejected: that was no failure.
+#[test]
+fn what_is_taken_or_rejected_at_the_end_holds() {
+    let dir = scratch();
+    let sink = sink::from_fn(|_: &Batch| Report::delivered().rejected(0, "bad").failed(1, "cut short"));
+    let producer = Producer::builder(&dir).max_records(3).max_attempts(1).open(sink).unwrap();
+    producer.wind_down();
+    put_all(&producer, &["a", "b", "c"]);
+    wait_until("the sink was called", || producer.stats().delivered_records > 0);
+    assert_eq!(producer.close(Duration::ZERO).unwrap(), 1);
+    let letters = DeadLetters::open(&dir).list().unwrap();
+    assert_eq!((letters.len(), letters[0].records.len()), (1, 1));
+    assert_eq!((letters[0].records[0].rejected, letters[0].records[0].reason.as_str()), (true, "bad"));
+}
