@@ -160,7 +160,7 @@ impl Producer {
         }
     }
 
-    /// Goes on after a stop, with a fresh round of attempts.
+    /// Goes on after a stop, with a fresh round of attempts; a running producer tries now what waits for its next attempt.
     fn resume(&self, py: Python<'_>) -> PyResult<()> {
         self.refuse_reentry(py)?;
         py.detach(|| self.core().resume()).or_raise(py)
@@ -291,7 +291,7 @@ impl Producer {
     fn append(&self, py: Python<'_>, record: NewRecord<'_>) -> PyResult<u64> {
         let core = self.core();
         let result = if self.put_waits {
-            py.detach(|| core.put_within(record, Duration::ZERO))
+            py.detach(|| core.put_in_slice(record, Duration::ZERO))
         } else {
             // Handing the GIL over and taking it back would cost more than the append itself.
             core.try_put(record)
@@ -299,7 +299,10 @@ impl Producer {
         match result {
             Ok(seq) => Ok(seq),
             Err(error) if error.kind() == ErrorKind::BufferFull => {
-                in_slices(py, self.full_timeout, ErrorKind::BufferFull, |slice| core.put_within(record, slice))
+                in_slices(py, self.full_timeout, ErrorKind::BufferFull, |slice| {
+                    // Only the last slice can refuse the record.
+                    if slice < SLICE { core.put_within(record, slice) } else { core.put_in_slice(record, slice) }
+                })
             }
             Err(error) => Err(raise(py, error)),
         }

@@ -51,7 +51,9 @@ pub(crate) fn to_micros(instant: &Bound<'_, PyAny>) -> PyResult<i64> {
         if micros.is_finite() && micros.abs() < 9e18 {
             return Ok(micros.round() as i64);
         }
-        return Err(PyOverflowError::new_err("created_at is not a time"));
+        let message =
+            format!("created_at takes seconds since 1970 (or a datetime), not micro- or nanoseconds: {instant}");
+        return Err(PyOverflowError::new_err(message));
     }
     let instant = instant.cast::<PyDateTime>()?;
     if instant.getattr("tzinfo")?.is_none() {

@@ -145,6 +145,7 @@ class Stats:
     """A snapshot of a producer.
 
     Counters start at 0 when the producer opens; what is pending, on disk and in the dead letters is what is there now.
+    `unavailable_since` is in microseconds since the epoch, and 0 when the sink is not unavailable.
     """
 
     put_records: int
@@ -167,5 +168,7 @@ class Stats:
     corrupt_bytes: int
     lost_records: int
     next_seq: int
+    refused_puts: int
+    unavailable_since: int
     state: Literal["running", "on_hold", "unavailable", "stopped", "closed"]
     last_error: str

@@ -87,6 +87,28 @@ static void put_many_keeps_the_order(void) {
   CHECK(sink.destroyed == 1);
 }
 
+/* A time in nanoseconds, where microseconds are wanted, is no date. */
+static void a_refused_put_says_how_many_went_in_and_is_counted(void) {
+  kept sink = KEPT_INIT;
+  unistream_producer *producer = NULL;
+  unistream_record record = UNISTREAM_RECORD_INIT;
+  unistream_record records[3];
+  size_t accepted = 7;
+  record.data = "good";
+  record.data_length = 4;
+  for (int i = 0; i < 3; i++) records[i] = record;
+  records[2].created_at = INT64_C(1700000000000000000);
+  OK(open_kept(fresh_path(), &sink, NULL, &producer));
+  unistream_error *error = unistream_producer_put_many(producer, records, 3, &accepted);
+  CHECK(unistream_error_code(error) == UNISTREAM_INVALID_ARGUMENT && accepted == 2);
+  CHECK(strstr(unistream_error_message(error), "nanoseconds") != NULL);
+  CHECK(strstr(unistream_error_message(error), "2 of 3 records were put") != NULL);
+  unistream_error_free(error);
+  CHECK(counter(producer, "refused_puts") == 1);
+  CHECK(counter(producer, "unavailable_since") == 0);
+  unistream_producer_free(producer);
+}
+
 static void put_many_stops_at_the_first_that_is_refused(void) {
   kept sink = KEPT_INIT;
   unistream_producer *producer = NULL;
@@ -365,6 +387,7 @@ int main(void) {
   RUN(a_record_arrives_as_it_was_put);
   RUN(put_many_keeps_the_order);
   RUN(put_many_stops_at_the_first_that_is_refused);
+  RUN(a_refused_put_says_how_many_went_in_and_is_counted);
   RUN(records_may_grow);
   RUN(a_failed_batch_comes_again_unchanged);
   RUN(an_unavailable_sink_uses_up_no_attempts);

@@ -153,6 +153,67 @@ static void the_last_attempt_raises(void) {
   unistream_producer_free(producer);
 }
 
+/* It has the id of a batch that is out, and is not that batch. */
+static void the_batch_of_a_dead_letter_answers_for_nothing(void) {
+  const char *const pairs[] = {"max_records", "2", "linger", "none", NULL};
+  unistream_producer *producer = NULL;
+  unistream_batch *batch = NULL, *dead = NULL;
+  unistream_report *report = unistream_report_new();
+  unistream_dead_letters *letters = NULL;
+  OK(open_manual(fresh_path(), pairs, &producer));
+  OK(put_text(producer, "bad"));
+  OK(put_text(producer, "good"));
+  CHECK((batch = next(producer)) != NULL);
+  unistream_report_record(report, 0, UNISTREAM_REJECTED, "bad");
+  unistream_report_retry_after(report, UINT64_MAX);
+  OK(unistream_producer_settle(producer, batch, UNISTREAM_UNAVAILABLE, report));
+  OK(unistream_producer_dead_letters(producer, &letters));
+  const unistream_dead_letter *letter = unistream_dead_letters_get(letters, 0);
+  OK(unistream_dead_letter_batch(letter, &dead));
+  FAILS(UNISTREAM_NOT_FOUND, unistream_producer_commit(producer, dead));
+  /* The other record waits for a day, whatever was asked; nobody has to wait for that. */
+  int64_t wait = 0;
+  OK(unistream_producer_next_wait(producer, &wait));
+  CHECK(wait > 86000 * INT64_C(1000) && wait <= 86400 * INT64_C(1000));
+  OK(unistream_producer_next_batch(producer, &batch));
+  CHECK(batch == NULL);
+  OK(unistream_producer_resume(producer));
+  OK(unistream_producer_next_batch(producer, &batch));
+  CHECK(batch != NULL && unistream_batch_attempt(batch) == 1);
+  OK(unistream_dead_letter_batch(letter, &dead));
+  CHECK(strcmp(unistream_batch_id(dead), unistream_batch_id(batch)) == 0);
+  FAILS(UNISTREAM_NOT_FOUND, unistream_producer_commit(producer, dead));
+  CHECK(counter(producer, "pending_records") == 1);
+  OK(unistream_producer_commit(producer, batch));
+  CHECK(counter(producer, "pending_records") == 0);
+  unistream_dead_letters_free(letters);
+  unistream_report_free(report);
+  unistream_producer_free(producer);
+}
+
+/* Off by one, or minus one: nothing of such a report is believed. */
+static void an_index_past_the_end_is_a_failed_attempt(void) {
+  const char *const pairs[] = {"max_records", "2", "schedule_max", "0", NULL};
+  const size_t indices[] = {2, SIZE_MAX};
+  const unistream_outcome outcomes[] = {UNISTREAM_FAILED, UNISTREAM_DELIVERED};
+  unistream_producer *producer = NULL;
+  unistream_batch *batch = NULL;
+  OK(open_manual(fresh_path(), pairs, &producer));
+  OK(put_text(producer, "one"));
+  OK(put_text(producer, "two"));
+  for (uint64_t i = 0; i < 2; i++) {
+    unistream_report *report = unistream_report_new();
+    CHECK((batch = next(producer)) != NULL);
+    unistream_report_record(report, indices[i], outcomes[i], NULL);
+    OK(unistream_producer_settle(producer, batch, UNISTREAM_DELIVERED, report));
+    unistream_report_free(report);
+    CHECK(counter(producer, "failed_attempts") == i + 1 && counter(producer, "delivered_records") == 0);
+  }
+  CHECK((batch = next(producer)) != NULL && unistream_batch_count(batch) == 2);
+  OK(unistream_producer_commit(producer, batch));
+  unistream_producer_free(producer);
+}
+
 static void other_modes_have_no_next_batch(void) {
   kept sink = KEPT_INIT;
   unistream_producer *producer = NULL;
@@ -180,6 +241,8 @@ int main(void) {
   RUN(settle_speaks_for_each_record);
   RUN(an_unanswered_batch_stays_in_the_buffer);
   RUN(the_last_attempt_raises);
+  RUN(the_batch_of_a_dead_letter_answers_for_nothing);
+  RUN(an_index_past_the_end_is_a_failed_attempt);
   RUN(other_modes_have_no_next_batch);
   RUN(a_null_batch_is_an_error);
   return failed_tests != 0;

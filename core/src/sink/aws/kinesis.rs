@@ -592,6 +592,13 @@ mod tests {
         assert!(refused(NewRecord::new(b"").key(b"")).contains("0 characters"));
         assert!(refused(NewRecord::new(b"").key(b"\xff")).contains("UTF-8"));
         assert!(refused(NewRecord::new(b"").id(&"i".repeat(257))).contains("257 characters"));
+        // Where the id is the key, its bytes are the key's: the buffer's own id, at its longest, where none was put.
+        let by_id = builder("s").max_record_bytes(100).partition_by(PartitionBy::Id).build().unwrap();
+        by_id.admit(&NewRecord::new(&[0; 90]).id("ten-bytes!")).unwrap();
+        by_id.admit(&NewRecord::new(&[0; 91]).id("ten-bytes!")).unwrap_err();
+        by_id.admit(&NewRecord::new(&[0; 100 - MAX_OWN_ID_BYTES])).unwrap();
+        by_id.admit(&NewRecord::new(&[0; 101 - MAX_OWN_ID_BYTES])).unwrap_err();
+        assert!(!by_id.limits().ordered && builder("s").ordered(true).build().unwrap().limits().ordered);
         // Characters, not bytes: 50 of two bytes each leave no room for data, but are a good key.
         sink.admit(&NewRecord::new(b"").key("ä".repeat(50).as_bytes())).unwrap();
         let long = builder("s").build().unwrap();
