@@ -3,7 +3,7 @@
 //! `dead-letters/<batch id>.json` says what and why; the file that it names holds the records. The JSON is
 //! renamed into place last, so a letter is there whole or not at all.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
@@ -317,35 +317,47 @@ impl DeadLetters {
         (self.usage.letters.load(Ordering::Relaxed), self.usage.bytes.load(Ordering::Relaxed))
     }
 
-    /// Counts what is there and, for the owner of the buffer, removes what a crash left half-written.
+    /// Counts what is there and, for the owner of the buffer, removes what a crash left half-written. One look at the
+    /// folder's names: a letter is read only where more than one file of records has its name.
     pub(crate) fn scan(&self, clean_up: bool) -> Result<()> {
         let failed = |error| Error::io("could not scan the dead letters", error);
         let Some(folder) = self.folder()? else {
             self.usage.set(0, 0);
             return Ok(());
         };
-        let (mut count, mut bytes, mut named) = (0, 0, HashSet::new());
-        for id in ids(&*folder)? {
-            count += 1;
-            if let Ok(letter) = self.get_in(&*folder, &id) {
-                bytes += letter.bytes;
-                named.insert(letter.records_file);
+        let names = folder.list().map_err(failed)?;
+        let mut letters: HashMap<&str, Vec<&str>> = HashMap::new();
+        for id in names.iter().filter_map(|name| name.strip_suffix(".json")) {
+            letters.insert(id, Vec::new());
+        }
+        let mut left_over = Vec::new();
+        for name in &names {
+            match id_of(name).and_then(|id| letters.get_mut(id)) {
+                Some(files) => files.push(name),
+                None if name.ends_with(".records") || name.ends_with(".tmp") => left_over.push(name.as_str()),
+                None => {}
             }
         }
-        self.usage.set(count, bytes);
-        if clean_up {
-            // A letter that cannot be read may own any of the records: then none are removed.
-            let all_read = named.len() as u64 == count;
-            let is_left_over = |name: &String| {
-                name.ends_with(".tmp") || (name.ends_with(".records") && all_read && !named.contains(name))
-            };
-            let names = folder.list().map_err(failed)?;
-            let left_over: Vec<&String> = names.iter().filter(|name| is_left_over(name)).collect();
-            if !left_over.is_empty() {
-                // The process may have died before the name of a letter was durable that took the place of another:
-                // the records of that other one must not go first.
-                folder.sync().map_err(failed)?;
+        let mut bytes = 0;
+        for (id, files) in &letters {
+            let mut own = files.clone();
+            if files.len() > 1
+                && let Ok(letter) = self.get_in(&*folder, id)
+            {
+                // Of one that cannot be read any of them may be the records: then all of them stay.
+                own.retain(|name| *name == letter.records_file);
+                left_over.extend(files.iter().filter(|name| !own.contains(name)));
             }
+            for name in own.into_iter().chain([json_of(id).as_str()]) {
+                // Replayed or deleted meanwhile; or one that cannot be looked at, which still counts as a letter.
+                bytes += folder.open(name, Open::Read).and_then(|file| file.len()).unwrap_or(0);
+            }
+        }
+        self.usage.set(letters.len() as u64, bytes);
+        if clean_up && !left_over.is_empty() {
+            // The process may have died before the name of a letter was durable that took the place of another: the
+            // records of that other one must not go first.
+            folder.sync().map_err(failed)?;
             for name in left_over {
                 folder.remove(name).map_err(failed)?;
             }
@@ -614,6 +626,11 @@ fn read(folder: &dyn Directory, name: &str) -> io::Result<Vec<u8>> {
 fn number_of(records_file: &str) -> u64 {
     let stem = records_file.strip_suffix(".records").unwrap_or_default();
     stem.rsplit('.').next().and_then(|number| number.parse().ok()).unwrap_or_default()
+}
+
+/// The id in the name of a file of records, `<batch id>.<number>.records`.
+fn id_of(records: &str) -> Option<&str> {
+    records.strip_suffix(".records")?.rsplit_once('.').map(|(id, _)| id)
 }
 
 fn parse_id(id: &str) -> Option<BatchId> {

@@ -443,3 +443,33 @@ fn an_id_from_outside_cannot_lead_out_of_the_folder() {
     }
     assert!(dir.path().join("x.json").exists());
 }
+
+/// Opening looked at each file of records once for each letter: with 20,000 of them it took longer than the outage that made
+/// them.
+#[test]
+fn twenty_thousand_letters_are_no_reason_to_wait() {
+    let dir = scratch();
+    let (producer, id) = rejecting_the_first(dir.path());
+    producer.close(Duration::ZERO).unwrap();
+    let folder = dir.path().join("dead-letters");
+    let (text, records) =
+        (fs::read(folder.join(format!("{id}.json"))).unwrap(), folder.join(format!("{id}.0.records")));
+    let text = String::from_utf8(text).unwrap();
+    for number in 0..20_000 {
+        let other = format!("{:016x}-0-{number}", 0xabc);
+        fs::write(folder.join(format!("{other}.json")), text.replace(&id, &other)).unwrap();
+        fs::hard_link(&records, folder.join(format!("{other}.0.records"))).unwrap();
+    }
+    // What a crash left of one of them, and of one that is none.
+    let other = format!("{:016x}-0-7", 0xabc);
+    for left_over in [format!("{other}.1.records"), "none.0.records".into(), format!("{other}.json.tmp")] {
+        fs::hard_link(&records, folder.join(left_over)).unwrap();
+    }
+    let before = std::time::Instant::now();
+    let producer = builder(dir.path()).open_manual(Limits::default()).unwrap();
+    let took = before.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert_eq!(producer.stats().dead_letters, 20_001);
+    assert_eq!(producer.stats().dead_letter_bytes, letter_bytes(&folder));
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 2 * 20_001);
+}
