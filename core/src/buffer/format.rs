@@ -20,6 +20,7 @@
 //! the caller's bytes: reading back what was just stored into the mapping would wait for its cache lines.
 
 use std::fmt;
+use std::sync::atomic::{Ordering, compiler_fence};
 
 use super::cursor::Position;
 
@@ -43,6 +44,8 @@ const HEADER_COPY_BYTES: usize = 512;
 /// Seqs, indices, places and totals stay below this. What claims more is not whole, so that no sum of what is read
 /// overflows.
 pub(crate) const MOST: u64 = 1 << 62;
+/// No frame is longer: a record of 256 MiB with the longest id and key.
+pub(crate) const MOST_FRAME_BYTES: usize = FRAME_BYTES + (256 << 20) + 2 * (u16::MAX as usize);
 /// The format that this code writes and reads.
 pub(crate) const VERSION: u32 = 1;
 const MAGIC: [u8; 8] = *b"unistrm\n";
@@ -141,7 +144,11 @@ pub(crate) fn encode(space: &mut [u8], head: Head, body: &Body<'_>, body_crc: u3
         rest[id_len..id_len + key_len].copy_from_slice(key);
     }
     rest[id_len + key_len..length - FRAME_BYTES].copy_from_slice(body.data);
-    fixed.copy_from_slice(&header);
+    fixed[ALIGN..].copy_from_slice(&header[ALIGN..]);
+    // The first word last, where `space` is mapped: up to then the terminator stands there, and a process that dies in
+    // the midst leaves no part of a frame.
+    compiler_fence(Ordering::Release);
+    fixed[..ALIGN].copy_from_slice(&header[..ALIGN]);
 }
 
 /// A header as whole words: its checksum reads it by the word right away.
@@ -179,13 +186,88 @@ pub(crate) fn decode(bytes: &[u8], salt: u32) -> Result<Frame<'_>, Bad> {
     }
     let frame = parse(bytes).ok_or(Bad::Damaged)?;
     let length = le_u32(bytes, 4) as usize;
-    let mut header = [0; FRAME_BYTES];
-    header.copy_from_slice(&bytes[..FRAME_BYTES]);
-    header[..4].copy_from_slice(&salt.to_le_bytes());
-    if crc32c::crc32c_append(crc32c::crc32c(&bytes[FRAME_BYTES..length]), &header) != le_u32(bytes, 0) {
+    if !is_whole(bytes, salt, crc32c::crc32c(&bytes[FRAME_BYTES..length])) {
         return Err(Bad::Damaged);
     }
     Ok(frame)
+}
+
+/// What a frame's header says of its lengths.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    pub(crate) kind: Kind,
+    /// Of header and body.
+    pub(crate) length: usize,
+    pub(crate) seq: u64,
+    id_len: usize,
+    key_len: usize,
+    flags: u8,
+}
+
+impl Shape {
+    /// Whether [`of`](Self::of) is worth a look: a few instructions for most of what is no header.
+    #[inline]
+    pub(crate) fn is_likely(header: &[u8]) -> bool {
+        let shape = le_u64(header, 24);
+        shape & 0xffff_0000_0000_fcfc == 0 && shape & 3 != 0
+    }
+
+    /// `None` if the fields contradict each other.
+    #[inline]
+    pub(crate) fn of(header: &[u8]) -> Option<Shape> {
+        let length = le_u32(header, 4) as usize;
+        let id_len = usize::from(le_u16(header, 26));
+        let key_len = usize::from(le_u16(header, 28));
+        let flags = header[25];
+        let kind = match header[24] {
+            1 => Kind::Record,
+            2 => Kind::Seal,
+            3 => Kind::End,
+            _ => return None,
+        };
+        let seq = le_u64(header, 8);
+        let lengths = length < FRAME_BYTES + id_len + key_len || length > MOST_FRAME_BYTES;
+        if lengths || flags & !(FLAG_ID | FLAG_KEY) != 0 || header[30..32] != [0, 0] || seq >= MOST {
+            return None;
+        }
+        Some(Shape { kind, length, seq, id_len, key_len, flags })
+    }
+
+    /// What the sum of a frame with this header comes to, but for its body's part.
+    pub(crate) fn sum(&self, header: &[u8], salt: u32) -> u32 {
+        salted(header, salt, 0) ^ le_u32(header, 0)
+    }
+
+    pub(crate) fn padded(&self) -> usize {
+        self.length.next_multiple_of(ALIGN)
+    }
+
+    /// Whether the id is text; `bytes` hold it.
+    pub(crate) fn has_text(&self, bytes: &[u8]) -> bool {
+        self.flags & FLAG_ID == 0 || std::str::from_utf8(&bytes[FRAME_BYTES..FRAME_BYTES + self.id_len]).is_ok()
+    }
+
+    pub(crate) fn key_len(&self) -> usize {
+        self.key_len
+    }
+
+    pub(crate) fn data_len(&self) -> usize {
+        self.length - FRAME_BYTES - self.id_len - self.key_len
+    }
+}
+
+/// The checksum of a header behind that of its body.
+#[inline]
+fn salted(bytes: &[u8], salt: u32, body_crc: u32) -> u32 {
+    let mut header = [0; FRAME_BYTES];
+    header.copy_from_slice(&bytes[..FRAME_BYTES]);
+    header[..4].copy_from_slice(&salt.to_le_bytes());
+    crc32c::crc32c_append(body_crc, &header)
+}
+
+/// Whether a frame with this header is whole, its body having this checksum.
+pub(crate) fn is_whole(header: &[u8], salt: u32, body_crc: u32) -> bool {
+    salted(header, salt, body_crc) == le_u32(header, 0)
 }
 
 /// Reads the fields of a frame without its checksum; `None` if they contradict each other or the length
@@ -195,49 +277,24 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Frame<'_>> {
     if bytes.len() < FRAME_BYTES {
         return None;
     }
-    let length = le_u32(bytes, 4) as usize;
-    let id_len = usize::from(le_u16(bytes, 26));
-    let key_len = usize::from(le_u16(bytes, 28));
-    let flags = bytes[25];
-    let kind = match bytes[24] {
-        1 => Kind::Record,
-        2 => Kind::Seal,
-        3 => Kind::End,
-        _ => return None,
-    };
-    let id_end = FRAME_BYTES + id_len;
-    let key_end = id_end + key_len;
-    if length < key_end || length > bytes.len() || flags & !(FLAG_ID | FLAG_KEY) != 0 || bytes[30..32] != [0, 0] {
-        return None;
-    }
-    let seq = le_u64(bytes, 8);
-    if seq >= MOST {
+    let shape = Shape::of(bytes)?;
+    let id_end = FRAME_BYTES + shape.id_len;
+    let key_end = id_end + shape.key_len;
+    if shape.length > bytes.len() {
         return None;
     }
     Some(Frame {
-        kind,
-        seq,
+        kind: shape.kind,
+        seq: shape.seq,
         created_at: le_u64(bytes, 16).cast_signed(),
-        id: match flags & FLAG_ID {
+        id: match shape.flags & FLAG_ID {
             0 => None,
             _ => Some(std::str::from_utf8(&bytes[FRAME_BYTES..id_end]).ok()?),
         },
-        key: (flags & FLAG_KEY != 0).then(|| &bytes[id_end..key_end]),
-        data: &bytes[key_end..length],
-        padded: length.next_multiple_of(ALIGN),
+        key: (shape.flags & FLAG_KEY != 0).then(|| &bytes[id_end..key_end]),
+        data: &bytes[key_end..shape.length],
+        padded: shape.padded(),
     })
-}
-
-/// The next offset at or after `from` where a whole frame stands, if there is one.
-pub(crate) fn resync(bytes: &[u8], from: usize, salt: u32) -> Option<usize> {
-    let mut at = from.next_multiple_of(ALIGN);
-    while at + FRAME_BYTES <= bytes.len() {
-        if decode(&bytes[at..], salt).is_ok() {
-            return Some(at);
-        }
-        at += ALIGN;
-    }
-    None
 }
 
 /// A batch's boundary: the body of a seal.

@@ -13,9 +13,11 @@ mod opening;
 mod outgoing;
 mod reader;
 mod recovery;
+pub(crate) mod resync;
 pub(crate) mod segment;
 mod space;
 pub(crate) mod storage;
+mod tail;
 pub(crate) mod walk;
 
 use std::path::Path;

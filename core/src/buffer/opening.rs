@@ -69,11 +69,13 @@ impl Core {
         }
         let segment_bytes = options.effective_segment_bytes();
         let site = Site { env: &env, dir: &*dir, segment_bytes, mapped, durable };
+        found.keep(&*dir);
         let log = site.go_on(&mut found)?;
 
         let counts = Counts::default();
         counts.torn_bytes.store(found.torn_bytes, Ordering::Relaxed);
-        counts.recovered_records.store(log.records.saturating_sub(found.state.committed.records), Ordering::Relaxed);
+        let lost = found.state.committed.records + found.end.lost;
+        counts.recovered_records.store(log.records.saturating_sub(lost), Ordering::Relaxed);
         let mut reader = Reader::new(found.cursor, found.state, limits, caps);
         reader.walk.begin(Position {
             segment: log.index,
@@ -124,7 +126,7 @@ impl Core {
             options,
             env,
         };
-        found.missing.iter().for_each(|region| core.set_aside(region, &[]));
+        found.missing.iter().for_each(|region| core.set_aside(region, None));
         Ok(core)
     }
 }
@@ -209,7 +211,7 @@ impl Site<'_> {
 
     /// The last segment, if it can be written and has room for what must end it; and where to write.
     fn resume(&self, found: &Recovered) -> Option<(Spare, usize)> {
-        let last = found.last.as_ref().filter(|last| !last.ended)?;
+        let last = found.last.as_ref().filter(|last| !last.ended && last.sound)?;
         let needed = if found.end.open.records > 0 { format::TAIL_BYTES } else { format::END_BYTES };
         let room = (last.length as usize).saturating_sub(last.tail);
         if last.tail < format::SEGMENT_HEADER_BYTES || room < needed {

@@ -1,12 +1,14 @@
 //! Batches on their way out: read, taken, settled, forgotten.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::cursor::Progress;
 use super::format;
 use super::reader::{Head, Reader};
-use super::storage::Open;
+use super::resync::PIECE;
+use super::storage::{Directory, Open, SegmentReader};
 use super::walk::{Region, Source};
 use super::{Core, forked, log, segment};
 use crate::batch::{Batch, Turn};
@@ -292,7 +294,7 @@ impl Source for Core {
         lock(&self.log).segment_after(index)
     }
 
-    fn set_aside(&self, region: &Region, bytes: &[u8]) {
+    fn set_aside(&self, region: &Region, bytes: Option<&Arc<dyn SegmentReader>>) {
         {
             // What is read again is told once.
             let mut reported = lock(&self.reported);
@@ -306,18 +308,42 @@ impl Source for Core {
         self.counts.corrupt_regions.fetch_add(1, Ordering::Relaxed);
         self.counts.corrupt_bytes.fetch_add(region.bytes, Ordering::Relaxed);
         self.counts.lost_records.fetch_add(region.records, Ordering::Relaxed);
-        let name = segment::name(region.segment);
-        if !bytes.is_empty() {
+        if let Some(reader) = bytes {
             // For whoever wants to look at them; not being able to keep them is no reason to stop.
-            let file = format!("{name}.{}", region.offset);
-            let _ =
-                self.dir.directory(CORRUPT, true).and_then(|dir| dir.open(&file, Open::Truncate)?.write_at(bytes, 0));
+            let read = |piece: &mut [u8], at: u64| {
+                let chunk = reader.clone().read(at as usize, piece.len())?;
+                piece[..chunk.bytes().len()].copy_from_slice(chunk.bytes());
+                Ok(chunk.bytes().len())
+            };
+            let _ = keep(&*self.dir, region, read);
         }
         let mut regions = lock(&self.regions);
         if regions.len() < MOST_REGIONS {
             regions.push(region.clone());
         }
     }
+}
+
+/// Copies the bytes of a region to a file of their own.
+pub(super) fn keep(
+    dir: &dyn Directory,
+    region: &Region,
+    read: impl Fn(&mut [u8], u64) -> io::Result<usize>,
+) -> io::Result<()> {
+    let name = format!("{}.{}", segment::name(region.segment), region.offset);
+    let file = dir.directory(CORRUPT, true)?.open(&name, Open::Truncate)?;
+    let mut piece = vec![0; PIECE.min(region.bytes as usize)];
+    let mut at = 0;
+    while at < region.bytes {
+        let wanted = (region.bytes - at).min(PIECE as u64) as usize;
+        let got = read(&mut piece[..wanted], region.offset + at)?;
+        if got == 0 {
+            break;
+        }
+        file.write_at(&piece[..got], at)?;
+        at += got as u64;
+    }
+    Ok(())
 }
 
 #[cold]

@@ -211,7 +211,7 @@ impl Reader {
                     let lost = upto.records.saturating_sub(self.walk.at.records);
                     if lost > 0 {
                         let Position { segment, offset, .. } = *upto;
-                        source.set_aside(&Region { segment, offset, bytes: 0, records: lost }, &[]);
+                        source.set_aside(&Region { segment, offset, bytes: 0, records: lost }, None);
                     }
                     self.walk.seek(*upto);
                     if read.entries.is_empty() {
@@ -284,7 +284,7 @@ impl Reader {
             self.walk.at.seq += lost;
             self.walk.at.records += lost;
             let Position { segment, offset, .. } = self.walk.at;
-            source.set_aside(&Region { segment, offset, bytes: 0, records: lost }, &[]);
+            source.set_aside(&Region { segment, offset, bytes: 0, records: lost }, None);
         }
     }
 

@@ -6,10 +6,12 @@ use std::io;
 use std::sync::Arc;
 
 use super::cursor::{Closed, Cursor, Found, Position, RESERVED_SEQS, State};
-use super::format::{self, HeaderState, Kind, SEGMENT_HEADER_BYTES, Seal, SegmentHeader};
+use super::format::{self, HeaderState, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::log::{BatchCaps, OpenBatch};
+use super::outgoing;
+use super::resync::Search;
 use super::segment;
-use super::storage::{Directory, File, Open};
+use super::storage::{Directory, File, Open, read_past};
 use super::walk::{Region, unknown_format};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::Limits;
@@ -30,6 +32,7 @@ pub(crate) struct Recovered {
     /// Records or boundaries may be missing at the end: a power loss took what was not synced, or somebody
     /// damaged or cut the last file. Seqs and batch ids that may have been given out are not given out again.
     pub(crate) uncertain: bool,
+    pub(super) power_lost: bool,
     pub(crate) torn_bytes: u64,
     /// The segments below this one are durable.
     pub(crate) durable_before: u64,
@@ -43,10 +46,12 @@ pub(crate) struct End {
     pub(crate) next_seq: u64,
     pub(crate) open: OpenBatch,
     /// What the last batch has of `open`, if seals were lost in it and it is cut where batches are full.
-    cut: OpenBatch,
+    pub(super) cut: OpenBatch,
     pub(crate) sealed: Position,
     pub(crate) records: u64,
     pub(crate) bytes: u64,
+    /// Those of `records` that are known to be lost.
+    pub(crate) lost: u64,
 }
 
 /// The segment that the log may go on in.
@@ -56,6 +61,8 @@ pub(crate) struct LastSegment {
     pub(crate) tail: usize,
     /// Whether an end stands behind the last record.
     pub(crate) ended: bool,
+    /// Whether all of it that was looked at can be read.
+    pub(crate) sound: bool,
     pub(crate) file: Arc<dyn File>,
 }
 
@@ -158,6 +165,7 @@ pub(crate) fn recover(
             ..End::default()
         },
         uncertain: power_lost,
+        power_lost,
         torn_bytes: 0,
         durable_before: if state.closed == Closed::Durably { u64::MAX } else { 0 },
         missing: Vec::new(),
@@ -219,9 +227,8 @@ fn is_cut_off(state: &State, boot_id: u64) -> bool {
 /// Whether frames of segment `index` stand in the file: then it was begun, and somebody overwrote its header.
 fn has_frames(file: &dyn File, index: u64, buffer_id: Option<u64>) -> io::Result<bool> {
     let Some(buffer_id) = buffer_id else { return Ok(false) };
-    let mut bytes = vec![0; segment::length(file)? as usize];
-    let got = file.read_at(&mut bytes, 0)?;
-    Ok(format::resync(&bytes[..got], SEGMENT_HEADER_BYTES, segment::salt(buffer_id, index)).is_some())
+    let search = Search::new(SEGMENT_HEADER_BYTES as u64, segment::length(file)?, segment::salt(buffer_id, index));
+    search.through(|piece, at| Ok(read_past(file, piece, at)?.bytes)).map(|found| found.is_some())
 }
 
 /// Whether the cursor can be one of the log with this segment: of the same buffer, and no further than what the
@@ -245,135 +252,18 @@ impl Recovered {
         dir.sync()
     }
 
-    fn miss(&mut self, region: Region) {
-        self.missing.push(region);
-        self.uncertain = true;
+    /// Keeps what stands in the last segment and is no frame, before its end is written over.
+    pub(crate) fn keep(&self, dir: &dyn Directory) {
+        let Some(last) = &self.last else { return };
+        for region in self.missing.iter().filter(|region| region.segment == last.index && region.bytes > 0) {
+            // For whoever wants to look at it; not being able to keep it is no reason to stop.
+            let read = |piece: &mut [u8], at| read_past(&*last.file, piece, at).map(|got| got.bytes);
+            let _ = outgoing::keep(dir, region, read);
+        }
     }
 
-    /// Finds the end of the last segment.
-    fn scan(
-        &mut self,
-        index: u64,
-        file: Arc<dyn File>,
-        header: Option<SegmentHeader>,
-        limits: &Limits,
-        caps: BatchCaps,
-    ) -> io::Result<()> {
-        let length = segment::length(&*file)?;
-        let mut bytes = vec![0; length as usize];
-        let got = file.read_at(&mut bytes, 0)?;
-        bytes.truncate(got);
-        let salt = segment::salt(self.state.buffer_id, index);
-        if header.is_none() {
-            let bytes = length.min(SEGMENT_HEADER_BYTES as u64);
-            self.miss(Region { segment: index, offset: 0, bytes, records: 0 });
-        }
-        let end = &mut self.end;
-        match header {
-            Some(header) => {
-                self.durable_before = self.durable_before.max(header.durable_before);
-                end.next_seq = end.next_seq.max(header.next_seq);
-                end.records = end.records.max(header.records_before);
-                end.bytes = end.bytes.max(header.bytes_before);
-                if (header.sealed.segment, header.sealed.offset) > (end.sealed.segment, end.sealed.offset) {
-                    end.sealed = header.sealed;
-                }
-                end.open = OpenBatch {
-                    first_seq: header.open_first_seq,
-                    records: header.open_records,
-                    bytes: header.open_bytes,
-                    ..OpenBatch::default()
-                };
-                end.cut = end.open;
-            }
-            None => {
-                // What came before this segment counts as sealed, under a new epoch.
-                if end.sealed.segment < index {
-                    end.sealed = Position { segment: index, offset: SEGMENT_HEADER_BYTES as u64, ..end.sealed };
-                }
-            }
-        }
-        // Behind the header, or where the cursor is if that is further on: what is before it is finished.
-        let mut at = SEGMENT_HEADER_BYTES;
-        let committed = self.state.committed;
-        if committed.segment == index && committed.offset as usize > at && committed.offset as usize <= bytes.len() {
-            at = committed.offset as usize;
-            *end = End {
-                next_seq: committed.seq,
-                sealed: committed,
-                records: committed.records,
-                bytes: committed.bytes,
-                ..End::default()
-            };
-        }
-        let mut tail = at.min(bytes.len());
-        let mut ended = false;
-        while at < bytes.len() {
-            let Ok(frame) = format::decode(&bytes[at..], salt) else {
-                let Some(next) = format::resync(&bytes, at + format::ALIGN, salt) else { break };
-                self.uncertain = true;
-                at = next;
-                continue;
-            };
-            at += frame.padded;
-            tail = at;
-            match frame.kind {
-                // A copy of a record that was there before.
-                Kind::Record if frame.seq < end.next_seq => {}
-                Kind::Record => {
-                    let lost = frame.seq.saturating_sub(end.next_seq);
-                    let counted = limits.record_bytes(frame.data, frame.key, frame.id);
-                    if !end.cut.takes(counted, caps) {
-                        end.cut = OpenBatch::default();
-                    }
-                    end.open.add(frame.seq, counted);
-                    end.cut.add(frame.seq, counted);
-                    end.records += 1 + lost;
-                    end.bytes += frame.data.len() as u64;
-                    end.next_seq = frame.seq + 1;
-                }
-                Kind::Seal => {
-                    if let Some(seal) = Seal::decode(frame.data) {
-                        let next = end.next_seq.max(seal.last_seq + 1);
-                        end.records += next - end.next_seq;
-                        end.next_seq = next;
-                    }
-                    (end.open, end.cut) = Default::default();
-                    end.sealed = Position {
-                        segment: index,
-                        offset: at as u64,
-                        seq: end.next_seq,
-                        records: end.records,
-                        bytes: end.bytes,
-                    };
-                }
-                Kind::End => {
-                    ended = true;
-                    break;
-                }
-            }
-        }
-        if !ended && tail < bytes.len() {
-            let rest = &bytes[tail..];
-            let torn = rest.iter().take(format::TERMINATOR_BYTES).any(|byte| *byte != 0);
-            if torn {
-                let claimed = rest.get(4..8).map_or(0, |bytes| format::le_u32(bytes, 0) as usize);
-                self.torn_bytes = claimed.max(format::ALIGN).min(rest.len()) as u64;
-                // A process that died in a put leaves this; one that closed the log does not.
-                if self.state.closed != Closed::No {
-                    self.miss(Region { segment: index, offset: tail as u64, bytes: self.torn_bytes, records: 0 });
-                }
-            }
-        }
-        let short = header.map_or(0, |header| header.length.saturating_sub(length));
-        if short > 0 && !ended {
-            self.miss(Region { segment: index, offset: length, bytes: short, records: 0 });
-        }
-        if ended {
-            // The next segment is begun before this one is ended.
-            self.miss(Region { segment: index + 1, offset: 0, bytes: 0, records: 0 });
-        }
-        self.last = Some(LastSegment { index, length, tail, ended, file });
-        Ok(())
+    pub(super) fn miss(&mut self, region: Region) {
+        self.missing.push(region);
+        self.uncertain = true;
     }
 }

@@ -4,7 +4,8 @@ use std::io;
 use std::sync::Arc;
 
 use super::format::{HeaderState, MOST, SEGMENT_HEADER_BYTES, SegmentHeader};
-use super::storage::{Directory, File, Open, PlainReader, PlainWriter, SegmentReader, SegmentWriter};
+use super::resync::PIECE;
+use super::storage::{Directory, File, Open, PlainReader, PlainWriter, SegmentReader, SegmentWriter, read_past};
 
 /// No segment is longer: the most that the option `segment_bytes` may be. What lies behind is not looked at, so that no
 /// file, however long somebody made it, costs more memory than this.
@@ -73,8 +74,8 @@ pub(crate) fn open(dir: &dyn Directory, index: u64, mapped: bool) -> io::Result<
 /// as none: the segment was prepared and never begun.
 pub(crate) fn read_header(file: &dyn File, index: u64) -> io::Result<(HeaderState, u64)> {
     let mut bytes = [0; SEGMENT_HEADER_BYTES];
-    let got = file.read_at(&mut bytes, 0)?;
-    let state = match SegmentHeader::decode(&bytes[..got]) {
+    let got = read_past(file, &mut bytes, 0)?;
+    let state = match SegmentHeader::decode(&bytes[..got.bytes]) {
         HeaderState::Valid(header) if header.index != index => HeaderState::Blank,
         state => state,
     };
@@ -102,19 +103,33 @@ pub(crate) fn refresh(dir: &dyn Directory, index: u64) -> io::Result<()> {
     let mut bytes = vec![0; STEP.min(length(&*file)? as usize)];
     let mut at = 0;
     while at < length(&*file)? {
-        let got = file.read_at(&mut bytes, at)?;
-        if got == 0 {
+        let got = read_past(&*file, &mut bytes, at)?;
+        if got.bytes == 0 {
             break;
         }
-        file.write_at(&bytes[..got], at)?;
-        at += got as u64;
+        // What cannot be read is not written over: it may come back.
+        if got.unreadable == 0 {
+            file.write_at(&bytes[..got.bytes], at)?;
+        }
+        at += got.bytes as u64;
     }
     Ok(())
 }
 
 /// Whether nothing was ever written behind the header.
 pub(crate) fn is_empty(file: &dyn File) -> io::Result<bool> {
-    let mut bytes = vec![0; (length(file)? as usize).saturating_sub(SEGMENT_HEADER_BYTES)];
-    file.read_at(&mut bytes, SEGMENT_HEADER_BYTES as u64)?;
-    Ok(bytes.iter().all(|byte| *byte == 0))
+    let mut bytes = vec![0; PIECE];
+    let mut at = SEGMENT_HEADER_BYTES as u64;
+    let end = length(file)?;
+    while at < end {
+        let got = read_past(file, &mut bytes, at)?.bytes;
+        if bytes[..got].iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        if got < PIECE {
+            break;
+        }
+        at += got as u64;
+    }
+    Ok(true)
 }

@@ -1,10 +1,12 @@
 //! Frame by frame through the segments. Bytes that are no whole frame are passed over, set aside and counted; what is whole
 //! behind them goes on.
 
+use std::io;
 use std::sync::Arc;
 
 use super::cursor::Position;
-use super::format::{self, Bad, FRAME_BYTES, HeaderState, Kind, SEGMENT_HEADER_BYTES, Seal, SegmentHeader};
+use super::format::{self, Bad, FRAME_BYTES, HeaderState, Kind, SEGMENT_HEADER_BYTES, Seal, SegmentHeader, Shape};
+use super::resync::Search;
 use super::segment::{self, Finished};
 use super::storage::{Chunk, SegmentReader};
 use crate::error::{Error, ErrorKind, Result};
@@ -25,8 +27,8 @@ pub(crate) trait Source {
     fn open(&self, index: u64) -> Result<Option<Finished>>;
     /// The first segment after this one.
     fn segment_after(&self, index: u64) -> Option<u64>;
-    /// Keeps the bytes of a region for whoever wants to look at them, and tells of it.
-    fn set_aside(&self, region: &Region, bytes: &[u8]);
+    /// Keeps the bytes of a region for whoever wants to look at them, if there are any, and tells of it.
+    fn set_aside(&self, region: &Region, bytes: Option<&Arc<dyn SegmentReader>>);
 }
 
 /// Plain files are read in pieces of this size.
@@ -121,7 +123,10 @@ impl Walk {
             let bytes = window.bytes(self.at.offset, end);
             let needed = bytes.get(4..8).map_or(0, |length| format::le_u32(length, 0) as usize);
             let bytes = if needed > bytes.len() && self.at.offset + needed as u64 <= end {
-                window.load(self.at.offset, end, needed)?;
+                // A length that somebody made up costs no memory.
+                if needed <= WINDOW || window.is_whole(self.at.offset, needed)? {
+                    window.load(self.at.offset, end, needed)?;
+                }
                 window.bytes(self.at.offset, end)
             } else {
                 bytes
@@ -182,7 +187,7 @@ impl Walk {
         let index = self.at.segment;
         let Some(Finished { header, reader, length }) = source.open(index)? else {
             let region = Region { segment: index, offset: self.at.offset, bytes: 0, records: 0 };
-            source.set_aside(&region, &[]);
+            source.set_aside(&region, None);
             self.enter_next(source);
             return Ok(Some(Step::Passed));
         };
@@ -208,7 +213,7 @@ impl Walk {
                 self.at.bytes = self.at.bytes.max(header.bytes_before);
                 if lost > 0 {
                     let region = Region { segment: index, offset: 0, bytes: 0, records: lost };
-                    source.set_aside(&region, &[]);
+                    source.set_aside(&region, None);
                     return Ok(Some(Step::Passed));
                 }
             }
@@ -234,22 +239,21 @@ impl Walk {
             return Err(Error::new(ErrorKind::Internal, "a reader without a window"));
         };
         let from = self.at.offset;
-        window.load(from, end, (end - from) as usize)?;
-        let bytes = window.bytes(from, end);
-        let next = format::resync(bytes, format::ALIGN, window.salt);
+        let next = window.resync(from, end)?;
         let mut region = Region { segment: window.index, offset: from, bytes: 0, records: 0 };
         match next {
             Some(at) => {
-                region.bytes = at as u64;
-                if let Ok(frame) = format::decode(&bytes[at..], window.salt) {
+                region.bytes = at - from;
+                window.load(at, end, FRAME_BYTES)?;
+                if let Some(shape) = window.bytes(at, end).get(..FRAME_BYTES).and_then(Shape::of) {
                     // Within a segment seqs have no gaps; a seal names the last one before it.
-                    let expected = if frame.kind == Kind::Seal { frame.seq + 1 } else { frame.seq }.min(most.seq);
+                    let expected = if shape.kind == Kind::Seal { shape.seq + 1 } else { shape.seq }.min(most.seq);
                     region.records = expected.saturating_sub(self.at.seq);
                     self.at.seq = self.at.seq.max(expected);
                     self.at.records += region.records;
                 }
-                source.set_aside(&region, &bytes[..at]);
-                self.at.offset += at as u64;
+                source.set_aside(&region, Some(&window.reader));
+                self.at.offset = at;
             }
             None if open_ended && bad == Bad::Empty => {
                 // The terminator behind the last frame.
@@ -269,10 +273,10 @@ impl Walk {
                     },
                     None => false,
                 };
-                region.bytes = bytes.len() as u64;
+                region.bytes = end.min(window.length).saturating_sub(from);
                 // A segment that lacks only its end: the process died after it had begun the next.
                 if !nothing_lost {
-                    source.set_aside(&region, bytes);
+                    source.set_aside(&region, Some(&window.reader));
                 }
                 if last {
                     // A file shorter than the limit: the limit is reached all the same.
@@ -301,17 +305,59 @@ impl Window {
             Some(Chunk::Mapped(_)) => rest,
             _ => rest.min((wanted.max(WINDOW)) as u64),
         };
-        let read = |len: u64| {
-            let chunk = self.reader.clone().read(from as usize, len as usize);
-            chunk.map_err(|error| Error::io(format_args!("could not read {}", segment::name(self.index)), error))
-        };
-        self.chunk = Some(match read(len)? {
+        self.chunk = Some(match self.read(from, len as usize)? {
             // The first piece tells whether the segment is mapped: then take all of it.
-            Chunk::Mapped(_) if len < rest => read(rest)?,
+            Chunk::Mapped(_) if len < rest => self.read(from, rest as usize)?,
             chunk => chunk,
         });
         self.base = from;
         Ok(())
+    }
+
+    /// Whether the frame at `from`, of this length, is whole; read in pieces.
+    fn is_whole(&self, from: u64, length: usize) -> Result<bool> {
+        let (mut header, mut sum) = ([0; FRAME_BYTES], 0);
+        let (mut at, stop) = (from, from + length as u64);
+        while at < stop {
+            let chunk = self.read(at, WINDOW.min((stop - at) as usize))?;
+            let bytes = chunk.bytes();
+            let body = match at == from {
+                true if bytes.len() < FRAME_BYTES || Shape::of(bytes).is_none() => return Ok(false),
+                true => {
+                    header.copy_from_slice(&bytes[..FRAME_BYTES]);
+                    &bytes[FRAME_BYTES..]
+                }
+                false if bytes.is_empty() => return Ok(false),
+                false => bytes,
+            };
+            sum = crc32c::crc32c_append(sum, body);
+            at += bytes.len() as u64;
+        }
+        Ok(format::is_whole(&header, self.salt, sum))
+    }
+
+    /// The next whole frame behind `from`.
+    fn resync(&self, from: u64, end: u64) -> Result<Option<u64>> {
+        let search = Search::new(from + format::ALIGN as u64, end, self.salt);
+        let mut failed = None;
+        let found = search.through(|piece, at| {
+            let chunk = self.read(at, piece.len()).map_err(|error| {
+                failed = Some(error);
+                io::Error::other("see `failed`")
+            })?;
+            let bytes = chunk.bytes();
+            piece[..bytes.len()].copy_from_slice(bytes);
+            Ok(bytes.len())
+        });
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(found.unwrap_or_default()),
+        }
+    }
+
+    fn read(&self, from: u64, len: usize) -> Result<Chunk> {
+        let chunk = self.reader.clone().read(from as usize, len);
+        chunk.map_err(|error| Error::io(format_args!("could not read {}", segment::name(self.index)), error))
     }
 
     fn bytes(&self, from: u64, end: u64) -> &[u8] {

@@ -5,6 +5,7 @@ mod mapped;
 mod os;
 #[cfg(any(test, feature = "simulation"))]
 pub(crate) mod simulated;
+mod unreadable;
 
 use std::io;
 use std::path::Path;
@@ -15,6 +16,7 @@ use super::format::TERMINATOR_BYTES;
 pub(crate) use directory::OsDirectory;
 pub(crate) use mapped::{ForkGuard, MappedBytes};
 pub(crate) use os::OsDisk;
+pub(crate) use unreadable::read_past;
 
 /// A disk. Errors are the operating system's own.
 pub(crate) trait Disk: Send + Sync {
@@ -218,8 +220,8 @@ pub(crate) struct PlainReader(pub(crate) Arc<dyn File>);
 impl SegmentReader for PlainReader {
     fn read(self: Arc<Self>, offset: usize, len: usize) -> io::Result<Chunk> {
         let mut bytes = vec![0; len];
-        let got = self.0.read_at(&mut bytes, offset as u64)?;
-        bytes.truncate(got);
+        let got = read_past(&*self.0, &mut bytes, offset as u64)?;
+        bytes.truncate(got.bytes);
         Ok(Chunk::Heap(bytes.into()))
     }
 

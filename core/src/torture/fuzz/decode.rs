@@ -3,6 +3,7 @@
 use super::source::Source;
 use crate::buffer::cursor::{Closed, Decoded, Position, Progress, State};
 use crate::buffer::format::{self, Bad, Body, Frame, Head, HeaderState, Kind, SegmentHeader};
+use crate::buffer::resync::Search;
 
 pub(super) fn run(bytes: &[u8]) -> Result<(), String> {
     let mut source = Source::new(bytes);
@@ -160,12 +161,16 @@ fn frames(bytes: &[u8], salt: u32) -> Result<(), String> {
         places.extend(found.is_ok().then_some(at));
     }
     for from in [0, 1, 8, 500] {
-        let (found, expected) = (format::resync(bytes, from, salt), places.iter().find(|at| **at >= from).copied());
+        let (found, expected) = (resync(bytes, from, salt), places.iter().find(|at| **at >= from).copied());
         if found != expected {
             return Err(format!("the next frame behind {from} is at {found:?}, and by the page at {expected:?}"));
         }
     }
     Ok(())
+}
+
+fn resync(bytes: &[u8], from: usize, salt: u32) -> Option<usize> {
+    Search::new(from as u64, bytes.len() as u64, salt).over(0, bytes).map(|at| at as usize)
 }
 
 /// Whether a copy of a header is whole, by the page.
