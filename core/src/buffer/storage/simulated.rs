@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
+use super::super::format::SEGMENT_HEADER_BYTES;
 use super::{Chunk, Directory, Disk, File, Holder, Open, SegmentReader, SegmentWriter, sync_name};
 use crate::environment::{Clock, Environment, lock};
 use crate::sync::Mutex;
@@ -342,11 +343,20 @@ impl Snapshot {
             && let Some(inode) = state.inodes.get_mut(inode)
         {
             let inode = Arc::make_mut(inode);
-            match dice.below(if *in_order { 2 } else { 3 }) {
-                0 => {}
-                1 => inode.write(&bytes[..dice.below(bytes.len() + 1)], *offset),
-                _ => {
-                    let mut at = 0;
+            let is_frame = *offset >= SEGMENT_HEADER_BYTES && (offset | bytes.len()).is_multiple_of(8);
+            match *in_order {
+                _ if dice.chance(3) => {}
+                // A write of a process that is killed ends where a page does. Other files are torn anywhere.
+                true if is_frame => {
+                    let page = BLOCK as usize;
+                    let first = page - offset % page;
+                    let cut = (first + dice.below(bytes.len() / page + 1) * page).min(bytes.len());
+                    inode.write(&bytes[..if first < bytes.len() { cut } else { 0 }], *offset);
+                }
+                true => inode.write(&bytes[..dice.below(bytes.len() + 1)], *offset),
+                // Stores are seen in any order, but the first word is stored last.
+                false => {
+                    let mut at = 8;
                     while at < bytes.len() {
                         let end = (at + 8).min(bytes.len());
                         if dice.chance(2) {
