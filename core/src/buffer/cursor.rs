@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::format::{ALIGN, MOST, le_u32, le_u64};
-use super::storage::{Directory, File, Open};
+use super::storage::{Directory, File, Open, is_full};
 
 /// A place between two frames of the log, and what lies before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -304,10 +304,17 @@ impl Cursor {
         for which in 0..FILES {
             let file = dir.open(&name(which), Open::Create)?;
             if file.len()? < RESERVED_BYTES {
-                match file.allocate(RESERVED_BYTES) {
-                    Err(error) if error.kind() == io::ErrorKind::Unsupported => file.set_len(RESERVED_BYTES)?,
+                let reserved = match file.allocate(RESERVED_BYTES) {
+                    // What cannot be reserved is written.
+                    Err(error) if error.kind() == io::ErrorKind::Unsupported && file.len()? == 0 => {
+                        file.write_at(&[0; RESERVED_BYTES as usize], 0)
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Unsupported => file.set_len(RESERVED_BYTES),
+                    result => result,
+                };
+                match reserved {
                     // A buffer on a full disk is opened all the same: a write goes to a file that takes it.
-                    Err(error) if error.kind() == io::ErrorKind::StorageFull && matches!(found, Found::State(_)) => {}
+                    Err(error) if is_full(&error) && matches!(found, Found::State(_)) => {}
                     result => result?,
                 }
             }

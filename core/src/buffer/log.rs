@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use super::cursor::Position;
 use super::format::{
-    self, Body, Head, Kind, SEAL_BYTES, SEGMENT_HEADER_BYTES, Seal, SegmentHeader, TAIL_BYTES, TERMINATOR_BYTES,
+    self, Body, END_BYTES, Head, Kind, SEAL_BYTES, SEGMENT_HEADER_BYTES, Seal, SegmentHeader, TAIL_BYTES,
+    TERMINATOR_BYTES,
 };
 use super::segment;
 use super::storage::{SegmentReader, SegmentWriter};
@@ -283,6 +284,25 @@ impl Log {
         self.limit = 0;
     }
 
+    /// The next record gets `next_seq`, and stands in the next segment, as after a [`jump`](Self::jump). A batch that is open
+    /// ends here, without the seal that there is no room for: the reader takes it for one whose seal was lost.
+    pub(crate) fn stop(&mut self, next_seq: u64) {
+        if self.open.records > 0 || (self.sealed.segment, self.sealed.offset) > (self.index, self.tail as u64) {
+            self.sealed = Position {
+                segment: self.index,
+                offset: self.tail as u64,
+                seq: self.next_seq,
+                records: self.records,
+                bytes: self.bytes,
+            };
+            self.open = OpenBatch::default();
+            *lock(&self.front) = Front { sealed: self.sealed, sealed_lsn: self.lsn, open_since: None };
+        }
+        if self.jumped_from.is_none() {
+            self.jump(next_seq);
+        }
+    }
+
     /// Goes on in the spare segment, if there is one.
     pub(crate) fn roll(&mut self, now: i64) -> Result<(), Error> {
         let Some((index, length)) = self.spare.as_ref().map(|spare| (spare.index, spare.length)) else { return Ok(()) };
@@ -295,7 +315,9 @@ impl Log {
         let seq = self.jumped_from.take().unwrap_or(self.next_seq);
         let head = Head { kind: Kind::End, seq, created_at: now };
         let body = Body { id: None, key: None, data: &[] };
-        let _ = self.frame(head, &body, body.crc());
+        if self.tail as u64 + END_BYTES as u64 <= self.length {
+            let _ = self.frame(head, &body, body.crc());
+        }
         let Some(Spare { writer, .. }) = self.spare.take() else { return Ok(()) };
         self.reader = writer.reader();
         let old = std::mem::replace(&mut self.writer, writer);

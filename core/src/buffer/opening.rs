@@ -9,7 +9,7 @@ use super::cursor::{Closed, Position};
 use super::log::{BatchCaps, Log, Past, Spare, Tail};
 use super::reader::Reader;
 use super::recovery::{self, Recovered};
-use super::storage::{Directory, ForkGuard, Open};
+use super::storage::{Directory, ForkGuard, Open, is_full};
 use super::walk::Source;
 use super::{Core, Counts, LOCK, format, segment};
 use crate::environment::{Apart, Environment};
@@ -131,6 +131,9 @@ impl Core {
     }
 }
 
+/// Where there is no room for more, a segment is made as short as this.
+pub(super) const LEAST_BYTES: u64 = 64 << 10;
+
 /// Where segments are made.
 struct Site<'a> {
     env: &'a Environment,
@@ -165,7 +168,10 @@ impl Site<'_> {
             let mut log = Log::resume(active, at, tail, past, disk_bytes);
             // What is missing may be of the open batch, or its seal: it ends here.
             if found.uncertain || found.torn_bytes > 0 {
-                log.seal(self.env.clock.wall())?;
+                match log.seal(self.env.clock.wall()) {
+                    Err(error) if error.kind() == ErrorKind::DiskFull => log.stop(next_seq),
+                    sealed => drop(sealed?),
+                }
             }
             if found.uncertain {
                 log.jump(next_seq);
@@ -203,8 +209,21 @@ impl Site<'_> {
             tail.sealed = begin;
             tail.open = Default::default();
         }
+        let spare = match (self.make(index), &found.last) {
+            // What is there can be sent all the same, and makes room.
+            (Err(error), Some(last)) if error.kind() == ErrorKind::DiskFull => {
+                past.pop_back();
+                let writer = segment::writer(last.file.clone(), last.length, false)
+                    .map_err(|error| Error::io("could not open the last segment", error))?;
+                let active = Spare { index: last.index, length: last.length, writer };
+                (tail.sealed, tail.open) = (end.sealed, end.open);
+                let mut log = Log::resume(active, last.tail, tail, past, disk_bytes);
+                log.stop(next_seq);
+                return Ok(log);
+            }
+            (spare, _) => spare?,
+        };
         tail.next_seq = next_seq;
-        let spare = self.make(index)?;
         disk_bytes += spare.length;
         Log::begin(spare, tail, past, disk_bytes)
     }
@@ -217,34 +236,62 @@ impl Site<'_> {
         if last.tail < format::SEGMENT_HEADER_BYTES || room < needed {
             return None;
         }
-        segment::allocate(&*last.file, last.length, self.mapped).ok()?;
-        let mut writer = segment::writer(last.file.clone(), last.length, self.mapped).ok()?;
+        // Blocks that are there are not asked for again: some filesystems want free ones to say that they are there.
+        let mut writer = segment::writer_of_old(last.file.clone(), last.length, self.mapped).ok()?;
         writer.publish(last.tail);
-        writer.write(last.tail, &[0; format::TERMINATOR_BYTES]).ok()?;
+        if found.torn_bytes > 0 {
+            writer.write(last.tail, &[0; format::TERMINATOR_BYTES]).ok()?;
+        }
         Some((Spare { index: last.index, length: last.length, writer }, last.tail))
     }
 
     fn make(&self, index: u64) -> Result<Spare> {
-        make_segment(self.dir, index, self.segment_bytes, self.mapped, self.durable)
+        make_segment(
+            self.dir,
+            index,
+            self.segment_bytes,
+            LEAST_BYTES.min(self.segment_bytes),
+            self.mapped,
+            self.durable,
+        )
     }
 }
 
-/// Makes a segment file: blocks reserved, name durable, header blank.
-pub(super) fn make_segment(dir: &dyn Directory, index: u64, length: u64, mapped: bool, durable: bool) -> Result<Spare> {
+/// Makes a segment file: blocks reserved, name durable, header blank. It is of `length` bytes; shorter, but of no less
+/// than `least`, where the disk has no such room: a small disk is not taken as a whole.
+pub(super) fn make_segment(
+    dir: &dyn Directory,
+    index: u64,
+    length: u64,
+    least: u64,
+    mapped: bool,
+    durable: bool,
+) -> Result<Spare> {
+    const SHARE: u64 = 8;
+    let share = dir.free().unwrap_or(u64::MAX) / SHARE;
+    let mut length = if length > share { share.checked_ilog2().map_or(0, |bits| 1 << bits).max(least) } else { length };
     let name = segment::name(index);
-    let made = (|| {
-        let file = dir.open(&name, Open::Truncate)?;
-        segment::allocate(&*file, length, mapped)?;
-        let writer = segment::writer(file, length, mapped)?;
-        if durable {
-            dir.sync()?;
-        }
-        Ok(Spare { index, length, writer })
-    })();
-    made.map_err(|error| {
+    loop {
+        let made = (|| {
+            let file = dir.open(&name, Open::Truncate)?;
+            segment::allocate(&*file, length)?;
+            let writer = segment::writer(file, length, mapped)?;
+            if durable {
+                dir.sync()?;
+            }
+            Ok(Spare { index, length, writer })
+        })();
+        let error = match made {
+            Ok(spare) => return Ok(spare),
+            Err(error) => error,
+        };
         let _ = dir.remove(&name);
-        Error::io(format_args!("could not make a segment of {length} bytes in {}", dir.path().display()), error)
-    })
+        if !is_full(&error) || length / 2 < least {
+            let dir = dir.path().display();
+            return Err(Error::io(format_args!("could not make a segment of {length} bytes in {dir}"), error));
+        }
+        length /= 2;
+    }
 }
 
 #[cold]

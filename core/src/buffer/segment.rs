@@ -35,10 +35,26 @@ pub(crate) fn writer(file: Arc<dyn File>, length: u64, mapped: bool) -> io::Resu
     if mapped { file.map(length as usize) } else { Ok(Box::new(PlainWriter::new(file))) }
 }
 
-/// Reserves the blocks of a segment. A filesystem that cannot reserve is fine for plain writes only.
-pub(crate) fn allocate(file: &dyn File, length: u64, mapped: bool) -> io::Result<()> {
+/// Makes `file`, which an earlier run left, writable as a segment: mapped if all of its blocks are there. No space is
+/// needed for that.
+pub(crate) fn writer_of_old(file: Arc<dyn File>, length: u64, mapped: bool) -> io::Result<Box<dyn SegmentWriter>> {
+    let mapped = mapped && (file.is_allocated(length)? || file.allocate(length).is_ok());
+    writer(file, length, mapped)
+}
+
+/// Reserves the blocks of a segment. Where a filesystem cannot do that alone, zeros are written to them.
+pub(crate) fn allocate(file: &dyn File, length: u64) -> io::Result<()> {
     match file.allocate(length) {
-        Err(error) if error.kind() == io::ErrorKind::Unsupported && !mapped => file.set_len(length),
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+            let zeros = vec![0; PIECE];
+            let mut at = file.len()?;
+            while at < length {
+                let count = (length - at).min(PIECE as u64);
+                file.write_at(&zeros[..count as usize], at)?;
+                at += count;
+            }
+            Ok(())
+        }
         result => result,
     }
 }

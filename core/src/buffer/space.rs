@@ -3,7 +3,7 @@
 use std::io;
 
 use super::log::{Past, Spare};
-use super::opening::make_segment;
+use super::opening::{LEAST_BYTES, make_segment};
 use super::{Chores, Core, segment};
 use crate::environment::lock;
 use crate::error::{Error, ErrorKind, Result};
@@ -54,7 +54,8 @@ impl Core {
                     let Some(kept) = lock(&self.log).pool.pop() else { return Err(full(cap)) };
                     self.discard(kept).map_err(failed)?;
                 }
-                let make = || make_segment(&*self.dir, index, length, self.mapped, at_once);
+                let least = needed.max(LEAST_BYTES).min(length);
+                let make = || make_segment(&*self.dir, index, length, least, self.mapped, at_once);
                 let spare = make().or_else(|error| match error.kind() {
                     // A file that was removed takes its space for as long as a sync has it.
                     ErrorKind::DiskFull => {
@@ -63,7 +64,7 @@ impl Core {
                     }
                     _ => Err(error),
                 })?;
-                lock(&self.log).disk_bytes += length;
+                lock(&self.log).disk_bytes += spare.length;
                 spare
             }
         };

@@ -66,6 +66,48 @@ impl SmallDisk {
         Some(disk)
     }
 
+    /// A filesystem of a kind that a program may meet: tmpfs, ext2, ext4, xfs or btrfs, as small as it can be made. `None`
+    /// where we may not mount; who may has to have the tools.
+    pub fn of(kind: &str) -> Option<SmallDisk> {
+        if kind == "tmpfs" {
+            return SmallDisk::tmpfs(8 << 20);
+        }
+        let root = tempfile::tempdir().unwrap();
+        let (below, at) = (root.path().join("below"), root.path().join("disk"));
+        [&below, &at].into_iter().for_each(|dir| fs::create_dir(dir).unwrap());
+        if !quietly("mount", &["-t", "tmpfs", "-o", "size=1g,mode=700", "tmpfs", below.to_str().unwrap()]) {
+            return None;
+        }
+        let mut disk = SmallDisk { root, mounted: false };
+        let (megabytes, package, options): (u64, _, &[&str]) = match kind {
+            "xfs" => (320, "xfsprogs", &["-q"]),
+            "btrfs" => (128, "btrfs-progs", &["-q"]),
+            _ => (16, "e2fsprogs", &["-q", "-F"]),
+        };
+        let image = disk.image();
+        fs::File::create(&image).unwrap().set_len(megabytes << 20).unwrap();
+        let made = Command::new(format!("mkfs.{kind}")).args(options).arg(&image).output();
+        let made = made.unwrap_or_else(|error| panic!("mkfs.{kind}: {error}; install the package {package}"));
+        assert!(made.status.success(), "mkfs.{kind}: {}", String::from_utf8_lossy(&made.stderr));
+        disk.mounted = quietly("mount", &["-t", kind, "-o", "loop", image.to_str().unwrap(), at.to_str().unwrap()]);
+        assert!(disk.mounted, "this kernel mounts no {kind}");
+        Some(disk)
+    }
+
+    /// Takes all but about so many bytes.
+    pub fn leave(&self, bytes: u64) {
+        let free = rustix::fs::statvfs(&self.path()).unwrap();
+        let ballast = (free.f_bavail * free.f_frsize).saturating_sub(bytes);
+        let file = fs::File::create(self.path().join("ballast")).unwrap();
+        if rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, ballast).is_err() {
+            let mut left = ballast;
+            while left > 0 && (&file).write_all(&vec![7; left.min(1 << 16) as usize]).is_ok() {
+                left = left.saturating_sub(1 << 16);
+            }
+        }
+        file.sync_all().unwrap();
+    }
+
     /// Where it is mounted.
     pub fn path(&self) -> PathBuf {
         self.root.path().join("disk")
@@ -116,10 +158,12 @@ impl SmallDisk {
     }
 
     pub fn free(&self) {
-        let filler = self.path().join("filler");
-        // First cut: a child that another test is about to start may have it open still.
-        fs::File::create(&filler).unwrap();
-        fs::remove_file(filler).unwrap();
+        for filler in ["filler", "ballast"].map(|name| self.path().join(name)).into_iter().filter(|path| path.exists())
+        {
+            // First cut: a child that another test is about to start may have it open still.
+            fs::OpenOptions::new().write(true).truncate(true).open(&filler).unwrap();
+            fs::remove_file(filler).unwrap();
+        }
         // ext4 gives the blocks out again when their release is in its journal, which may be later than the name's.
         rustix::fs::syncfs(fs::File::open(self.path()).unwrap()).unwrap();
     }
@@ -157,7 +201,11 @@ pub enum Failure {
 }
 
 fn fill(filler: &Path) {
-    let mut file = fs::OpenOptions::new().append(true).create(true).open(filler).unwrap();
+    let mut file = match fs::OpenOptions::new().append(true).create(true).open(filler) {
+        // Not even a name fits.
+        Err(error) if error.kind() == std::io::ErrorKind::StorageFull => return,
+        file => file.unwrap(),
+    };
     for length in [1 << 16, 1 << 12, 1] {
         while file.write_all(&vec![0; length]).is_ok() {}
     }

@@ -51,6 +51,9 @@ impl OsDirectory {
         let file = fs::File::from(opened.map_err(|error| self.named(name, error))?);
         let found = rustix::fs::fstat(&file).map_err(|error| self.named(name, error))?;
         check(FileType::from_raw_mode(found.st_mode)).map_err(|what| is_no_file(name, what))?;
+        if how.creates() && found.st_size == 0 {
+            write_in_place(&file);
+        }
         if how == Open::Truncate {
             // Not by the opening, which knows nothing of what it opens.
             file.set_len(0).map_err(|error| naming(name, error))?;
@@ -134,6 +137,24 @@ impl Directory for OsDirectory {
         #[allow(clippy::unnecessary_cast)] // The field's type differs between architectures.
         let kind = rustix::fs::fstatfs(&self.fd)?.f_type as i64;
         Ok([EXT4, XFS, TMPFS].contains(&kind))
+    }
+
+    fn free(&self) -> io::Result<u64> {
+        let found = rustix::fs::fstatvfs(&self.fd)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+}
+
+/// Has btrfs write the blocks of a new file where they are, as other filesystems do: else a full one does not even take what
+/// there is a place for. It keeps no checksums of the file then; the log has its own.
+fn write_in_place(file: &fs::File) {
+    const BTRFS: i64 = 0x9123_683e;
+    #[allow(clippy::unnecessary_cast)] // The field's type differs between architectures.
+    if rustix::fs::fstatfs(file).is_ok_and(|found| found.f_type as i64 == BTRFS)
+        && let Ok(flags) = rustix::fs::ioctl_getflags(file)
+    {
+        // Where it is refused, a full disk refuses more.
+        let _ = rustix::fs::ioctl_setflags(file, flags | rustix::fs::IFlags::NOCOW);
     }
 }
 

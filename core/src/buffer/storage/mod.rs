@@ -53,6 +53,15 @@ pub(crate) trait Directory: Send + Sync {
     fn lock(&self, name: &str) -> io::Result<Result<Box<dyn Send + Sync>, Holder>>;
     /// Whether stores to mapped, allocated blocks are safe on its filesystem.
     fn may_map(&self) -> io::Result<bool>;
+    /// Bytes that are free on its filesystem.
+    fn free(&self) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
+}
+
+/// Whether an error says that there is no room.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Makes the name of a file or directory durable.
@@ -98,6 +107,10 @@ pub(crate) trait File: Send + Sync {
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Reserves blocks for `len` bytes for real, and sets the length to at least that.
     fn allocate(&self, len: u64) -> io::Result<()>;
+    /// Whether blocks are reserved for the first `len` bytes; `false` if it cannot be told.
+    fn is_allocated(&self, _len: u64) -> io::Result<bool> {
+        Ok(false)
+    }
     /// Reads until `buf` is full or the file ends; returns how much.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes all of `bytes`.

@@ -90,6 +90,13 @@ impl File for OsFile {
         }
     }
 
+    fn is_allocated(&self, len: u64) -> io::Result<bool> {
+        // Blocks of 512 bytes, whatever those of the filesystem are.
+        let found = rustix::fs::fstat(&self.file)?;
+        let (size, blocks) = (u64::try_from(found.st_size), u64::try_from(found.st_blocks));
+        Ok(size.is_ok_and(|size| size >= len) && blocks.is_ok_and(|blocks| blocks.saturating_mul(512) >= len))
+    }
+
     fn read_at(&self, mut buf: &mut [u8], mut offset: u64) -> io::Result<usize> {
         let wanted = buf.len();
         while !buf.is_empty() {
