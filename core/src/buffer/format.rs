@@ -247,8 +247,12 @@ impl Shape {
         self.flags & FLAG_ID == 0 || std::str::from_utf8(&bytes[FRAME_BYTES..FRAME_BYTES + self.id_len]).is_ok()
     }
 
-    pub(crate) fn key_len(&self) -> usize {
-        self.key_len
+    pub(crate) fn key_len(&self) -> Option<usize> {
+        (self.flags & FLAG_KEY != 0).then_some(self.key_len)
+    }
+
+    pub(crate) fn id_len(&self) -> Option<usize> {
+        (self.flags & FLAG_ID != 0).then_some(self.id_len)
     }
 
     pub(crate) fn data_len(&self) -> usize {

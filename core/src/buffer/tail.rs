@@ -256,7 +256,7 @@ impl Recovered {
                 Kind::Record if shape.seq < end.next_seq => {}
                 Kind::Record => {
                     let lost = shape.seq.saturating_sub(end.next_seq);
-                    let counted = limits.record_bytes(shape.data_len(), shape.key_len());
+                    let counted = limits.lengths_count(shape.data_len(), shape.key_len(), shape.id_len());
                     if !end.cut.takes(counted, caps) {
                         end.cut = OpenBatch::default();
                     }

@@ -122,12 +122,18 @@ impl Limits {
     /// What a record counts.
     #[inline]
     pub fn record_bytes(&self, data: &[u8], key: Option<&[u8]>, id: Option<&str>) -> u64 {
+        self.lengths_count(data.len(), key.map(<[u8]>::len), id.map(str::len))
+    }
+
+    /// The same, for a record of these lengths.
+    #[inline]
+    pub(crate) fn lengths_count(&self, data: usize, key: Option<usize>, id: Option<usize>) -> u64 {
         let key = match (self.counts_key, key) {
             (false, _) => 0,
-            (true, Some(key)) => key.len(),
-            (true, None) => id.map_or(MAX_OWN_ID_BYTES, str::len),
+            (true, Some(key)) => key,
+            (true, None) => id.unwrap_or(MAX_OWN_ID_BYTES),
         };
-        data.len() as u64 + key as u64 + self.overhead_bytes
+        data as u64 + key as u64 + self.overhead_bytes
     }
 }
 
