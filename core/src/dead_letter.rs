@@ -718,6 +718,9 @@ mod tests {
         fn directory(&self, name: &str, create: bool) -> io::Result<Arc<dyn Directory>> {
             Ok(Arc::new(BetweenDirectory(self.0.directory(name, create)?, self.1.clone())))
         }
+        fn move_into(&self, name: &str, directory: &str) -> io::Result<()> {
+            self.0.move_into(name, directory)
+        }
         fn rename(&self, from: &str, to: &str) -> io::Result<()> {
             self.0.rename(from, to)
         }

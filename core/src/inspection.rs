@@ -2,13 +2,12 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::buffer::LOCK;
 use crate::buffer::cursor::{Cursor, Found, Position};
 use crate::buffer::format::{self, HeaderState, SEGMENT_HEADER_BYTES};
 use crate::buffer::segment::{self, Finished};
-use crate::buffer::storage::{Directory, Open, OsDirectory, SegmentReader};
+use crate::buffer::storage::{Directory, Open, OsDirectory};
 use crate::buffer::walk::{Region, Source, Step, Walk, unknown_format};
 use crate::environment::lock;
 use crate::error::{Error, ErrorKind, Result};
@@ -249,7 +248,7 @@ impl Source for Inspection {
         self.segments.get(at).map(|(index, _)| *index)
     }
 
-    fn set_aside(&self, region: &Region, _: Option<&Arc<dyn SegmentReader>>) {
+    fn set_aside(&self, region: &Region) {
         lock(&self.regions).push(region.clone());
     }
 }

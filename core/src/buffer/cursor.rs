@@ -8,7 +8,8 @@ use std::io;
 use std::sync::Arc;
 
 use super::format::{ALIGN, MOST, le_u32, le_u64};
-use super::storage::{Directory, File, Open, is_full};
+use super::losses::Losses;
+use super::storage::{Directory, File, Open, is_full, read_past};
 
 /// A place between two frames of the log, and what lies before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,6 +82,8 @@ pub(crate) struct State {
     pub(crate) committed: Position,
     /// Batches in flight, by first seq: room for several.
     pub(crate) batches: Vec<(u64, Progress)>,
+    /// What was lost or set aside before the committed position, or by what the end of the log had become.
+    pub(crate) lost: Losses,
 }
 
 /// Seqs set apart at a time, so that the cursor need not be written for each.
@@ -126,6 +129,10 @@ impl State {
                 bytes.extend_from_slice(error.as_bytes());
             }
         }
+        let Losses { regions, bytes: set_aside, records } = self.lost;
+        for count in [regions, set_aside, records] {
+            bytes.extend_from_slice(&count.to_le_bytes());
+        }
         let length = bytes.len() as u32 + 4;
         bytes[HEAD_BYTES - 4..HEAD_BYTES].copy_from_slice(&length.to_le_bytes());
         let crc = crc32c::crc32c(&bytes);
@@ -169,6 +176,7 @@ impl State {
                 bytes: rest.u64()?,
             },
             batches: Vec::new(),
+            lost: Losses::default(),
         };
         let Position { segment, offset, seq, records, bytes: payload } = state.committed;
         let most = [generation, state.seq_limit, segment, offset, seq, records, payload].into_iter().max()?;
@@ -192,6 +200,11 @@ impl State {
             progress.done = (0..words).map(|_| rest.u64()).collect::<Option<_>>()?;
             progress.errors = (0..errors).map(|_| rest.text()).collect::<Option<_>>()?;
             state.batches.push((first_seq, progress));
+        }
+        // States of early builds end here.
+        if let (Some(regions), Some(bytes), Some(records)) = (rest.u64(), rest.u64(), rest.u64()) {
+            let [regions, bytes, records] = [regions, bytes, records].map(|count| count.min(MOST));
+            state.lost = Losses { regions, bytes, records };
         }
         Some(Decoded::State { state, generation })
     }
@@ -234,11 +247,20 @@ pub(crate) enum Found {
     },
 }
 
+/// The newest state, and where it stands.
+struct Newest {
+    found: Found,
+    generation: u64,
+    which: usize,
+    fell_back: bool,
+}
+
 /// The cursor's files.
 pub(crate) struct Cursor {
     files: Vec<Arc<dyn File>>,
     generation: u64,
     newest: usize,
+    fell_back: bool,
     /// The newest that a power loss leaves, and its generation.
     durable: usize,
     durable_generation: u64,
@@ -266,11 +288,12 @@ impl CursorSync {
 impl Cursor {
     /// Reads the newest state without changing anything.
     pub(crate) fn peek(dir: &dyn Directory) -> io::Result<Found> {
-        Self::scan(dir).map(|(found, _, _)| found)
+        Self::scan(dir).map(|newest| newest.found)
     }
 
-    fn scan(dir: &dyn Directory) -> io::Result<(Found, u64, usize)> {
-        let mut best: Option<(State, u64, usize)> = None;
+    fn scan(dir: &dyn Directory) -> io::Result<Newest> {
+        let mut newest = Newest { found: Found::Nothing, generation: 0, which: 0, fell_back: false };
+        let (mut failed, mut any) = (None, false);
         for which in 0..FILES {
             let file = match dir.open(&name(which), Open::Read) {
                 Ok(file) => file,
@@ -278,28 +301,40 @@ impl Cursor {
                 Err(error) => return Err(error),
             };
             let mut bytes = vec![0; file.len()?.min(MAX_BYTES) as usize];
-            let got = file.read_at(&mut bytes, 0)?;
+            // One that the disk cannot read is as good as one that is damaged, if it can read another.
+            let got = match read_past(&*file, &mut bytes, 0) {
+                Ok(got) => got.bytes,
+                Err(error) => {
+                    (failed, newest.fell_back) = (Some(error), true);
+                    continue;
+                }
+            };
+            any |= got > 0;
             match State::decode(&bytes[..got]) {
                 Some(Decoded::Unknown { version, flags }) => {
-                    return Ok((Found::Unknown { version, flags }, 0, 0));
+                    return Ok(Newest { found: Found::Unknown { version, flags }, ..newest });
                 }
-                Some(Decoded::State { state, generation })
-                    if best.as_ref().is_none_or(|(_, other, _)| generation > *other) =>
-                {
-                    best = Some((state, generation, which));
+                Some(Decoded::State { state, generation }) if generation >= newest.generation => {
+                    (newest.found, newest.generation, newest.which) = (Found::State(state), generation, which);
                 }
-                _ => {}
+                Some(Decoded::State { .. }) => {}
+                None => newest.fell_back |= bytes[..got].iter().any(|byte| *byte != 0),
             }
         }
-        Ok(match best {
-            Some((state, generation, which)) => (Found::State(state), generation, which),
-            None => (Found::Nothing, 0, 0),
-        })
+        match failed {
+            Some(error) if !any => Err(error),
+            _ => Ok(newest),
+        }
+    }
+
+    /// Whether there was another state, which cannot be read any more: it may have been the newest.
+    pub(crate) fn fell_back(&self) -> bool {
+        self.fell_back
     }
 
     /// Opens the files for writing, creating them where they are missing.
     pub(crate) fn open(dir: &dyn Directory) -> io::Result<(Cursor, Found)> {
-        let (found, generation, newest) = Self::scan(dir)?;
+        let Newest { found, generation, which: newest, fell_back } = Self::scan(dir)?;
         let mut files = Vec::with_capacity(FILES);
         for which in 0..FILES {
             let file = dir.open(&name(which), Open::Create)?;
@@ -325,6 +360,7 @@ impl Cursor {
             files,
             generation,
             newest,
+            fell_back,
             durable: newest,
             durable_generation: generation,
             syncing: [0; FILES],

@@ -9,6 +9,7 @@ mod durability;
 pub(crate) mod format;
 mod keeper;
 mod log;
+pub(crate) mod losses;
 mod opening;
 mod outgoing;
 mod reader;
@@ -20,6 +21,7 @@ pub(crate) mod storage;
 mod tail;
 pub(crate) mod walk;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -111,8 +113,9 @@ pub(crate) struct Core {
     pub(crate) counts: Counts,
     /// Corrupt regions that nobody was told of yet.
     regions: Mutex<Vec<Region>>,
-    /// All that were counted, up to a number.
-    reported: Mutex<Vec<Region>>,
+    found: Arc<losses::Found>,
+    /// Segments with bytes that could not be copied: the files are kept.
+    unreadable: Mutex<BTreeSet<u64>>,
     /// Held until the buffer is closed.
     owner: Mutex<Option<Box<dyn Send + Sync>>>,
 }

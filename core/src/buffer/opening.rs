@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use super::cursor::{Closed, Position};
 use super::log::{BatchCaps, Log, Past, Spare, Tail};
+use super::losses::{self, Losses};
 use super::reader::Reader;
 use super::recovery::{self, Recovered};
 use super::storage::{Directory, ForkGuard, Open, is_full};
-use super::walk::Source;
 use super::{Core, Counts, LOCK, format, segment};
 use crate::environment::{Apart, Environment};
 use crate::error::{Error, ErrorKind, Result};
@@ -76,7 +76,12 @@ impl Core {
         counts.torn_bytes.store(found.torn_bytes, Ordering::Relaxed);
         let lost = found.state.committed.records + found.end.lost;
         counts.recovered_records.store(log.records.saturating_sub(lost), Ordering::Relaxed);
-        let mut reader = Reader::new(found.cursor, found.state, limits, caps);
+        let Losses { regions, bytes, records } = found.state.lost;
+        counts.corrupt_regions.store(regions, Ordering::Relaxed);
+        counts.corrupt_bytes.store(bytes, Ordering::Relaxed);
+        counts.lost_records.store(records, Ordering::Relaxed);
+        let losses = Arc::<losses::Found>::default();
+        let mut reader = Reader::new(found.cursor, found.state, losses.clone(), limits, caps);
         reader.walk.begin(Position {
             segment: log.index,
             offset: log.tail as u64,
@@ -121,12 +126,13 @@ impl Core {
             dir_unsynced: AtomicBool::new(false),
             counts,
             regions: Mutex::default(),
-            reported: Mutex::default(),
+            found: losses,
+            unreadable: Mutex::default(),
             owner: Mutex::new(Some(owner)),
             options,
             env,
         };
-        found.missing.iter().for_each(|region| core.set_aside(region, None));
+        found.missing.iter().for_each(|region| core.tell_of(region));
         Ok(core)
     }
 }

@@ -1,14 +1,13 @@
 //! Batches on their way out: read, taken, settled, forgotten.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::cursor::Progress;
 use super::format;
 use super::reader::{Head, Reader};
 use super::resync::PIECE;
-use super::storage::{Directory, Open, SegmentReader};
+use super::storage::{Directory, File, Open, read_past};
 use super::walk::{Region, Source};
 use super::{Core, forked, log, segment};
 use crate::batch::{Batch, Turn};
@@ -19,7 +18,7 @@ use crate::sync::MutexGuard;
 use crate::sync::atomic::Ordering;
 
 /// Where bytes go that were not what was written.
-const CORRUPT: &str = "corrupt";
+pub(crate) const CORRUPT: &str = "corrupt";
 /// When bytes changed that can only be read anew when other batches are back: the time until the next look.
 const REREAD_WAIT: Duration = Duration::from_millis(10);
 /// Corrupt regions that are remembered one by one until somebody is told; all are counted.
@@ -294,29 +293,28 @@ impl Source for Core {
         lock(&self.log).segment_after(index)
     }
 
-    fn set_aside(&self, region: &Region, bytes: Option<&Arc<dyn SegmentReader>>) {
-        {
-            // What is read again is told once.
-            let mut reported = lock(&self.reported);
-            if reported.contains(region) {
-                return;
-            }
-            if reported.len() < MOST_REGIONS {
-                reported.push(region.clone());
-            }
+    fn set_aside(&self, region: &Region) {
+        // What is read again is told once.
+        if !self.found.note(region) {
+            return;
         }
         self.counts.corrupt_regions.fetch_add(1, Ordering::Relaxed);
         self.counts.corrupt_bytes.fetch_add(region.bytes, Ordering::Relaxed);
         self.counts.lost_records.fetch_add(region.records, Ordering::Relaxed);
-        if let Some(reader) = bytes {
+        if region.bytes > 0 {
             // For whoever wants to look at them; not being able to keep them is no reason to stop.
-            let read = |piece: &mut [u8], at: u64| {
-                let chunk = reader.clone().read(at as usize, piece.len())?;
-                piece[..chunk.bytes().len()].copy_from_slice(chunk.bytes());
-                Ok(chunk.bytes().len())
-            };
-            let _ = keep(&*self.dir, region, read);
+            let file = self.dir.open(&segment::name(region.segment), Open::Read);
+            if !file.and_then(|file| keep(&*self.dir, region, &*file)).is_ok_and(|whole| whole) {
+                lock(&self.unreadable).insert(region.segment);
+            }
         }
+        self.tell_of(region);
+    }
+}
+
+impl Core {
+    /// Has whoever sends tell of a region.
+    pub(super) fn tell_of(&self, region: &Region) {
         let mut regions = lock(&self.regions);
         if regions.len() < MOST_REGIONS {
             regions.push(region.clone());
@@ -324,26 +322,23 @@ impl Source for Core {
     }
 }
 
-/// Copies the bytes of a region to a file of their own.
-pub(super) fn keep(
-    dir: &dyn Directory,
-    region: &Region,
-    read: impl Fn(&mut [u8], u64) -> io::Result<usize>,
-) -> io::Result<()> {
+/// Copies the bytes of a region to a file of their own. Whether all of them could be read.
+pub(super) fn keep(dir: &dyn Directory, region: &Region, segment: &dyn File) -> io::Result<bool> {
     let name = format!("{}.{}", segment::name(region.segment), region.offset);
-    let file = dir.directory(CORRUPT, true)?.open(&name, Open::Truncate)?;
+    let copy = dir.directory(CORRUPT, true)?.open(&name, Open::Truncate)?;
     let mut piece = vec![0; PIECE.min(region.bytes as usize)];
-    let mut at = 0;
+    let (mut at, mut whole) = (0, true);
     while at < region.bytes {
         let wanted = (region.bytes - at).min(PIECE as u64) as usize;
-        let got = read(&mut piece[..wanted], region.offset + at)?;
-        if got == 0 {
+        let got = read_past(segment, &mut piece[..wanted], region.offset + at)?;
+        if got.bytes == 0 {
             break;
         }
-        file.write_at(&piece[..got], at)?;
-        at += got as u64;
+        copy.write_at(&piece[..got.bytes], at)?;
+        at += got.bytes as u64;
+        whole &= got.unreadable == 0;
     }
-    Ok(())
+    Ok(whole)
 }
 
 #[cold]

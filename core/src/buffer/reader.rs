@@ -1,11 +1,13 @@
 //! The reader's side of the log: from the committed position forward, one sealed batch at a time.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::cursor::{Cursor, CursorSync, Position, Progress, RESERVED_SEQS, State};
 use super::format::{self, BatchId, Seal};
 use super::log::{BatchCaps, OpenBatch};
+use super::losses::Found;
 use super::segment;
 use super::storage::Chunk;
 use super::walk::{Region, Source, Step, Walk};
@@ -101,6 +103,7 @@ impl Read {
 pub(crate) struct Reader {
     pub(crate) cursor: Cursor,
     pub(crate) state: State,
+    found: Arc<Found>,
     pub(crate) heads: std::collections::VecDeque<Head>,
     pub(crate) walk: Walk,
     /// The state in memory is ahead of the cursor's file: a write failed, or what an earlier run had finished was passed over.
@@ -118,11 +121,12 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    pub(crate) fn new(cursor: Cursor, state: State, limits: Limits, caps: BatchCaps) -> Self {
+    pub(crate) fn new(cursor: Cursor, state: State, found: Arc<Found>, limits: Limits, caps: BatchCaps) -> Self {
         Reader {
             walk: Walk::new(state.buffer_id, state.committed),
             cursor,
             state,
+            found,
             heads: Default::default(),
             unwritten: false,
             reserved: 0,
@@ -211,7 +215,7 @@ impl Reader {
                     let lost = upto.records.saturating_sub(self.walk.at.records);
                     if lost > 0 {
                         let Position { segment, offset, .. } = *upto;
-                        source.set_aside(&Region { segment, offset, bytes: 0, records: lost }, None);
+                        source.set_aside(&Region { segment, offset, bytes: 0, records: lost });
                     }
                     self.walk.seek(*upto);
                     if read.entries.is_empty() {
@@ -284,7 +288,7 @@ impl Reader {
             self.walk.at.seq += lost;
             self.walk.at.records += lost;
             let Position { segment, offset, .. } = self.walk.at;
-            source.set_aside(&Region { segment, offset, bytes: 0, records: lost }, None);
+            source.set_aside(&Region { segment, offset, bytes: 0, records: lost });
         }
     }
 
@@ -388,6 +392,7 @@ impl Reader {
         });
         let known = loaded.iter().filter(|head| head.progress != Progress::default());
         self.state.batches.extend(known.map(|head| (head.id.first_seq, head.progress.clone())));
+        self.found.pass(&self.state.committed, &mut self.state.lost);
         let written = self.cursor.write(&self.state);
         self.unwritten = written.is_err();
         written.map_err(|error| Error::io("could not write the cursor", error))

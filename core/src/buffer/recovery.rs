@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::cursor::{Closed, Cursor, Found, Position, RESERVED_SEQS, State};
 use super::format::{self, HeaderState, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::log::{BatchCaps, OpenBatch};
-use super::outgoing;
+use super::outgoing::{self, CORRUPT};
 use super::resync::Search;
 use super::segment;
 use super::storage::{Directory, File, Open, read_past};
@@ -77,16 +77,22 @@ pub(crate) fn recover(
     let failed =
         |error: io::Error| Error::io(format_args!("could not open the buffer {}", dir.path().display()), error);
     // The buffer whose frames are looked for where a header is blank. After a power loss that is what was not synced.
-    let buffer_id = match Cursor::peek(dir).map_err(failed)? {
+    let (buffer_id, unfinished) = match Cursor::peek(dir).map_err(failed)? {
         Found::Unknown { version, flags } => return Err(unknown_format(version, flags)),
-        Found::State(state) => (!is_cut_off(&state, boot_id)).then_some(state.buffer_id),
-        Found::Nothing => None,
+        Found::State(state) => ((!is_cut_off(&state, boot_id)).then_some(state.buffer_id), state.committed.segment),
+        Found::Nothing => (None, 0),
+    };
+    // A file that is used again has the header of a segment that was finished. One with the header of a segment that was
+    // not is that segment, under another name.
+    let is_live = |file: &dyn File, index: u64| {
+        let header = segment::header(file)?;
+        Ok::<_, io::Error>(header.is_some_and(|header| header.index != index && header.index >= unfinished))
     };
     let names = dir.list().map_err(failed)?;
     let mut indices: Vec<u64> = names.iter().filter_map(|name| segment::index(name)).collect();
     indices.sort_unstable();
     // From the end: segments that were prepared and never begun hold nothing.
-    let mut blanks = Vec::new();
+    let (mut blanks, mut strangers) = (Vec::new(), Vec::new());
     let mut last: Option<(u64, Arc<dyn File>, Option<SegmentHeader>)> = None;
     while let Some(index) = indices.last().copied() {
         let file = dir.open(&segment::name(index), Open::Existing).map_err(failed)?;
@@ -96,7 +102,9 @@ pub(crate) fn recover(
                 last = Some((index, file, Some(header)));
                 break;
             }
-            HeaderState::Blank if !has_frames(&*file, index, buffer_id).map_err(failed)? => blanks.push(index),
+            HeaderState::Blank if !has_frames(&*file, index, buffer_id).map_err(failed)? => {
+                if is_live(&*file, index).map_err(failed)? { strangers.push(index) } else { blanks.push(index) }
+            }
             HeaderState::Torn if segment::is_empty(&*file).map_err(failed)? => blanks.push(index),
             // Neither copy of the header is whole. Its frames can still be told by their salt.
             HeaderState::Blank | HeaderState::Torn | HeaderState::Damaged => {
@@ -105,6 +113,15 @@ pub(crate) fn recover(
             }
         }
         indices.pop();
+    }
+    // What lies before the committed position is about to be removed.
+    let finished = indices.partition_point(|index| *index < unfinished);
+    for index in indices[..finished].to_vec() {
+        let file = dir.open(&segment::name(index), Open::Read).map_err(failed)?;
+        if last.as_ref().is_some_and(|(last, _, _)| *last != index) && is_live(&*file, index).map_err(failed)? {
+            strangers.push(index);
+            indices.retain(|other| *other != index);
+        }
     }
     let first = match indices.first() {
         Some(first) if Some(*first) != indices.last().copied() => {
@@ -120,6 +137,13 @@ pub(crate) fn recover(
     // Nothing was changed up to here.
     for index in blanks {
         dir.remove(&segment::name(index)).map_err(failed)?;
+    }
+    let mut renamed = Vec::new();
+    for index in strangers {
+        let name = segment::name(index);
+        let bytes = dir.open(&name, Open::Read).and_then(|file| segment::length(&*file)).map_err(failed)?;
+        dir.move_into(&name, CORRUPT).map_err(failed)?;
+        renamed.push(Region { segment: index, offset: 0, bytes, records: 0 });
     }
     let (cursor, found) = Cursor::open(dir).map_err(failed)?;
     let header_of = |state: &Option<HeaderState>| match state {
@@ -151,6 +175,21 @@ pub(crate) fn recover(
             bytes: header.bytes_before,
         };
     }
+    // Where an older state of the cursor had to do, what is not there any more before the first segment was finished.
+    if cursor.fell_back()
+        && let Some((index, header)) = indices.first().copied().zip(header_of(&first).or(any_header))
+        && header.index == index
+        && index > state.committed.segment
+        && header.next_seq >= state.committed.seq
+    {
+        state.committed = Position {
+            segment: index,
+            offset: SEGMENT_HEADER_BYTES as u64,
+            seq: header.next_seq,
+            records: header.records_before,
+            bytes: header.bytes_before,
+        };
+    }
     let power_lost = cursor_lost || is_cut_off(&state, boot_id);
 
     let committed = state.committed;
@@ -175,6 +214,10 @@ pub(crate) fn recover(
     for index in &indices {
         let length = dir.open(&segment::name(*index), Open::Read).and_then(|file| segment::length(&*file));
         recovered.segments.push((*index, length.map_err(failed)?));
+    }
+    for region in renamed {
+        recovered.state.lost.add(&region);
+        recovered.missing.push(region);
     }
     let headless = last.as_ref().is_some_and(|(_, _, header)| header.is_none());
     let reach = recovered.segments.last().copied().unwrap_or_default();
@@ -257,12 +300,12 @@ impl Recovered {
         let Some(last) = &self.last else { return };
         for region in self.missing.iter().filter(|region| region.segment == last.index && region.bytes > 0) {
             // For whoever wants to look at it; not being able to keep it is no reason to stop.
-            let read = |piece: &mut [u8], at| read_past(&*last.file, piece, at).map(|got| got.bytes);
-            let _ = outgoing::keep(dir, region, read);
+            let _ = outgoing::keep(dir, region, &*last.file);
         }
     }
 
     pub(super) fn miss(&mut self, region: Region) {
+        self.state.lost.add(&region);
         self.missing.push(region);
         self.uncertain = true;
     }

@@ -98,6 +98,16 @@ pub(crate) fn read_header(file: &dyn File, index: u64) -> io::Result<(HeaderStat
     Ok((state, length(file)?))
 }
 
+/// The header in a segment's file, whatever its index.
+pub(crate) fn header(file: &dyn File) -> io::Result<Option<SegmentHeader>> {
+    let mut bytes = [0; SEGMENT_HEADER_BYTES];
+    let got = read_past(file, &mut bytes, 0)?;
+    Ok(match SegmentHeader::decode(&bytes[..got.bytes]) {
+        HeaderState::Valid(header) => Some(header),
+        _ => None,
+    })
+}
+
 /// The length of a segment's file, as far as it can be a segment.
 pub(crate) fn length(file: &dyn File) -> io::Result<u64> {
     Ok(file.len()?.min(MOST_BYTES))

@@ -4,6 +4,7 @@ use std::io;
 
 use super::log::{Past, Spare};
 use super::opening::{LEAST_BYTES, make_segment};
+use super::outgoing::CORRUPT;
 use super::{Chores, Core, segment};
 use crate::environment::lock;
 use crate::error::{Error, ErrorKind, Result};
@@ -140,7 +141,9 @@ impl Core {
             };
             let Past { index, length, writer } = past;
             match writer {
-                Some(mut writer) if keep && length == self.segment_bytes => {
+                Some(mut writer)
+                    if keep && length == self.segment_bytes && !lock(&self.unreadable).contains(&index) =>
+                {
                     // A batch that is still in somebody's hands keeps its bytes: then the file goes.
                     if writer.recycle() {
                         let mut log = lock(&self.log);
@@ -162,7 +165,11 @@ impl Core {
     }
 
     pub(super) fn unlink(&self, index: u64, length: u64) -> Result<()> {
-        let removed = self.dir.remove(&segment::name(index));
+        // What could not be copied of it may be read some day.
+        let removed = match lock(&self.unreadable).contains(&index) {
+            true => self.dir.move_into(&segment::name(index), CORRUPT),
+            false => self.dir.remove(&segment::name(index)),
+        };
         let mut log = lock(&self.log);
         if let Err(error) = removed {
             // It is tried again.

@@ -27,8 +27,8 @@ pub(crate) trait Source {
     fn open(&self, index: u64) -> Result<Option<Finished>>;
     /// The first segment after this one.
     fn segment_after(&self, index: u64) -> Option<u64>;
-    /// Keeps the bytes of a region for whoever wants to look at them, if there are any, and tells of it.
-    fn set_aside(&self, region: &Region, bytes: Option<&Arc<dyn SegmentReader>>);
+    /// Keeps the bytes of a region for whoever wants to look at them, and tells of it.
+    fn set_aside(&self, region: &Region);
 }
 
 /// Plain files are read in pieces of this size.
@@ -187,7 +187,7 @@ impl Walk {
         let index = self.at.segment;
         let Some(Finished { header, reader, length }) = source.open(index)? else {
             let region = Region { segment: index, offset: self.at.offset, bytes: 0, records: 0 };
-            source.set_aside(&region, None);
+            source.set_aside(&region);
             self.enter_next(source);
             return Ok(Some(Step::Passed));
         };
@@ -213,7 +213,7 @@ impl Walk {
                 self.at.bytes = self.at.bytes.max(header.bytes_before);
                 if lost > 0 {
                     let region = Region { segment: index, offset: 0, bytes: 0, records: lost };
-                    source.set_aside(&region, None);
+                    source.set_aside(&region);
                     return Ok(Some(Step::Passed));
                 }
             }
@@ -252,7 +252,7 @@ impl Walk {
                     self.at.seq = self.at.seq.max(expected);
                     self.at.records += region.records;
                 }
-                source.set_aside(&region, Some(&window.reader));
+                source.set_aside(&region);
                 self.at.offset = at;
             }
             None if open_ended && bad == Bad::Empty => {
@@ -276,7 +276,7 @@ impl Walk {
                 region.bytes = end.min(window.length).saturating_sub(from);
                 // A segment that lacks only its end: the process died after it had begun the next.
                 if !nothing_lost {
-                    source.set_aside(&region, Some(&window.reader));
+                    source.set_aside(&region);
                 }
                 if last {
                     // A file shorter than the limit: the limit is reached all the same.

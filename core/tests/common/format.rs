@@ -206,6 +206,8 @@ pub struct Cursor {
     /// Segment, offset, seq, records, bytes.
     pub committed: [u64; 5],
     pub batches: Vec<CursorBatch>,
+    /// Regions, bytes, records.
+    pub lost: [u64; 3],
 }
 
 #[derive(Debug)]
@@ -253,7 +255,8 @@ pub fn cursor(bytes: &[u8]) -> Option<Cursor> {
         }
     });
     let batches = batches.collect();
-    assert_eq!(at, length - 4, "nothing else stands in a cursor");
+    let lost = [at, at + 8, at + 16].map(|at| u64_at(bytes, at));
+    assert_eq!(at + 24, length - 4, "nothing else stands in a cursor");
     Some(Cursor {
         generation: u64_at(bytes, 16),
         buffer_id: u64_at(bytes, 24),
@@ -263,5 +266,6 @@ pub fn cursor(bytes: &[u8]) -> Option<Cursor> {
         closed: u32_at(bytes, 52),
         committed: [56, 64, 72, 80, 88].map(|at| u64_at(bytes, at)),
         batches,
+        lost,
     })
 }

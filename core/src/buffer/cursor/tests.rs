@@ -32,7 +32,7 @@ fn no_order_of_writes_and_syncs_costs_a_state_that_was_durable() {
         let buffer = disk.directory(dir, true).unwrap();
         let (cursor, _) = Cursor::open(&*buffer).unwrap();
         buffer.sync().unwrap();
-        let mut reader = Reader::new(cursor, State::default(), Limits::default(), CAPS);
+        let mut reader = Reader::new(cursor, State::default(), Arc::default(), Limits::default(), CAPS);
         let pictures: Arc<Mutex<Vec<Snapshot>>> = Arc::default();
         let taken = || std::mem::take(&mut *pictures.lock().unwrap_or_else(PoisonError::into_inner));
         let kept = pictures.clone();
@@ -88,7 +88,7 @@ fn no_order_of_writes_and_syncs_costs_a_state_that_was_durable() {
                             break found;
                         }
                     };
-                    reader = Reader::new(found.cursor, found.state, Limits::default(), CAPS);
+                    reader = Reader::new(found.cursor, found.state, Arc::default(), Limits::default(), CAPS);
                     assert_eq!(reader.state.seq_limit, written, "seed {seed}, step {step}");
                     durable = written;
                 }

@@ -42,6 +42,19 @@ impl OsDirectory {
         Some((found.st_dev.into(), found.st_ino.into()))
     }
 
+    fn subdirectory(&self, name: &str, create: bool) -> io::Result<OsDirectory> {
+        if create {
+            match single(name).and_then(|name| rustix::fs::mkdirat(&self.fd, name, Mode::from(0o700))) {
+                Ok(()) | Err(Errno::EXIST) => self.sync()?,
+                Err(error) => return Err(naming(name, error.into())),
+            }
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = single(name).and_then(|name| rustix::fs::openat(&self.fd, name, flags, Mode::empty()));
+        let fd = opened.map_err(|error| naming(name, error.into()))?;
+        Ok(OsDirectory { fd, path: self.path.join(name) })
+    }
+
     fn open_file(&self, name: &str, how: Open) -> io::Result<fs::File> {
         let mut flags = if how == Open::Read { OFlags::RDONLY } else { OFlags::RDWR };
         // Nothing leads out of the directory, and nothing that is no file makes the opening wait.
@@ -96,21 +109,21 @@ impl Directory for OsDirectory {
     }
 
     fn directory(&self, name: &str, create: bool) -> io::Result<Arc<dyn Directory>> {
-        if create {
-            match single(name).and_then(|name| rustix::fs::mkdirat(&self.fd, name, Mode::from(0o700))) {
-                Ok(()) | Err(Errno::EXIST) => self.sync()?,
-                Err(error) => return Err(naming(name, error.into())),
-            }
-        }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = single(name).and_then(|name| rustix::fs::openat(&self.fd, name, flags, Mode::empty()));
-        let fd = opened.map_err(|error| naming(name, error.into()))?;
-        Ok(Arc::new(OsDirectory { fd, path: self.path.join(name) }))
+        Ok(Arc::new(self.subdirectory(name, create)?))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let renamed = single(from).and(single(to)).and_then(|to| rustix::fs::renameat(&self.fd, from, &self.fd, to));
         renamed.map_err(|error| naming(to, error.into()))
+    }
+
+    fn move_into(&self, name: &str, directory: &str) -> io::Result<()> {
+        let folder = self.subdirectory(directory, true)?;
+        let mut to = single(name)?.to_owned();
+        while folder.has(&to) {
+            to.push_str(".again");
+        }
+        rustix::fs::renameat(&self.fd, name, &folder.fd, &to).map_err(|error| naming(name, error.into()))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

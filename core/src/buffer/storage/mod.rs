@@ -45,6 +45,8 @@ pub(crate) trait Directory: Send + Sync {
     /// Opens a directory in this one. One that is missing is made if `create` says so; its name is durable then.
     fn directory(&self, name: &str, create: bool) -> io::Result<Arc<dyn Directory>>;
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Moves a file to a directory in this one, which is made if need be. It gets another name if its own is taken there.
+    fn move_into(&self, name: &str, directory: &str) -> io::Result<()>;
     /// Removes a file; one that is gone already is no error.
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes creations, renames and removals in it durable.

@@ -684,6 +684,18 @@ impl Directory for SimulatedDirectory {
         Ok(())
     }
 
+    fn move_into(&self, name: &str, directory: &str) -> io::Result<()> {
+        self.directory(directory, true)?;
+        self.disk.enter(Op::Rename, || None)?;
+        let mut state = lock(&self.disk.shared.state);
+        let inode = state.lookup(&self.path.join(name))?;
+        state
+            .names(&self.path.join(directory))?
+            .change(Change { removed: None, added: Some((name.to_owned(), inode)) });
+        state.names(&self.path)?.change(Change { removed: Some(name.to_owned()), added: None });
+        Ok(())
+    }
+
     fn remove(&self, name: &str) -> io::Result<()> {
         self.disk.enter(Op::Remove, || None)?;
         let mut state = lock(&self.disk.shared.state);

@@ -3,6 +3,7 @@
 use super::source::Source;
 use crate::buffer::cursor::{Closed, Decoded, Position, Progress, State};
 use crate::buffer::format::{self, Bad, Body, Frame, Head, HeaderState, Kind, SegmentHeader};
+use crate::buffer::losses::Losses;
 use crate::buffer::resync::Search;
 
 pub(super) fn run(bytes: &[u8]) -> Result<(), String> {
@@ -103,6 +104,7 @@ fn any_state(source: &mut Source<'_>) -> State {
         closed: [Closed::No, Closed::Durably, Closed::Unsynced][usize::from(source.byte() % 3)],
         committed: any_position(source, Position::default()),
         batches: (0..source.below(3)).map(|_| (source.number(1), any_progress(source))).collect(),
+        lost: Losses { records: source.number(1), ..Losses::default() },
         ..State::default()
     }
 }

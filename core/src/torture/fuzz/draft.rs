@@ -11,6 +11,7 @@ use super::decode::{any_position, any_progress};
 use super::source::Source;
 use crate::buffer::cursor::{Closed, Decoded, Position, State};
 use crate::buffer::format::{self, Body, Head, HeaderState, Kind, Seal, SegmentHeader};
+use crate::buffer::losses::Losses;
 use crate::buffer::segment;
 use crate::torture::world::DIR;
 
@@ -205,6 +206,7 @@ impl Draft {
             seq_limit: source.number(self.end.seq.saturating_add(1 << 32)),
             committed: any_position(source, usual),
             batches: (0..source.below(3)).map(|_| (source.number(first_seq), any_progress(source))).collect(),
+            lost: Losses { regions: source.number(1), ..Losses::default() },
         };
         let mut bytes = state.encode(source.number(7));
         if source.rarely() {
