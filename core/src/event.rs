@@ -298,7 +298,7 @@ counters! {
     next_attempt_ms,
     /// Syncs of the log.
     syncs,
-    /// Corrupt regions set aside.
+    /// Corrupt regions set aside since the buffer was made.
     corrupt_regions,
     /// Bytes in them.
     corrupt_bytes,

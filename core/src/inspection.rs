@@ -3,12 +3,13 @@
 use std::io;
 use std::path::Path;
 
-use crate::buffer::LOCK;
 use crate::buffer::cursor::{Cursor, Found, Position};
 use crate::buffer::format::{self, HeaderState, SEGMENT_HEADER_BYTES};
+use crate::buffer::losses::Losses;
 use crate::buffer::segment::{self, Finished};
 use crate::buffer::storage::{Directory, Open, OsDirectory};
 use crate::buffer::walk::{Region, Source, Step, Walk, unknown_format};
+use crate::buffer::{CORRUPT, LOCK};
 use crate::environment::lock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{CREATED_AT, Record};
@@ -24,6 +25,7 @@ pub struct Inspection {
     committed: Position,
     head_attempts: u32,
     last_errors: Vec<String>,
+    lost: Losses,
     owner: Option<u32>,
     segments: Vec<(u64, u64)>,
     /// The last segment that was begun; those behind it are prepared.
@@ -53,6 +55,14 @@ pub struct InspectionStats {
     pub head_attempts: u32,
     /// The last errors of the first batch, oldest first.
     pub last_errors: Vec<String>,
+    /// Corrupt regions that were set aside since the buffer was made.
+    pub corrupt_regions: u64,
+    /// Bytes in them.
+    pub corrupt_bytes: u64,
+    /// Records known to be lost by them.
+    pub lost_records: u64,
+    /// Files in `corrupt/`: what was set aside and nobody has removed.
+    pub set_aside_files: u64,
 }
 
 /// What [`Inspection::verify`] found.
@@ -106,6 +116,7 @@ impl Inspection {
             committed: Position::default(),
             head_attempts: 0,
             last_errors: Vec::new(),
+            lost: Losses::default(),
             owner: dir.owner(LOCK).map_err(failed)?,
             dir,
             segments,
@@ -122,6 +133,7 @@ impl Inspection {
             Some(state) => {
                 inspection.buffer_id = state.buffer_id;
                 inspection.committed = state.committed;
+                inspection.lost = state.lost;
                 let head = state.batches.iter().min_by_key(|(first_seq, _)| *first_seq);
                 if let Some((_, progress)) = head {
                     inspection.head_attempts = progress.attempts;
@@ -172,6 +184,14 @@ impl Inspection {
             next_seq: end.seq,
             head_attempts: self.head_attempts,
             last_errors: self.last_errors.clone(),
+            corrupt_regions: self.lost.regions,
+            corrupt_bytes: self.lost.bytes,
+            lost_records: self.lost.records,
+            set_aside_files: self
+                .dir
+                .directory(CORRUPT, false)
+                .and_then(|dir| dir.list())
+                .map_or(0, |names| names.len() as u64),
         })
     }
 

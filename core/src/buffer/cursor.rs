@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::format::{ALIGN, MOST, le_u32, le_u64};
 use super::losses::Losses;
+use super::outgoing::CORRUPT;
 use super::storage::{Directory, File, Open, is_full, read_past};
 
 /// A place between two frames of the log, and what lies before it.
@@ -253,6 +254,8 @@ struct Newest {
     generation: u64,
     which: usize,
     fell_back: bool,
+    /// Files that the disk cannot read.
+    unreadable: Vec<usize>,
 }
 
 /// The cursor's files.
@@ -292,7 +295,8 @@ impl Cursor {
     }
 
     fn scan(dir: &dyn Directory) -> io::Result<Newest> {
-        let mut newest = Newest { found: Found::Nothing, generation: 0, which: 0, fell_back: false };
+        let mut newest =
+            Newest { found: Found::Nothing, generation: 0, which: 0, fell_back: false, unreadable: Vec::new() };
         let (mut failed, mut any) = (None, false);
         for which in 0..FILES {
             let file = match dir.open(&name(which), Open::Read) {
@@ -306,6 +310,7 @@ impl Cursor {
                 Ok(got) => got.bytes,
                 Err(error) => {
                     (failed, newest.fell_back) = (Some(error), true);
+                    newest.unreadable.push(which);
                     continue;
                 }
             };
@@ -334,7 +339,11 @@ impl Cursor {
 
     /// Opens the files for writing, creating them where they are missing.
     pub(crate) fn open(dir: &dyn Directory) -> io::Result<(Cursor, Found)> {
-        let Newest { found, generation, which: newest, fell_back } = Self::scan(dir)?;
+        let Newest { found, generation, which: newest, fell_back, unreadable } = Self::scan(dir)?;
+        for which in unreadable {
+            // It could not be written in part either. Where there is no room for that, there are three others.
+            let _ = dir.move_into(&name(which), CORRUPT);
+        }
         let mut files = Vec::with_capacity(FILES);
         for which in 0..FILES {
             let file = dir.open(&name(which), Open::Create)?;

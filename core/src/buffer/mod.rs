@@ -40,7 +40,7 @@ use durability::Group;
 use format::Body;
 use keeper::Keeper;
 use log::{Appended, BatchCaps, Front, Log, Refusal, Status};
-pub(crate) use outgoing::{Settle, Taken};
+pub(crate) use outgoing::{CORRUPT, Settle, Taken};
 use reader::Reader;
 use storage::{Directory, ForkGuard};
 pub(crate) use walk::Region;

@@ -20,6 +20,7 @@ fn quietly(program: &str, arguments: &[&str]) -> bool {
 /// A small filesystem, unmounted when the test ends.
 pub struct SmallDisk {
     root: tempfile::TempDir,
+    kind: &'static str,
     mounted: bool,
 }
 
@@ -35,7 +36,7 @@ impl SmallDisk {
     fn tmpfs(bytes: u64) -> Option<SmallDisk> {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("disk")).unwrap();
-        let mut disk = SmallDisk { root, mounted: false };
+        let mut disk = SmallDisk { root, kind: "tmpfs", mounted: false };
         let at = disk.path();
         disk.mounted =
             quietly("mount", &["-t", "tmpfs", "-o", &format!("size={bytes},mode=700"), "tmpfs", at.to_str().unwrap()]);
@@ -54,7 +55,7 @@ impl SmallDisk {
         if !quietly("mount", &["-t", "tmpfs", "-o", &room, "tmpfs", below.to_str().unwrap()]) {
             return None;
         }
-        let mut disk = SmallDisk { root, mounted: false };
+        let mut disk = SmallDisk { root, kind: "ext4", mounted: false };
         let image = fs::File::create(disk.image()).unwrap();
         image.set_len(bytes + 2 * JOURNAL).unwrap();
         let image = disk.image();
@@ -68,30 +69,54 @@ impl SmallDisk {
 
     /// A filesystem of a kind that a program may meet: tmpfs, ext2, ext4, xfs or btrfs, as small as it can be made. `None`
     /// where we may not mount; who may has to have the tools.
-    pub fn of(kind: &str) -> Option<SmallDisk> {
+    pub fn of(kind: &'static str) -> Option<SmallDisk> {
         if kind == "tmpfs" {
             return SmallDisk::tmpfs(8 << 20);
         }
         let root = tempfile::tempdir().unwrap();
-        let (below, at) = (root.path().join("below"), root.path().join("disk"));
-        [&below, &at].into_iter().for_each(|dir| fs::create_dir(dir).unwrap());
+        let below = root.path().join("below");
+        fs::create_dir(&below).unwrap();
+        fs::create_dir(root.path().join("disk")).unwrap();
         if !quietly("mount", &["-t", "tmpfs", "-o", "size=1g,mode=700", "tmpfs", below.to_str().unwrap()]) {
             return None;
         }
-        let mut disk = SmallDisk { root, mounted: false };
-        let (megabytes, package, options): (u64, _, &[&str]) = match kind {
-            "xfs" => (320, "xfsprogs", &["-q"]),
-            "btrfs" => (128, "btrfs-progs", &["-q"]),
-            _ => (16, "e2fsprogs", &["-q", "-F"]),
-        };
-        let image = disk.image();
-        fs::File::create(&image).unwrap().set_len(megabytes << 20).unwrap();
-        let made = Command::new(format!("mkfs.{kind}")).args(options).arg(&image).output();
-        let made = made.unwrap_or_else(|error| panic!("mkfs.{kind}: {error}; install the package {package}"));
-        assert!(made.status.success(), "mkfs.{kind}: {}", String::from_utf8_lossy(&made.stderr));
-        disk.mounted = quietly("mount", &["-t", kind, "-o", "loop", image.to_str().unwrap(), at.to_str().unwrap()]);
-        assert!(disk.mounted, "this kernel mounts no {kind}");
+        let mut disk = SmallDisk { root, kind, mounted: false };
+        make(kind, &disk.image());
+        assert!(disk.mount(), "this kernel mounts no {kind}");
         Some(disk)
+    }
+
+    /// An ext4 whose image is a file of a btrfs: what is [spoiled](Self::spoil) on that is an error of the ext4's device.
+    pub fn ext4_on_btrfs() -> Option<SmallDisk> {
+        let mut disk = SmallDisk::of("btrfs")?;
+        fs::create_dir(disk.root.path().join("upper")).unwrap();
+        make("ext4", &disk.path().join("upper"));
+        disk.kind = "ext4 on btrfs";
+        assert!(disk.mount_upper());
+        Some(disk)
+    }
+
+    fn mount_upper(&self) -> bool {
+        let (image, at) = (self.root.path().join("disk/upper"), self.root.path().join("upper"));
+        quietly("mount", &["-t", "ext4", "-o", "loop", image.to_str().unwrap(), at.to_str().unwrap()])
+    }
+
+    /// Makes these pages of files unreadable: btrfs says so of bytes that are not those that it has a checksum of.
+    pub fn spoil(&mut self, pages: &[Vec<u8>]) {
+        if self.kind == "ext4 on btrfs" {
+            assert!(quietly("umount", &[self.path().to_str().unwrap()]), "a file is still open");
+        }
+        assert!(quietly("umount", &[self.root.path().join("disk").to_str().unwrap()]), "a file is still open");
+        let mut bytes = fs::read(self.image()).unwrap();
+        for page in pages {
+            let places = (0..bytes.len()).step_by(4096).filter(|at| bytes[*at..].starts_with(page));
+            let places: Vec<usize> = places.collect();
+            assert!(!places.is_empty(), "the page is on the disk");
+            places.into_iter().for_each(|at| bytes[at + page.len() / 2] ^= 1);
+        }
+        fs::write(self.image(), bytes).unwrap();
+        self.mounted = false;
+        assert!(self.mount() && (self.kind != "ext4 on btrfs" || self.mount_upper()));
     }
 
     /// Takes all but about so many bytes.
@@ -110,7 +135,7 @@ impl SmallDisk {
 
     /// Where it is mounted.
     pub fn path(&self) -> PathBuf {
-        self.root.path().join("disk")
+        self.root.path().join(if self.kind == "ext4 on btrfs" { "upper" } else { "disk" })
     }
 
     /// What stands for the device of an ext4.
@@ -119,9 +144,9 @@ impl SmallDisk {
     }
 
     fn mount(&mut self) -> bool {
-        let (image, at) = (self.image(), self.path());
-        self.mounted =
-            quietly("mount", &["-o", "loop,errors=remount-ro", image.to_str().unwrap(), at.to_str().unwrap()]);
+        let (image, at) = (self.image(), self.root.path().join("disk"));
+        let options = if self.kind == "ext4" { "loop,errors=remount-ro" } else { "loop" };
+        self.mounted = quietly("mount", &["-o", options, image.to_str().unwrap(), at.to_str().unwrap()]);
         self.mounted
     }
 
@@ -200,6 +225,19 @@ pub enum Failure {
     Thin,
 }
 
+/// Makes a filesystem in a sparse file.
+fn make(kind: &str, image: &Path) {
+    let (megabytes, package, options): (u64, _, &[&str]) = match kind {
+        "xfs" => (320, "xfsprogs", &["-q"]),
+        "btrfs" => (128, "btrfs-progs", &["-q"]),
+        _ => (16, "e2fsprogs", &["-q", "-F", "-b", "4096"]),
+    };
+    fs::File::create(image).unwrap().set_len(megabytes << 20).unwrap();
+    let made = Command::new(format!("mkfs.{kind}")).args(options).arg(image).output();
+    let made = made.unwrap_or_else(|error| panic!("mkfs.{kind}: {error}; install the package {package}"));
+    assert!(made.status.success(), "mkfs.{kind}: {}", String::from_utf8_lossy(&made.stderr));
+}
+
 fn fill(filler: &Path) {
     let mut file = match fs::OpenOptions::new().append(true).create(true).open(filler) {
         // Not even a name fits.
@@ -213,7 +251,8 @@ fn fill(filler: &Path) {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        for (what, mounted) in [("disk", self.mounted), ("below", self.image().exists())] {
+        let upper = self.kind == "ext4 on btrfs";
+        for (what, mounted) in [("upper", upper), ("disk", self.mounted), ("below", self.image().exists())] {
             let at = self.root.path().join(what);
             let unmounted = !mounted || quietly("umount", &["--lazy", at.to_str().unwrap()]);
             assert!(unmounted || std::thread::panicking());
