@@ -136,7 +136,7 @@
  *   head_attempts         Counted attempts at the head batch so far.
  *   next_attempt_ms       Milliseconds until the head batch's next attempt; 0 when it waits for nothing.
  *   syncs                 Syncs of the log.
- *   corrupt_regions       Corrupt regions set aside.
+ *   corrupt_regions       Corrupt regions set aside since the buffer was made.
  *   corrupt_bytes         Bytes in them.
  *   lost_records          Records known to be lost by them.
  *   next_seq              The sequence number that the next record gets.

@@ -35,6 +35,10 @@ impl Inspection {
         dict.set_item("next_seq", stats.next_seq)?;
         dict.set_item("head_attempts", stats.head_attempts)?;
         dict.set_item("last_errors", stats.last_errors)?;
+        dict.set_item("corrupt_regions", stats.corrupt_regions)?;
+        dict.set_item("corrupt_bytes", stats.corrupt_bytes)?;
+        dict.set_item("lost_records", stats.lost_records)?;
+        dict.set_item("set_aside_files", stats.set_aside_files)?;
         Ok(dict)
     }
 

@@ -79,7 +79,9 @@ pub(crate) fn recover(
     // The buffer whose frames are looked for where a header is blank. After a power loss that is what was not synced.
     let (buffer_id, unfinished) = match Cursor::peek(dir).map_err(failed)? {
         Found::Unknown { version, flags } => return Err(unknown_format(version, flags)),
-        Found::State(state) => ((!is_cut_off(&state, boot_id)).then_some(state.buffer_id), state.committed.segment),
+        // A power loss may also have taken a name, and left what was stored under it to the one before.
+        Found::State(state) if is_cut_off(&state, boot_id) => (None, u64::MAX),
+        Found::State(state) => (Some(state.buffer_id), state.committed.segment),
         Found::Nothing => (None, 0),
     };
     // A file that is used again has the header of a segment that was finished. One with the header of a segment that was
@@ -115,7 +117,7 @@ pub(crate) fn recover(
         indices.pop();
     }
     // What lies before the committed position is about to be removed.
-    let finished = indices.partition_point(|index| *index < unfinished);
+    let finished = if unfinished == u64::MAX { 0 } else { indices.partition_point(|index| *index < unfinished) };
     for index in indices[..finished].to_vec() {
         let file = dir.open(&segment::name(index), Open::Read).map_err(failed)?;
         if last.as_ref().is_some_and(|(last, _, _)| *last != index) && is_live(&*file, index).map_err(failed)? {

@@ -321,7 +321,10 @@ impl World {
     pub(crate) fn check_disk_taken(&self, fails: bool) -> Result<(), String> {
         let Some(producer) = &self.producer else { return Ok(()) };
         let files = self.disk.files(Path::new(DIR));
-        let segments = files.iter().filter(|(path, _)| path.extension().is_some_and(|kind| kind == "seg"));
+        // Not those that were set aside.
+        let is_segment =
+            |path: &Path| path.parent() == Some(Path::new(DIR)) && path.extension().is_some_and(|kind| kind == "seg");
+        let segments = files.iter().filter(|(path, _)| is_segment(path));
         let there: Vec<u64> = segments.map(|(_, bytes)| bytes.len() as u64).collect();
         let counted = producer.stats().buffer_bytes;
         let (takes, last) = (there.iter().sum::<u64>(), there.last().copied().unwrap_or_default());
