@@ -239,7 +239,7 @@ impl std::fmt::Debug for Inspection {
 impl Source for Inspection {
     fn open(&self, index: u64) -> Result<Option<Finished>> {
         // Plain reads: a producer may use the file again while it is looked at.
-        segment::open(&self.dir, index, false)
+        segment::open(&self.dir, index, segment::Access::PLAIN)
             .map_err(|error| Error::io(format_args!("could not read {}", segment::name(index)), error))
     }
 

@@ -9,12 +9,13 @@ use super::cursor::{Closed, Position};
 use super::log::{BatchCaps, Log, Past, Spare, Tail};
 use super::reader::Reader;
 use super::recovery::{self, Recovered};
+use super::segment::Access;
 use super::storage::{Directory, ForkGuard, Open};
 use super::walk::Source;
 use super::{Core, Counts, LOCK, format, segment};
 use crate::environment::{Apart, Environment};
 use crate::error::{Error, ErrorKind, Result};
-use crate::options::{Durability, Options, Storage};
+use crate::options::{CoreDumps, Durability, Options, Storage};
 use crate::sink::Limits;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex};
@@ -68,7 +69,8 @@ impl Core {
             found.state.epoch = found.state.epoch.wrapping_add(1);
         }
         let segment_bytes = options.effective_segment_bytes();
-        let site = Site { env: &env, dir: &*dir, segment_bytes, mapped, durable };
+        let access = Access { mapped, dumped: options.core_dumps == CoreDumps::Include };
+        let site = Site { env: &env, dir: &*dir, segment_bytes, access, durable };
         let log = site.go_on(&mut found)?;
 
         let counts = Counts::default();
@@ -99,7 +101,7 @@ impl Core {
             max_counted: limit(caps.bytes, limits.max_record_bytes),
             limits,
             segment_bytes,
-            mapped,
+            access,
             fork: ForkGuard::new(),
             chores: Mutex::default(),
             reader: Apart(Mutex::new(reader)),
@@ -134,7 +136,7 @@ struct Site<'a> {
     env: &'a Environment,
     dir: &'a dyn Directory,
     segment_bytes: u64,
-    mapped: bool,
+    access: Access,
     durable: bool,
 }
 
@@ -215,25 +217,31 @@ impl Site<'_> {
         if last.tail < format::SEGMENT_HEADER_BYTES || room < needed {
             return None;
         }
-        segment::allocate(&*last.file, last.length, self.mapped).ok()?;
-        let mut writer = segment::writer(last.file.clone(), last.length, self.mapped).ok()?;
+        segment::allocate(&*last.file, last.length, self.access).ok()?;
+        let mut writer = segment::writer(last.file.clone(), last.length, self.access);
         writer.publish(last.tail);
         writer.write(last.tail, &[0; format::TERMINATOR_BYTES]).ok()?;
         Some((Spare { index: last.index, length: last.length, writer }, last.tail))
     }
 
     fn make(&self, index: u64) -> Result<Spare> {
-        make_segment(self.dir, index, self.segment_bytes, self.mapped, self.durable)
+        make_segment(self.dir, index, self.segment_bytes, self.access, self.durable)
     }
 }
 
 /// Makes a segment file: blocks reserved, name durable, header blank.
-pub(super) fn make_segment(dir: &dyn Directory, index: u64, length: u64, mapped: bool, durable: bool) -> Result<Spare> {
+pub(super) fn make_segment(
+    dir: &dyn Directory,
+    index: u64,
+    length: u64,
+    access: Access,
+    durable: bool,
+) -> Result<Spare> {
     let name = segment::name(index);
     let made = (|| {
         let file = dir.open(&name, Open::Truncate)?;
-        segment::allocate(&*file, length, mapped)?;
-        let writer = segment::writer(file, length, mapped)?;
+        segment::allocate(&*file, length, access)?;
+        let writer = segment::writer(file, length, access);
         if durable {
             dir.sync()?;
         }
