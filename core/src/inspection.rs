@@ -54,7 +54,7 @@ pub struct InspectionStats {
     /// them, and few that count, are an outage.
     pub head_failures: u32,
     /// When it was first sent, in microseconds since the epoch; 0 if no attempt has failed.
-    pub head_first_attempt: i64,
+    pub head_since: i64,
     /// The last errors of the first batch, oldest first.
     pub last_errors: Vec<String>,
 }
@@ -172,7 +172,7 @@ impl Inspection {
             next_seq: end.seq,
             head_attempts: self.head.attempts,
             head_failures: self.head.failures,
-            head_first_attempt: self.head.first_attempt,
+            head_since: self.head.first_attempt,
             last_errors: self.head.errors.clone(),
         })
     }
