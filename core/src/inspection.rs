@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use crate::buffer::LOCK;
-use crate::buffer::cursor::{Cursor, Found, Position};
+use crate::buffer::cursor::{Cursor, Found, Position, Progress};
 use crate::buffer::format::{self, HeaderState, SEGMENT_HEADER_BYTES};
 use crate::buffer::segment::{self, Finished};
 use crate::buffer::storage::{Directory, Open, OsDirectory};
@@ -22,8 +22,7 @@ pub struct Inspection {
     dir: OsDirectory,
     buffer_id: u64,
     committed: Position,
-    head_attempts: u32,
-    last_errors: Vec<String>,
+    head: Progress,
     owner: Option<u32>,
     segments: Vec<(u64, u64)>,
     /// The last segment that was begun; those behind it are prepared.
@@ -51,6 +50,11 @@ pub struct InspectionStats {
     pub next_seq: u64,
     /// Counted attempts at the first batch.
     pub head_attempts: u32,
+    /// Attempts at it that failed in a row, those included that found the sink unavailable and count nothing: many of
+    /// them, and few that count, are an outage.
+    pub head_failures: u32,
+    /// When it was first sent, in microseconds since the epoch; 0 if no attempt has failed.
+    pub head_since: i64,
     /// The last errors of the first batch, oldest first.
     pub last_errors: Vec<String>,
 }
@@ -104,8 +108,7 @@ impl Inspection {
         let mut inspection = Inspection {
             buffer_id: 0,
             committed: Position::default(),
-            head_attempts: 0,
-            last_errors: Vec::new(),
+            head: Progress::default(),
             owner: dir.owner(LOCK).map_err(failed)?,
             dir,
             segments,
@@ -122,11 +125,8 @@ impl Inspection {
             Some(state) => {
                 inspection.buffer_id = state.buffer_id;
                 inspection.committed = state.committed;
-                let head = state.batches.iter().min_by_key(|(first_seq, _)| *first_seq);
-                if let Some((_, progress)) = head {
-                    inspection.head_attempts = progress.attempts;
-                    inspection.last_errors = progress.errors.clone();
-                }
+                let head = state.batches.into_iter().min_by_key(|(first_seq, _)| *first_seq);
+                inspection.head = head.map(|(_, progress)| progress).unwrap_or_default();
             }
             None => {
                 let first = inspection.segments.first().map_or(1, |(index, _)| *index);
@@ -170,8 +170,10 @@ impl Inspection {
             segments: self.segments.len() as u64,
             buffer_bytes: self.segments.iter().map(|(_, length)| length).sum(),
             next_seq: end.seq,
-            head_attempts: self.head_attempts,
-            last_errors: self.last_errors.clone(),
+            head_attempts: self.head.attempts,
+            head_failures: self.head.failures,
+            head_since: self.head.first_attempt,
+            last_errors: self.head.errors.clone(),
         })
     }
 
