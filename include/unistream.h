@@ -64,16 +64,37 @@
  *   program that was compiled with an older header of the same soname runs with a newer library.
  *
  * fork
- *   A producer belongs to the process that opened it. In a forked child every call answers UNISTREAM_FORKED;
- *   unistream_producer_free() frees the handle and leaves the parent's buffer alone. Open producers after the fork.
+ *   A producer belongs to the process that opened it. In a forked child every call answers UNISTREAM_FORKED, at once
+ *   and without a lock; a batch of the parent is empty there, and what pointers into its records point to is memory, but
+ *   unspecified. unistream_producer_free() frees the handle and leaves the parent's buffer alone; the callbacks' destroy
+ *   functions are not called in the child. Open producers after the fork, also while other threads of the parent are
+ *   opening theirs; what the parent has closed, or had when it died, the child can open. This holds for fork(). A child
+ *   of a bare clone() or _Fork() gets UNISTREAM_FORKED too, but keeps the parent's lock until it ends or runs another
+ *   program; one of vfork() must make no call.
  *
  * Signals
  *   The log is mapped memory. Should the disk fail under it, or someone truncate a file of it, the kernel raises
- *   SIGBUS; the library's handler, installed when the first buffer is opened, makes an error of that (UNISTREAM_IO),
- *   and passes every other SIGBUS to the handler that was there before. A program that installs a handler of its own
- *   later should do the same. For the same reason the library stays loaded after a dlclose().
+ *   SIGBUS; the library's handler, installed when the first buffer is opened, makes an error of that (UNISTREAM_IO).
+ *   Every other SIGBUS, and each that somebody sent, does what it would have done without the library: the handler that
+ *   was there before is called with the mask and the flags that it asked for (but on the alternate stack, if the thread
+ *   has one), an ignored one is ignored. Over a handler that a program installs later the library puts its own again
+ *   when it maps, reads or syncs the log; such a handler should pass on what is not its own all the same. For the same
+ *   reasons the library stays loaded after a dlclose().
+ *   A file that RLIMIT_FSIZE does not allow is UNISTREAM_DISK_FULL and no SIGXFSZ.
  *   The library's threads begin with the signal mask of the thread that opens a producer: a program that wants its
  *   signals on threads of its own blocks them around unistream_producer_open().
+ *
+ * Limits of the process
+ *   A producer has some ten descriptors and mappings, whatever its backlog; none of them is 0, 1 or 2, also where those
+ *   are closed. Where there are no more, or no memory or threads, the call answers UNISTREAM_RESOURCE_EXHAUSTED and can
+ *   be made again; where only mapping is refused, the log is written with plain writes. An allocation that fails ends the
+ *   process with abort(), as does exhausting the stack: what was accepted is on disk then, as after any death.
+ *   A thread that calls the library needs 64 KiB of stack, besides what its callbacks use.
+ *
+ * Ends of threads and of the process
+ *   A thread must not end inside a call or a callback: no pthread_exit() there, and no pthread_cancel() of a thread that
+ *   may be in one (disable cancellation around the calls). exit() may be called anywhere, also in a callback; a close
+ *   from an atexit() handler answers UNISTREAM_REENTRANT then, and what was put stays on disk.
  *
  * Ways to drive it (option "mode")
  *   background  a thread of the library sends; a put never waits for the sink
@@ -98,6 +119,9 @@
  *   full_timeout (duration: 0 to 1 day, or none; default 60) How long put waits for space before it is an error;
  *       none: for ever.
  *   storage (choice: auto, mapped, file; default auto) How the log is written.
+ *   core_dumps (choice: include, exclude; default include) Whether a core dump has the records that are mapped. What
+ *       of them is copied to the heap, by the program, by a sink, or because the log is of plain files, is in it in
+ *       either case.
  *   mode (choice: background, inline, manual; default background) Who sends.
  *   max_in_flight (count: 1 to 64; default 1) The most batches being sent at once. Above 1 the order between batches
  *       is given up.
@@ -279,7 +303,7 @@
 
 /**
  * Consecutive records on their way to a sink, shown where they lie in the log. Immutable: any threads may read it at
- * once, for as long as it lives.
+ * once, for as long as it lives. In a forked child it is empty, and what pointers of before point to is unspecified.
  */
 typedef struct unistream_batch unistream_batch;
 
@@ -592,6 +616,12 @@ typedef int32_t unistream_state;
 #define UNISTREAM_SEND_FAILED 18
 
 /**
+ * A limit of the process or the system was reached: open files, memory, mappings, threads. Retry when some are free, or
+ * raise the limit that the message names; nothing that was accepted is touched.
+ */
+#define UNISTREAM_RESOURCE_EXHAUSTED 19
+
+/**
  * The sink has it.
  */
 #define UNISTREAM_DELIVERED 0
@@ -810,7 +840,7 @@ const unistream_error *unistream_event_error(const unistream_event *event);
  *
  * Errors: `UNISTREAM_INVALID_ARGUMENT` (also for `max_in_flight` above 1 with a sink that is to keep order, such as
  * Kinesis with `ordered`), `UNISTREAM_IN_USE` (the message names the process that has the buffer),
- * `UNISTREAM_UNSUPPORTED_FORMAT`, `UNISTREAM_DISK_FULL`, `UNISTREAM_IO`. Damaged bytes are no error: they are set
+ * `UNISTREAM_UNSUPPORTED_FORMAT`, `UNISTREAM_DISK_FULL`, `UNISTREAM_RESOURCE_EXHAUSTED`, `UNISTREAM_IO`. Damaged bytes are no error: they are set
  * aside, counted, and reported as the event `corrupt`.
  */
 unistream_error *unistream_producer_open(const char *path,
@@ -823,12 +853,14 @@ unistream_error *unistream_producer_open(const char *path,
  * the death of the process at any later instant; what it survives beyond that, `durability` says.
  *
  * Errors: `UNISTREAM_RECORD_TOO_LARGE`, `UNISTREAM_BUFFER_FULL` (after `full_timeout`, or at once, as `when_full`
- * says), `UNISTREAM_DISK_FULL`, `UNISTREAM_IO`, `UNISTREAM_CLOSED`, `UNISTREAM_FORKED`, `UNISTREAM_REENTRANT`,
- * `UNISTREAM_INVALID_ARGUMENT`; and when the producer has stopped, the error that stopped it:
+ * says), `UNISTREAM_DISK_FULL`, `UNISTREAM_RESOURCE_EXHAUSTED`, `UNISTREAM_IO`, `UNISTREAM_CLOSED`,
+ * `UNISTREAM_FORKED`, `UNISTREAM_REENTRANT`, `UNISTREAM_INVALID_ARGUMENT`; and when the producer has stopped, the error that stopped it:
  * `UNISTREAM_RETRIES_EXHAUSTED` or `UNISTREAM_DEAD_LETTERS_FULL`. The record was not accepted, unless
  * `unistream_error_record_accepted()` says otherwise.
  */
-unistream_error *unistream_producer_put(const unistream_producer *producer, const void *data, size_t length);
+unistream_error *unistream_producer_put(const unistream_producer *producer,
+                                        const void *data,
+                                        size_t length);
 
 /**
  * Puts a record with an id, a key or a time of its own. All of it is copied.
@@ -895,7 +927,8 @@ unistream_error *unistream_producer_close(const unistream_producer *producer, in
  * it was interrupted, when it does. NULL does nothing.
  *
  * From inside a callback of the same producer it does nothing, since the callback's caller still needs it; free it
- * from elsewhere. In a forked child it frees the handle only, and leaves the parent's buffer alone.
+ * from elsewhere. In a forked child it frees the handle only: the parent's buffer is left alone, and `destroy`, which is
+ * the parent's to call, is not called.
  */
 void unistream_producer_free(unistream_producer *producer);
 
@@ -968,7 +1001,7 @@ unistream_error *unistream_producer_settle(const unistream_producer *producer,
  * Lists the dead letters of the producer's buffer.
  *
  * Writes the list to `letters` on success; free it with `unistream_dead_letters_free()`.
- * Errors: `UNISTREAM_IO`, `UNISTREAM_INVALID_ARGUMENT`.
+ * Errors: `UNISTREAM_IO`, `UNISTREAM_FORKED`, `UNISTREAM_INVALID_ARGUMENT`.
  */
 unistream_error *unistream_producer_dead_letters(const unistream_producer *producer,
                                                  unistream_dead_letters **letters);
@@ -1143,7 +1176,7 @@ unistream_report *unistream_completion_report(unistream_completion *completion);
  * thread, also inside the callback that it was passed to.
  *
  * An answer after the producer was closed has no effect: the batch is still in the buffer, and the next run sends
- * it again. NULL does nothing.
+ * it again; nor has one in a forked child. NULL does nothing.
  */
 void unistream_completion_finish(unistream_completion *completion, unistream_outcome outcome);
 

@@ -5,13 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::buffer::cursor::Progress;
 use crate::buffer::format::{self, BatchId, Body, Head, Kind};
-use crate::buffer::storage::Chunk;
+use crate::buffer::storage::{Chunk, ForkGuard};
 use crate::record::{CREATED_AT, NewRecord, Record};
 
 /// Records that go to the sink together.
 ///
 /// Its id and its contents stay the same across retries and restarts. Records that the sink has already
 /// taken or that were rejected are no longer in it when it comes again. A clone shares the records' bytes.
+///
+/// A forked child has no part in it: there it is empty. What was borrowed from a record before the fork stays memory, but
+/// of unspecified contents.
 #[derive(Clone)]
 pub struct Batch {
     pub(crate) id: BatchId,
@@ -22,6 +25,8 @@ pub struct Batch {
     pub(crate) pieces: Vec<Piece>,
     /// The pending records.
     pub(crate) entries: Vec<Entry>,
+    /// Of the process that has taken it.
+    pub(crate) fork: ForkGuard,
 }
 
 /// The number of a handing-out of a batch. It takes one answer: a batch that is sent again has the same id and another
@@ -62,12 +67,22 @@ impl Batch {
 
     /// How many records it holds.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.shown().len()
     }
 
     /// Whether it holds none.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.shown().is_empty()
+    }
+
+    /// Whether this process is a fork of the one that has taken it, and sees none of its records.
+    pub fn is_forked(&self) -> bool {
+        self.fork.is_forked()
+    }
+
+    #[inline]
+    fn shown(&self) -> &[Entry] {
+        if self.fork.is_forked() { &[] } else { &self.entries }
     }
 
     /// The seq of the first record that it was sealed with.
@@ -87,12 +102,12 @@ impl Batch {
 
     /// Record `index`, if there are so many.
     pub fn get(&self, index: usize) -> Option<Record<'_>> {
-        self.entries.get(index).map(|entry| self.record(entry))
+        self.shown().get(index).map(|entry| self.record(entry))
     }
 
     /// The records in put order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Record<'_>> {
-        self.entries.iter().map(|entry| self.record(entry))
+        self.shown().iter().map(|entry| self.record(entry))
     }
 
     /// A batch of records that no buffer holds, for testing sinks.
@@ -118,6 +133,7 @@ impl Batch {
             progress: Progress::default(),
             pieces: vec![Piece { chunk: Chunk::Heap(bytes.into()), salt: 0 }],
             entries,
+            fork: ForkGuard::new(),
         }
     }
 

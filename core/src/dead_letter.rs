@@ -12,14 +12,15 @@ use std::time::UNIX_EPOCH;
 use serde_json::{Value, json};
 
 use crate::batch::{Batch, Entry, Piece};
+use crate::buffer;
 use crate::buffer::cursor::Progress;
 use crate::buffer::format::{self, BatchId, Body, Head, Kind};
-use crate::buffer::storage::{Chunk, Directory, Disk, Open, OsDirectory, OsDisk};
+use crate::buffer::storage::{Chunk, Directory, Disk, ForkGuard, Open, OsDirectory, OsDisk};
 use crate::environment::lock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{micros, timestamp};
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// The folder's name in the buffer's directory.
 const FOLDER: &str = "dead-letters";
@@ -70,13 +71,15 @@ pub struct DeadRecord {
     pub rejected: bool,
 }
 
-/// The dead letters of a buffer. Opening them takes no lock: they can be looked at beside a live producer.
+/// The dead letters of a buffer. Opening them takes no lock: they can be looked at beside a live producer. A forked child
+/// may look at its parent's; to change them it opens them itself.
 #[derive(Clone, Debug)]
 pub struct DeadLetters {
     place: Place,
     usage: Arc<Usage>,
     /// Held while a letter is read to be written anew or deleted.
     changes: Arc<Mutex<()>>,
+    fork: ForkGuard,
 }
 
 /// Where the letters are: in a buffer's directory as long as it is open, else in the one that has its path.
@@ -173,7 +176,7 @@ impl DeadLetters {
     }
 
     fn at(place: Place) -> DeadLetters {
-        DeadLetters { place, usage: Arc::default(), changes: Arc::default() }
+        DeadLetters { place, usage: Arc::default(), changes: Arc::default(), fork: ForkGuard::new() }
     }
 
     /// All letters, those of the oldest records first. One that is damaged is left out; [`get`](Self::get) says what
@@ -236,7 +239,7 @@ impl DeadLetters {
     /// # Errors
     /// `NotFound`; `Io` from the disk.
     pub fn delete(&self, id: &str) -> Result<()> {
-        let _changes = lock(&self.changes);
+        let _changes = self.change()?;
         let letter = match self.get(id) {
             // One that cannot be read can still be deleted.
             Err(error) if error.kind() != ErrorKind::Io => return Err(error),
@@ -287,7 +290,7 @@ impl DeadLetters {
     /// Deletes the records that were read from the letter. They are known by their seqs: the names of the letter and
     /// of its file come back when records of the batch are buried after it was deleted.
     fn forget(&self, read: &DeadLetter) -> Result<()> {
-        let _changes = lock(&self.changes);
+        let _changes = self.change()?;
         let now = match self.get(&read.id) {
             // Somebody else deleted it.
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -301,6 +304,10 @@ impl DeadLetters {
         dead.0.retain(|seq, _| !read.contains(seq));
         let folder = self.place.open(false).map_err(|error| not_written(&now.id, error))?;
         self.write(&*folder, &now.id, &now.story(), &dead, Some(&now), u64::MAX)
+    }
+
+    fn change(&self) -> Result<MutexGuard<'_, ()>> {
+        if self.fork.is_forked() { Err(buffer::forked()) } else { Ok(lock(&self.changes)) }
     }
 
     /// The folder, if there is one.
@@ -371,7 +378,7 @@ impl DeadLetters {
         let id = burial.batch.id();
         let failed = |error| not_written(&id, error);
         let folder = self.place.open(true).map_err(failed)?;
-        let _changes = lock(&self.changes);
+        let _changes = self.change()?;
         let existing = match self.get_in(&*folder, &id).and_then(|letter| Ok((Dead::of(&letter)?, letter))) {
             Ok(existing) => Some(existing),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -557,6 +564,7 @@ impl DeadLetter {
             progress,
             pieces: vec![Piece { chunk: Chunk::Heap(bytes.into()), salt: 0 }],
             entries,
+            fork: ForkGuard::new(),
         })
     }
 

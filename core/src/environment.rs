@@ -58,7 +58,7 @@ impl Environment {
     }
 }
 
-fn system_random() -> u64 {
+pub(crate) fn system_random() -> u64 {
     let mut bytes = [0u8; 8];
     match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()) {
         Ok(8) => u64::from_le_bytes(bytes),

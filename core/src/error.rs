@@ -53,6 +53,9 @@ pub enum ErrorKind {
     Internal = 17,
     /// An attempt at a batch was not delivered. Events carry it; the schedule sees to the next attempt.
     SendFailed = 18,
+    /// A limit of the process or the system was reached: open files, memory, mappings, threads. Retry when some are
+    /// free, or raise the limit that the message names; nothing that was accepted is touched.
+    ResourceExhausted = 19,
 }
 
 impl ErrorKind {
@@ -77,12 +80,20 @@ impl ErrorKind {
             ErrorKind::Unsupported => "unsupported",
             ErrorKind::Internal => "internal",
             ErrorKind::SendFailed => "send_failed",
+            ErrorKind::ResourceExhausted => "resource_exhausted",
         }
     }
 
     /// Whether the same call can succeed later with nothing changed by the caller.
     pub const fn is_retryable(self) -> bool {
-        matches!(self, ErrorKind::BufferFull | ErrorKind::DiskFull | ErrorKind::InUse | ErrorKind::Timeout)
+        matches!(
+            self,
+            ErrorKind::BufferFull
+                | ErrorKind::DiskFull
+                | ErrorKind::InUse
+                | ErrorKind::Timeout
+                | ErrorKind::ResourceExhausted
+        )
     }
 }
 
@@ -114,15 +125,23 @@ impl Error {
         Error { inner: Box::new(Inner { kind, message: message.into(), source: None, record_accepted: false }) }
     }
 
-    /// An I/O failure while doing `what`. A full filesystem becomes [`ErrorKind::DiskFull`].
+    /// An I/O failure while doing `what`. A full filesystem becomes [`ErrorKind::DiskFull`], a limit of the process or the
+    /// system [`ErrorKind::ResourceExhausted`].
     #[cold]
     pub fn io(what: impl fmt::Display, source: io::Error) -> Self {
         let full = matches!(
             source.kind(),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
         );
-        let (kind, advice) =
-            if full { (ErrorKind::DiskFull, "; free some space and try again") } else { (ErrorKind::Io, "") };
+        let too_large = source.kind() == io::ErrorKind::FileTooLarge;
+        let (kind, advice) = match limit(&source) {
+            Some(advice) => (ErrorKind::ResourceExhausted, advice),
+            None if too_large => {
+                (ErrorKind::DiskFull, "; the filesystem or RLIMIT_FSIZE (ulimit -f) allows no longer file")
+            }
+            None if full => (ErrorKind::DiskFull, "; free some space and try again"),
+            None => (ErrorKind::Io, ""),
+        };
         Error::new(kind, format!("{what}: {source}{advice}")).with_source(Arc::new(source))
     }
 
@@ -180,6 +199,22 @@ pub(crate) fn os_error(error: &(dyn StdError + 'static)) -> Option<i32> {
     match error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
         None => os_error(error.source()?),
         number => number,
+    }
+}
+
+/// What to do where an error says that a limit of the process or the system was reached.
+fn limit(error: &io::Error) -> Option<&'static str> {
+    match (os_error(error), error.kind()) {
+        (Some(libc::EMFILE), _) => Some("; close some files of this process, or raise RLIMIT_NOFILE (ulimit -n)"),
+        (Some(libc::ENFILE), _) => Some("; the system has as many files open as it can (fs.file-max)"),
+        (Some(libc::EAGAIN), _) => {
+            Some("; a limit on threads or locked memory is reached (RLIMIT_NPROC, RLIMIT_MEMLOCK, the control group's)")
+        }
+        (Some(libc::ENOLCK), _) => Some("; the system has no more file locks"),
+        (Some(libc::ENOMEM), _) | (None, io::ErrorKind::OutOfMemory) => {
+            Some("; memory is short, or a limit on it is reached (RLIMIT_AS, vm.max_map_count, the control group's)")
+        }
+        _ => None,
     }
 }
 

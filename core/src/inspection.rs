@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::buffer::cursor::{Cursor, Found, Position};
+use crate::buffer::cursor::{Cursor, Found, Position, Progress};
 use crate::buffer::format::{self, HeaderState, SEGMENT_HEADER_BYTES};
 use crate::buffer::losses::Losses;
 use crate::buffer::segment::{self, Finished};
@@ -23,8 +23,7 @@ pub struct Inspection {
     dir: OsDirectory,
     buffer_id: u64,
     committed: Position,
-    head_attempts: u32,
-    last_errors: Vec<String>,
+    head: Progress,
     lost: Losses,
     owner: Option<u32>,
     segments: Vec<(u64, u64)>,
@@ -53,6 +52,11 @@ pub struct InspectionStats {
     pub next_seq: u64,
     /// Counted attempts at the first batch.
     pub head_attempts: u32,
+    /// Attempts at it that failed in a row, those included that found the sink unavailable and count nothing: many of
+    /// them, and few that count, are an outage.
+    pub head_failures: u32,
+    /// When it was first sent, in microseconds since the epoch; 0 if no attempt has failed.
+    pub head_since: i64,
     /// The last errors of the first batch, oldest first.
     pub last_errors: Vec<String>,
     /// Corrupt regions that were set aside since the buffer was made.
@@ -114,8 +118,7 @@ impl Inspection {
         let mut inspection = Inspection {
             buffer_id: 0,
             committed: Position::default(),
-            head_attempts: 0,
-            last_errors: Vec::new(),
+            head: Progress::default(),
             lost: Losses::default(),
             owner: dir.owner(LOCK).map_err(failed)?,
             dir,
@@ -134,11 +137,8 @@ impl Inspection {
                 inspection.buffer_id = state.buffer_id;
                 inspection.committed = state.committed;
                 inspection.lost = state.lost;
-                let head = state.batches.iter().min_by_key(|(first_seq, _)| *first_seq);
-                if let Some((_, progress)) = head {
-                    inspection.head_attempts = progress.attempts;
-                    inspection.last_errors = progress.errors.clone();
-                }
+                let head = state.batches.into_iter().min_by_key(|(first_seq, _)| *first_seq);
+                inspection.head = head.map(|(_, progress)| progress).unwrap_or_default();
             }
             None => {
                 let first = inspection.segments.first().map_or(1, |(index, _)| *index);
@@ -182,8 +182,10 @@ impl Inspection {
             segments: self.segments.len() as u64,
             buffer_bytes: self.segments.iter().map(|(_, length)| length).sum(),
             next_seq: end.seq,
-            head_attempts: self.head_attempts,
-            last_errors: self.last_errors.clone(),
+            head_attempts: self.head.attempts,
+            head_failures: self.head.failures,
+            head_since: self.head.first_attempt,
+            last_errors: self.head.errors.clone(),
             corrupt_regions: self.lost.regions,
             corrupt_bytes: self.lost.bytes,
             lost_records: self.lost.records,
@@ -259,7 +261,7 @@ impl std::fmt::Debug for Inspection {
 impl Source for Inspection {
     fn open(&self, index: u64) -> Result<Option<Finished>> {
         // Plain reads: a producer may use the file again while it is looked at.
-        segment::open(&self.dir, index, false)
+        segment::open(&self.dir, index, segment::Access::PLAIN)
             .map_err(|error| Error::io(format_args!("could not read {}", segment::name(index)), error))
     }
 

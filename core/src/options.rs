@@ -236,6 +236,15 @@ choice! {
     }
 }
 choice! {
+    /// Whether a core dump has the records of the log.
+    CoreDumps: "one of include, exclude" {
+        /// As the system's filter of core dumps has it (`/proc/self/coredump_filter`).
+        Include = "include",
+        /// The mapped log is kept out of them. Copies on the heap are not: those of the program, of a sink, of plain files.
+        Exclude = "exclude",
+    }
+}
+choice! {
     /// Who sends.
     Mode: "one of background, inline, manual" {
         /// A sender thread; `put` never waits for the sink.
@@ -422,6 +431,9 @@ option_table! {
     full_timeout: Duration = "60", "0 to 1 day, or none", |v| *v <= MAX_WAIT || *v == NEVER;
     /// How the log is written.
     storage: Storage = "auto", "auto, mapped, file", |_| true;
+    /// Whether a core dump has the records that are mapped. What of them is copied to the heap, by the program, by a sink,
+    /// or because the log is of plain files, is in it in either case.
+    core_dumps: CoreDumps = "include", "include, exclude", |_| true;
     /// Who sends.
     mode: Mode = "background", "background, inline, manual", |_| true;
     /// The most batches being sent at once. Above 1 the order between batches is given up.

@@ -14,7 +14,7 @@ mod sender;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::batch::Batch;
@@ -274,10 +274,7 @@ impl Producer {
     /// is closed in all of them. An attempt that fails once the sink was interrupted counts nothing.
     pub fn close(&self, timeout: Duration) -> Result<u64> {
         let shared = &*self.shared;
-        if shared.core().fork.is_forked() {
-            return Err(buffer::forked());
-        }
-        shared.check_reentrant()?;
+        shared.check_caller()?;
         let mut senders = lock(&self.senders);
         if let Some(left) = *lock(&shared.left) {
             return Ok(left);
@@ -329,7 +326,7 @@ impl Producer {
         if shared.core().fork.is_forked() || shared.status.load(Ordering::Acquire) == CLOSED {
             shared.refuse()?;
         }
-        shared.check_reentrant()?;
+        shared.check_caller()?;
         if shared.status.load(Ordering::Acquire) == RUNNING {
             shared.core().make_due()?;
             shared.wake_sender();
@@ -357,7 +354,7 @@ impl Producer {
     /// # Errors
     /// `Io` if the disk failed.
     pub fn sync(&self) -> Result<()> {
-        self.shared.check_reentrant()?;
+        self.shared.check_caller()?;
         self.shared.core().sync()
     }
 
@@ -393,9 +390,6 @@ impl Producer {
     /// `NotFound`, those of [`put`](Self::put), and those of [`DeadLetters::replay`].
     pub fn replay_dead_letter(&self, id: &str) -> Result<u64> {
         self.shared.check()?;
-        if self.is_forked() {
-            return Err(buffer::forked());
-        }
         // A put that was accepted and then found the sink failing is a put.
         let put = |record: NewRecord<'_>| match self.put(record) {
             Err(error) if error.record_accepted() => Ok(0),
@@ -472,9 +466,9 @@ impl Producer {
     /// `DeadLettersFull` if this stops the producer; `DiskFull` or `Io` if it could not be noted on disk.
     pub fn settle(&self, batch: Batch, answer: Result<Report, SendError>) -> Result<()> {
         let shared = &*self.shared;
-        shared.check_reentrant()?;
+        shared.check_caller()?;
         shared.check_manual()?;
-        if shared.core().fork.is_forked() || shared.status.load(Ordering::Acquire) == CLOSED {
+        if shared.status.load(Ordering::Acquire) == CLOSED {
             shared.refuse()?;
         }
         shared.settle(batch, answer, Duration::ZERO)
@@ -483,10 +477,15 @@ impl Producer {
 
 impl Drop for Producer {
     fn drop(&mut self) {
-        if !self.is_forked() {
-            // An error has nobody to go to. The data is on disk.
-            let _ = self.close(Duration::ZERO);
+        if self.is_forked() {
+            // Sink and observer are the parent's, and so are the threads: a child has none of them, and what the system
+            // library keeps of them may be another's by now.
+            std::mem::forget(self.shared.clone());
+            std::mem::forget(std::mem::take(self.senders.get_mut().unwrap_or_else(PoisonError::into_inner)));
+            return;
         }
+        // An error has nobody to go to. The data is on disk.
+        let _ = self.close(Duration::ZERO);
     }
 }
 
@@ -508,12 +507,18 @@ impl Shared {
         if self.status.load(Ordering::Relaxed) != RUNNING {
             self.refuse()?;
         }
-        self.check_reentrant()
+        self.check_caller()
     }
 
+    /// An error in a forked child, before anything is waited for there; and for calls from inside.
     #[inline]
-    fn check_reentrant(&self) -> Result<()> {
-        if DEEP.with(Cell::get) && INSIDE.with(|inside| inside.borrow().contains(&self.address())) {
+    fn check_caller(&self) -> Result<()> {
+        if self.core().fork.is_forked() {
+            return Err(buffer::forked());
+        }
+        // A thread that is ending, by an `exit` in a callback, remembers only that it is inside of something.
+        let is_inside = |inside: &RefCell<Vec<usize>>| inside.borrow().contains(&self.address());
+        if DEEP.with(Cell::get) && INSIDE.try_with(is_inside).unwrap_or(true) {
             return Err(reentrant());
         }
         Ok(())
@@ -563,14 +568,14 @@ impl Shared {
         struct Leave;
         impl Drop for Leave {
             fn drop(&mut self) {
-                INSIDE.with(|inside| {
+                let _ = INSIDE.try_with(|inside| {
                     let mut inside = inside.borrow_mut();
                     inside.pop();
                     DEEP.with(|deep| deep.set(!inside.is_empty()));
                 });
             }
         }
-        INSIDE.with(|inside| inside.borrow_mut().push(self.address()));
+        let _ = INSIDE.try_with(|inside| inside.borrow_mut().push(self.address()));
         DEEP.with(|deep| deep.set(true));
         let _leave = Leave;
         catch_unwind(AssertUnwindSafe(callback)).ok()

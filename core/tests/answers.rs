@@ -250,6 +250,10 @@ fn no_wait_is_longer_than_a_day_and_resume_ends_it() {
     let almost_a_day = MAX_WAIT - Duration::from_secs(600)..=MAX_WAIT;
     assert!(almost_a_day.contains(&producer.next_wait().unwrap()));
     producer.close(Duration::ZERO).unwrap();
+    // Who only looks sees that somebody waits for the sink.
+    let seen = Inspection::open(&dir).unwrap().stats().unwrap();
+    assert_eq!((seen.head_failures, seen.head_attempts, seen.last_errors), (1, 0, vec!["busy".to_owned()]));
+    assert!(seen.head_since > 1_700_000_000_000_000);
 
     let producer = open();
     assert!(producer.next_batch().unwrap().is_none());

@@ -3,40 +3,21 @@
 
 mod common;
 
+use std::fs;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::*;
 use unistream::*;
 
-/// One test at a time: a child gets the locks of the process, of the standard library and of the allocator as they
-/// were, so that no other thread may be opening a producer at that moment.
+/// One test at a time, so that what a child finds of descriptors and threads is what its test made.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Forks, runs `child` in the child, and returns the child's exit code.
-#[allow(unsafe_code)]
-fn in_fork(child: impl FnOnce() -> i32) -> i32 {
-    // SAFETY: the child calls what is under test, which promises to work there, and leaves by `_exit` in every
-    // case, so that nothing of the parent's runs twice. The parent waits for the pid that it was given.
-    unsafe {
-        match libc::fork() {
-            0 => {
-                let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)).unwrap_or(101);
-                libc::_exit(code)
-            }
-            pid => {
-                assert!(pid > 0, "fork failed");
-                let mut status = 0;
-                assert_eq!(libc::waitpid(pid, &raw mut status, 0), pid);
-                assert!(libc::WIFEXITED(status), "the child died: {status}");
-                libc::WEXITSTATUS(status)
-            }
-        }
-    }
 }
 
 /// The number of the first of these that is not `Forked`; 0 if all are.
@@ -143,4 +124,259 @@ fn a_buffer_alone_is_guarded_too() {
     assert_eq!(code, 0);
     buffer.commit(&batch).unwrap();
     assert!(buffer.is_empty());
+}
+
+/// Forks so many children while other threads of the parent `work`; each has to end in time.
+fn children_of_a_busy_parent(count: usize, work: impl Fn() + Sync, child: impl Fn() -> i32) {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    work();
+                }
+            });
+        }
+        for number in 0..count {
+            let code = in_fork_for(LONG, &child);
+            if code != Some(0) {
+                over.store(true, Ordering::Relaxed);
+                panic!("child {number} came to {code:?}; none: it hung");
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+}
+
+/// As [`in_fork`], but gives the child up after a time.
+#[allow(unsafe_code)]
+fn in_fork_for(time: Duration, child: impl FnOnce() -> i32) -> Option<i32> {
+    // SAFETY: as in `in_fork`; the child that is killed is the one that was made here, and is waited for.
+    unsafe {
+        let pid = libc::fork();
+        if pid == 0 {
+            let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)).unwrap_or(101);
+            libc::_exit(code)
+        }
+        assert!(pid > 0, "fork failed");
+        let deadline = Instant::now() + time;
+        let mut status = 0;
+        while libc::waitpid(pid, &raw mut status, libc::WNOHANG) == 0 {
+            if Instant::now() > deadline {
+                libc::kill(pid, libc::SIGKILL);
+                libc::waitpid(pid, &raw mut status, 0);
+                return None;
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        assert!(libc::WIFEXITED(status), "the child died: {status}");
+        Some(libc::WEXITSTATUS(status))
+    }
+}
+
+/// A put in the child once waited for a lock that another thread of the parent had held at the fork.
+#[test]
+fn a_child_of_a_busy_parent_is_told_at_once() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let producer = Producer::builder(dir.path()).max_records(1).open(NullSink).unwrap();
+    children_of_a_busy_parent(
+        400,
+        || assert!(producer.put("x").unwrap() > 0),
+        || {
+            let answers = [
+                producer.put("y").err(),
+                producer.try_put("y").err(),
+                producer.flush(LONG).err(),
+                producer.sync().err(),
+                producer.resume().err(),
+                producer.close(LONG).err(),
+                producer.dead_letters().delete("x").err(),
+            ];
+            first_other(answers) + i32::from(producer.stats().state != State::Closed)
+        },
+    );
+    assert_eq!(producer.close(LONG).unwrap(), 0);
+}
+
+/// An opening in the child once waited for the lock of the process's table of buffers.
+#[test]
+fn a_child_opens_its_own_while_other_threads_of_the_parent_open_theirs() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let (parents, own) = (AtomicUsize::new(0), dir.path().join("own"));
+    let open = |dir: &Path| {
+        let mut options = Options::default();
+        options.segment_bytes = 64 << 10;
+        options.max_buffer_bytes = 256 << 10;
+        Buffer::open(dir, options, Limits::default())
+    };
+    children_of_a_busy_parent(
+        200,
+        || {
+            let name = format!("of-the-parent-{}", parents.fetch_add(1, Ordering::Relaxed) % 4);
+            // The other thread may have it just now.
+            drop(open(&dir.path().join(name)));
+        },
+        || i32::from(open(&own).unwrap().put("x").is_err()),
+    );
+}
+
+/// Reading a record in the child once was a SIGSEGV: the log is not mapped there.
+#[test]
+fn a_batch_of_the_parent_is_empty_in_a_child() {
+    let _alone = alone();
+    for storage in [Storage::Auto, Storage::File] {
+        let dir = tempfile::tempdir().unwrap();
+        let builder = Producer::builder(dir.path()).storage(storage).max_records(2);
+        let producer = builder.open_manual(Limits::default()).unwrap();
+        producer.put("one").unwrap();
+        producer.put("two").unwrap();
+        let batch = producer.next_batch().unwrap().unwrap();
+        let (taken, mut copy) = (&batch, Some(batch.clone()));
+        let from_before = taken.get(0).unwrap();
+        let code = in_fork(|| {
+            let sum = from_before.data.iter().map(|byte| usize::from(*byte)).sum::<usize>();
+            let seen = (taken.is_forked(), taken.len(), taken.iter().count(), taken.get(1).is_none());
+            let refused = first_other([producer.settle(taken.clone(), Ok(Report::delivered())).err()]);
+            drop(copy.take());
+            if seen == (true, 0, 0, true) && sum < 1000 { refused } else { 100 }
+        });
+        assert_eq!(code, 0);
+        assert!(!batch.is_forked());
+        assert_eq!(batch.iter().map(|record| record.data).collect::<Vec<_>>(), [b"one", b"two"]);
+        producer.settle(batch, Ok(Report::delivered())).unwrap();
+        assert_eq!(producer.close(LONG).unwrap(), 0);
+    }
+}
+
+/// Dropping in the child once unmapped what was not its own, and detached threads that it does not have.
+#[test]
+fn what_is_inherited_can_be_dropped_and_another_opened_and_closed() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    for closes in [false, true] {
+        let mut inherited = Vec::new();
+        for number in 0..3 {
+            let producer = Producer::builder(dir.path().join(format!("{number}"))).open(NullSink).unwrap();
+            producer.put("x").unwrap();
+            if closes {
+                producer.close(LONG).unwrap();
+            }
+            inherited.push(producer);
+        }
+        let buffer = Buffer::open(dir.path().join("buffer"), Options::default(), Limits::default()).unwrap();
+        buffer.put("x").unwrap();
+        let (mut inherited, mut buffer) = (Some(inherited), Some(buffer));
+        let own = dir.path().join("own");
+        let code = in_fork(|| {
+            for round in 0..3 {
+                let own = Producer::builder(&own).open(NullSink).unwrap();
+                own.put("x").unwrap();
+                if round == 1 {
+                    drop((inherited.take(), buffer.take()));
+                }
+                own.flush(LONG).unwrap();
+                assert_eq!(own.close(LONG).unwrap(), 0);
+            }
+            0
+        });
+        assert_eq!(code, 0);
+        for producer in inherited.unwrap() {
+            assert_eq!(producer.put("y").is_ok(), !closes);
+        }
+        buffer.unwrap().put("y").unwrap();
+    }
+}
+
+/// The child believed the table of what its parent had open, for ever.
+#[test]
+fn what_the_parent_has_let_go_a_child_opens() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let (outbox, log) = (dir.path().join("outbox"), dir.path().join("log"));
+    let open = || Producer::builder(&outbox).open(FileSink::create(&log)?);
+    let producer = open().unwrap();
+    let (mut let_go, mut done) = std::io::pipe().unwrap();
+    let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
+    let wanted = descriptors();
+    let child = std::thread::scope(|scope| {
+        let child = scope.spawn(|| {
+            in_fork(|| {
+                let had = descriptors();
+                let early = open().err().map(|error| error.kind());
+                let kept = descriptors();
+                let_go.read_exact(&mut [0]).unwrap();
+                let own = open().unwrap();
+                own.put("child").unwrap();
+                own.flush(LONG).unwrap();
+                // The locks of buffer and file are the parent's alone.
+                let as_it_was = (had, kept) == (wanted - 2, wanted - 2);
+                if early == Some(ErrorKind::InUse) && as_it_was { 0 } else { 100 }
+            })
+        });
+        std::thread::sleep(Duration::from_millis(300));
+        drop(producer);
+        done.write_all(b"x").unwrap();
+        child.join().unwrap()
+    });
+    assert_eq!(child, 0);
+    assert_eq!(fs::read(&log).unwrap(), b"child\n");
+}
+
+/// A daemon's parent opens, forks and dies, without closing: nobody has the buffer then.
+#[test]
+fn what_a_parent_had_that_died_its_child_opens() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let (mut answer, mut told) = std::io::pipe().unwrap();
+    let code = in_fork(|| {
+        let parent = std::process::id();
+        let producer = Producer::builder(dir.path()).open_manual(Limits::default()).unwrap();
+        producer.put("the parent's").unwrap();
+        #[allow(unsafe_code)]
+        // SAFETY: the child calls what is under test and leaves by `_exit`.
+        if unsafe { libc::fork() } == 0 {
+            while std::os::unix::process::parent_id() == parent {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let opened = Producer::builder(dir.path()).open_manual(Limits::default());
+            let left = opened.map(|own| own.stats().pending_records);
+            let _ = told.write_all(&[u8::from(matches!(left, Ok(1)))]);
+            // SAFETY: it only ends.
+            unsafe { libc::_exit(0) }
+        }
+        0
+    });
+    assert_eq!(code, 0);
+    drop(told);
+    let mut said = Vec::new();
+    answer.read_to_end(&mut said).unwrap();
+    assert_eq!(said, [1]);
+}
+
+/// The lock is the open file's: a copy of the directory, made in the same process, does not let it go.
+#[test]
+fn a_backup_of_the_directory_does_not_let_the_lock_go() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let producer = Producer::builder(dir.path()).open_manual(Limits::default()).unwrap();
+    for entry in fs::read_dir(dir.path()).unwrap() {
+        drop(fs::read(entry.unwrap().path()));
+    }
+    let refusal = || Producer::builder(dir.path()).open_manual(Limits::default()).unwrap_err();
+    let pid = std::process::id();
+    assert!(refusal().message().contains(&format!("this process (pid {pid})")), "{}", refusal().message());
+    let code = in_fork(|| {
+        let error = refusal();
+        i32::from(
+            error.kind() != ErrorKind::InUse || !error.message().ends_with(&format!("the process with pid {pid}")),
+        )
+    });
+    assert_eq!(code, 0);
+    // Looking does not take it either.
+    let owner = || Inspection::open(dir.path()).unwrap().stats().unwrap().owner_pid;
+    assert_eq!(owner(), Some(pid));
+    drop(producer);
+    assert_eq!(owner(), None);
 }

@@ -49,16 +49,37 @@
  *   program that was compiled with an older header of the same soname runs with a newer library.
  *
  * fork
- *   A producer belongs to the process that opened it. In a forked child every call answers UNISTREAM_FORKED;
- *   unistream_producer_free() frees the handle and leaves the parent's buffer alone. Open producers after the fork.
+ *   A producer belongs to the process that opened it. In a forked child every call answers UNISTREAM_FORKED, at once
+ *   and without a lock; a batch of the parent is empty there, and what pointers into its records point to is memory, but
+ *   unspecified. unistream_producer_free() frees the handle and leaves the parent's buffer alone; the callbacks' destroy
+ *   functions are not called in the child. Open producers after the fork, also while other threads of the parent are
+ *   opening theirs; what the parent has closed, or had when it died, the child can open. This holds for fork(). A child
+ *   of a bare clone() or _Fork() gets UNISTREAM_FORKED too, but keeps the parent's lock until it ends or runs another
+ *   program; one of vfork() must make no call.
  *
  * Signals
  *   The log is mapped memory. Should the disk fail under it, or someone truncate a file of it, the kernel raises
- *   SIGBUS; the library's handler, installed when the first buffer is opened, makes an error of that (UNISTREAM_IO),
- *   and passes every other SIGBUS to the handler that was there before. A program that installs a handler of its own
- *   later should do the same. For the same reason the library stays loaded after a dlclose().
+ *   SIGBUS; the library's handler, installed when the first buffer is opened, makes an error of that (UNISTREAM_IO).
+ *   Every other SIGBUS, and each that somebody sent, does what it would have done without the library: the handler that
+ *   was there before is called with the mask and the flags that it asked for (but on the alternate stack, if the thread
+ *   has one), an ignored one is ignored. Over a handler that a program installs later the library puts its own again
+ *   when it maps, reads or syncs the log; such a handler should pass on what is not its own all the same. For the same
+ *   reasons the library stays loaded after a dlclose().
+ *   A file that RLIMIT_FSIZE does not allow is UNISTREAM_DISK_FULL and no SIGXFSZ.
  *   The library's threads begin with the signal mask of the thread that opens a producer: a program that wants its
  *   signals on threads of its own blocks them around unistream_producer_open().
+ *
+ * Limits of the process
+ *   A producer has some ten descriptors and mappings, whatever its backlog; none of them is 0, 1 or 2, also where those
+ *   are closed. Where there are no more, or no memory or threads, the call answers UNISTREAM_RESOURCE_EXHAUSTED and can
+ *   be made again; where only mapping is refused, the log is written with plain writes. An allocation that fails ends the
+ *   process with abort(), as does exhausting the stack: what was accepted is on disk then, as after any death.
+ *   A thread that calls the library needs 64 KiB of stack, besides what its callbacks use.
+ *
+ * Ends of threads and of the process
+ *   A thread must not end inside a call or a callback: no pthread_exit() there, and no pthread_cancel() of a thread that
+ *   may be in one (disable cancellation around the calls). exit() may be called anywhere, also in a callback; a close
+ *   from an atexit() handler answers UNISTREAM_REENTRANT then, and what was put stays on disk.
  *
  * Ways to drive it (option "mode")
  *   background  a thread of the library sends; a put never waits for the sink

@@ -11,7 +11,7 @@ use crate::boundary::{c_text, value};
 use crate::record::unistream_record;
 
 /// Consecutive records on their way to a sink, shown where they lie in the log. Immutable: any threads may read it at
-/// once, for as long as it lives.
+/// once, for as long as it lives. In a forked child it is empty, and what pointers of before point to is unspecified.
 pub struct unistream_batch<'a> {
     pub(crate) batch: Cow<'a, Batch>,
     id: OnceLock<CString>,
@@ -31,7 +31,14 @@ impl<'a> unistream_batch<'a> {
 /// recognise what it has already. The text lives as long as the batch. NULL for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_batch_id(batch: Option<&unistream_batch<'_>>) -> *const c_char {
-    value(|| batch.map_or(ptr::null(), |view| view.id.get_or_init(|| c_text(view.batch.id())).as_ptr()))
+    value(|| {
+        let Some(view) = batch else { return ptr::null() };
+        // In a forked child nothing is waited for: another thread of the parent may have been making it.
+        match view.id.get() {
+            None if view.batch.is_forked() => c"".as_ptr(),
+            _ => view.id.get_or_init(|| c_text(view.batch.id())).as_ptr(),
+        }
+    })
 }
 
 /// How many records it holds. Those that the sink took or rejected in an earlier attempt are no longer in it.

@@ -44,6 +44,9 @@ pub const UNISTREAM_UNSUPPORTED: unistream_code = 16;
 pub const UNISTREAM_INTERNAL: unistream_code = 17;
 /// A sink did not take a batch; it is tried again. Only events carry it.
 pub const UNISTREAM_SEND_FAILED: unistream_code = 18;
+/// A limit of the process or the system was reached: open files, memory, mappings, threads. Retry when some are free, or
+/// raise the limit that the message names; nothing that was accepted is touched.
+pub const UNISTREAM_RESOURCE_EXHAUSTED: unistream_code = 19;
 
 /// What became of a batch or of one record of it: the answer of a sink.
 pub type unistream_outcome = i32;
@@ -138,4 +141,5 @@ same! {
     UNISTREAM_UNSUPPORTED = Unsupported,
     UNISTREAM_INTERNAL = Internal,
     UNISTREAM_SEND_FAILED = SendFailed,
+    UNISTREAM_RESOURCE_EXHAUSTED = ResourceExhausted,
 }

@@ -63,7 +63,7 @@ impl unistream_producer {
 ///
 /// Errors: `UNISTREAM_INVALID_ARGUMENT` (also for `max_in_flight` above 1 with a sink that is to keep order, such as
 /// Kinesis with `ordered`), `UNISTREAM_IN_USE` (the message names the process that has the buffer),
-/// `UNISTREAM_UNSUPPORTED_FORMAT`, `UNISTREAM_DISK_FULL`, `UNISTREAM_IO`. Damaged bytes are no error: they are set
+/// `UNISTREAM_UNSUPPORTED_FORMAT`, `UNISTREAM_DISK_FULL`, `UNISTREAM_RESOURCE_EXHAUSTED`, `UNISTREAM_IO`. Damaged bytes are no error: they are set
 /// aside, counted, and reported as the event `corrupt`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unistream_producer_open(
@@ -104,8 +104,8 @@ pub unsafe extern "C" fn unistream_producer_open(
 /// the death of the process at any later instant; what it survives beyond that, `durability` says.
 ///
 /// Errors: `UNISTREAM_RECORD_TOO_LARGE`, `UNISTREAM_BUFFER_FULL` (after `full_timeout`, or at once, as `when_full`
-/// says), `UNISTREAM_DISK_FULL`, `UNISTREAM_IO`, `UNISTREAM_CLOSED`, `UNISTREAM_FORKED`, `UNISTREAM_REENTRANT`,
-/// `UNISTREAM_INVALID_ARGUMENT`; and when the producer has stopped, the error that stopped it:
+/// says), `UNISTREAM_DISK_FULL`, `UNISTREAM_RESOURCE_EXHAUSTED`, `UNISTREAM_IO`, `UNISTREAM_CLOSED`,
+/// `UNISTREAM_FORKED`, `UNISTREAM_REENTRANT`, `UNISTREAM_INVALID_ARGUMENT`; and when the producer has stopped, the error that stopped it:
 /// `UNISTREAM_RETRIES_EXHAUSTED` or `UNISTREAM_DEAD_LETTERS_FULL`. The record was not accepted, unless
 /// `unistream_error_record_accepted()` says otherwise.
 #[unsafe(no_mangle)]
@@ -241,7 +241,8 @@ pub extern "C" fn unistream_producer_close(
 /// it was interrupted, when it does. NULL does nothing.
 ///
 /// From inside a callback of the same producer it does nothing, since the callback's caller still needs it; free it
-/// from elsewhere. In a forked child it frees the handle only, and leaves the parent's buffer alone.
+/// from elsewhere. In a forked child it frees the handle only: the parent's buffer is left alone, and `destroy`, which is
+/// the parent's to call, is not called.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_producer_free(producer: Option<Box<unistream_producer>>) {
     value(|| {
@@ -370,7 +371,7 @@ fn settle(
 /// Lists the dead letters of the producer's buffer.
 ///
 /// Writes the list to `letters` on success; free it with `unistream_dead_letters_free()`.
-/// Errors: `UNISTREAM_IO`, `UNISTREAM_INVALID_ARGUMENT`.
+/// Errors: `UNISTREAM_IO`, `UNISTREAM_FORKED`, `UNISTREAM_INVALID_ARGUMENT`.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_producer_dead_letters(
     producer: Option<&unistream_producer>,
@@ -378,6 +379,9 @@ pub extern "C" fn unistream_producer_dead_letters(
 ) -> Option<Box<unistream_error>> {
     unistream_producer::call(producer, |engine| {
         let out = required(letters, "letters")?;
+        if engine.is_forked() {
+            return Err(Error::new(ErrorKind::Forked, "this process is a fork of the one that opened the producer"));
+        }
         out.write(Some(unistream_dead_letters::list(engine.dead_letters())?));
         Ok(())
     })

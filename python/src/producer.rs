@@ -250,7 +250,8 @@ impl Producer {
     #[inline]
     fn refuse_reentry(&self, py: Python<'_>) -> PyResult<()> {
         match &self.exchange {
-            Some(exchange) if exchange.is_sending_here() => {
+            // (A sink may have forked: then that comes first.)
+            Some(exchange) if exchange.is_sending_here() && !self.core().is_forked() => {
                 let message = "this producer was called from inside its own sink; call it from elsewhere";
                 Err(raise(py, Error::new(ErrorKind::Reentrant, message)))
             }
@@ -317,6 +318,11 @@ impl Producer {
 impl Drop for Producer {
     fn drop(&mut self) {
         let Some(core) = self.core.take() else { return };
+        if core.is_forked() {
+            // The sink's lock may be held for ever in the child, and what the sink is made of is the parent's.
+            std::mem::forget((core, self.exchange.take(), self.lease.take()));
+            return;
+        }
         self.release_sink();
         // Dropping waits for the sender, which may be waiting for the GIL to log. An interpreter that is shutting
         // down stops such a sender for ever: then nothing is waited for, and the records are safe as they lie.

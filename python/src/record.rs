@@ -8,13 +8,19 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyList, PyMemoryView, PySlice, PyString};
 
+use crate::error::raise;
 use crate::time;
+
+fn forked(py: Python<'_>) -> PyErr {
+    let message = "this process is a fork of the one that took the batch; records are the parent's to read";
+    raise(py, unistream::Error::new(unistream::ErrorKind::Forked, message))
+}
 
 /// A batch: a sequence of records on its way to a sink.
 ///
 /// Its id and contents stay the same across retries and restarts, so that a target can deduplicate. Records that the
 /// sink has already taken are no longer in it when it comes again. Immutable, safe to share between threads, and
-/// readable for as long as it is referenced.
+/// readable for as long as it is referenced, by the process that has taken it: a forked child gets `Forked`.
 #[pyclass(frozen, sequence, module = "unistream")]
 pub(crate) struct Batch {
     pub(crate) core: unistream::Batch,
@@ -23,6 +29,11 @@ pub(crate) struct Batch {
 impl Batch {
     pub(crate) fn new(batch: &unistream::Batch) -> Self {
         Batch { core: batch.clone() }
+    }
+
+    /// An error in a forked child, where nothing of the batch is to be seen.
+    fn check(&self, py: Python<'_>) -> PyResult<()> {
+        if self.core.is_forked() { Err(forked(py)) } else { Ok(()) }
     }
 
     fn record<'py>(slf: &Bound<'py, Self>, index: usize) -> PyResult<Bound<'py, Record>> {
@@ -56,16 +67,19 @@ impl Batch {
         self.core.last_seq()
     }
 
-    fn __len__(&self) -> usize {
-        self.core.len()
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        self.check(py)?;
+        Ok(self.core.len())
     }
 
-    fn __iter__(slf: Bound<'_, Self>) -> Records {
-        Records { batch: slf.unbind(), next: AtomicUsize::new(0) }
+    fn __iter__(slf: Bound<'_, Self>) -> PyResult<Records> {
+        slf.get().check(slf.py())?;
+        Ok(Records { batch: slf.unbind(), next: AtomicUsize::new(0) })
     }
 
     fn __getitem__<'py>(slf: &Bound<'py, Self>, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
+        slf.get().check(py)?;
         let len = slf.get().core.len();
         if let Ok(slice) = index.cast::<PySlice>() {
             let range = slice.indices(len as isize)?;
@@ -99,9 +113,10 @@ impl Records {
         slf
     }
 
-    fn __next__(&self, py: Python<'_>) -> Option<Record> {
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Record>> {
+        self.batch.get().check(py)?;
         let index = self.next.fetch_add(1, Ordering::Relaxed);
-        (index < self.batch.get().core.len()).then(|| Record { batch: self.batch.clone_ref(py), index })
+        Ok((index < self.batch.get().core.len()).then(|| Record { batch: self.batch.clone_ref(py), index }))
     }
 }
 
@@ -116,8 +131,9 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    fn core(&self) -> unistream::Record<'_> {
-        self.batch.get().core.get(self.index).expect("a record is only made for an index of its batch")
+    fn core(&self, py: Python<'_>) -> PyResult<unistream::Record<'_>> {
+        // A record is only made for an index of its batch, which has none in a forked child.
+        self.batch.get().core.get(self.index).ok_or_else(|| forked(py))
     }
 }
 
@@ -125,35 +141,36 @@ impl Record {
 impl Record {
     /// The sequence number: it rises with every record of the buffer and is never used again.
     #[getter]
-    fn seq(&self) -> u64 {
-        self.core().seq
+    fn seq(&self, py: Python<'_>) -> PyResult<u64> {
+        Ok(self.core(py)?.seq)
     }
 
     /// The id that was put, else the buffer's id and the seq.
     #[getter]
-    fn id(&self) -> String {
-        self.core().id().into_owned()
+    fn id(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(self.core(py)?.id().into_owned())
     }
 
     /// The partition key, if one was put.
     #[getter]
-    fn key<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
-        self.core().key.map(|key| PyBytes::new(py, key))
+    fn key<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        Ok(self.core(py)?.key.map(|key| PyBytes::new(py, key)))
     }
 
     /// When it was put, or the time that was put with it: an aware `datetime` in UTC.
     #[getter]
     fn created_at<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        time::from_micros(py, self.core().created_at)
+        time::from_micros(py, self.core(py)?.created_at)
     }
 
     /// The payload, copied.
     #[getter]
-    fn data<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, self.core().data)
+    fn data<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        Ok(PyBytes::new(py, self.core(py)?.data))
     }
 
-    /// The payload where it lies, read-only. It keeps the batch readable for as long as it lives.
+    /// The payload where it lies, read-only. It keeps the batch readable for as long as it lives. In a forked child a
+    /// view from before the fork is memory without the payload.
     #[getter]
     fn view<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyMemoryView>> {
         PyMemoryView::from(slf)
@@ -163,35 +180,37 @@ impl Record {
     #[getter]
     fn text<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyString>> {
         let py = slf.py();
-        match std::str::from_utf8(slf.get().core().data) {
+        match std::str::from_utf8(slf.get().core(py)?.data) {
             Ok(text) => Ok(PyString::new(py, text)),
-            Err(_) => Ok(slf.get().data(py).call_method0("decode")?.cast_into()?),
+            Err(_) => Ok(slf.get().data(py)?.call_method0("decode")?.cast_into()?),
         }
     }
 
     /// The payload read as JSON.
     fn json<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        LOADS.import(py, "json", "loads")?.call1((self.data(py),))
+        LOADS.import(py, "json", "loads")?.call1((self.data(py)?,))
     }
 
-    fn __bytes__<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+    fn __bytes__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         self.data(py)
     }
 
-    fn __len__(&self) -> usize {
-        self.core().data.len()
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.core(py)?.data.len())
     }
 
     fn __repr__(&self) -> String {
-        let record = self.core();
-        format!("<Record {} ({}), {} bytes>", record.seq, record.id(), record.data.len())
+        match self.batch.get().core.get(self.index) {
+            Some(record) => format!("<Record {} ({}), {} bytes>", record.seq, record.id(), record.data.len()),
+            None => "<Record of the parent process>".into(),
+        }
     }
 
     /// The buffer protocol is pointers: the one place of this crate that needs `unsafe`.
     #[allow(unsafe_code)]
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: std::ffi::c_int) -> PyResult<()> {
-        let data = slf.get().core().data;
+        let data = slf.get().core(slf.py())?.data;
         // SAFETY: `view` is the caller's, as the protocol has it. The bytes live in the batch, which the record
         // holds and which is never changed; PyBuffer_FillInfo takes a reference to the record for the view's life.
         // The view is read-only.

@@ -386,12 +386,27 @@ impl Job {
 
     /// The sink returned this.
     fn returned<'py>(&self, py: Python<'py>, value: Bound<'py, PyAny>) {
-        self.channel.settle(self.job, answer(py, Ok(value)));
+        self.settle(answer(py, Ok(value)));
     }
 
     /// The sink raised this.
     fn raised<'py>(&self, py: Python<'py>, error: Bound<'py, PyAny>) {
-        self.channel.settle(self.job, answer(py, Err(PyErr::from_value(error))));
+        self.settle(answer(py, Err(PyErr::from_value(error))));
+    }
+
+    /// Whether the sink came back in a forked child, which sends nothing.
+    #[getter]
+    fn is_forked(&self) -> bool {
+        self.batch.is_forked()
+    }
+}
+
+impl Job {
+    fn settle(&self, answer: Answer) {
+        // In a child nobody waits for it, and the lock may never be free.
+        if !self.batch.is_forked() {
+            self.channel.settle(self.job, answer);
+        }
     }
 }
 

@@ -94,6 +94,13 @@ class SendFailed(UnistreamError):
     """What a sink said of an attempt that failed."""
 
 
+class ResourceExhausted(UnistreamError):
+    """A limit of the process or the system was reached: open files, memory, mappings, threads.
+
+    Retry when some are free, or raise the limit that the message names; nothing that was accepted is touched.
+    """
+
+
 class InternalError(UnistreamError):
     """A defect of unistream. The producer refuses further work."""
 
@@ -117,6 +124,7 @@ BY_KIND: dict[str, type[UnistreamError]] = {
     "unsupported": Unsupported,
     "internal": InternalError,
     "send_failed": SendFailed,
+    "resource_exhausted": ResourceExhausted,
 }
 
 

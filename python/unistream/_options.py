@@ -31,6 +31,7 @@ class BufferOptions(TypedDict, total=False):
     when_full: Literal["block", "error"]
     full_timeout: Seconds | None
     storage: Literal["auto", "mapped", "file"]
+    core_dumps: Literal["include", "exclude"]
 
 
 class Options(BufferOptions, total=False):

@@ -93,5 +93,8 @@ def _work(channel: Channel, send: Send) -> None:
             job.returned(send(job.batch))
         except BaseException as error:  # noqa: BLE001 the engine judges it
             job.raised(error)
+        if job.is_forked:
+            # The sink has forked, and came back in the child too, which has no part in this.
+            return
         # A batch keeps its part of the log from being reused.
         del job

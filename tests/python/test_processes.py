@@ -1,13 +1,16 @@
 """Death, forks, signals, the end of the interpreter."""
 
+import gc
 import logging
 import multiprocessing
 import os
 import pickle
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -155,6 +158,219 @@ def test_a_forked_child_gets_an_error(path: Path, collector: Collector) -> None:
         producer.flush(30)
     assert collector.data == [b"parent", b"still works"]
     assert path.with_name("child.log").read_bytes() == b"own\n"
+
+
+def _in_child(run: Callable[[], object]) -> int:
+    """Run it in a forked child; how that ended, as `os.waitstatus_to_exitcode` has it."""
+    child = os.fork()
+    if child == 0:
+        try:
+            run()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_batch_of_the_parent_is_an_error_in_a_child(path: Path) -> None:
+    """Reading one was a SIGSEGV: the log is not there in the child."""
+    with Producer(path, mode="manual", max_records=2) as producer:
+        producer.put(b"one", key="k")
+        producer.put(b"two")
+        batch = producer.next_batch()
+        assert batch is not None
+        record, records, view = batch[0], iter(batch), batch[1].view
+
+        def look() -> None:
+            looks: list[Callable[[], object]] = [
+                lambda: batch[0],
+                lambda: batch[0:1],
+                lambda: len(batch),
+                lambda: list(batch),
+                lambda: next(records),
+                lambda: record.data,
+                lambda: record.view,
+                lambda: record.seq,
+                lambda: record.id,
+                lambda: record.key,
+                lambda: record.text,
+                lambda: record.created_at,
+                lambda: len(record),
+                lambda: bytes(record),
+                lambda: memoryview(record),
+                lambda: producer.commit(batch),
+                producer.next_batch,
+                lambda: producer.dead_letters.delete("x"),
+            ]
+            for call in looks:
+                with pytest.raises(unistream.Forked):
+                    call()
+            # What was taken before is memory still.
+            assert len(bytes(view)) == 3
+            assert "parent" in repr(record)
+            assert batch.id in repr(batch)
+
+        assert _in_child(look) == 0
+        assert [bytes(record) for record in batch] == [b"one", b"two"]
+        assert bytes(view) == b"two"
+        producer.commit(batch)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.parametrize("mode", ["background", "inline"])
+def test_a_sink_that_forks(path: Path, mode: Any) -> None:
+    """The child is refused, also where the sink comes back in it; the parent's batch is delivered."""
+    codes: list[int] = []
+    parent = os.getpid()
+
+    def send(batch: unistream.Batch) -> None:
+        def put() -> None:
+            with pytest.raises(unistream.Forked):
+                producer.put(b"child")
+            with pytest.raises(unistream.Forked):
+                assert batch[0].data
+
+        codes.append(_in_child(put))
+        child = os.fork()
+        if child != 0:
+            _, status = os.waitpid(child, 0)
+            codes.append(os.waitstatus_to_exitcode(status))
+        elif mode == "background":
+            # The worker is all that there is of this child, and has nothing more to do.
+            worker = threading.current_thread()
+
+            def end() -> None:
+                worker.join(30)
+                os._exit(4 if worker.is_alive() else 0)
+
+            threading.Thread(target=end).start()
+
+    producer = Producer(path, send, mode=mode, max_records=1)
+    try:
+        producer.put(b"x")
+        assert os.getpid() == parent
+        producer.flush(30)
+    except unistream.Forked as error:
+        # The child of the inline sink, in which the put that began in the parent ends.
+        os._exit(0 if os.getpid() != parent and error.record_accepted else 3)
+    wait_until(lambda: producer.stats().delivered_records == 1)
+    assert codes == [0, 0]
+    producer.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_what_is_inherited_can_be_dropped(path: Path) -> None:
+    """Dropping unmapped what was not the child's own, and detached threads that it does not have."""
+    for closed in (False, True):
+        kept: list[Any] = [Producer(path / f"{number}", lambda _: None) for number in range(3)]
+        kept += [unistream.Buffer(path / "buffer"), FileSink(path / f"log-{closed}")]
+        for owned in kept[:4]:
+            owned.put(b"x")
+            if closed:
+                owned.close()
+
+        def drop(kept: list[Any] = kept) -> None:
+            with Producer(path / "own", lambda _: None) as own:
+                own.put(b"x")
+                kept.clear()
+                gc.collect()
+                own.flush(30)
+
+        assert _in_child(drop) == 0
+        for owned in kept[:4]:
+            if not closed:
+                owned.put(b"y")
+            owned.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_child_opens_what_its_parent_has_let_go(path: Path, tmp_path: Path) -> None:
+    """The child believed the parent's table of open buffers for ever."""
+    ready, go = os.pipe()
+    producer = Producer(path, FileSink(tmp_path / "log"))
+
+    def take_over() -> None:
+        with pytest.raises(unistream.InUse, match=f"pid {os.getppid()}"):
+            Producer(path, lambda _: None)
+        os.read(ready, 1)
+        with Producer(path, FileSink(tmp_path / "log")) as own:
+            own.put(b"child")
+            own.flush(30)
+
+    child = os.fork()
+    if child == 0:
+        try:
+            take_over()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    time.sleep(0.3)
+    producer.close()
+    os.write(go, b"x")
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert (tmp_path / "log").read_bytes() == b"child\n"
+
+
+def test_a_backup_leaves_the_buffer_locked(path: Path, tmp_path: Path, run_python: Run) -> None:
+    """A POSIX lock went when any code of the process closed a descriptor of the file."""
+    program = "import sys, unistream; unistream.Producer(sys.argv[1], mode='manual')"
+    with Producer(path, mode="manual") as producer:
+        shutil.copytree(path, tmp_path / "backup")
+        assert "unistream._errors.InUse" in run_python(program, path).stderr
+        producer.put(b"x")
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_truncated_segment_is_an_error_beside_faulthandler(path: Path, run_python: Run, when: str) -> None:
+    """A handler that was installed after ours ended the process."""
+    program = """
+import faulthandler, glob, os, sys, unistream
+if sys.argv[2] == "before": faulthandler.enable()
+producer = unistream.Producer(sys.argv[1], mode="manual", max_records=1000, linger=0)
+for number in range(300):
+    producer.put(b"%0900d" % number)
+if sys.argv[2] == "after": faulthandler.enable()
+batch = producer.next_batch()
+view = batch[250].view
+os.truncate(glob.glob(sys.argv[1] + "/*.seg")[0], 4096)
+print(len(bytes(view)), sum(bytes(view)))
+try:
+    producer.put(b"more" * 1000)
+except unistream.DiskError as error:
+    print("an error")
+"""
+    result = run_python(program, path, when)
+    assert (result.returncode, result.stdout) == (0, "900 0\nan error\n"), result.stderr
+
+
+def test_faulthandler_still_tells_of_a_signal_that_was_sent(path: Path, run_python: Run) -> None:
+    program = """
+import faulthandler, os, signal, sys, unistream
+producer = unistream.Producer(sys.argv[1], mode="manual", max_records=1)
+faulthandler.enable()
+producer.put(b"x")
+producer.next_batch()
+signal.raise_signal(signal.SIGBUS)
+"""
+    result = run_python(program, path)
+    assert result.returncode == -signal.SIGBUS
+    assert result.stderr.startswith("Fatal Python error: Bus error"), result.stderr
+
+
+def test_too_few_descriptors_are_no_failing_disk(path: Path, run_python: Run) -> None:
+    program = """
+import resource, sys, unistream
+resource.setrlimit(resource.RLIMIT_NOFILE, (8, 1024))
+try:
+    unistream.Producer(sys.argv[1], mode="manual")
+except unistream.ResourceExhausted as error:
+    print(error.kind, error.retryable, "RLIMIT_NOFILE" in str(error))
+"""
+    result = run_python(program, path)
+    assert result.stdout == "resource_exhausted True True\n", result.stderr
 
 
 def _work(folder: Path, number: int) -> None:

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use super::log::Status;
 use super::{Core, forked, segment, storage};
 use crate::environment::lock;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, os_error};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Condvar, MutexGuard, thread};
 
@@ -105,7 +105,16 @@ impl Core {
             None => segment::sync(&*self.dir, *index),
         });
         for synced in std::iter::once(names).chain(files) {
-            synced.map_err(|error| self.fail(Error::io("could not sync the log", error)))?;
+            synced.map_err(|error| {
+                let is_tried = !matches!(os_error(&error), Some(libc::EMFILE | libc::ENFILE));
+                let error = Error::io("could not sync the log", error);
+                if is_tried {
+                    return self.fail(error);
+                }
+                // It could not even be opened, so that nothing is lost: the next sync begins anew.
+                self.dir_unsynced.store(true, Ordering::Release);
+                error
+            })?;
         }
         self.check_there(&segments)?;
         lock(&self.log).durable_before = active;

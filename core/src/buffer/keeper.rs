@@ -1,11 +1,12 @@
 //! The keeper: a thread that does the log's chores, so that `put` does not.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::Core;
 use super::cursor::RESERVED_SEQS;
+use super::storage::ForkGuard;
 use crate::environment::lock;
 use crate::error::{Error, Result};
 use crate::options::Durability;
@@ -16,7 +17,19 @@ use crate::sync::thread::{self, JoinHandle};
 /// After this long without a put, a drained buffer gives its spare segments back.
 const TRIM_AFTER: Duration = Duration::from_secs(10);
 
-pub(crate) struct Keeper(Mutex<Option<JoinHandle<()>>>);
+pub(crate) struct Keeper {
+    thread: Mutex<Option<JoinHandle<()>>>,
+    fork: ForkGuard,
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        if self.fork.is_forked() {
+            // A child has no such thread, and what the system library keeps of it may be another's by now.
+            std::mem::forget(self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        }
+    }
+}
 
 impl Keeper {
     pub(crate) fn start(core: Arc<Core>) -> Result<Keeper> {
@@ -26,13 +39,13 @@ impl Keeper {
         let thread = thread.map_err(failed)?;
         let _ = core.keeper_thread.set(thread.thread().clone());
         thread.thread().unpark();
-        Ok(Keeper(Mutex::new(Some(thread))))
+        Ok(Keeper { thread: Mutex::new(Some(thread)), fork: core.fork })
     }
 
     /// Ends the thread and waits for it.
     pub(crate) fn stop(&self, core: &Core) {
         core.stopping.store(true, Ordering::Release);
-        if let Some(thread) = lock(&self.0).take() {
+        if let Some(thread) = lock(&self.thread).take() {
             thread.thread().unpark();
             // A panic of the thread was printed by its hook; closing goes on.
             let _ = thread.join();

@@ -71,7 +71,7 @@ pub(crate) struct Front {
 pub(crate) struct Past {
     pub(crate) index: u64,
     pub(crate) length: u64,
-    /// Absent for segments of an earlier run.
+    /// Absent for segments of an earlier run, and for those of this one that a backlog has left far behind.
     pub(crate) writer: Option<Box<dyn SegmentWriter>>,
 }
 
@@ -147,6 +147,9 @@ pub(crate) struct Log {
     /// The same, when the log was opened.
     pub(crate) opened_at: (u64, u64),
 }
+
+/// Segments before the active one that keep their writers: to be used again where the sink keeps up.
+const WRITERS: usize = 4;
 
 /// What recovery or creation found out about the log's end.
 pub(crate) struct Tail {
@@ -349,7 +352,15 @@ impl Log {
         }
     }
 
-    /// A reader of a segment that this run wrote.
+    /// Takes the writers of all but the last few segments: however many there are, they keep few files and mappings. They
+    /// are for the caller to drop, which takes its time.
+    pub(crate) fn retire(&mut self) -> Vec<Box<dyn SegmentWriter>> {
+        let retired = self.past.len().saturating_sub(WRITERS);
+        // What is behind one that has none was taken before.
+        self.past.iter_mut().take(retired).rev().map_while(|past| past.writer.take()).collect()
+    }
+
+    /// A reader of a segment that this run wrote, if it still has its writer.
     pub(crate) fn reader(&self, index: u64) -> Option<Arc<dyn SegmentReader>> {
         if index == self.index {
             return Some(self.reader.clone());
@@ -358,7 +369,7 @@ impl Log {
         self.past[at].writer.as_ref().map(|writer| writer.reader())
     }
 
-    /// The segments that a sync has to make durable, with the readers of those that this run wrote.
+    /// The segments that a sync has to make durable, with the readers of those that have their writers.
     pub(crate) fn not_durable(&self) -> Vec<(u64, Option<Arc<dyn SegmentReader>>)> {
         let from = self.past.partition_point(|past| past.index < self.durable_before);
         let past = self.past.range(from..).map(|past| (past.index, past.writer.as_ref().map(|writer| writer.reader())));
@@ -409,12 +420,12 @@ impl Log {
         Ok(())
     }
 
-    /// A failed write. A full disk left the log as it was: the tail has not moved, and what stands behind it
+    /// A failed write. A full disk, or a limit, left the log as it was: the tail has not moved, and what stands behind it
     /// is written over or cut. After anything else the log refuses to go on.
     #[cold]
     fn failed(&mut self, what: &str, error: io::Error) -> Error {
         let error = Error::io(format_args!("could not {what}"), error);
-        if error.kind() != ErrorKind::DiskFull {
+        if !matches!(error.kind(), ErrorKind::DiskFull | ErrorKind::ResourceExhausted) {
             self.fail(error.clone());
         }
         error

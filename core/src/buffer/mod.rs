@@ -85,7 +85,7 @@ pub(crate) struct Core {
     max_data: u64,
     max_counted: u64,
     segment_bytes: u64,
-    mapped: bool,
+    access: segment::Access,
     pub(crate) fork: ForkGuard,
     chores: Mutex<Chores>,
     reader: Apart<Mutex<Reader>>,
@@ -170,6 +170,9 @@ impl Buffer {
             WhenFull::Block => self.core.options.full_timeout,
             WhenFull::Error => Duration::ZERO,
         };
+        if self.core.fork.is_forked() {
+            return Err(forked());
+        }
         self.core.put(record.into(), Some(wait)).map(|appended| appended.seq)
     }
 
@@ -225,6 +228,9 @@ impl Buffer {
     /// Records in the batch being filled, and their bytes as the sink's limits count them: for callers that
     /// [`seal`](Self::seal) by rules of their own.
     pub fn filling(&self) -> (u64, u64) {
+        if self.core.fork.is_forked() {
+            return (0, 0);
+        }
         let log = lock(&self.core.log);
         (log.open.records, log.open.bytes)
     }
@@ -265,12 +271,10 @@ impl std::fmt::Debug for Buffer {
 impl Core {
     // ------------------------------------------------------------------------------------------------ in
 
-    /// Appends a record, waiting for space at most `wait`; `None` does not even prepare the next segment.
+    /// Appends a record, waiting for space at most `wait`; `None` does not even prepare the next segment. The caller has
+    /// seen to it that this is no forked child.
     #[inline]
     pub(crate) fn put(&self, record: NewRecord<'_>, wait: Option<Duration>) -> Result<Appended> {
-        if self.fork.is_forked() {
-            return Err(forked());
-        }
         let body = Body { id: record.id, key: record.key, data: record.data };
         let key_len = record.key.map_or(0, <[u8]>::len);
         let id_len = record.id.map_or(0, str::len);

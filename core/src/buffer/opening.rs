@@ -10,11 +10,12 @@ use super::log::{BatchCaps, Log, Past, Spare, Tail};
 use super::losses::{self, Losses};
 use super::reader::Reader;
 use super::recovery::{self, Recovered};
+use super::segment::Access;
 use super::storage::{Directory, ForkGuard, Open, is_full};
 use super::{Core, Counts, LOCK, format, segment};
 use crate::environment::{Apart, Environment};
 use crate::error::{Error, ErrorKind, Result};
-use crate::options::{Durability, Options, Storage};
+use crate::options::{CoreDumps, Durability, Options, Storage};
 use crate::sink::Limits;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex};
@@ -68,7 +69,8 @@ impl Core {
             found.state.epoch = found.state.epoch.wrapping_add(1);
         }
         let segment_bytes = options.effective_segment_bytes();
-        let site = Site { env: &env, dir: &*dir, segment_bytes, mapped, durable };
+        let access = Access { mapped, dumped: options.core_dumps == CoreDumps::Include };
+        let site = Site { env: &env, dir: &*dir, segment_bytes, access, durable };
         found.keep(&*dir);
         let log = site.go_on(&mut found)?;
 
@@ -106,7 +108,7 @@ impl Core {
             max_counted: limit(caps.bytes, limits.max_record_bytes),
             limits,
             segment_bytes,
-            mapped,
+            access,
             fork: ForkGuard::new(),
             chores: Mutex::default(),
             reader: Apart(Mutex::new(reader)),
@@ -145,7 +147,7 @@ struct Site<'a> {
     env: &'a Environment,
     dir: &'a dyn Directory,
     segment_bytes: u64,
-    mapped: bool,
+    access: Access,
     durable: bool,
 }
 
@@ -219,8 +221,7 @@ impl Site<'_> {
             // What is there can be sent all the same, and makes room.
             (Err(error), Some(last)) if error.kind() == ErrorKind::DiskFull => {
                 past.pop_back();
-                let writer = segment::writer(last.file.clone(), last.length, false)
-                    .map_err(|error| Error::io("could not open the last segment", error))?;
+                let writer = segment::writer(last.file.clone(), last.length, Access::PLAIN);
                 let active = Spare { index: last.index, length: last.length, writer };
                 (tail.sealed, tail.open) = (end.sealed, end.open);
                 let mut log = Log::resume(active, last.tail, tail, past, disk_bytes);
@@ -243,7 +244,7 @@ impl Site<'_> {
             return None;
         }
         // Blocks that are there are not asked for again: some filesystems want free ones to say that they are there.
-        let mut writer = segment::writer_of_old(last.file.clone(), last.length, self.mapped).ok()?;
+        let mut writer = segment::writer_of_old(last.file.clone(), last.length, self.access);
         writer.publish(last.tail);
         if found.torn_bytes > 0 {
             writer.write(last.tail, &[0; format::TERMINATOR_BYTES]).ok()?;
@@ -257,7 +258,7 @@ impl Site<'_> {
             index,
             self.segment_bytes,
             LEAST_BYTES.min(self.segment_bytes),
-            self.mapped,
+            self.access,
             self.durable,
         )
     }
@@ -270,7 +271,7 @@ pub(super) fn make_segment(
     index: u64,
     length: u64,
     least: u64,
-    mapped: bool,
+    access: Access,
     durable: bool,
 ) -> Result<Spare> {
     const SHARE: u64 = 8;
@@ -281,7 +282,7 @@ pub(super) fn make_segment(
         let made = (|| {
             let file = dir.open(&name, Open::Truncate)?;
             segment::allocate(&*file, length)?;
-            let writer = segment::writer(file, length, mapped)?;
+            let writer = segment::writer(file, length, access);
             if durable {
                 dir.sync()?;
             }

@@ -286,7 +286,7 @@ impl Source for Core {
             let header = format::SegmentHeader::decode(head.bytes());
             return Ok(Some(segment::Finished { header, reader, length }));
         }
-        segment::open(&*self.dir, index, self.mapped).map_err(|error| unreadable(index, error))
+        segment::open(&*self.dir, index, self.access).map_err(|error| unreadable(index, error))
     }
 
     fn segment_after(&self, index: u64) -> Option<u64> {

@@ -9,7 +9,7 @@ use super::format::{self, BatchId, Seal};
 use super::log::{BatchCaps, OpenBatch};
 use super::losses::Found;
 use super::segment;
-use super::storage::Chunk;
+use super::storage::{Chunk, ForkGuard};
 use super::walk::{Region, Source, Step, Walk};
 use crate::batch::{Batch, Entry, Piece, Turn};
 use crate::error::{Error, Result};
@@ -42,6 +42,7 @@ impl Head {
             progress: self.progress.clone(),
             pieces: self.pieces.clone(),
             entries: self.entries.clone(),
+            fork: ForkGuard::new(),
         }
     }
 }

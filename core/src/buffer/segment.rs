@@ -30,16 +30,34 @@ pub(crate) fn salt(buffer_id: u64, index: u64) -> u32 {
     ((buffer_id ^ (buffer_id >> 32)) as u32).wrapping_add(index as u32).wrapping_mul(0x9e37_79b1)
 }
 
-/// Makes `file`, of `length` allocated bytes, writable as a segment.
-pub(crate) fn writer(file: Arc<dyn File>, length: u64, mapped: bool) -> io::Result<Box<dyn SegmentWriter>> {
-    if mapped { file.map(length as usize) } else { Ok(Box::new(PlainWriter::new(file))) }
+/// How the bytes of segments are reached.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Access {
+    /// As memory, where the system lets us.
+    pub(crate) mapped: bool,
+    /// That memory is in core dumps.
+    pub(crate) dumped: bool,
+}
+
+impl Access {
+    /// Plain reads and writes.
+    pub(crate) const PLAIN: Access = Access { mapped: false, dumped: true };
+}
+
+/// Makes `file`, of `length` allocated bytes, writable as a segment. Where a mapping is refused (there are too many, or
+/// memory is short or has to be locked), plain writes do as well.
+pub(crate) fn writer(file: Arc<dyn File>, length: u64, access: Access) -> Box<dyn SegmentWriter> {
+    match access.mapped.then(|| file.clone().map(length as usize, access.dumped)) {
+        Some(Ok(writer)) => writer,
+        _ => Box::new(PlainWriter::new(file)),
+    }
 }
 
 /// Makes `file`, which an earlier run left, writable as a segment: mapped if all of its blocks are there. No space is
 /// needed for that.
-pub(crate) fn writer_of_old(file: Arc<dyn File>, length: u64, mapped: bool) -> io::Result<Box<dyn SegmentWriter>> {
-    let mapped = mapped && (file.is_allocated(length)? || file.allocate(length).is_ok());
-    writer(file, length, mapped)
+pub(crate) fn writer_of_old(file: Arc<dyn File>, length: u64, access: Access) -> Box<dyn SegmentWriter> {
+    let mapped = access.mapped && (file.is_allocated(length).unwrap_or(false) || file.allocate(length).is_ok());
+    writer(file, length, Access { mapped, ..access })
 }
 
 /// Reserves the blocks of a segment. Where a filesystem cannot do that alone, zeros are written to them.
@@ -67,15 +85,15 @@ pub(crate) struct Finished {
 }
 
 /// Opens a segment for reading; `None` if there is no such file.
-pub(crate) fn open(dir: &dyn Directory, index: u64, mapped: bool) -> io::Result<Option<Finished>> {
+pub(crate) fn open(dir: &dyn Directory, index: u64, access: Access) -> io::Result<Option<Finished>> {
     let file = match dir.open(&name(index), Open::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
     let (header, length) = read_header(&*file, index)?;
-    let reader: Arc<dyn SegmentReader> = if mapped && length > 0 {
-        match file.map_read(length as usize) {
+    let reader: Arc<dyn SegmentReader> = if access.mapped && length > 0 {
+        match file.map_read(length as usize, access.dumped) {
             Ok(reader) => reader,
             // Too many mappings, or a filesystem that maps nothing: plain reads do as well.
             Err(_) => Arc::new(PlainReader(file)),

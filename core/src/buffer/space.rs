@@ -56,7 +56,7 @@ impl Core {
                     self.discard(kept).map_err(failed)?;
                 }
                 let least = needed.max(LEAST_BYTES).min(length);
-                let make = || make_segment(&*self.dir, index, length, least, self.mapped, at_once);
+                let make = || make_segment(&*self.dir, index, length, least, self.access, at_once);
                 let spare = make().or_else(|error| match error.kind() {
                     // A file that was removed takes its space for as long as a sync has it.
                     ErrorKind::DiskFull => {
@@ -70,6 +70,9 @@ impl Core {
             }
         };
         spare.writer.warm(0, spare.length as usize);
+        // Dropped when the lock is free again.
+        let retired = lock(&self.log).retire();
+        drop(retired);
         if !at_once {
             // Behind the name and before its use: a sync in between would take the name for durable.
             self.dir_unsynced.store(true, Ordering::Release);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{STOPPED, Shared};
-use crate::buffer::Taken;
+use crate::buffer::{self, Taken};
 use crate::error::{ErrorKind, Result};
 use crate::event::Event;
 use crate::record::NewRecord;
@@ -53,6 +53,9 @@ impl Shared {
         match self.take(true) {
             Ok(Taken::Batch(batch)) => {
                 self.send(batch);
+                if core.fork.is_forked() {
+                    return Err(buffer::forked());
+                }
                 // A failed attempt is told by events and the schedule; only a stop is an error of the caller.
                 if self.status.load(Ordering::Acquire) == STOPPED {
                     self.refuse()?;

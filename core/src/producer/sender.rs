@@ -88,13 +88,14 @@ impl Shared {
 
     /// The sender's thread.
     fn run(&self) {
-        while !self.quitting.load(Ordering::Acquire) {
+        let fork = self.core().fork;
+        while !self.quitting.load(Ordering::Acquire) && !fork.is_forked() {
             match self.step() {
                 Some(wait) => thread::park_timeout(wait),
                 None => continue,
             }
         }
-        if lock(&self.left).is_some() {
+        if !fork.is_forked() && lock(&self.left).is_some() {
             // `close` did not wait for this thread: what it left undone is done here.
             let _ = self.buffer.close();
         }
@@ -171,6 +172,10 @@ impl Shared {
         let clock = &*self.core().env.clock;
         let start = clock.monotonic();
         let answer = self.inside(|| sink.send(&batch)).unwrap_or_else(|| Err(SendError::failed("the sink panicked")));
+        if self.core().fork.is_forked() {
+            // The sink has forked, and came back in the child too.
+            return;
+        }
         let elapsed = clock.monotonic().saturating_sub(start);
         if let Err(error) = self.settle(batch, answer, elapsed) {
             self.note_error(&error);

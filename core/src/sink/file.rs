@@ -15,7 +15,7 @@ use marks::{Marks, Piece};
 
 use super::{Limits, Report, SendError, Sink};
 use crate::batch::Batch;
-use crate::buffer::storage::{Disk, File, Open, OsDisk, sync_name};
+use crate::buffer::storage::{Disk, File, ForkGuard, Open, OsDisk, sync_name};
 use crate::environment::lock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::NewRecord;
@@ -48,6 +48,7 @@ pub struct FileSink {
     path: PathBuf,
     framing: Framing,
     sync: bool,
+    fork: ForkGuard,
     inner: Mutex<Inner>,
 }
 
@@ -88,10 +89,10 @@ impl FileSink {
         let mut sidecar = path.to_path_buf().into_os_string();
         sidecar.push(".unistream");
         let sidecar = PathBuf::from(sidecar);
-        let lock = disk.lock(&sidecar).map_err(failed)?.map_err(|holder| {
-            let message = format!("{} is in use by another FileSink (pid {})", path.display(), holder.pid);
-            Error::new(ErrorKind::InUse, message)
-        })?;
+        let lock = disk
+            .lock(&sidecar)
+            .map_err(failed)?
+            .map_err(|_| Error::new(ErrorKind::InUse, format!("{} is in use by another FileSink", path.display())))?;
         let marks = disk.open(&sidecar, Open::Create).and_then(Marks::open).map_err(failed)?;
         let mut inner = Inner {
             disk,
@@ -108,7 +109,7 @@ impl FileSink {
         };
         inner.find_end().map_err(failed)?;
         let path = path.to_path_buf();
-        Ok(FileSink { path, framing: Framing::Lines, sync: false, inner: Mutex::new(inner) })
+        Ok(FileSink { path, framing: Framing::Lines, sync: false, fork: ForkGuard::new(), inner: Mutex::new(inner) })
     }
 
     /// How records stand in the file. Default [`Framing::Lines`].
@@ -134,6 +135,11 @@ impl std::fmt::Debug for FileSink {
 
 impl Sink for FileSink {
     fn send(&self, batch: &Batch) -> Result<Report, SendError> {
+        if self.fork.is_forked() {
+            return Err(SendError::failed(
+                "this process is a fork of the one that opened the file; open it after the fork",
+            ));
+        }
         let inner = &mut *lock(&self.inner);
         match inner.append(batch, self.framing, self.sync) {
             Ok(report) => Ok(report),

@@ -29,6 +29,28 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Forks, runs `child` in the child, and returns the child's exit code.
+#[allow(unsafe_code)]
+pub fn in_fork(child: impl FnOnce() -> i32) -> i32 {
+    // SAFETY: the child calls what is under test, which promises to work there, and leaves by `_exit` in every
+    // case, so that nothing of the parent's runs twice. The parent waits for the pid that it was given.
+    unsafe {
+        match libc::fork() {
+            0 => {
+                let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)).unwrap_or(101);
+                libc::_exit(code)
+            }
+            pid => {
+                assert!(pid > 0, "fork failed");
+                let mut status = 0;
+                assert_eq!(libc::waitpid(pid, &raw mut status, 0), pid);
+                assert!(libc::WIFEXITED(status), "the child died: {status}");
+                libc::WEXITSTATUS(status)
+            }
+        }
+    }
+}
+
 /// A record as a sink saw it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SeenRecord {

@@ -20,9 +20,18 @@ pub struct unistream_completion {
     slot: Arc<Slot>,
 }
 
+impl unistream_completion {
+    /// In a forked child nobody waits for the answer, and the lock may never be free.
+    fn answer(&self, answer: impl FnOnce() -> Answered) {
+        if !self.batch.batch.is_forked() {
+            self.slot.put(answer());
+        }
+    }
+}
+
 impl Drop for unistream_completion {
     fn drop(&mut self) {
-        self.slot.put(Err(SendError::failed("the sink gave the batch up without an answer")));
+        self.answer(|| Err(SendError::failed("the sink gave the batch up without an answer")));
     }
 }
 
@@ -110,7 +119,7 @@ pub extern "C" fn unistream_completion_report(
 /// thread, also inside the callback that it was passed to.
 ///
 /// An answer after the producer was closed has no effect: the batch is still in the buffer, and the next run sends
-/// it again. NULL does nothing.
+/// it again; nor has one in a forked child. NULL does nothing.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_completion_finish(
     completion: Option<Box<unistream_completion>>,
@@ -119,7 +128,7 @@ pub extern "C" fn unistream_completion_finish(
     value(|| {
         if let Some(completion) = completion {
             let count = completion.batch.batch.len();
-            completion.slot.put(completion.report.answer(outcome, count));
+            completion.answer(|| completion.report.answer(outcome, count));
         }
     });
 }

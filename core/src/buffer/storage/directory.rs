@@ -9,7 +9,9 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::os::{self, Identity, OsFile};
+use super::limits::apart_from_streams;
+use super::lock;
+use super::os::OsFile;
 use super::{Directory, File, Holder, Open};
 
 /// An open directory of the operating system.
@@ -21,25 +23,22 @@ pub(crate) struct OsDirectory {
 impl OsDirectory {
     pub(crate) fn open(path: &Path) -> io::Result<OsDirectory> {
         let path = std::path::absolute(path)?;
-        let fd = rustix::fs::open(&path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = apart_from_streams(|| Ok(rustix::fs::open(&path, flags, Mode::empty())?))?;
         Ok(OsDirectory { fd, path })
     }
 
     /// The pid of whoever has the lock that this file stands for, if anybody has.
     pub(crate) fn owner(&self, name: &str) -> io::Result<Option<u32>> {
-        let Some(identity) = self.identity(name) else { return Ok(None) };
-        os::owner(identity, || self.open_file(name, Open::Existing))
+        match self.open_file(name, Open::Read) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            file => lock::holder(&file?).map(|holder| holder.map(|holder| holder.pid)),
+        }
     }
 
     /// Whether there is anything of that name.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.identity(name).is_some()
-    }
-
-    fn identity(&self, name: &str) -> Option<Identity> {
-        let found = rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-        #[allow(clippy::useless_conversion)] // The fields' types differ between architectures.
-        Some((found.st_dev.into(), found.st_ino.into()))
+        rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
     fn subdirectory(&self, name: &str, create: bool) -> io::Result<OsDirectory> {
@@ -50,8 +49,8 @@ impl OsDirectory {
             }
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = single(name).and_then(|name| rustix::fs::openat(&self.fd, name, flags, Mode::empty()));
-        let fd = opened.map_err(|error| naming(name, error.into()))?;
+        let open = |name| rustix::fs::openat(&self.fd, name, flags, Mode::empty());
+        let fd = apart_from_streams(|| single(name).and_then(open).map_err(|error| naming(name, error.into())))?;
         Ok(OsDirectory { fd, path: self.path.join(name) })
     }
 
@@ -60,8 +59,9 @@ impl OsDirectory {
         // Nothing leads out of the directory, and nothing that is no file makes the opening wait.
         flags |= OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         flags.set(OFlags::CREATE, how.creates());
-        let opened = single(name).and_then(|name| rustix::fs::openat(&self.fd, name, flags, Mode::from(0o600)));
-        let file = fs::File::from(opened.map_err(|error| self.named(name, error))?);
+        let open = |name| rustix::fs::openat(&self.fd, name, flags, Mode::from(0o600));
+        let open = || single(name).and_then(open).map_err(|error| self.named(name, error));
+        let file = fs::File::from(apart_from_streams(open)?);
         let found = rustix::fs::fstat(&file).map_err(|error| self.named(name, error))?;
         check(FileType::from_raw_mode(found.st_mode)).map_err(|what| is_no_file(name, what))?;
         if how.creates() && found.st_size == 0 {
@@ -138,7 +138,7 @@ impl Directory for OsDirectory {
     }
 
     fn lock(&self, name: &str) -> io::Result<Result<Box<dyn Send + Sync>, Holder>> {
-        os::lock(|| self.identity(name), || self.open_file(name, Open::Create))
+        lock::take(|| self.open_file(name, Open::Create), true)
     }
 
     fn may_map(&self) -> io::Result<bool> {

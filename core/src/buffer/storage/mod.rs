@@ -1,6 +1,10 @@
 //! The seam to the disk. Everything above it runs unchanged on the real disk and on a simulated one.
 
 mod directory;
+mod fork;
+mod guard;
+mod limits;
+mod lock;
 mod mapped;
 mod os;
 #[cfg(any(test, feature = "simulation"))]
@@ -14,7 +18,8 @@ use std::sync::Arc;
 use super::format::TERMINATOR_BYTES;
 
 pub(crate) use directory::OsDirectory;
-pub(crate) use mapped::{ForkGuard, MappedBytes};
+pub(crate) use fork::ForkGuard;
+pub(crate) use mapped::MappedBytes;
 pub(crate) use os::OsDisk;
 pub(crate) use unreadable::read_past;
 
@@ -79,6 +84,7 @@ pub(crate) fn sync_name(disk: &dyn Disk, path: &Path) -> io::Result<()> {
 /// Who has the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Holder {
+    /// 0 if it cannot be told.
     pub(crate) pid: u32,
 }
 
@@ -123,10 +129,10 @@ pub(crate) trait File: Send + Sync {
     fn is_there(&self) -> io::Result<bool> {
         Ok(true)
     }
-    /// Maps the first `len` bytes, which must be allocated, and makes a log of them.
-    fn map(self: Arc<Self>, len: usize) -> io::Result<Box<dyn SegmentWriter>>;
+    /// Maps the first `len` bytes, which must be allocated, and makes a log of them. `dumped`: in core dumps.
+    fn map(self: Arc<Self>, len: usize, dumped: bool) -> io::Result<Box<dyn SegmentWriter>>;
     /// Maps the first `len` bytes, which nobody writes any more, for reading.
-    fn map_read(&self, len: usize) -> io::Result<Arc<dyn SegmentReader>>;
+    fn map_read(&self, len: usize, dumped: bool) -> io::Result<Arc<dyn SegmentReader>>;
 }
 
 /// The one writer of a segment's bytes. What it has published never changes again.

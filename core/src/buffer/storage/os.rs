@@ -1,14 +1,15 @@
 //! The real disk.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, StatxFlags};
+use rustix::fs::{AtFlags, FallocateFlags, StatxFlags};
 
+use super::limits::{apart_from_streams, may_have_length, may_write};
+use super::lock;
 use super::mapped::{self, MappedWriter};
 use super::{Directory, Disk, File, Holder, Open, OsDirectory, SegmentReader, SegmentWriter, sync_name};
 
@@ -37,20 +38,18 @@ impl Disk for OsDisk {
         let mut options = fs::OpenOptions::new();
         options.read(true).write(how != Open::Read).mode(if how == Open::CreateShared { 0o666 } else { 0o600 });
         options.create(how.creates()).truncate(how == Open::Truncate);
-        Ok(Arc::new(OsFile { file: options.open(path)? }))
+        Ok(Arc::new(OsFile { file: apart_from_streams(|| options.open(path))? }))
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-        fs::File::open(dir)?.sync_all()
+        apart_from_streams(|| fs::File::open(dir))?.sync_all()
     }
 
     fn lock(&self, path: &Path) -> io::Result<Result<Box<dyn Send + Sync>, Holder>> {
-        let identity = || fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
-        lock(identity, || {
-            let mut options = fs::OpenOptions::new();
-            options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
-        })
+        let mut options = fs::OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        lock::take(|| apart_from_streams(|| options.open(path)), false)
     }
 }
 
@@ -78,10 +77,12 @@ impl File for OsFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        may_have_length(&self.file, len)?;
         self.file.set_len(len)
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
+        may_have_length(&self.file, len)?;
         loop {
             match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, len) {
                 Err(rustix::io::Errno::INTR) => {}
@@ -114,6 +115,7 @@ impl File for OsFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        may_write(offset.saturating_add(bytes.len() as u64))?;
         self.file.write_all_at(bytes, offset)
     }
 
@@ -125,12 +127,12 @@ impl File for OsFile {
         Ok(names_and_length(&self.file)?.0 > 0)
     }
 
-    fn map(self: Arc<Self>, len: usize) -> io::Result<Box<dyn SegmentWriter>> {
-        Ok(Box::new(MappedWriter::new(&self.file, len)?))
+    fn map(self: Arc<Self>, len: usize, dumped: bool) -> io::Result<Box<dyn SegmentWriter>> {
+        Ok(Box::new(MappedWriter::new(self, len, dumped)?))
     }
 
-    fn map_read(&self, len: usize) -> io::Result<Arc<dyn SegmentReader>> {
-        mapped::map_read(&self.file, len)
+    fn map_read(&self, len: usize, dumped: bool) -> io::Result<Arc<dyn SegmentReader>> {
+        mapped::map_read(&self.file, len, dumped)
     }
 }
 
@@ -144,70 +146,5 @@ pub(super) fn names_and_length(file: &fs::File) -> io::Result<(u64, u64)> {
             file.metadata().map(|metadata| (metadata.nlink(), metadata.len()))
         }
         Err(error) => Err(error.into()),
-    }
-}
-
-/// Locks held by this process, by device and inode: POSIX locks do not exclude a second opener of the same
-/// process, and closing any descriptor of the file would drop the lock, so it must not even be opened.
-static HELD: Mutex<BTreeSet<Identity>> = Mutex::new(BTreeSet::new());
-
-/// Device and inode.
-pub(super) type Identity = (u64, u64);
-
-struct Lock {
-    identity: Identity,
-    // Closing it releases the lock. A forked child does not have the lock: POSIX locks are not inherited.
-    _file: fs::File,
-    guard: super::ForkGuard,
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        if !self.guard.is_forked() {
-            HELD.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.identity);
-        }
-    }
-}
-
-/// Takes the lock of the file that `open` opens, which has that identity if it exists.
-pub(super) fn lock(
-    identity: impl Fn() -> Option<Identity>,
-    open: impl FnOnce() -> io::Result<fs::File>,
-) -> io::Result<Result<Box<dyn Send + Sync>, Holder>> {
-    let guard = super::ForkGuard::new();
-    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
-    if identity().is_some_and(|identity| held.contains(&identity)) {
-        return Ok(Err(Holder { pid: std::process::id() }));
-    }
-    let file = open()?;
-    match rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => {
-            return Ok(Err(Holder { pid: holder(&file) }));
-        }
-        Err(error) => return Err(error.into()),
-    }
-    let metadata = file.metadata()?;
-    let identity = (metadata.dev(), metadata.ino());
-    held.insert(identity);
-    Ok(Ok(Box::new(Lock { identity, _file: file, guard })))
-}
-
-/// The pid of whoever has the lock, if anybody has.
-pub(super) fn owner(identity: Identity, open: impl FnOnce() -> io::Result<fs::File>) -> io::Result<Option<u32>> {
-    let held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
-    if held.contains(&identity) {
-        // Opening and closing the file here would drop the lock.
-        return Ok(Some(std::process::id()));
-    }
-    Ok(Some(holder(&open()?)).filter(|pid| *pid != 0))
-}
-
-/// The pid that holds the lock, 0 if it cannot be told (it may just have let go).
-fn holder(file: &fs::File) -> u32 {
-    let probe = rustix::process::Flock::from(rustix::process::FlockType::WriteLock);
-    match rustix::process::fcntl_getlk(file, &probe) {
-        Ok(Some(found)) => found.pid.map_or(0, |pid| pid.as_raw_nonzero().get().unsigned_abs()),
-        _ => 0,
     }
 }

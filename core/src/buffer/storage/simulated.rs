@@ -818,13 +818,13 @@ impl File for SimulatedFile {
         entered
     }
 
-    fn map(self: Arc<Self>, _: usize) -> io::Result<Box<dyn SegmentWriter>> {
+    fn map(self: Arc<Self>, _: usize, _: bool) -> io::Result<Box<dyn SegmentWriter>> {
         self.disk.enter(Op::Map, || None)?;
         let reader = Arc::new(SimulatedMapping { file: self });
         Ok(Box::new(SimulatedWriter { reader, scratch: Vec::new() }))
     }
 
-    fn map_read(&self, _: usize) -> io::Result<Arc<dyn SegmentReader>> {
+    fn map_read(&self, _: usize, _: bool) -> io::Result<Arc<dyn SegmentReader>> {
         self.disk.enter(Op::MapRead, || None)?;
         *lock(&self.disk.shared.state).opened.entry(self.inode).or_default() += 1;
         let file = Arc::new(SimulatedFile { disk: self.disk.clone(), inode: self.inode });
