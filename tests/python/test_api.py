@@ -186,7 +186,7 @@ def test_lines_that_are_no_records_are_kept_and_not_logged(tmp_path: Path, caplo
     [message] = [record.getMessage() for record in caplog.records]
     assert (
         message
-        == f"app.log: 2 lines are no records of Reading, the first is line 3 (TypeError); they are kept in {kept}"
+        == f"app.log: 2 lines are no records of Reading, the first is line 3 (JSONDecodeError); they are kept in {kept}"
     )
 
     class Other(old.BaseRecord):
@@ -201,7 +201,7 @@ def test_lines_that_are_no_records_are_kept_and_not_logged(tmp_path: Path, caplo
     other = old.FileBuffer.new(record_class=Other, path_wal=path)
     assert kept.read_text().endswith(whole)
     # Under their old name they are tried again.
-    os.replace(kept, path)
+    kept.replace(path)
     buffer = old.FileBuffer.new(record_class=Reading, path_wal=path, max_records=10)
     assert taken(buffer) == ["1", "2"]
     assert other is not buffer
