@@ -2,7 +2,7 @@
 
 Beside the buffer stands the file `intake` with notes, one a line, of which the last one about a file counts:
 
-    SOURCE TAG LINES OFFSET SEQ DIGEST BOOT
+    SOURCE TAG LINES OFFSET SEQ DIGEST BOOT SYNCED
 
 The first LINES lines of SOURCE (buffer, device, inode, how often the run names it) are in: OFFSET bytes with this
 DIGEST. The next line, if it is in, has the seq SEQ, the one behind it the seq after that, and so on, because only the
@@ -11,7 +11,8 @@ the seq, the id and the bytes of that line. The id is TAG-NUMBER unless the line
 nothing that others put in between is taken for a line.
 
 Lines that were put behind the last note and are delivered already cannot be seen: they are put again, with the same
-ids. BOOT is `-` in notes that were written after a sync; others count only until the machine starts anew.
+ids. When the machine has started anew since BOOT, power may have taken records: then only notes count that were written
+after a sync (SYNCED is 1), and all lines behind them are put again.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ MOST = (256 << 20) + 2
 """Longer than a record may be, with its line feed."""
 _NOTE = re.compile(
     rb"([0-9a-f]{16}:\d{1,20}:\d{1,20}:\d{1,9}) ([0-9a-f]{16}) (\d{1,19}) (\d{1,19}) (\d{1,19}) ([0-9a-f]{32})"
-    rb" (-|[0-9a-f-]{36})\n"
+    rb" ([0-9a-f-]{36}) ([01])\n"
 )
 _MOST_NOTE = 512
 _BLOCK_LINES, _BLOCK_BYTES = 4096, 8 << 20
@@ -55,6 +56,7 @@ class _Note:
     seq: int
     digest: str
     boot: str
+    synced: bool
 
 
 @dataclass
@@ -145,12 +147,12 @@ class Intake:
             self._tell(f"{name} has changed since a run that did not end took {note.lines} lines of it: all are put")
             return 0
         file.seek(place.offset)
-        first_seq, found, ahead = place.seq, place.copy(), self._lines(file, place)
+        first_seq, found, ahead, seen = place.seq, place.copy(), self._lines(file, place), False
 
         def each(seq: int, id: str, key: bytes | None, _: datetime, data: bytes) -> bool:
-            nonlocal found
-            # No run gets so far without a note.
-            if seq - first_seq > 2 * _BLOCK_LINES:
+            nonlocal found, seen
+            # What lies before the first one is delivered; but no run gets so far without a note.
+            if seq - first_seq > 2 * _BLOCK_LINES or (seen and seq != place.seq):
                 return False
             line, fields = b"", Fields()
             try:
@@ -162,13 +164,14 @@ class Intake:
                 return False
             if (data, id, key) != expected:
                 return False
-            found = place.copy()
+            found, seen = place.copy(), True
             return True
 
-        Inspection(self._directory).for_each(each, first_seq)
+        if note.boot == self._boot:
+            Inspection(self._directory).for_each(each, first_seq)
         found.seq = self._next_seq
         self._places[source] = found
-        self._note(source, found, durable=False)
+        self._note(source, found, synced=False)
         return found.lines
 
     def take(
@@ -185,7 +188,7 @@ class Intake:
         place = self._places.pop(source, None)
         if place is None:
             place = _Place(secrets.token_hex(8), seq=self._next_seq)
-            self._note(source, place, durable=True)
+            self._note(source, place, synced=True)
         file.seek(place.offset)
         lines = bytes_ = blocks = 0
         for line, fields in self._lines(file, place):
@@ -197,12 +200,12 @@ class Intake:
             # Seqs jump where others put, and after damage.
             if seq != known or lines >= _BLOCK_LINES or bytes_ >= _BLOCK_BYTES:
                 lines, bytes_, blocks = 0, 0, blocks + 1
-                durable = blocks % _BLOCKS_PER_SYNC == 0
-                if durable:
+                synced = blocks % _BLOCKS_PER_SYNC == 0
+                if synced:
                     sync()
-                self._note(source, place, durable=durable)
+                self._note(source, place, synced=synced)
         sync()
-        self._note(source, place, durable=True)
+        self._note(source, place, synced=True)
 
     def forget(self) -> None:
         """Forget the files of this run: all that they held is where it should be."""
@@ -223,13 +226,14 @@ class Intake:
             if len(line) == MOST:
                 raise ValueError(f"line {place.lines + 1}: it is longer than a record may be")
             place.go(line)
+            line = line.removesuffix(b"\n")
             try:
-                fields = self._fields(line.removesuffix(b"\n"), place.lines)
+                fields = self._fields(line, place.lines)
             except ValueError as error:
                 raise ValueError(f"line {place.lines}: {error}") from error
             if fields is not None:
                 fields.setdefault("id", f"{place.tag}-{place.lines}")
-                yield line.removesuffix(b"\n"), fields
+                yield line, fields
 
     # ------------------------------------------------------------------------------------------------------- notes
 
@@ -247,10 +251,10 @@ class Intake:
         end = 0
         with open(self._file, "rb", closefd=False) as file:
             while found := _NOTE.fullmatch(line := file.readline(_MOST_NOTE)):
-                source, tag, lines, offset, seq, digest, boot = (part.decode() for part in found.groups())
+                source, tag, lines, offset, seq, digest, boot, synced = (part.decode() for part in found.groups())
                 end += len(line)
-                if boot in ("-", self._boot):
-                    notes[source] = _Note(tag, int(lines), int(offset), int(seq), digest, boot)
+                if synced == "1" or boot == self._boot:
+                    notes[source] = _Note(tag, int(lines), int(offset), int(seq), digest, boot, synced == "1")
         if line.endswith(b"\n") or len(line) == _MOST_NOTE:
             self._tell(f"{self._directory / NOTES} is damaged: lines that are in already may be put once more")
         # The notes before hold, whatever follows; what a death tore goes.
@@ -260,15 +264,15 @@ class Intake:
     def _foreign(self) -> OSError:
         return PermissionError(f"{self._directory / NOTES} is not a file that only we can write; remove it")
 
-    def _note(self, source: str, place: _Place, *, durable: bool) -> None:
-        boot = "-" if durable else self._boot
-        note = _Note(place.tag, place.lines, place.offset, place.seq, place.hash.hexdigest(), boot)
+    def _note(self, source: str, place: _Place, *, synced: bool) -> None:
+        digest = place.hash.hexdigest()
+        note = _Note(place.tag, place.lines, place.offset, place.seq, digest, self._boot, synced)
         line = _line(source, note)
         if self._file < 0:
             self._replace(b"")
         if os.write(self._file, line) < len(line):
             raise OSError(f"there is no space for a note in {self._directory / NOTES}")
-        if durable:
+        if synced:
             os.fdatasync(self._file)
         self._notes[source] = note
 
@@ -299,7 +303,8 @@ def is_ours(found: os.stat_result) -> bool:
 
 
 def _line(source: str, note: _Note) -> bytes:
-    return f"{source} {note.tag} {note.lines} {note.offset} {note.seq} {note.digest} {note.boot}\n".encode()
+    words = (source, note.tag, note.lines, note.offset, note.seq, note.digest, note.boot, int(note.synced))
+    return (" ".join(map(str, words)) + "\n").encode()
 
 
 def _reached(file: BinaryIO, note: _Note) -> _Place | None:

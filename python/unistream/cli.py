@@ -231,7 +231,8 @@ def _forget_output() -> None:
 
 def _sentence(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
-        return f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror
+        named = isinstance(error.filename, (str, bytes))
+        return f"{os.fsdecode(error.filename)}: {error.strerror}" if named else error.strerror
     if isinstance(error, (UnistreamError, _Failure, OSError)):
         return str(error)
     return f"{type(error).__name__}: {error}"
@@ -358,13 +359,13 @@ def _put(arguments: argparse.Namespace) -> int:
                     run.deliver()
         except _Stopped as error:
             stopped = error
+        left = producer.close(0)
         stats = producer.stats()
-        left = stats.pending_records
-        if not stopped and not (sink and left):
-            intake.forget()
-        producer.close(0)
         with contextlib.suppress(BrokenPipeError):
-            run.summary(stats)
+            run.summary(stats, left)
+        if not stopped and not (sink and left):
+            # The last of all: who is killed behind it has put the files, but could not say so.
+            intake.forget()
     if stopped:
         _screen.complain(f"{stopped}; {left} records are left in {arguments.buffer}")
         return STOPPED + stopped.number
@@ -484,14 +485,14 @@ class _Run:
         )
         _screen.progress(text if stats.state == "running" else f"{text}, {stats.state}: {stats.last_error}")
 
-    def summary(self, stats: Stats) -> None:
+    def summary(self, stats: Stats, left: int) -> None:
         _screen.clear()
         summary = {
             "put": self.taken,
             "bytes": self.bytes,
             "already_in": self.already_in,
             "delivered": stats.delivered_records,
-            "left": stats.pending_records,
+            "left": left,
             "dead_letters": stats.dead_letters,
         }
         if self.arguments.json:

@@ -102,7 +102,7 @@ def test_damage_is_found(cli: Cli, tmp_path: Path) -> None:
 
 def test_dead_letters(cli: Cli, tmp_path: Path) -> None:
     def send(batch: unistream.Batch) -> None:
-        raise ConnectionError("refused")
+        raise RuntimeError("refused")
 
     schedule = Schedule(multiplier=0, max=0, max_attempts=2, jitter="none")
     with Producer(tmp_path / "outbox", send, schedule=schedule, max_records=2) as producer:
@@ -114,7 +114,7 @@ def test_dead_letters(cli: Cli, tmp_path: Path) -> None:
         in_use = cli("dead-letters", "replay", "outbox", "--all")
         assert in_use.returncode == 5
     first, second, third = (letter["id"] for letter in listed)
-    assert "ConnectionError: refused" in cli("dead-letters", "list", "outbox").stdout
+    assert "RuntimeError: refused" in cli("dead-letters", "list", "outbox").stdout
     shown = lines(cli("dead-letters", "show", "outbox", first, "--json"))
     assert [entry["record"].get("data") for entry in shown] == ["1", None]
     assert shown[1]["record"]["data_base64"] == "/w=="
@@ -131,7 +131,7 @@ def test_dead_letters(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_delivery_that_does_not_come_about(cli: Cli, tmp_path: Path) -> None:
-    (tmp_path / "mysinks.py").write_text("def refuse(batch):\n    raise ConnectionError('refused')\n")
+    (tmp_path / "mysinks.py").write_text("def refuse(batch):\n    raise RuntimeError('refused')\n")
     arguments = ("put", "outbox", "--to", "python:mysinks:refuse", "--timeout", "0.2", "-o", "schedule_min=5")
     result = cli(*arguments, "--json", stdin="x\n")
     assert result.returncode == 3

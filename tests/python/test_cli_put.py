@@ -142,7 +142,9 @@ def test_kills_at_any_moment(folder: Path) -> None:
             buffer.put("other")
     assert kills >= 2
     assert records(folder).count("other") == runs - 1
-    assert [record for record in records(folder) if record != "other"] == expected(count)
+    mine = [record for record in records(folder) if record != "other"]
+    # A run that was killed behind its very end has put the file and forgotten it: then it is put a second time, whole.
+    assert mine == expected(count) * (len(mine) // count)
 
 
 def test_several_files_and_one_twice(folder: Path) -> None:
@@ -158,6 +160,24 @@ def test_several_files_and_one_twice(folder: Path) -> None:
     # A run that ended is forgotten.
     [summary] = lines(run(folder, "put", "outbox", "small.txt", "--json"))
     assert (summary["put"], summary["already_in"]) == (2, 0)
+
+
+def test_after_a_power_loss_only_notes_behind_a_sync_count(folder: Path) -> None:
+    (folder / "small.txt").write_text("a\nb\n")
+    down = ("put", "outbox", "small.txt", "in.txt", "--to", "python:sinks:down", "--timeout", "0")
+    assert run(folder, *down).returncode == 3
+    # Another boot; and what was put of the second file since its first note is not known to be there.
+    notes = folder / "outbox" / "intake"
+    kept = [line.split() for line in notes.read_text().splitlines()]
+    first = [words for words in kept if words[0] == kept[0][0]]
+    second = [words for words in kept if words[0] != kept[0][0]]
+    assert (first[-1][2], first[-1][-1], second[0][2], second[1][2], second[1][-1]) == ("2", "1", "0", "4096", "0")
+    kept = [*first, *second[:2]]
+    notes.write_text("".join(" ".join([*words[:-2], "0" * 36, words[-1]]) + "\n" for words in kept))
+    again = run(folder, *down)
+    assert "small.txt: 2 lines are in" in again.stderr
+    assert "in.txt: " not in again.stderr
+    assert records(folder) == ["a", "b", *expected(), *expected()]
 
 
 def test_runs_of_other_files_in_between_keep_the_notes(folder: Path) -> None:
@@ -267,7 +287,7 @@ def test_forged_notes_skip_nothing(folder: Path, change: str) -> None:
         pass
     notes = folder / "outbox" / "intake"
     words = notes.read_text().splitlines()[-1].split()
-    place = ["source", "tag", "lines", "offset", "seq", "digest", "boot"].index(change)
+    place = ["source", "tag", "lines", "offset", "seq", "digest"].index(change)
     words[place] = {"source": "0" * 16 + ":1:1:1", "digest": "0" * 32}.get(change, "9" * 18)
     notes.write_text(" ".join(words) + "\n")
     result = run(folder, "put", "outbox", "in.txt")
