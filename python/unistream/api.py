@@ -15,11 +15,8 @@ from __future__ import annotations
 
 import abc
 import base64
-import contextlib
 import dataclasses
 import json
-import os
-import re
 import shutil
 import sys
 import threading
@@ -31,9 +28,8 @@ from pathlib import Path
 
 from ._console import console as logger
 from ._console import printable
-from ._intake import Fields, Intake, is_ours
-from ._logging import logger as _log
 from ._native import Batch, CloudWatchLogsSink, KinesisSink, NativeSink
+from ._predecessor import Predecessor
 from ._producer import Buffer
 from ._verbose import tell
 
@@ -213,9 +209,6 @@ class BaseBuffer(abc.ABC):
 
 T_BUFFER = t.TypeVar("T_BUFFER", bound=BaseBuffer)
 
-#: Where in the buffer's directory lines of 0.1.2's files are kept that are no records.
-_LEFT_OUT = "left-out.log"
-
 
 class FileBuffer(BaseBuffer):
     """A buffer in local files. Use `new`.
@@ -236,6 +229,7 @@ class FileBuffer(BaseBuffer):
         self.max_records = max_records
         self.max_bytes = max_bytes
         self._directory = self.path_wal.parent.resolve() / f"{self.path_wal.name}.buffer"
+        self._predecessor = Predecessor(self.path_wal, self._directory, self._id_of_text, record_class.__name__)
         self._emitted: tuple[Batch, list[t.Any]] | None = None
         with self._owners_lock:
             before = self._owners.pop(self._directory, None)
@@ -256,7 +250,7 @@ class FileBuffer(BaseBuffer):
             max_buffer_bytes="1024TiB",
         )
         try:
-            self._take_over()
+            self._predecessor.take_over(self._buffer)
         except BaseException:
             self._buffer.close()
             raise
@@ -275,101 +269,8 @@ class FileBuffer(BaseBuffer):
         """
         return cls(record_class, path_wal, max_records, max_bytes)
 
-    def _take_over(self) -> None:
-        """Put what files of 0.1.2 hold, and remove each once its records are durable."""
-        with self._folder() as folder:
-            wals = self._old_wals(folder)
-            if not wals:
-                return
-            intake = Intake(self._directory, self._fields, _log.warning)
-            try:
-                left = [name for name in wals if not self._take_over_one(intake, folder, name)]
-                # What is left is gone on with the next time.
-                if not left:
-                    intake.forget()
-            finally:
-                intake.close()
-
-    def _take_over_one(self, intake: Intake, folder: int, name: str) -> bool:
-        """Put what a file of 0.1.2 holds and remove it, unless it has grown or another took its name."""
-        self._left_out: dict[int, str] = {}
-        handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-        with os.fdopen(handle, "rb") as file:
-            read = os.fstat(handle)
-            if not is_ours(read):
-                return False
-            source = intake.source(read)
-            intake.settle(file, source, name)
-            intake.take(file, source, self._take, self._buffer.sync)
-            if self._left_out:
-                self._tell_left_out(name)
-            now = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            if (now.st_dev, now.st_ino, now.st_size) != (read.st_dev, read.st_ino, file.tell()):
-                return False
-            os.unlink(name, dir_fd=folder)
-            os.fsync(folder)
-            return True
-
-    @contextlib.contextmanager
-    def _folder(self) -> t.Iterator[int]:
-        """Lend a handle of the folder that files of 0.1.2 are in: what is done there is done there alone."""
-        handle = os.open(self._directory.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            yield handle
-        finally:
-            os.close(handle)
-
-    def _old_wals(self, folder: int) -> list[str]:
-        """Return the files of a 0.1.2 buffer of this very name, oldest first: the full ones, then the open one.
-
-        When they were written says more than the time in their names, which is that of a record. The folder may be
-        one that others write: what is no plain file of ours is left alone.
-        """
-        stem, suffix = re.escape(self.path_wal.stem), re.escape(self.path_wal.suffix)
-        full = re.compile(rf"{stem}\.\d{{4}}-\d\d-\d\d_\d\d-\d\d-\d\d_\d{{6}}{suffix}")
-        wals = []
-        for name in os.listdir(folder):
-            if name == self.path_wal.name or full.fullmatch(name):
-                found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                if is_ours(found):
-                    wals.append((name == self.path_wal.name, found.st_mtime_ns, name))
-                else:
-                    where = self._directory.parent / name
-                    _log.warning("%s was left alone: it is not a plain file of our own with one name only", where)
-        return [name for _, _, name in sorted(wals)]
-
-    def _take(self, line: bytes, _: int, fields: Fields) -> int:
-        return self._buffer.put(line, id=fields["id"])
-
-    def _fields(self, line: bytes, number: int) -> Fields | None:
-        """Read a line of a 0.1.2 file; one that is no record, as the last one that a crash tore, is kept aside."""
-        try:
-            id = _text_id(self.record_class.deserialize(line.decode()))
-        except Exception as error:  # noqa: BLE001 whatever a record class raises
-            if number not in self._left_out:
-                self._left_out[number] = type(error).__name__
-                with self._left_out_file() as file:
-                    file.write(line + b"\n")
-            return None
-        return {} if id is None else {"id": id}
-
-    def _left_out_file(self) -> t.BinaryIO:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        return os.fdopen(os.open(self._directory / _LEFT_OUT, flags, 0o600), "ab")
-
-    def _tell_left_out(self, name: str) -> None:
-        with self._left_out_file() as file:
-            os.fsync(file.fileno())
-        number, error = next(iter(self._left_out.items()))
-        _log.warning(
-            "%s: %d lines are no records of %s, the first is line %d (%s); they are kept in %s",
-            name,
-            len(self._left_out),
-            self.record_class.__name__,
-            number,
-            error,
-            self._directory / _LEFT_OUT,
-        )
+    def _id_of_text(self, text: str) -> str | None:
+        return _text_id(self.record_class.deserialize(text))
 
     def put(self, record: BaseRecord) -> None:
         """Put a record; when this returns, it survives the death of the process."""
@@ -409,9 +310,7 @@ class FileBuffer(BaseBuffer):
         self._buffer.close()
         self._emitted = None
         shutil.rmtree(self._directory)
-        with self._folder() as folder:
-            for name in self._old_wals(folder):
-                os.unlink(name, dir_fd=folder)
+        self._predecessor.remove()
         self._open()
 
 

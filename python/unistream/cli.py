@@ -4,35 +4,38 @@ from __future__ import annotations
 
 import argparse
 import base64
-import contextlib
-import importlib
-import json
-import logging
 import math
 import os
-import signal
-import stat
 import sys
-import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from types import FrameType
-from typing import Any, BinaryIO, NoReturn, TextIO
+from typing import Any, NoReturn
 
-from . import __version__
+from . import __version__, _put
 from ._console import printable
-from ._errors import InUse, InvalidArgument, NotFound, Timeout, UnistreamError
-from ._intake import MOST, Fields, Intake
-from ._native import DeadLetter, DeadLetters, Inspection, NativeSink, NullSink, Record, options
-from ._options import Stats
+from ._errors import InUse, InvalidArgument, NotFound
+from ._native import DeadLetter, DeadLetters, Inspection, Record, options
 from ._producer import Producer
-from ._sink import Sink, is_async, send_of
-
-OK, FAILED, USAGE, LEFT, DAMAGED, IN_USE, NOT_FOUND, DEAD = range(8)
-BAD_LINE = 65
-STOPPED = 128
+from ._terminal import (
+    DAMAGED,
+    FAILED,
+    IN_USE,
+    NOT_FOUND,
+    OK,
+    STOPPED,
+    USAGE,
+    Failure,
+    Stopped,
+    end,
+    output,
+    prepare,
+    print_json,
+    print_line,
+    screen,
+    sentence,
+)
 
 EPILOG = """\
 exit codes:
@@ -51,191 +54,44 @@ Whatever a person reads has control characters escaped; --json is exact. UNISTRE
 comes from.
 """
 
-PUT = """\
-sinks:
-  file:PATH                         appends to a file, each batch exactly once
-  kinesis://STREAM                  Amazon Kinesis Data Streams
-  cloudwatch-logs://GROUP/STREAM    Amazon CloudWatch Logs
-  null:                             takes everything and keeps nothing
-  python:MODULE:NAME                a callable that takes a batch; the module is installed or, unless Python runs with
-                                    -P, in the current directory
-  URLs take options as ?KEY=VALUE&KEY=VALUE; reserved characters are percent-encoded.
-
-run again:
-  Until a run ends with 0 or 7, the buffer remembers how many lines of each FILE are in it, and the same command goes
-  on behind them, whatever killed it and whatever else was put in between. A file is known by its device and inode and
-  by its contents up to there; it may have grown; if it is another, all of it is put. Lines that were delivered in the
-  instant of the kill may be put twice, with the same ids. Standard input and pipes cannot be read again: a run that
-  stops says how many of their lines are in.
-"""
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    _prepare()
     try:
-        parsed = _parser().parse_args(arguments)
-        run: Callable[[argparse.Namespace], int] = parsed.run
-        code = run(parsed)
-        if sys.stdout is not None:
-            with _output() as out:
-                out.flush()
-    except _Stopped as stopped:
-        _screen.complain(stopped)
+        prepare()
+        code = _run(arguments)
+    except Stopped as stopped:
+        screen.complain(stopped)
         code = STOPPED + stopped.number
+    end()
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        try:
+            parsed = _parser().parse_args(arguments)
+            run: Callable[[argparse.Namespace], int] = parsed.run
+            code = run(parsed)
+        except SystemExit as done:  # --help, or what the command line is wrong in
+            code = int(done.code or OK)
+        if sys.stdout is not None:
+            with output() as out:
+                out.flush()
     except BrokenPipeError:
         # Whoever read the output has seen enough.
-        code = OK
+        return OK
     except Exception as error:  # noqa: BLE001 a traceback is for those who ask
         if os.environ.get("UNISTREAM_TRACEBACK"):
             traceback.print_exc()
-        _screen.complain(_sentence(error))
-        code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), FAILED)
-        code = error.code if isinstance(error, _Failure) else code
-    _forget_output()
+        screen.complain(sentence(error))
+        if isinstance(error, Failure):
+            return error.code
+        return next((code for kind, code in _CODES.items() if isinstance(error, kind)), FAILED)
     return code
 
 
 _CODES = {InUse: IN_USE, NotFound: NOT_FOUND, InvalidArgument: USAGE}
-
-
-class _Failure(Exception):
-    """What a command ends with."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class _Stopped(BaseException):
-    """A signal says to stop."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}; what was put is safe")
-        self.number = number
-
-
-def _prepare() -> None:
-    """Make streams, signals and the log fit for a command."""
-    # A closed one of the first three descriptors must not become a file of the engine.
-    while (handle := os.open(os.devnull, os.O_RDWR)) < 3:
-        pass
-    os.close(handle)
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    with contextlib.suppress(ValueError):  # not the main thread
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            # The first process of a container has no default action. What was told to be ignored stays so.
-            if signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, _stop)
-    log = logging.getLogger("unistream")
-    log.propagate = False
-    log.addHandler(_Log(logging.WARNING))
-
-
-def _stop(number: int, _: FrameType | None) -> None:
-    # A second signal does not wait.
-    signal.signal(number, lambda number, _: os._exit(STOPPED + number))
-    raise _Stopped(number)
-
-
-class _Log(logging.Handler):
-    """Writes events as sentences; tracebacks are in the dead letters."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write an event."""
-        _screen.complain(f"{record.levelname.lower()}: {record.getMessage()}")
-
-
-class _Screen:
-    """Standard error: sentences, and a line of progress that they take the place of."""
-
-    showing = False
-
-    @property
-    def shows_progress(self) -> bool:
-        """Whether anybody sees progress."""
-        return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
-
-    def progress(self, text: str) -> None:
-        """Show how far it is, in one line of the terminal."""
-        try:
-            columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80
-        except OSError:
-            columns = 80
-        # ASCII, because the width of other characters is the terminal's secret.
-        line = printable(text).encode("ascii", "backslashreplace").decode()[: columns - 1]
-        self._write(f"\r\x1b[K{line}")
-        self.showing = True
-
-    def clear(self) -> None:
-        """Take the progress away."""
-        if self.showing:
-            self._write("\r\x1b[K")
-            self.showing = False
-
-    def complain(self, message: object) -> None:
-        """Write a sentence."""
-        self.clear()
-        self._write(f"unistream: {printable(str(message))}\n")
-
-    def say(self, text: str) -> None:
-        """Write a line."""
-        self.clear()
-        self._write(f"{printable(text)}\n")
-
-    def _write(self, text: str) -> None:
-        # Nobody who reads it is no reason to stop.
-        with contextlib.suppress(OSError, AttributeError):
-            sys.stderr.write(text)
-            sys.stderr.flush()
-
-
-_screen = _Screen()
-
-
-@contextlib.contextmanager
-def _output() -> Iterator[TextIO]:
-    """Lend standard output; its errors become failures that name it."""
-    if sys.stdout is None:
-        raise _Failure(FAILED, "standard output is closed")
-    try:
-        yield sys.stdout
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise _Failure(FAILED, f"standard output: {error.strerror}") from error
-
-
-def _print(text: str) -> None:
-    """Write a line for a person."""
-    with _output() as out:
-        out.write(f"{printable(text)}\n")
-
-
-def _print_json(value: object) -> None:
-    """Write a value as one line of ASCII, which every locale and terminal takes."""
-    with _output() as out:
-        out.write(json.dumps(value, default=str) + "\n")
-
-
-def _forget_output() -> None:
-    """Give up what could not be written: nobody may try again at exit."""
-    if sys.stdout is not None:
-        try:
-            sys.stdout.flush()
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _sentence(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        named = isinstance(error.filename, (str, bytes))
-        return f"{os.fsdecode(error.filename)}: {error.strerror}" if named else error.strerror
-    if isinstance(error, (UnistreamError, _Failure, OSError)):
-        return str(error)
-    return f"{type(error).__name__}: {error}"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -275,7 +131,9 @@ def _parser() -> argparse.ArgumentParser:
         _buffer_command(added, run)
         return added
 
-    put = command("put", _put, "put lines into a buffer and deliver them; safe to kill and run again", epilog=PUT)
+    put = command(
+        "put", _put.put, "put lines into a buffer and deliver them; safe to kill and run again", epilog=_put.EPILOG
+    )
     put.add_argument("files", nargs="*", metavar="FILE", help="files to read; none, or -, is standard input")
     put.add_argument("--to", metavar="SINK", help="where the records go; left out, they wait in the buffer")
     put.add_argument("--format", choices=["lines", "ndjson"], default="lines", help="ndjson: each line must be JSON")
@@ -322,225 +180,6 @@ def _buffer_command(parser: argparse.ArgumentParser, run: Callable[[argparse.Nam
     parser.set_defaults(run=run)
 
 
-# ------------------------------------------------------------------------------------------------------------- put
-
-
-def _put(arguments: argparse.Namespace) -> int:
-    keywords: dict[str, Any] = {}
-    for pair in arguments.option:
-        key, equals, value = pair.partition("=")
-        if not equals or key not in {row["key"] for row in options()} - {"mode"}:
-            raise _Failure(USAGE, f"--option {pair}: KEY=VALUE with a key of 'unistream options'")
-        keywords[key] = value
-    if arguments.format != "ndjson" and (arguments.id or arguments.key):
-        raise _Failure(USAGE, "--id and --key name fields of --format ndjson")
-    sink = _sink(arguments.to) if arguments.to is not None else None
-    inputs = [(name, None if name == "-" else _regular(name)) for name in arguments.files or ["-"]]
-    with contextlib.ExitStack() as stack:
-        producer = stack.enter_context(Producer(arguments.buffer, mode="manual", **keywords))
-        run = _Run(arguments)
-        intake = Intake(producer.path, run.fields, _screen.complain)
-        stack.callback(intake.close)
-        sources = [(name, found and intake.source(found)) for name, found in inputs]
-        for name, source in sources:
-            if source:
-                run.settle(intake, name, source)
-        if sink:
-            # Only now may anything be delivered: what is gone cannot be found.
-            producer.close(0)
-            producer = stack.enter_context(Producer(arguments.buffer, sink, **keywords))
-        run.producer = producer
-        stopped = None
-        try:
-            for name, source in sources:
-                run.take(intake, name, source)
-            if sink:
-                with contextlib.suppress(Timeout):
-                    run.deliver()
-        except _Stopped as error:
-            stopped = error
-        left = producer.close(0)
-        stats = producer.stats()
-        with contextlib.suppress(BrokenPipeError):
-            run.summary(stats, left)
-        if not stopped and not (sink and left):
-            # The last of all: who is killed behind it has put the files, but could not say so.
-            intake.forget()
-    if stopped:
-        _screen.complain(f"{stopped}; {left} records are left in {arguments.buffer}")
-        return STOPPED + stopped.number
-    if sink and left:
-        _screen.complain(f"{left} records are left in {arguments.buffer}; the same command again goes on")
-        return LEFT
-    if sink and stats.dead_letters:
-        _screen.complain(f"there are {stats.dead_letters} dead letters: unistream dead-letters list {arguments.buffer}")
-        return DEAD
-    return OK
-
-
-def _regular(name: str) -> os.stat_result | None:
-    """Look at an input; one that is no file, but a pipe or a device, can be read only once."""
-    found = os.stat(name)  # noqa: PTH116 the result is what counts
-    if stat.S_ISDIR(found.st_mode):
-        raise _Failure(FAILED, f"{name}: it is a directory")
-    return found if stat.S_ISREG(found.st_mode) else None
-
-
-class _Run:
-    """Reads inputs into a producer and shows how far it is."""
-
-    producer: Producer
-
-    def __init__(self, arguments: argparse.Namespace) -> None:
-        self.arguments = arguments
-        self.taken = self.bytes = self.already_in = 0
-        self.began = self.shown = time.monotonic()
-        self.shows = _screen.shows_progress and not arguments.quiet
-
-    def settle(self, intake: Intake, name: str, source: str) -> None:
-        with Path(name).open("rb") as file:
-            lines = intake.settle(file, source, name)
-        if lines:
-            self.already_in += lines
-            _screen.complain(f"{name}: {lines} lines are in from a run that did not end; going on behind them")
-
-    def take(self, intake: Intake, name: str, source: str | None) -> None:
-        try:
-            if source:
-                with Path(name).open("rb") as file:
-                    intake.take(file, source, self.put, self.producer.sync)
-            elif name != "-":
-                with Path(name).open("rb") as file:
-                    self.take_once(file, name)
-            elif sys.stdin is None:
-                raise _Failure(FAILED, "standard input is closed")
-            else:
-                self.take_once(sys.stdin.buffer, "standard input")
-        except ValueError as error:
-            raise _Failure(BAD_LINE, f"{'standard input' if name == '-' else name}, {error}") from error
-
-    def take_once(self, file: BinaryIO, name: str) -> None:
-        """Take what cannot be read again."""
-        number = 0
-        try:
-            while line := file.readline(MOST):
-                data = line.removesuffix(b"\n")
-                try:
-                    fields = self.fields(data, number + 1)
-                except ValueError as error:
-                    raise ValueError(f"line {number + 1}: {error}") from error
-                self.put(data, number + 1, fields)
-                number += 1
-        except BaseException:
-            _screen.complain(f"{number} lines of {name} are in; it cannot be read again: give only the rest to a rerun")
-            raise
-
-    def put(self, line: bytes, number: int, fields: Fields) -> int:
-        try:
-            seq = self.producer.put(line, id=fields.get("id"), key=fields.get("key"))
-        except ValueError as error:
-            raise ValueError(f"line {number}: {error}") from error
-        self.taken += 1
-        self.bytes += len(line)
-        if self.shows and self.taken % 1024 == 0:
-            self.show()
-        return seq
-
-    def fields(self, line: bytes, _: int) -> Fields:
-        if self.arguments.format != "ndjson":
-            return {}
-        try:
-            value = json.loads(line.decode(), parse_constant=_refuse)
-        except RecursionError as error:
-            raise ValueError("it is nested too deeply") from error
-        fields = {}
-        for name, field in (("id", self.arguments.id), ("key", self.arguments.key)):
-            if field:
-                if not isinstance(value, dict) or field not in value:
-                    raise ValueError(f"there is no field {field!r}")
-                fields[name] = value[field] if isinstance(value[field], str) else json.dumps(value[field])
-        return fields
-
-    def deliver(self) -> None:
-        deadline = None if self.arguments.timeout is None else time.monotonic() + self.arguments.timeout
-        while True:
-            left = 0.2 if deadline is None else min(0.2, max(0.0, deadline - time.monotonic()))
-            try:
-                return self.producer.flush(left)
-            except Timeout:
-                if self.shows:
-                    self.show()
-                if deadline is not None and time.monotonic() >= deadline:
-                    raise
-
-    def show(self) -> None:
-        now = time.monotonic()
-        if now - self.shown < 0.2:
-            return
-        self.shown = now
-        stats = self.producer.stats()
-        rate = self.taken / max(now - self.began, 1e-9)
-        text = (
-            f"{self.taken:,} put ({rate:,.0f}/s), {stats.delivered_records:,} delivered, {stats.pending_records:,} left"
-        )
-        _screen.progress(text if stats.state == "running" else f"{text}, {stats.state}: {stats.last_error}")
-
-    def summary(self, stats: Stats, left: int) -> None:
-        _screen.clear()
-        summary = {
-            "put": self.taken,
-            "bytes": self.bytes,
-            "already_in": self.already_in,
-            "delivered": stats.delivered_records,
-            "left": left,
-            "dead_letters": stats.dead_letters,
-        }
-        if self.arguments.json:
-            _print_json(summary)
-        elif not self.arguments.quiet:
-            _screen.say(", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in summary.items()))
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
-
-
-def _sink(url: str) -> Sink:
-    if url == "null:":
-        return NullSink()
-    # What stands behind the ? may be a secret.
-    shown = url.partition("?")[0]
-    scheme, _, rest = url.partition(":")
-    if scheme == "python":
-        module, _, name = rest.rpartition(":")
-        return _callable(url, module, name)
-    try:
-        return NativeSink.from_url(url)
-    except (InvalidArgument, UnicodeError) as error:
-        raise _Failure(USAGE, f"--to {shown}: {error}; also null: and python:MODULE:NAME") from error
-
-
-def _callable(url: str, module: str, name: str) -> Sink:
-    if not module or not name:
-        raise _Failure(USAGE, f"--to {url}: it is python:MODULE:NAME")
-    here = []
-    if not sys.flags.safe_path:
-        with contextlib.suppress(OSError):
-            here.append(os.getcwd())  # noqa: PTH109 sys.path holds text
-    # Behind all else, and for this import only: a file that lies about must not be taken for a module of the library.
-    sys.path.extend(here)
-    try:
-        sink: Sink = getattr(importlib.import_module(module), name)
-        needs_loop = is_async(send_of(sink))
-    except (Exception, SystemExit) as error:
-        raise _Failure(USAGE, f"--to {url}: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path[:] = [entry for entry in sys.path if not any(entry is added for added in here)]
-    if needs_loop:
-        raise _Failure(USAGE, f"--to {url}: an async sink needs a program with an event loop")
-    return sink
-
-
 # ------------------------------------------------------------------------------------------------------ look at it
 
 
@@ -562,14 +201,14 @@ def _cat(arguments: argparse.Namespace) -> int:
         left -= 1
         if arguments.json:
             described = {"seq": seq, "id": id, "created_at": created_at.isoformat()}
-            _print_json(described | _content("key", key) | _content("data", data))
+            print_json(described | _content("key", key) | _content("data", data))
         elif is_terminal:
             out.write(printable(data.decode(errors="backslashreplace")) + "\n")
         else:
             out.buffer.write(data + b"\n")
         return True
 
-    with _output() as out:
+    with output() as out:
         is_terminal = out.isatty()
         Inspection(arguments.buffer).for_each(each)
         out.buffer.flush()
@@ -596,10 +235,10 @@ def _verify(arguments: argparse.Namespace) -> int:
 def _options(arguments: argparse.Namespace) -> int:
     for row in options():
         if arguments.json:
-            _print_json(row)
+            print_json(row)
         else:
-            _print(f"{row['key']} ({row['kind']}: {row['range']}; default {row['default'] or 'empty'})")
-            _print(f"    {row['doc']}")
+            print_line(f"{row['key']} ({row['kind']}: {row['range']}; default {row['default'] or 'empty'})")
+            print_line(f"    {row['doc']}")
     return OK
 
 
@@ -614,17 +253,17 @@ def _letters(arguments: argparse.Namespace) -> DeadLetters:
 def _list(arguments: argparse.Namespace) -> int:
     for letter in (found := _letters(arguments).list()):
         if arguments.json:
-            _print_json(_summary(letter))
+            print_json(_summary(letter))
         else:
             when = letter.created_at.isoformat(timespec="seconds")
             reasons = [error.partition("\n")[0] for error in letter.errors[-1:]] or [
                 r.reason for r in letter.records[:1]
             ]
-            _print(
+            print_line(
                 f"{letter.id}  {when}  {len(letter.records)} records, {letter.attempts} attempts: {''.join(reasons)}"
             )
     if not found:
-        _screen.complain(f"there are no dead letters in {arguments.buffer}")
+        screen.complain(f"there are no dead letters in {arguments.buffer}")
     return OK
 
 
@@ -637,10 +276,10 @@ def _show(arguments: argparse.Namespace) -> int:
         data = batch[entry.seq].data
         if arguments.json:
             described = {"seq": entry.seq, "id": entry.id, "reason": entry.reason, "rejected": entry.rejected}
-            _print_json(_summary(letter) | {"record": described | _content("data", data)})
+            print_json(_summary(letter) | {"record": described | _content("data", data)})
         else:
-            _print(f"record {entry.seq} ({entry.id}): {entry.reason}")
-            _print(f"  {data!r}")
+            print_line(f"record {entry.seq} ({entry.id}): {entry.reason}")
+            print_line(f"  {data!r}")
     return OK
 
 
@@ -678,32 +317,32 @@ def _delete(arguments: argparse.Namespace) -> int:
 
 def _check_ids(arguments: argparse.Namespace) -> None:
     if bool(arguments.ids) == arguments.all:
-        raise _Failure(USAGE, "name dead letters, or say --all")
+        raise Failure(USAGE, "name dead letters, or say --all")
 
 
 def _ids(arguments: argparse.Namespace) -> list[str]:
     ids: list[str] = [letter.id for letter in _letters(arguments).list()] if arguments.all else arguments.ids
     if not ids:
-        _screen.complain(f"there are no dead letters in {arguments.buffer}")
+        screen.complain(f"there are no dead letters in {arguments.buffer}")
     return ids
 
 
 def _done(arguments: argparse.Namespace, id: str, what: str, value: int | bool) -> None:
     if arguments.json:
-        _print_json({"id": id, what: value})
+        print_json({"id": id, what: value})
     else:
-        _print(f"{id}: {what}" + ("" if value is True else f" {value} records"))
+        print_line(f"{id}: {what}" + ("" if value is True else f" {value} records"))
 
 
 def _print_values(values: dict[str, Any], as_json: bool) -> None:
     """Print what there is by name, whatever it is; of a list, each on a line of its own."""
     if as_json:
-        _print_json(values)
+        print_json(values)
         return
     width = max(map(len, values))
     for name, value in values.items():
         rows = value if isinstance(value, list) else [value]
         lines = [line for row in rows for line in str("" if row is None else row).split("\n")]
-        _print(f"{name.replace('_', ' '):{width}}  {lines[0] if lines and lines[0] else '-'}")
+        print_line(f"{name.replace('_', ' '):{width}}  {lines[0] if lines and lines[0] else '-'}")
         for line in lines[1:]:
-            _print(f"{'':{width}}  {line}")
+            print_line(f"{'':{width}}  {line}")

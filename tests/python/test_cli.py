@@ -250,6 +250,7 @@ def test_modules_of_the_current_directory(cli: Cli, tmp_path: Path) -> None:
         ("unistream stat full --json >/dev/full", 1, "standard output: No space left on device"),
         ("unistream cat full >/dev/full", 1, "standard output: No space left on device"),
         ("unistream options >/dev/full", 1, "standard output: No space left on device"),
+        ("unistream put --help | true; exit ${PIPESTATUS[0]}", 0, ""),
         ("unistream stat missing 2>&-", 6, ""),
         ("unistream nonsense 2>&-", 2, ""),
         ("unistream stat missing 2>/dev/full", 6, ""),
