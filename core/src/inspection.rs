@@ -93,7 +93,9 @@ impl Inspection {
         let failed = |error| Error::io(format_args!("could not read the buffer {}", dir.display()), error);
         let missing = || Error::new(ErrorKind::NotFound, format!("there is no buffer in {}", dir.display()));
         let dir = match OsDirectory::open(dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Err(missing());
+            }
             opened => opened.map_err(failed)?,
         };
         if !dir.has(LOCK) {

@@ -206,3 +206,38 @@ fn where_a_mapping_is_refused_plain_writes_do() {
     });
     assert_eq!(code, 0);
 }
+
+/// The flags of each mapping of a file under `dir`, as `smaps` has them.
+fn flags(dir: &Path) -> Vec<String> {
+    let maps = fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut ours = false;
+    let mut flags = Vec::new();
+    for line in maps.lines() {
+        if let Some(found) = line.strip_prefix("VmFlags:") {
+            flags.extend(ours.then(|| found.to_owned()));
+        } else if line.contains('-') && line.split(' ').next().is_some_and(|range| !range.ends_with(':')) {
+            ours = line.contains(dir.to_str().unwrap());
+        }
+    }
+    flags
+}
+
+#[test]
+fn a_core_dump_can_do_without_the_log() {
+    for (core_dumps, is_dumped) in [(CoreDumps::Include, true), (CoreDumps::Exclude, false)] {
+        // Mapped, whatever the usual directory is on.
+        let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+        let mut options = small_segments();
+        (options.core_dumps, options.storage) = (core_dumps, Storage::Mapped);
+        let buffer = open(dir.path(), &options).unwrap();
+        for _ in 0..2000 {
+            buffer.put(&[7; 1000]).unwrap();
+        }
+        let batch = buffer.emit().unwrap().unwrap();
+        let flags = flags(dir.path());
+        // The active segment, and the one that is read.
+        assert!(flags.len() > 1, "{flags:?}");
+        assert!(flags.iter().all(|flags| flags.split(' ').any(|flag| flag == "dd") != is_dumped), "{flags:?}");
+        buffer.commit(&batch).unwrap();
+    }
+}

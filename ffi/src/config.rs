@@ -3,7 +3,8 @@
 use std::ffi::{CString, c_char, c_void};
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use engine::{Error, ErrorKind, OptionSpec, Options};
 
@@ -26,17 +27,34 @@ pub struct unistream_config {
 /// is static.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_option(index: usize, field: i32) -> *const c_char {
-    static TABLE: LazyLock<Vec<[CString; 5]>> = LazyLock::new(|| {
-        let row = |OptionSpec { key, kind, range, default, doc }: &OptionSpec| {
-            [*key, *kind, *range, *default, *doc].map(c_text)
-        };
-        Options::TABLE.iter().map(row).collect()
-    });
     value(|| {
-        let row = TABLE.get(index);
+        let row = option_table().get(index);
         let text = row.and_then(|row| row.get(usize::try_from(field).ok()?));
         text.map_or(ptr::null(), |text| text.as_ptr())
     })
+}
+
+/// The table in text for C. Whichever thread is first has it made: nobody waits for another, which in a forked child there
+/// may not be.
+fn option_table() -> &'static [[CString; 5]] {
+    static TABLE: AtomicPtr<Vec<[CString; 5]>> = AtomicPtr::new(ptr::null_mut());
+    let mut table = TABLE.load(Ordering::Acquire);
+    if table.is_null() {
+        let row = |OptionSpec { key, kind, range, default, doc }: &OptionSpec| {
+            [*key, *kind, *range, *default, *doc].map(c_text)
+        };
+        let made = Box::into_raw(Box::new(Options::TABLE.iter().map(row).collect()));
+        table = match TABLE.compare_exchange(ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => made,
+            Err(theirs) => {
+                // SAFETY: it was made here, and nobody else has seen it.
+                drop(unsafe { Box::from_raw(made) });
+                theirs
+            }
+        };
+    }
+    // SAFETY: not NULL; what is stored is never freed.
+    unsafe { &*table }
 }
 
 /// Makes a configuration in which every option has its default. Free it with `unistream_config_free()`.

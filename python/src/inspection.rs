@@ -45,12 +45,16 @@ impl Inspection {
         Ok(dict)
     }
 
-    /// Calls `each(seq, id, key, created_at, data)` for every record that is not finished, in put order, until it
-    /// returns `False`.
-    fn for_each(&self, py: Python<'_>, each: &Bound<'_, PyAny>) -> PyResult<()> {
+    /// Calls `each(seq, id, key, created_at, data)` for every record from `first_seq` on that is not finished, in put
+    /// order, until it returns `False`.
+    #[pyo3(signature = (each, first_seq = 0))]
+    fn for_each(&self, py: Python<'_>, each: &Bound<'_, PyAny>, first_seq: u64) -> PyResult<()> {
         let mut failure = None;
         let call = |record: unistream::Record<'_>| -> PyResult<bool> {
             py.check_signals()?;
+            if record.seq < first_seq {
+                return Ok(true);
+            }
             let key = record.key.map(|key| PyBytes::new(py, key));
             let created_at = time::from_micros(py, record.created_at)?;
             let arguments = (record.seq, record.id(), key, created_at, PyBytes::new(py, record.data));

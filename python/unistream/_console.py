@@ -136,6 +136,17 @@ class Console:
         return self.start_and_end(msg, emoji, f"❌ {emoji}", f"✅ {emoji}", emoji)
 
 
+def printable(text: str) -> str:
+    r"""Escape what cannot be seen: text from elsewhere then neither steers a terminal nor adds lines.
+
+    >>> print(printable("a\nb\x1b[2J\u202e"))
+    a\nb\x1b[2J\u202e
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def _padded(pipe: str) -> str:
     return pipe if pipe.endswith(" ") else f"{pipe} "
 

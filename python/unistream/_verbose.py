@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from . import _native
-from ._console import console
+from ._console import console, printable
 from ._payload import Payload
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def record(payload: bytes) -> None:
         text = payload.decode()
     except UnicodeDecodeError:
         text = repr(payload)
-    console.info(f"record = {text}")
+    console.info(f"record = {printable(text)}")
 
 
 def tell(event: str, value: object = None) -> None:

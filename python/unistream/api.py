@@ -1,7 +1,8 @@
 """The producer half of unistream 0.1.2's API, on this engine: `import unistream.api as unistream`.
 
 Scripts written for 0.1.2's producers run unchanged, and what a 0.1.2 buffer still holds is taken over, in order, when
-it is first opened. New programs use `unistream.Producer`. The consumer half stays in 0.1.2.
+it is first opened: from plain files of the own user that have no other name. Lines of them that are no records are kept
+in `<path_wal>.buffer/left-out.log`. New programs use `unistream.Producer`. The consumer half stays in 0.1.2.
 
 What is different, all of it on purpose: records are put into a durable log in the directory `<path_wal>.buffer`; a
 batch is what was sealed, so that a record put between `emit` and `commit` is not lost; records come back in put order;
@@ -16,7 +17,6 @@ import abc
 import base64
 import dataclasses
 import json
-import re
 import shutil
 import sys
 import threading
@@ -27,9 +27,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ._console import console as logger
-from ._intake import forget, sync_directory, take_in
-from ._logging import logger as _log
+from ._console import printable
 from ._native import Batch, CloudWatchLogsSink, KinesisSink, NativeSink
+from ._predecessor import Predecessor
 from ._producer import Buffer
 from ._verbose import tell
 
@@ -229,6 +229,7 @@ class FileBuffer(BaseBuffer):
         self.max_records = max_records
         self.max_bytes = max_bytes
         self._directory = self.path_wal.parent.resolve() / f"{self.path_wal.name}.buffer"
+        self._predecessor = Predecessor(self.path_wal, self._directory, self._id_of_text, record_class.__name__)
         self._emitted: tuple[Batch, list[t.Any]] | None = None
         with self._owners_lock:
             before = self._owners.pop(self._directory, None)
@@ -248,11 +249,11 @@ class FileBuffer(BaseBuffer):
             segment_bytes="1MiB",
             max_buffer_bytes="1024TiB",
         )
-        for wal in self._old_wals():
-            take_in(wal, self._directory, self._take, self._buffer.sync, accept=self._is_record)
-            wal.unlink()
-            sync_directory(wal.parent)
-            forget(self._directory)
+        try:
+            self._predecessor.take_over(self._buffer)
+        except BaseException:
+            self._buffer.close()
+            raise
 
     @classmethod
     def new(
@@ -268,29 +269,8 @@ class FileBuffer(BaseBuffer):
         """
         return cls(record_class, path_wal, max_records, max_bytes)
 
-    def _old_wals(self) -> list[Path]:
-        """Files of a 0.1.2 buffer of this very name, oldest first: the full ones, then the open one.
-
-        When they were written says more than the time in their names, which is that of a record.
-        """
-        stem, suffix = re.escape(self.path_wal.stem), re.escape(self.path_wal.suffix)
-        full = re.compile(rf"{stem}\.\d{{4}}-\d\d-\d\d_\d\d-\d\d-\d\d_\d{{6}}{suffix}")
-        folder = self._directory.parent
-        wals = [path for path in folder.iterdir() if full.fullmatch(path.name) and path.is_file()]
-        wals.sort(key=lambda path: (path.stat().st_mtime_ns, path.name))
-        return [*wals, self.path_wal] if self.path_wal.is_file() else wals
-
-    def _take(self, line: bytes, _: int) -> int:
-        return self._buffer.put(line, id=_text_id(self.record_class.deserialize(line.decode())))
-
-    def _is_record(self, line: bytes) -> bool:
-        """Whether a line of a 0.1.2 file is whole: a crash may have torn the last one."""
-        try:
-            self.record_class.deserialize(line.decode())
-        except Exception:  # noqa: BLE001 whatever a record class raises
-            _log.warning("%s: a line of %d bytes is no record and was left out: %.200r", self.path_wal, len(line), line)
-            return False
-        return True
+    def _id_of_text(self, text: str) -> str | None:
+        return _text_id(self.record_class.deserialize(text))
 
     def put(self, record: BaseRecord) -> None:
         """Put a record; when this returns, it survives the death of the process."""
@@ -329,9 +309,8 @@ class FileBuffer(BaseBuffer):
         """Remove every record and every file of this buffer."""
         self._buffer.close()
         self._emitted = None
-        shutil.rmtree(self._directory, ignore_errors=True)
-        for wal in self._old_wals():
-            wal.unlink()
+        shutil.rmtree(self._directory)
+        self._predecessor.remove()
         self._open()
 
 
@@ -409,7 +388,7 @@ class BaseProducer(_Model, abc.ABC):
     @logger.emoji_block(msg="put record", emoji="📤")
     def _put(self, record: BaseRecord, skip_error: bool) -> None:
         if logger.enabled:
-            logger.info(f"record = {record.serialize()}")
+            logger.info(f"record = {printable(record.serialize())}")
         self.buffer.put(record)
         now = _utc_now()
         if not self.retry_config.shall_we_retry(now=now):

@@ -113,11 +113,11 @@ class Record(old.DataClassRecord):
         if cls.puts == int(sys.argv[2]):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().deserialize(data)
-intake._LINES_PER_NOTE = 500
+intake._BLOCK_LINES = 500
 old.FileBuffer.new(record_class=Record, path_wal=Path(sys.argv[1]), max_records=10)
 """
     deaths = 0
-    for step in range(100, 20_000, 1500):
+    for step in range(100, 20_000, 600):
         result = run_python(program, path, step)
         if result.returncode == 0:
             break
@@ -128,6 +128,106 @@ old.FileBuffer.new(record_class=Record, path_wal=Path(sys.argv[1]), max_records=
     assert not path.exists()
     ids = taken(old.FileBuffer.new(record_class=Reading, path_wal=path, max_records=10))
     assert ids == [str(number) for number in range(1, 3001)]
+
+
+def ours(path: Path, *ids: str) -> str:
+    """Write a file as 0.1.2 does, and return what is in it."""
+    path.write_text("".join(f"{Reading(id=number).serialize()}\n" for number in ids))
+    return path.read_text()
+
+
+@pytest.mark.parametrize("kind", ["symlink", "hard link", "fifo", "directory", "of another user", "dangling"])
+def test_what_others_may_have_planted_is_left_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    # Links were read into the log and removed.
+    path, victim = tmp_path / "app" / "app.log", tmp_path / "victim"
+    path.parent.mkdir()
+    rotated = path.with_name("app.2024-01-07_07-31-12_000000.log")
+    secret = ours(victim, "stolen")
+    ours(rotated, "1", "2")
+    match kind:
+        case "symlink":
+            path.symlink_to(victim)
+        case "hard link":
+            path.hardlink_to(victim)
+        case "fifo":
+            os.mkfifo(path)
+        case "directory":
+            path.mkdir()
+        case "of another user":
+            ours(path, "planted")
+            os.chown(path, 12345, -1)
+        case _:
+            path.symlink_to(tmp_path / "nowhere")
+    before = path.lstat()
+    buffer = old.FileBuffer.new(record_class=Reading, path_wal=path, max_records=10)
+    assert taken(buffer) == ["1", "2"]
+    assert not rotated.exists()
+    assert path.lstat().st_ino == before.st_ino
+    assert victim.read_text() == secret
+    assert any(f"{path} was left alone" in record.getMessage() for record in caplog.records)
+    assert not any("stolen" in record.getMessage() for record in caplog.records)
+    buffer.clear_wal()
+    assert path.lstat().st_ino == before.st_ino
+    assert victim.read_text() == secret
+
+
+def test_lines_that_are_no_records_are_kept_and_not_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    # They were written into the log message and gone: with a wrong record class, all that the buffer held.
+    path = tmp_path / "app.log"
+    whole = ours(path, "1", "2")
+    path.write_text(whole + '{"secret": "hush\x1b[2J"}\n{"id": "hu')
+    buffer = old.FileBuffer.new(record_class=Reading, path_wal=path, max_records=10)
+    assert taken(buffer) == ["1", "2"]
+    kept = tmp_path / "app.log.buffer" / "left-out.log"
+    assert kept.read_text() == '{"secret": "hush\x1b[2J"}\n{"id": "hu\n'
+    assert kept.stat().st_mode & 0o777 == 0o600
+    [message] = [record.getMessage() for record in caplog.records]
+    assert (
+        message
+        == f"app.log: 2 lines are no records of Reading, the first is line 3 (JSONDecodeError); they are kept in {kept}"
+    )
+
+    class Other(old.BaseRecord):
+        def serialize(self) -> str:
+            return ""
+
+        @classmethod
+        def deserialize(cls, data: str) -> "Other":
+            raise KeyError(data)
+
+    path.write_text(whole)
+    other = old.FileBuffer.new(record_class=Other, path_wal=path)
+    assert kept.read_text().endswith(whole)
+    # Under their old name they are tried again.
+    kept.replace(path)
+    buffer = old.FileBuffer.new(record_class=Reading, path_wal=path, max_records=10)
+    assert taken(buffer) == ["1", "2"]
+    assert other is not buffer
+
+
+def test_a_file_that_0_1_2_still_writes_is_not_removed(tmp_path: Path) -> None:
+    path = tmp_path / "app.log"
+    ours(path, "1", "2")
+
+    @dataclasses.dataclass(frozen=True)
+    class Rotated(Reading):
+        """While the last line is read, the file is rotated and another of its name is there."""
+
+        @classmethod
+        def deserialize(cls, data: str) -> "Rotated":
+            record = super().deserialize(data)
+            if record.id == "2" and not path.with_name("moved").exists():
+                path.rename(path.with_name("moved"))
+                ours(path, "3")
+            return record
+
+    buffer = old.FileBuffer.new(record_class=Rotated, path_wal=path, max_records=10)
+    assert files(path) == ["app.log", "moved"]
+    buffer = old.FileBuffer.new(record_class=Rotated, path_wal=path, max_records=10)
+    assert taken(buffer) == ["1", "2", "3"]
+    assert files(path) == ["moved"]
 
 
 def test_batches_with_equal_times_stay_apart(tmp_path: Path) -> None:

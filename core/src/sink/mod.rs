@@ -109,7 +109,7 @@ pub struct Limits {
     /// Bytes that the sink adds to each record (CloudWatch Logs counts 26).
     pub overhead_bytes: u64,
     /// Whether the key counts, or the id where there is no key. An id that the buffer gives counts
-    /// [`MAX_OWN_ID_BYTES`](crate::record::MAX_OWN_ID_BYTES), its longest.
+    /// [`MAX_OWN_ID_BYTES`](crate::MAX_OWN_ID_BYTES), its longest.
     pub counts_key: bool,
     /// Whether the sink keeps an order that it could not keep if it were given a batch before the one before it is
     /// finished. A producer with `max_in_flight` above 1 is then refused.

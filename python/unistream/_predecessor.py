@@ -1,0 +1,142 @@
+"""What a buffer of unistream 0.1.2 still holds: put into one of this engine, then removed.
+
+The folder may be one that others write: only plain files of the own user that have no other name are touched, by the
+folder's handle, and no line of them is logged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from ._intake import Fields, Intake, is_ours
+from ._logging import logger as _log
+from ._producer import Buffer
+
+#: Where in the buffer's directory lines are kept that are no records.
+_LEFT_OUT = "left-out.log"
+
+
+class Predecessor:
+    """The files of 0.1.2 beside the directory of a buffer."""
+
+    def __init__(self, path: Path, directory: Path, id_of: Callable[[str], str | None], kind: str) -> None:
+        """Look at nothing yet.
+
+        Args:
+            path: the file's name in 0.1.2.
+            directory: the new buffer's directory.
+            id_of: returns the id of a record's text, if it has one; it raises if the text is no record.
+            kind: what the records are, for messages.
+        """
+        self._path, self._directory, self._id_of, self._kind = path, directory, id_of, kind
+        #: The lines of the file being taken over that are no records, and why.
+        self._left_out: dict[int, str] = {}
+
+    def take_over(self, buffer: Buffer) -> None:
+        """Put what files of 0.1.2 hold, and remove each once its records are durable."""
+        with self._folder() as folder:
+            wals = self._old_wals(folder)
+            if not wals:
+                return
+            intake = Intake(self._directory, self._fields, _log.warning)
+            try:
+                left = [name for name in wals if not self._take_over_one(buffer, intake, folder, name)]
+                # What is left is gone on with the next time.
+                if not left:
+                    intake.forget()
+            finally:
+                intake.close()
+
+    def _take_over_one(self, buffer: Buffer, intake: Intake, folder: int, name: str) -> bool:
+        """Put what a file of 0.1.2 holds and remove it, unless it has grown or another took its name."""
+        self._left_out = {}
+        handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        with os.fdopen(handle, "rb") as file:
+            read = os.fstat(handle)
+            if not is_ours(read):
+                return False
+            source = intake.source(read)
+            intake.settle(file, source, name)
+            intake.take(file, source, lambda line, _, fields: buffer.put(line, id=fields["id"]), buffer.sync)
+            if self._left_out:
+                self._tell_left_out(name)
+            try:
+                now = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            except FileNotFoundError:
+                return False
+            if (now.st_dev, now.st_ino, now.st_size) != (read.st_dev, read.st_ino, file.tell()):
+                return False
+            os.unlink(name, dir_fd=folder)
+            os.fsync(folder)
+            return True
+
+    def remove(self) -> None:
+        """Remove the files."""
+        with self._folder() as folder:
+            for name in self._old_wals(folder):
+                os.unlink(name, dir_fd=folder)
+
+    @contextlib.contextmanager
+    def _folder(self) -> Iterator[int]:
+        """Lend a handle of the folder that files of 0.1.2 are in: what is done there is done there alone."""
+        handle = os.open(self._directory.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            yield handle
+        finally:
+            os.close(handle)
+
+    def _old_wals(self, folder: int) -> list[str]:
+        """Return the files of a 0.1.2 buffer of this very name, oldest first: the full ones, then the open one.
+
+        When they were written says more than the time in their names, which is that of a record. The folder may be
+        one that others write: what is no plain file of ours is left alone.
+        """
+        stem, suffix = re.escape(self._path.stem), re.escape(self._path.suffix)
+        full = re.compile(rf"{stem}\.\d{{4}}-\d\d-\d\d_\d\d-\d\d-\d\d_\d{{6}}{suffix}")
+        wals = []
+        for name in os.listdir(folder):
+            if name == self._path.name or full.fullmatch(name):
+                found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                if is_ours(found):
+                    wals.append((name == self._path.name, found.st_mtime_ns, name))
+                else:
+                    where = self._directory.parent / name
+                    _log.warning("%s was left alone: it is not a plain file of our own with one name only", where)
+        return [name for _, _, name in sorted(wals)]
+
+    def _fields(self, line: bytes, number: int) -> Fields | None:
+        """Read a line of a 0.1.2 file; one that is no record, as the last one that a crash tore, is kept aside."""
+        try:
+            id = self._id_of(line.decode())
+        except Exception as error:  # noqa: BLE001 whatever a record class raises
+            if number not in self._left_out:
+                self._left_out[number] = type(error).__name__
+                with self._left_out_file() as file:
+                    file.write(line + b"\n")
+            return None
+        return {} if id is None else {"id": id}
+
+    def _left_out_file(self) -> BinaryIO:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        return os.fdopen(os.open(self._directory / _LEFT_OUT, flags, 0o600), "ab")
+
+    def _tell_left_out(self, name: str) -> None:
+        # It is durable before the file goes.
+        for handle in (os.open(self._directory / _LEFT_OUT, os.O_RDONLY), os.open(self._directory, os.O_RDONLY)):
+            os.fsync(handle)
+            os.close(handle)
+        number, error = next(iter(self._left_out.items()))
+        _log.warning(
+            "%s: %d lines are no records of %s, the first is line %d (%s); they are kept in %s",
+            name,
+            len(self._left_out),
+            self._kind,
+            number,
+            error,
+            self._directory / _LEFT_OUT,
+        )
