@@ -62,7 +62,7 @@ fn the_damaged_tail_of_a_killed_buffer_is_counted_and_its_seqs_are_not_given_out
         bytes[range].fill(0);
     };
     for killed in [true, false] {
-        for (what, whole, damage) in [("flip", 49, flip), ("garbage", 40, garbage), ("zeros", 39, zeros)] {
+        for (what, whole, damage) in [("flip", 49, flip), ("garbage", 40, garbage), ("zeros", 40, zeros)] {
             let dir = scratch();
             log(dir.path(), 50, killed);
             let file = &segments(dir.path())[0];
