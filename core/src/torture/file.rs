@@ -1,17 +1,16 @@
 //! A `FileSink` without a producer: so few operations that each pair of crashes can be tried, also behind each failed one.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use super::Figures;
 use super::faults::TROUBLES;
-use super::world::{FILE, file_on, make_file_dir};
+use super::world::{file_on, file_sink_on, make_file_dir};
 use crate::batch::Batch;
 use crate::buffer::format::BatchId;
 use crate::buffer::storage::simulated::{Crash, Dice, Fault, Recorder, SimulatedDisk, Snapshot};
 use crate::environment::lock;
 use crate::record::NewRecord;
-use crate::sink::{FileSink, Sink};
+use crate::sink::Sink;
 use crate::sync::Mutex;
 
 const BATCHES: usize = 3;
@@ -46,7 +45,7 @@ fn process(disk: &SimulatedDisk, from: usize, acknowledged: usize, sync: bool, w
             pictures.push((snapshot, *acknowledged));
         })
     }));
-    if let Ok(sink) = FileSink::create_on(Arc::new(disk.clone()), Path::new(FILE)) {
+    if let Ok(sink) = file_sink_on(Arc::new(disk.clone())) {
         let sink = sink.sync(sync);
         for number in from..BATCHES {
             let batch = batch(number);
@@ -93,7 +92,7 @@ fn give_up(sync: bool, figures: &mut Figures) -> Result<(), String> {
             let disk = SimulatedDisk::new(false);
             make_file_dir(&disk);
             let told = |what: String| format!("a file alone, sync {sync}, given up at {at} by {trouble:?}: {what}");
-            let sink = FileSink::create_on(Arc::new(disk.clone()), Path::new(FILE));
+            let sink = file_sink_on(Arc::new(disk.clone()));
             let sink = sink.map_err(|error| told(error.to_string()))?.sync(sync);
             let send = |number| sink.send(&batch(number)).map_err(|error| told(error.to_string()));
             send(0)?;
