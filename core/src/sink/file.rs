@@ -96,7 +96,12 @@ impl FileSink {
     }
 
     /// On another disk than the system's, and with a sidecar of another size.
-    pub(crate) fn create_on(disk: Arc<dyn Disk>, path: &Path, options: &FileOptions, layout: Layout) -> Result<FileSink> {
+    pub(crate) fn create_on(
+        disk: Arc<dyn Disk>,
+        path: &Path,
+        options: &FileOptions,
+        layout: Layout,
+    ) -> Result<FileSink> {
         let FileOptions { framing, sync, .. } = *options;
         let target = Target::Log(Box::new(Mutex::new(Log::open(disk, path, options, layout)?)));
         Ok(FileSink { path: path.to_path_buf(), framing, sync, fork: ForkGuard::new(), target })

@@ -44,7 +44,8 @@ impl FileMode {
     }
 }
 
-const MODES: &str = "an octal number from 0600 to 0777 with which the owner reads and writes; empty: 0640 less the umask";
+const MODES: &str =
+    "an octal number from 0600 to 0777 with which the owner reads and writes; empty: 0640 less the umask";
 
 impl Value for FileMode {
     const KIND: &'static str = "text";

@@ -11,7 +11,9 @@ use rustix::fs::{AtFlags, FallocateFlags, StatxFlags};
 use super::limits::{apart_from_streams, may_have_length, may_write};
 use super::lock;
 use super::mapped::{self, MappedWriter};
-use super::{Directory, Disk, File, Holder, OsDirectory, Seen, SegmentReader, SegmentWriter, Sharing, shared, sync_name};
+use super::{
+    Directory, Disk, File, Holder, OsDirectory, Seen, SegmentReader, SegmentWriter, Sharing, shared, sync_name,
+};
 
 /// The operating system's files.
 pub(crate) struct OsDisk;

@@ -127,10 +127,7 @@ const WANTED: StatxFlags = StatxFlags::TYPE
 fn seen_by_statx(found: &rustix::fs::Statx) -> Seen {
     let mode = u32::from(found.stx_mode);
     Seen {
-        id: FileId {
-            device: rustix::fs::makedev(found.stx_dev_major, found.stx_dev_minor),
-            inode: found.stx_ino,
-        },
+        id: FileId { device: rustix::fs::makedev(found.stx_dev_major, found.stx_dev_minor), inode: found.stx_ino },
         length: found.stx_size,
         links: found.stx_nlink.into(),
         kind: FileKind::of(mode),

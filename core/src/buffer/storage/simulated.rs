@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
 use super::super::format::SEGMENT_HEADER_BYTES;
 use super::{
-    Chunk, Directory, Disk, File, FileId, FileKind, Holder, Open, Seen, SegmentReader, SegmentWriter, Sharing, sync_name,
+    Chunk, Directory, Disk, File, FileId, FileKind, Holder, Open, Seen, SegmentReader, SegmentWriter, Sharing,
+    sync_name,
 };
 use crate::environment::{Clock, Environment, lock};
 use crate::sync::Mutex;

@@ -131,10 +131,14 @@ mod tests {
     #[test]
     fn whole_records_of_a_part() {
         let lines = |bytes: &[u8], ends| whole_records(Framing::Lines, ends, bytes);
-        assert_eq!([lines(b"", true), lines(b"\n", true), lines(b"\n\na\nb", true), lines(b"a\nb", false)], [0, 0, 2, 1]);
+        assert_eq!(
+            [lines(b"", true), lines(b"\n", true), lines(b"\n\na\nb", true), lines(b"a\nb", false)],
+            [0, 0, 2, 1]
+        );
         let mut piece = Piece::default();
         [b"ab".as_slice(), b"", b"c"].iter().for_each(|data| piece.add(Framing::LengthPrefixed, (1, 1), data));
-        let counts = (0..=piece.len()).map(|end| whole_records(Framing::LengthPrefixed, false, &piece.framed(false)[..end]));
+        let counts =
+            (0..=piece.len()).map(|end| whole_records(Framing::LengthPrefixed, false, &piece.framed(false)[..end]));
         assert_eq!(counts.collect::<Vec<_>>(), [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 2, 3]);
     }
 }

@@ -11,11 +11,18 @@ use crate::buffer::storage::File;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     /// All of it.
-    Whole { at: u64 },
+    Whole {
+        at: u64,
+    },
     /// Its beginning, or a write that a power loss left with holes, and nothing behind.
-    Torn { at: u64, records: usize },
+    Torn {
+        at: u64,
+        records: usize,
+    },
     /// So many of its records, and behind them what another wrote.
-    Broken { records: usize },
+    Broken {
+        records: usize,
+    },
     Nothing,
 }
 

@@ -58,8 +58,12 @@ impl Stream {
         };
         // Opened by their names they would be files with a place of their own in them, and sockets cannot be opened.
         let own = match path.to_str() {
-            Some("/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1") => Some(fcntl_dupfd_cloexec(rustix::stdio::stdout(), LOWEST)),
-            Some("/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2") => Some(fcntl_dupfd_cloexec(rustix::stdio::stderr(), LOWEST)),
+            Some("/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1") => {
+                Some(fcntl_dupfd_cloexec(rustix::stdio::stdout(), LOWEST))
+            }
+            Some("/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2") => {
+                Some(fcntl_dupfd_cloexec(rustix::stdio::stderr(), LOWEST))
+            }
             _ => None,
         };
         if let Some(fd) = own {
@@ -131,7 +135,8 @@ impl Stream {
                 let whole = ends.partition_point(|end| *end <= written);
                 let begins = whole.checked_sub(1).map_or(0, |last| ends[last]);
                 index = from + whole;
-                if written > begins && !is_gone(&error)
+                if written > begins
+                    && !is_gone(&error)
                     && let (Some(record), Some(end)) = (batch.get(index), ends.get(whole))
                 {
                     state.rest = bytes[written..*end].to_vec();
