@@ -92,7 +92,7 @@ impl FileSink {
 
     /// A sink as its options say.
     pub(crate) fn of_options(options: &FileOptions) -> Result<FileSink> {
-        FileSinkBuilder { path: PathBuf::from(&options.path), options: options.clone() }.build()
+        FileSink::builder(&options.path).options(options.clone()).build()
     }
 
     /// On another disk than the system's, and with a sidecar of another size.
@@ -130,6 +130,13 @@ pub struct FileSinkBuilder {
 }
 
 impl FileSinkBuilder {
+    /// Sets all options but the path.
+    #[must_use]
+    pub fn options(mut self, options: FileOptions) -> Self {
+        self.options = options;
+        self
+    }
+
     /// How records stand in the file. Default [`Framing::Lines`].
     #[must_use]
     pub fn framing(mut self, framing: Framing) -> Self {
