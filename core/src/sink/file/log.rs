@@ -44,6 +44,10 @@ struct Current {
 
 impl Current {
     fn open(disk: &dyn Disk, path: &Path, how: Sharing) -> io::Result<(Current, u64)> {
+        if disk.look(path, how.follow)?.is_none() {
+            // Whoever renamed the one before may not have: a power loss must not leave the new name without the old file.
+            sync_name(disk, path)?;
+        }
         let file = disk.open_shared(path, how)?;
         let seen = file.look()?;
         Ok((Current { file, id: seen.id, named: false, unsynced: true, line_end: None }, seen.length))
@@ -131,15 +135,18 @@ impl Log {
     #[cold]
     fn change_file(&mut self) -> io::Result<u64> {
         let (next, length) = Current::open(&*self.disk, &self.path, self.sharing)?;
-        let last = std::mem::replace(&mut self.current, next);
-        if self.sidecar.is_open() && self.sidecar.last.file == last.id {
-            // What an attempt left there of a piece goes. Where that fails, or nobody will find it, it does not count.
-            let found = last.file.look().is_ok_and(|seen| seen.links > 0);
-            let kept = found && (!self.sync || last.file.sync().is_ok());
-            if !kept || settle(&mut self.sidecar, &*last.file).is_err() {
+        if self.sidecar.is_open() && self.sidecar.last.file == self.current.id {
+            // What an attempt left there of a piece goes. What nobody will find does not count.
+            if self.current.file.look()?.links == 0 {
                 self.sidecar.forget();
+            } else {
+                if self.sync {
+                    self.current.sync()?;
+                }
+                settle(&mut self.sidecar, &*self.current.file)?;
             }
         }
+        self.current = next;
         Ok(length)
     }
 
@@ -163,18 +170,22 @@ impl Log {
 
     /// The file that an earlier process wrote to, where a rotation left it: beside.
     fn find_renamed(&self, id: FileId) -> io::Result<Option<Arc<dyn File>>> {
-        let Some(parent) = self.path.parent() else { return Ok(None) };
         let how = Sharing { create: false, follow: false, mode: None };
-        for name in self.disk.directory(parent, false)?.list()?.into_iter().take(MOST_NAMES) {
-            let path = parent.join(name);
-            if self.disk.look(&path, false)?.is_some_and(|seen| seen.id == id && seen.kind == FileKind::Regular)
-                && let Ok(file) = self.disk.open_shared(&path, how)
-                && file.look()?.id == id
-            {
-                return Ok(Some(file));
+        let find = || {
+            let Some(parent) = self.path.parent() else { return Ok(None) };
+            for name in self.disk.directory(parent, false)?.list()?.into_iter().take(MOST_NAMES) {
+                let path = parent.join(name);
+                if self.disk.look(&path, false)?.is_some_and(|seen| seen.id == id && seen.kind == FileKind::Regular) {
+                    return self.disk.open_shared(&path, how).map(Some);
+                }
             }
+            Ok(None)
+        };
+        match find() {
+            // What may not be read is not found.
+            Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound) => Ok(None),
+            result => result,
         }
-        Ok(None)
     }
 
     /// Writes the piece where the file ends, which is at `start` as far as is known. Returns where it ends then.
