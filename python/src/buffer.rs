@@ -10,11 +10,14 @@ use crate::error::OrRaise;
 use crate::options;
 use crate::payload::Encoded;
 use crate::record::Batch;
+use crate::text;
 use crate::time;
 
 #[pyclass(frozen, subclass, module = "unistream._native")]
 pub(crate) struct Buffer {
-    core: unistream::Buffer,
+    /// Taken out only by drop.
+    core: Option<unistream::Buffer>,
+    path: PathBuf,
 }
 
 #[pymethods]
@@ -22,8 +25,8 @@ impl Buffer {
     #[new]
     fn new(py: Python<'_>, path: PathBuf, keywords: &Bound<'_, PyDict>) -> PyResult<Self> {
         let options = options::from_dict(keywords)?;
-        let core = py.detach(|| unistream::Buffer::open(path, options, Limits::default())).or_raise(py)?;
-        Ok(Buffer { core })
+        let core = py.detach(|| unistream::Buffer::open(&path, options, Limits::default())).or_raise(py)?;
+        Ok(Buffer { core: Some(core), path })
     }
 
     /// Puts a record, as `Producer.put` does; returns its seq.
@@ -45,54 +48,75 @@ impl Buffer {
             key: key.as_ref().map(Encoded::as_bytes).transpose()?,
             created_at: created_at.map(time::to_micros).transpose()?,
         };
-        py.detach(|| self.core.put(record)).or_raise(py)
+        py.detach(|| self.core().put(record)).or_raise(py)
     }
 
     /// Whether a batch is there: one that is full, or old enough.
-    fn should_emit(&self) -> bool {
-        self.core.should_emit()
+    fn should_emit(&self, py: Python<'_>) -> bool {
+        py.detach(|| self.core().should_emit())
     }
 
     /// The oldest batch, the same again until it is committed; `None` if none is full or old enough.
     fn emit(&self, py: Python<'_>) -> PyResult<Option<Batch>> {
-        let batch = py.detach(|| self.core.emit()).or_raise(py)?;
+        let batch = py.detach(|| self.core().emit()).or_raise(py)?;
         Ok(batch.as_ref().map(Batch::new))
     }
 
     /// Forgets the batch: its records are finished.
     fn commit(&self, py: Python<'_>, batch: &Bound<'_, Batch>) -> PyResult<()> {
         let batch = batch.get();
-        py.detach(|| self.core.commit(&batch.core)).or_raise(py)
+        py.detach(|| self.core().commit(&batch.core)).or_raise(py)
     }
 
     /// Makes a batch of what was put though it is not full; `False` if there was nothing.
     fn seal(&self, py: Python<'_>) -> PyResult<bool> {
-        py.detach(|| self.core.seal()).or_raise(py)
+        py.detach(|| self.core().seal()).or_raise(py)
     }
 
     /// Records in the batch being filled, and their bytes.
     #[getter]
-    fn filling(&self) -> (u64, u64) {
-        self.core.filling()
+    fn filling(&self, py: Python<'_>) -> (u64, u64) {
+        py.detach(|| self.core().filling())
     }
 
     /// Makes every record put so far survive power loss.
     fn sync(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| self.core.sync()).or_raise(py)
+        py.detach(|| self.core().sync()).or_raise(py)
     }
 
     /// Closes it; what is in it stays on disk. Idempotent.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| self.core.close()).or_raise(py)
+        py.detach(|| self.core().close()).or_raise(py)
     }
 
     /// How many records are neither committed nor set aside.
-    fn __len__(&self) -> usize {
-        self.core.len() as usize
+    fn __len__(&self, py: Python<'_>) -> usize {
+        py.detach(|| self.core().len()) as usize
     }
 
     /// A buffer without records is still a buffer.
     fn __bool__(&self) -> bool {
         true
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let records = py.detach(|| self.core().len());
+        format!("<Buffer {} of {records} records>", text::shown(&self.path.display().to_string()))
+    }
+}
+
+impl Buffer {
+    fn core(&self) -> &unistream::Buffer {
+        self.core.as_ref().expect("the core is taken out only by drop")
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        // Closing syncs, and other threads run meanwhile. No interpreter, nobody who waits.
+        let mut core = self.core.take();
+        if Python::try_attach(|py| py.detach(|| drop(core.take()))).is_none() {
+            drop(core);
+        }
     }
 }

@@ -8,6 +8,7 @@ use unistream::{Error, ErrorKind};
 use crate::error::{OrRaise, raise};
 use crate::producer::Producer;
 use crate::record::Batch;
+use crate::text;
 use crate::time;
 
 /// The dead letters of a buffer.
@@ -17,20 +18,28 @@ use crate::time;
 #[pyclass(frozen, module = "unistream")]
 pub(crate) struct DeadLetters {
     core: unistream::DeadLetters,
+    /// The buffer's directory.
+    path: PathBuf,
     producer: Option<Py<Producer>>,
 }
 
 impl DeadLetters {
     pub(crate) fn of(producer: &Bound<'_, Producer>) -> Self {
-        DeadLetters { core: producer.get().core().dead_letters(), producer: Some(producer.clone().unbind()) }
+        let core = producer.get().core();
+        let path = core.path().to_owned();
+        DeadLetters { core: core.dead_letters(), path, producer: Some(producer.clone().unbind()) }
     }
 }
 
 #[pymethods]
 impl DeadLetters {
     #[new]
-    fn new(path: PathBuf) -> Self {
-        DeadLetters { core: unistream::DeadLetters::open(path), producer: None }
+    fn new(py: Python<'_>, path: PathBuf) -> Self {
+        DeadLetters { core: py.detach(|| unistream::DeadLetters::open(&path)), path, producer: None }
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<DeadLetters of {}>", text::shown(&self.path.display().to_string()))
     }
 
     /// All of them, oldest first.
@@ -52,6 +61,7 @@ impl DeadLetters {
             return Err(raise(py, Error::new(ErrorKind::WrongMode, message)));
         };
         let producer = producer.get();
+        producer.refuse_reentry(py)?;
         py.detach(|| producer.core().replay_dead_letter(id)).or_raise(py)
     }
 
@@ -136,7 +146,7 @@ impl DeadLetter {
     }
 
     fn __repr__(&self) -> String {
-        format!("<DeadLetter {} of {} records>", self.core.id, self.core.records.len())
+        format!("<DeadLetter {} of {} records>", text::shown(&self.core.id), self.core.records.len())
     }
 }
 
@@ -156,6 +166,6 @@ pub(crate) struct DeadRecord {
 #[pymethods]
 impl DeadRecord {
     fn __repr__(&self) -> String {
-        format!("<DeadRecord {}: {}>", self.seq, self.reason)
+        format!("<DeadRecord {}: {}>", self.seq, text::shown(&self.reason))
     }
 }

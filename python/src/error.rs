@@ -8,10 +8,13 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyType;
-use unistream::{Cause, Error, SendError};
+use pyo3::types::PyString;
+use unistream::{Cause, Error};
 
-use crate::time;
+use crate::text;
+
+/// The bytes that a dead letter has for the message and the traceback together, less what joins them.
+const ROOM: usize = 4000;
 
 /// An exception on its way through the core.
 #[derive(Debug)]
@@ -23,8 +26,13 @@ pub(crate) struct Raised {
 
 impl Raised {
     pub(crate) fn cause(py: Python<'_>, error: PyErr) -> Cause {
-        let summary = error.to_string();
-        let traceback = Traceback(traceback(py, &error).unwrap_or_default());
+        // Fetched from a call, it carries its traceback beside it.
+        if let Some(traceback) = error.traceback(py) {
+            let _ = error.value(py).setattr("__traceback__", traceback);
+        }
+        // A message may be a page of HTML or all of a batch.
+        let summary = text::cut(&error.to_string(), text::MOST);
+        let traceback = Traceback(traceback(py, &error, ROOM - summary.len()).unwrap_or_default());
         Arc::new(Raised { error, summary, traceback })
     }
 
@@ -58,19 +66,20 @@ impl fmt::Display for Traceback {
 
 impl StdError for Traceback {}
 
-fn traceback(py: Python<'_>, error: &PyErr) -> PyResult<String> {
-    let lines: Vec<String> = py.import("traceback")?.call_method1("format_exception", (error.value(py),))?.extract()?;
-    Ok(shortened(lines.concat().trim_end()))
+fn traceback(py: Python<'_>, error: &PyErr, most: usize) -> PyResult<String> {
+    let lines = py.import("traceback")?.call_method1("format_exception", (error.value(py),))?;
+    let whole = PyString::new(py, "").call_method1("join", (lines,))?;
+    // A message may hold halves of surrogate pairs, which are no text outside of Python.
+    Ok(shortened(whole.cast::<PyString>()?.to_string_lossy().trim_end(), most))
 }
 
 /// Text that a dead letter has room for: where it is too long, the middle of the stack goes.
-fn shortened(text: &str) -> String {
-    const MOST: usize = 3600;
-    if text.len() <= MOST {
+fn shortened(text: &str, most: usize) -> String {
+    if text.len() <= most {
         return text.to_owned();
     }
-    let head = &text[..text.floor_char_boundary(MOST / 3)];
-    let tail = &text[text.ceil_char_boundary(text.len() - MOST * 2 / 3)..];
+    let head = &text[..text.floor_char_boundary(most / 3)];
+    let tail = &text[text.ceil_char_boundary(text.len() - most * 2 / 3)..];
     format!("{head}\n[...]\n{tail}")
 }
 
@@ -106,22 +115,4 @@ impl<T> OrRaise<T> for unistream::Result<T> {
     fn or_raise(self, py: Python<'_>) -> PyResult<T> {
         self.map_err(|error| raise(py, error))
     }
-}
-
-/// What an exception from a sink means to the core.
-pub(crate) fn send_error(py: Python<'_>, error: PyErr) -> SendError {
-    static UNAVAILABLE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    static REJECTED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    let is = |cell: &'static PyOnceLock<Py<PyType>>, name| {
-        cell.import(py, "unistream._errors", name).is_ok_and(|class| error.is_instance(py, class))
-    };
-    if is(&REJECTED, "BatchRejected") {
-        return SendError::Rejected(error.value(py).to_string());
-    }
-    if is(&UNAVAILABLE, "SinkUnavailable") {
-        let seconds = error.value(py).getattr("retry_after");
-        let retry_after = seconds.and_then(|seconds| time::duration_or_none(&seconds)).unwrap_or_default();
-        return SendError::Unavailable { error: Raised::cause(py, error), retry_after };
-    }
-    SendError::Failed(Raised::cause(py, error))
 }

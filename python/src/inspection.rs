@@ -50,7 +50,8 @@ impl Inspection {
     #[pyo3(signature = (each, first_seq = 0))]
     fn for_each(&self, py: Python<'_>, each: &Bound<'_, PyAny>, first_seq: u64) -> PyResult<()> {
         let mut failure = None;
-        let call = |record: unistream::Record<'_>| -> PyResult<bool> {
+        let each = each.clone().unbind();
+        let call = |py: Python<'_>, record: unistream::Record<'_>| -> PyResult<bool> {
             py.check_signals()?;
             if record.seq < first_seq {
                 return Ok(true);
@@ -58,14 +59,17 @@ impl Inspection {
             let key = record.key.map(|key| PyBytes::new(py, key));
             let created_at = time::from_micros(py, record.created_at)?;
             let arguments = (record.seq, record.id(), key, created_at, PyBytes::new(py, record.data));
-            each.call1(arguments)?.is_truthy()
+            each.bind(py).call1(arguments)?.is_truthy()
         };
-        let walked = self.core.for_each(|record| match call(record) {
-            Ok(go_on) => go_on,
-            Err(error) => {
-                failure = Some(error);
-                false
-            }
+        // Between two records it reads files.
+        let walked = py.detach(|| {
+            self.core.for_each(|record| match Python::attach(|py| call(py, record)) {
+                Ok(go_on) => go_on,
+                Err(error) => {
+                    failure = Some(error);
+                    false
+                }
+            })
         });
         failure.map_or(Ok(()), Err)?;
         walked.or_raise(py)

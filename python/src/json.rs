@@ -6,6 +6,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple};
 
+use crate::text;
+
 /// The deepest nesting: far from the end of any thread's stack.
 const MAX_DEPTH: usize = 500;
 
@@ -13,12 +15,87 @@ const MAX_DEPTH: usize = 500;
 ///
 /// # Errors
 /// `TypeError` for what JSON has no form for; `ValueError` for NaN, infinities, lone surrogates and nesting deeper
-/// than 500, circular references among it.
+/// than 500, circular references among it. They say where, as in `$.user.tags[3]`.
 pub(crate) fn write(out: &mut Vec<u8>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-    write_value(out, value, 0)
+    write_value(out, value, 0).map_err(|failure| failure.raise(value.py()))
 }
 
-fn write_value(out: &mut Vec<u8>, value: &Bound<'_, PyAny>, depth: usize) -> PyResult<()> {
+type Written = Result<(), Box<Failure>>;
+
+/// An error, and the way to it: collected while the calls return, so that a value without errors pays nothing for it.
+struct Failure {
+    error: PyErr,
+    /// From the inside out.
+    steps: Vec<Step>,
+}
+
+enum Step {
+    Key(Py<PyAny>),
+    Index(usize),
+}
+
+impl From<PyErr> for Box<Failure> {
+    fn from(error: PyErr) -> Self {
+        Box::new(Failure { error, steps: Vec::new() })
+    }
+}
+
+impl Failure {
+    fn within(mut self: Box<Self>, step: Step) -> Box<Self> {
+        self.steps.push(step);
+        self
+    }
+
+    /// The error with the place in its message; one of the program's own code gets it as a note.
+    fn raise(self, py: Python<'_>) -> PyErr {
+        if self.steps.is_empty() {
+            return self.error;
+        }
+        let place = self.place(py);
+        let kind = self.error.get_type(py);
+        let value = self.error.value(py);
+        if kind.is(py.get_type::<PyTypeError>()) || kind.is(py.get_type::<PyValueError>()) {
+            return PyErr::from_type(kind, format!("{place}: {value}"));
+        }
+        if let Ok(reason) = value.getattr("reason").and_then(|reason| reason.extract::<String>()) {
+            // A UnicodeEncodeError: half of a surrogate pair.
+            let _ = value.setattr("reason", format!("{reason}, in {place}"));
+        } else {
+            let _ = value.call_method1("add_note", (format!("in {place}"),));
+        }
+        self.error
+    }
+
+    fn place(&self, py: Python<'_>) -> String {
+        /// The steps shown at both ends of a long way.
+        const ENDS: usize = 8;
+        let mut place = String::from("$");
+        for (nth, step) in self.steps.iter().rev().enumerate() {
+            if self.steps.len() > 2 * ENDS && nth == ENDS {
+                place.push_str("[...]");
+            }
+            if self.steps.len() > 2 * ENDS && (ENDS..self.steps.len() - ENDS).contains(&nth) {
+                continue;
+            }
+            match step {
+                Step::Index(index) => place.push_str(&format!("[{index}]")),
+                Step::Key(key) => {
+                    let key = key.bind(py).str().map_or_else(|_| "?".into(), |key| key.to_string_lossy().into_owned());
+                    let plain = |character: char| character.is_alphanumeric() || character == '_' || character == '-';
+                    if !key.is_empty() && key.len() <= 64 && key.chars().all(plain) {
+                        place.push('.');
+                        place.push_str(&key);
+                    } else {
+                        place.push_str(&format!("[\"{}\"]", text::shown(&key)));
+                    }
+                }
+            }
+        }
+        place
+    }
+}
+
+fn write_value(out: &mut Vec<u8>, value: &Bound<'_, PyAny>, depth: usize) -> Written {
     // The exact types first: the check is one comparison.
     if let Ok(text) = value.cast_exact::<PyString>() {
         write_string(out, text.to_str()?);
@@ -43,7 +120,7 @@ fn write_value(out: &mut Vec<u8>, value: &Bound<'_, PyAny>, depth: usize) -> PyR
 }
 
 /// Subclasses, dataclasses and mappings that are no dict.
-fn write_other(out: &mut Vec<u8>, value: &Bound<'_, PyAny>, depth: usize) -> PyResult<()> {
+fn write_other(out: &mut Vec<u8>, value: &Bound<'_, PyAny>, depth: usize) -> Written {
     if let Ok(text) = value.cast::<PyString>() {
         write_string(out, text.to_str()?);
     } else if let Ok(number) = value.cast::<PyInt>() {
@@ -62,7 +139,7 @@ fn write_other(out: &mut Vec<u8>, value: &Bound<'_, PyAny>, depth: usize) -> PyR
         write_object(out, items.iter().map(|item| item.extract()), depth)?;
     } else {
         let kind = value.get_type();
-        return Err(PyTypeError::new_err(format!("a value of type {} has no form in JSON", kind.name()?)));
+        return Err(PyTypeError::new_err(format!("a value of type {} has no form in JSON", kind.name()?)).into());
     }
     Ok(())
 }
@@ -78,7 +155,7 @@ pub(crate) fn dataclass_fields<'py>(value: &Bound<'py, PyAny>) -> PyResult<Optio
     Ok(Some(fields.cast_into()?))
 }
 
-fn write_dict(out: &mut Vec<u8>, dict: &Bound<'_, PyDict>, depth: usize) -> PyResult<()> {
+fn write_dict(out: &mut Vec<u8>, dict: &Bound<'_, PyDict>, depth: usize) -> Written {
     let len = dict.len();
     let mut items = dict.iter();
     // A value's own code may change the dict: the iterator would panic, json.dumps raises.
@@ -95,7 +172,7 @@ fn write_object<'py>(
     out: &mut Vec<u8>,
     items: impl Iterator<Item = PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)>>,
     depth: usize,
-) -> PyResult<()> {
+) -> Written {
     let depth = deeper(depth)?;
     out.push(b'{');
     for (nth, item) in items.enumerate() {
@@ -105,7 +182,7 @@ fn write_object<'py>(
         }
         write_key(out, &key)?;
         out.push(b':');
-        write_value(out, &value, depth)?;
+        write_value(out, &value, depth).map_err(|failure| failure.within(Step::Key(key.unbind())))?;
     }
     out.push(b'}');
     Ok(())
@@ -115,14 +192,14 @@ fn write_array<'py>(
     out: &mut Vec<u8>,
     items: impl Iterator<Item = PyResult<Bound<'py, PyAny>>>,
     depth: usize,
-) -> PyResult<()> {
+) -> Written {
     let depth = deeper(depth)?;
     out.push(b'[');
     for (nth, item) in items.enumerate() {
         if nth > 0 {
             out.push(b',');
         }
-        write_value(out, &item?, depth)?;
+        write_value(out, &item?, depth).map_err(|failure| failure.within(Step::Index(nth)))?;
     }
     out.push(b']');
     Ok(())
@@ -136,7 +213,7 @@ fn deeper(depth: usize) -> PyResult<usize> {
 }
 
 /// Keys are text; numbers, truth values and `None` become text as `json.dumps` has it.
-fn write_key(out: &mut Vec<u8>, key: &Bound<'_, PyAny>) -> PyResult<()> {
+fn write_key(out: &mut Vec<u8>, key: &Bound<'_, PyAny>) -> Written {
     if let Ok(text) = key.cast::<PyString>() {
         write_string(out, text.to_str()?);
         return Ok(());
@@ -144,7 +221,7 @@ fn write_key(out: &mut Vec<u8>, key: &Bound<'_, PyAny>) -> PyResult<()> {
     let scalar = key.is_none() || key.is_instance_of::<PyInt>() || key.is_instance_of::<PyFloat>();
     if !scalar {
         let kind = key.get_type();
-        return Err(PyTypeError::new_err(format!("a key of type {} has no form in JSON", kind.name()?)));
+        return Err(PyTypeError::new_err(format!("a key of type {} has no form in JSON", kind.name()?)).into());
     }
     out.push(b'"');
     write_value(out, key, 0)?;

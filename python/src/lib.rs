@@ -3,17 +3,23 @@
 #![deny(unsafe_code)]
 
 mod aws;
+mod bell;
 mod buffer;
+mod channel;
 mod dead_letter;
 mod error;
 mod event;
 mod inspection;
 mod json;
+mod judge;
 mod options;
 mod payload;
 mod producer;
 mod record;
+mod report;
 mod sink;
+mod sync;
+mod text;
 mod time;
 
 use pyo3::prelude::*;
@@ -26,7 +32,11 @@ mod _native {
     #[pymodule_export]
     use crate::buffer::Buffer;
     #[pymodule_export]
+    use crate::channel::{Channel, Job};
+    #[pymodule_export]
     use crate::dead_letter::{DeadLetter, DeadLetters, DeadRecord};
+    #[pymodule_export]
+    use crate::event::Events;
     #[pymodule_export]
     use crate::inspection::Inspection;
     #[pymodule_export]
@@ -38,7 +48,9 @@ mod _native {
     #[pymodule_export]
     use crate::record::{Batch, Record};
     #[pymodule_export]
-    use crate::sink::{Channel, FileSink, Job, NativeSink, NullSink, Report};
+    use crate::report::Report;
+    #[pymodule_export]
+    use crate::sink::{FileSink, NativeSink, NullSink};
 
     /// The version of the crate, which is the package's.
     #[pymodule_export]

@@ -1,5 +1,6 @@
 //! What `put` takes, as bytes.
 
+use pyo3::PyTypeInfo;
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
@@ -23,17 +24,11 @@ enum Payload<'py> {
 impl<'py> Encoded<'py> {
     /// Bytes-like objects as they are, text as UTF-8, `serialize()` where there is one, the rest as JSON.
     ///
-    /// In the order of what is common; asking an object for a buffer that it does not have is the slow question.
+    /// In the order of what is common; asking an object for a buffer that it does not have is the slow question. A
+    /// subclass that has `serialize()` means it, whatever it is a subclass of.
     pub(crate) fn of(data: &Bound<'py, PyAny>) -> PyResult<Self> {
-        let plain = |payload| Ok(Encoded { payload, id: None });
-        if data.is_instance_of::<PyDict>() || data.is_instance_of::<PyList>() || data.is_instance_of::<PyTuple>() {
-            return plain(Payload::json(data)?);
-        }
-        if let Some(payload) = text_or_bytes(data) {
-            return plain(payload);
-        }
-        if data.is_instance_of::<PyByteArray>() || data.is_instance_of::<PyMemoryView>() {
-            return plain(Payload::Owned(PyBuffer::<u8>::get(data)?.to_vec(data.py())?));
+        if let Some(payload) = built_in(data, Exactly::Yes)? {
+            return Ok(Encoded { payload, id: None });
         }
         if let Some(serialize) = data.getattr_opt(intern!(data.py(), "serialize"))? {
             let serialized = serialize.call0()?;
@@ -44,13 +39,17 @@ impl<'py> Encoded<'py> {
             let id = data.getattr_opt(intern!(data.py(), "id"))?.and_then(|id| id.cast_into().ok());
             return Ok(Encoded { payload, id });
         }
+        let plain = |payload| Ok(Encoded { payload, id: None });
+        if let Some(payload) = built_in(data, Exactly::No)? {
+            return plain(payload);
+        }
         if json::dataclass_fields(data)?.is_some() || data.is_instance_of::<PyMapping>() {
             return plain(Payload::json(data)?);
         }
         match raw(data)? {
             Some(payload) => plain(payload),
             None => Err(PyTypeError::new_err(format!(
-                "cannot put a {}: put takes bytes-like objects, str, mappings, lists, dataclasses and objects with \
+                "cannot put an object of type {}: put takes bytes-like objects, str, mappings, lists, dataclasses and objects with \
                  serialize()",
                 data.get_type().name()?
             ))),
@@ -80,6 +79,43 @@ impl Payload<'_> {
         json::write(&mut out, value)?;
         Ok(Payload::Owned(out))
     }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Exactly {
+    Yes,
+    No,
+}
+
+/// The payload of a built-in type, or of a subclass of one.
+fn built_in<'py>(data: &Bound<'py, PyAny>, exactly: Exactly) -> PyResult<Option<Payload<'py>>> {
+    fn is<T: PyTypeInfo>(data: &Bound<'_, PyAny>, exactly: Exactly) -> bool {
+        if exactly == Exactly::Yes { data.is_exact_instance_of::<T>() } else { data.is_instance_of::<T>() }
+    }
+    if is::<PyDict>(data, exactly) || is::<PyList>(data, exactly) || is::<PyTuple>(data, exactly) {
+        return Payload::json(data).map(Some);
+    }
+    if is::<PyBytes>(data, exactly) || is::<PyString>(data, exactly) {
+        return Ok(text_or_bytes(data));
+    }
+    if is::<PyByteArray>(data, exactly) || is::<PyMemoryView>(data, exactly) {
+        return raw(data);
+    }
+    Ok(None)
+}
+
+/// Refuses what iterates but is one payload: putting its letters, bytes or keys one by one is a mistake.
+pub(crate) fn refuse_single(items: &Bound<'_, PyAny>) -> PyResult<()> {
+    let single = text_or_bytes(items).is_some()
+        || items.is_instance_of::<PyByteArray>()
+        || items.is_instance_of::<PyMemoryView>()
+        || items.is_instance_of::<PyMapping>();
+    if single {
+        let kind = items.get_type();
+        let message = format!("put_many takes an iterable of payloads, and a {} is one payload: use put", kind.name()?);
+        return Err(PyTypeError::new_err(message));
+    }
+    Ok(())
 }
 
 fn text_or_bytes<'py>(data: &Bound<'py, PyAny>) -> Option<Payload<'py>> {

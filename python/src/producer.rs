@@ -9,16 +9,26 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyIterator};
 use unistream::{Durability, Error, ErrorKind, Limits, Mode, NewRecord, SendError, WhenFull};
 
+use crate::channel::{Channel, Exchange};
 use crate::dead_letter::DeadLetters;
-use crate::error::{OrRaise, raise, send_error};
-use crate::payload::Encoded;
+use crate::error::{OrRaise, raise};
+use crate::event::Events;
+use crate::judge::{Answer, Direct, Judge};
+use crate::payload::{self, Encoded};
 use crate::record::Batch;
-use crate::sink::{Answer, Channel, Direct, Exchange, Lease, NativeSink, Report, answer};
+use crate::report::Report;
+use crate::sink::{Lease, NativeSink};
 use crate::time::{self, Timeout};
 use crate::{event, options};
 
 /// The longest wait without a look at signals: how long Ctrl-C may take.
 const SLICE: Duration = Duration::from_millis(50);
+/// The longest sleep of a greenlet between two looks.
+const LOOK: Duration = Duration::from_millis(10);
+/// Payloads from here on are copied with the GIL released: by then that is the smaller cost.
+const LARGE: usize = 64 * 1024;
+/// Records of `put_many` between two moments in which other threads may run.
+const TURN: u64 = 128;
 
 #[pyclass(frozen, subclass, module = "unistream._native")]
 pub(crate) struct Producer {
@@ -28,6 +38,12 @@ pub(crate) struct Producer {
     exchange: Option<Arc<Exchange>>,
     /// The sink, where it is a native one.
     lease: Option<Arc<Lease>>,
+    /// The sink, where it is a Python callable on the caller's thread.
+    direct: Option<Arc<Direct>>,
+    /// Judges what the program says in manual mode.
+    judge: Judge,
+    /// Sleeps for some seconds and lets other greenlets run, in a process whose threads are greenlets.
+    pause: Option<Py<PyAny>>,
     /// Every put may wait, for a sync or for the sink: the GIL is released for each.
     put_waits: bool,
     /// How long a put waits for space.
@@ -36,15 +52,20 @@ pub(crate) struct Producer {
 
 #[pymethods]
 impl Producer {
-    /// `sink` is a native sink, a channel, a callable for inline mode, or `None` for manual mode.
+    /// `sink` is a native sink, a channel, a callable for inline mode, or `None` for manual mode; `unavailable` a
+    /// function that judges exceptions before the table does.
     #[new]
+    #[allow(clippy::too_many_arguments)]
     fn new(
         py: Python<'_>,
         path: PathBuf,
         sink: Option<&Bound<'_, PyAny>>,
         name: String,
+        unavailable: Option<Py<PyAny>>,
         keywords: &Bound<'_, PyDict>,
+        events: &Events,
         log_threshold: u8,
+        pause: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let options = options::from_dict(keywords)?;
         let put_waits = options.mode == Mode::Inline || options.durability == Durability::Always;
@@ -52,9 +73,10 @@ impl Producer {
             WhenFull::Block => options.full_timeout,
             WhenFull::Error => Duration::ZERO,
         };
-        let observer = event::observer(event::level(log_threshold));
+        let observer = events.observer(event::level(log_threshold));
         let builder = unistream::Producer::builder(path).options(options).observer(observer).put_events(false);
-        let (mut exchange, mut lease) = (None, None);
+        let (mut exchange, mut lease, mut direct) = (None, None, None);
+        let added = unavailable.as_ref().map(|added| added.clone_ref(py));
         let core = match sink {
             None => py.detach(|| builder.open_manual(Limits::default())),
             Some(sink) => {
@@ -67,12 +89,15 @@ impl Producer {
                     exchange = Some(sink.clone());
                     py.detach(|| builder.open(sink))
                 } else {
-                    let sink = Direct { send: sink.clone().unbind(), name };
+                    let sink = Arc::new(Direct::new(sink.clone().unbind(), Judge::new(name, added)));
+                    direct = Some(sink.clone());
                     py.detach(|| builder.open(sink))
                 }
             }
         };
-        Ok(Producer { core: Some(core.or_raise(py)?), exchange, lease, put_waits, full_timeout })
+        let judge = Judge::new("manual".into(), unavailable);
+        let core = Some(core.or_raise(py)?);
+        Ok(Producer { core, exchange, lease, direct, judge, pause, put_waits, full_timeout })
     }
 
     /// Puts a record: when this returns, it survives the death of the process.
@@ -108,17 +133,22 @@ impl Producer {
         slf.get().put_record(data, id, key, created_at)
     }
 
-    /// Puts every item, as `put` does, and returns how many. If one raises, those before it are in the log.
+    /// Puts every item, as `put` does, and returns how many. Other threads run meanwhile.
+    ///
+    /// If one raises, those before it are in the log, and the exception's attribute `accepted` says how many.
+    ///
+    /// :raises TypeError: for text, bytes and mappings, which are one payload each.
     fn put_many(&self, items: &Bound<'_, PyAny>) -> PyResult<u64> {
+        payload::refuse_single(items)?;
         let mut count: u64 = 0;
-        for item in PyIterator::from_object(items)? {
-            self.put_record(&item?, None, None, None)?;
-            count += 1;
-            if count.is_multiple_of(4096) {
-                items.py().check_signals()?;
-            }
-        }
-        Ok(count)
+        let result = self.put_each(items, &mut count);
+        result.map(|()| count).inspect_err(|error| {
+            let py = items.py();
+            // An exception without room for it has it in its text.
+            let accepted = count + u64::from(record_accepted(py, error));
+            let _ = error.value(py).setattr("accepted", accepted);
+            let _ = error.value(py).call_method1("add_note", (format!("{accepted} items were put before this one"),));
+        })
     }
 
     /// Puts with `watcher(event, value)` called for what happens meanwhile on this thread.
@@ -137,13 +167,13 @@ impl Producer {
     /// The first half of a flush: the point that the second half waits for.
     fn _begin_flush(&self, py: Python<'_>) -> PyResult<u64> {
         self.refuse_reentry(py)?;
-        self.core().begin_flush().or_raise(py)
+        py.detach(|| self.core().begin_flush()).or_raise(py)
     }
 
     /// The second half of a flush. Other threads run meanwhile, and Ctrl-C interrupts it.
     fn _wait_flushed(&self, py: Python<'_>, point: u64, timeout: Timeout) -> PyResult<()> {
         self.refuse_reentry(py)?;
-        in_slices(py, timeout.0, ErrorKind::Timeout, |slice| self.core().wait_flushed(point, slice))
+        self.in_slices(py, timeout.0, ErrorKind::Timeout, |slice, _| self.core().wait_flushed(point, slice))
     }
 
     /// Flushes for at most `timeout`, closes whatever that said, and returns how many records are left.
@@ -156,14 +186,31 @@ impl Producer {
         self.release_sink();
         match flushed {
             Err(error) if !error.is_instance_of::<PyException>(py) => Err(error),
-            _ => closed.or_raise(py),
+            _ => {
+                let left = closed.or_raise(py)?;
+                match self.sinks_judge().and_then(Judge::defect).filter(|_| left > 0) {
+                    Some(defect) => {
+                        // Once is enough: closing again says what is left.
+                        self.forgive();
+                        Err(raise(py, defect))
+                    }
+                    None => Ok(left),
+                }
+            }
         }
     }
 
-    /// Goes on after a stop, with a fresh round of attempts; a running producer tries now what waits for its next attempt.
+    /// Goes on after a stop, with a fresh round of attempts, or after an answer of the sink that nobody understood; a
+    /// running producer tries now what waits for its next attempt.
     fn resume(&self, py: Python<'_>) -> PyResult<()> {
         self.refuse_reentry(py)?;
+        self.forgive();
         py.detach(|| self.core().resume()).or_raise(py)
+    }
+
+    /// The interpreter is ending: attempts that fail from now on count nothing.
+    fn _wind_down(&self) {
+        self.core().wind_down();
     }
 
     /// Makes every record put so far survive power loss, whatever the durability option says.
@@ -174,7 +221,7 @@ impl Producer {
 
     /// The counters by name, `state` and `last_error`.
     fn _stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let stats = self.core().stats();
+        let stats = py.detach(|| self.core().stats());
         let dict = PyDict::new(py);
         for (name, value, _) in stats.counters() {
             dict.set_item(name, value)?;
@@ -215,8 +262,9 @@ impl Producer {
     }
 
     /// Manual mode: seconds until `next_batch` may have one; `None`: nothing is waited for.
-    fn next_wait(&self) -> Option<f64> {
-        self.core().next_wait().map(|wait| wait.as_secs_f64())
+    fn next_wait(&self, py: Python<'_>) -> Option<f64> {
+        // It may seal a batch, which under `durability = always` waits for the disk.
+        py.detach(|| self.core().next_wait()).map(|wait| wait.as_secs_f64())
     }
 
     /// Manual mode: the whole batch was delivered.
@@ -224,19 +272,21 @@ impl Producer {
         self.answer(py, batch, Ok(unistream::Report::delivered()))
     }
 
-    /// Manual mode: the batch was not delivered. `error` is an exception (`SinkUnavailable` uses up no attempt) or text.
+    /// Manual mode: the batch was not delivered. `error` is an exception, judged as one that a sink raises (an outage
+    /// uses up no attempt), or text.
     fn failed(&self, py: Python<'_>, batch: &Bound<'_, Batch>, error: &Bound<'_, PyAny>) -> PyResult<()> {
         let error = if error.is_instance_of::<PyBaseException>() {
-            send_error(py, PyErr::from_value(error.clone()))
+            self.judge.error(py, PyErr::from_value(error.clone()))
         } else {
             SendError::failed(error.extract::<String>()?)
         };
         self.answer(py, batch, Err(error))
     }
 
-    /// Manual mode: the report says what became of each record.
+    /// Manual mode: the report says what became of each record. Raises `IndexError` for one that speaks of records that
+    /// the batch does not have.
     fn settle(&self, py: Python<'_>, batch: &Bound<'_, Batch>, report: &Bound<'_, Report>) -> PyResult<()> {
-        self.answer(py, batch, answer(py, Ok(report.clone().into_any())))
+        self.answer(py, batch, Ok(report.get().of_batch(batch.get().core.len())?))
     }
 }
 
@@ -248,15 +298,45 @@ impl Producer {
 
     /// The core knows its own threads; a sink on a Python thread is known by its exchange.
     #[inline]
-    fn refuse_reentry(&self, py: Python<'_>) -> PyResult<()> {
-        match &self.exchange {
-            // (A sink may have forked: then that comes first.)
-            Some(exchange) if exchange.is_sending_here() && !self.core().is_forked() => {
-                let message = "this producer was called from inside its own sink; call it from elsewhere";
-                Err(raise(py, Error::new(ErrorKind::Reentrant, message)))
-            }
-            _ => Ok(()),
+    pub(crate) fn refuse_reentry(&self, py: Python<'_>) -> PyResult<()> {
+        if self.is_sending_here(py) {
+            let message = "this producer was called from inside its own sink; call it from elsewhere";
+            return Err(raise(py, Error::new(ErrorKind::Reentrant, message)));
         }
+        Ok(())
+    }
+
+    fn is_sending_here(&self, py: Python<'_>) -> bool {
+        // (A sink may have forked: then that comes first.)
+        self.exchange.as_ref().is_some_and(|exchange| !self.core().is_forked() && exchange.is_sending_here(py))
+    }
+
+    fn sinks_judge(&self) -> Option<&Judge> {
+        let direct = || self.direct.as_ref().map(|direct| &direct.judge);
+        self.exchange.as_ref().map(|exchange| &exchange.judge).or_else(direct)
+    }
+
+    fn forgive(&self) {
+        if let Some(judge) = self.sinks_judge() {
+            judge.forgive();
+        }
+    }
+
+    /// What interrupted a sink that ran on this thread comes out of the call that ran it.
+    fn interruption(&self) -> PyResult<()> {
+        self.direct.as_ref().and_then(|direct| direct.interruption()).map_or(Ok(()), Err)
+    }
+
+    fn put_each(&self, items: &Bound<'_, PyAny>, count: &mut u64) -> PyResult<()> {
+        for item in PyIterator::from_object(items)? {
+            self.put_record(&item?, None, None, None)?;
+            *count += 1;
+            if count.is_multiple_of(TURN) {
+                items.py().detach(|| ());
+                items.py().check_signals()?;
+            }
+        }
+        Ok(())
     }
 
     fn release_sink(&self) {
@@ -276,7 +356,6 @@ impl Producer {
         created_at: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<u64> {
         let py = data.py();
-        self.refuse_reentry(py)?;
         let key = key.map(Encoded::key).transpose()?;
         let key = key.as_ref().map(Encoded::as_bytes).transpose()?;
         let created_at = created_at.map(time::to_micros).transpose()?;
@@ -291,8 +370,10 @@ impl Producer {
     #[inline]
     fn append(&self, py: Python<'_>, record: NewRecord<'_>) -> PyResult<u64> {
         let core = self.core();
-        let result = if self.put_waits {
-            py.detach(|| core.put_in_slice(record, Duration::ZERO))
+        let result = if self.put_waits || record.data.len() >= LARGE {
+            let result = py.detach(|| core.put_in_slice(record, Duration::ZERO));
+            self.interruption()?;
+            result
         } else {
             // Handing the GIL over and taking it back would cost more than the append itself.
             core.try_put(record)
@@ -300,12 +381,47 @@ impl Producer {
         match result {
             Ok(seq) => Ok(seq),
             Err(error) if error.kind() == ErrorKind::BufferFull => {
-                in_slices(py, self.full_timeout, ErrorKind::BufferFull, |slice| {
+                // A sink may put, but if it waited for space, it would wait for itself.
+                let timeout = if self.is_sending_here(py) { Duration::ZERO } else { self.full_timeout };
+                self.in_slices(py, timeout, ErrorKind::BufferFull, |slice, last| {
                     // Only the last slice can refuse the record.
-                    if slice < SLICE { core.put_within(record, slice) } else { core.put_in_slice(record, slice) }
+                    if last { core.put_within(record, slice) } else { core.put_in_slice(record, slice) }
                 })
             }
             Err(error) => Err(raise(py, error)),
+        }
+    }
+
+    /// Waits in slices, with the GIL released, and lets signal handlers run in between. In a process whose threads are
+    /// greenlets the others run in between, the sink among them.
+    fn in_slices<T: Send>(
+        &self,
+        py: Python<'_>,
+        timeout: Duration,
+        over: ErrorKind,
+        wait: impl Fn(Duration, bool) -> unistream::Result<T> + Sync,
+    ) -> PyResult<T> {
+        let start = Instant::now();
+        let mut sleep = Duration::from_millis(1);
+        loop {
+            let left = timeout.saturating_sub(start.elapsed());
+            let slice = if self.pause.is_some() { Duration::ZERO } else { left.min(SLICE) };
+            let last = left <= slice;
+            let result = py.detach(|| wait(slice, last));
+            self.interruption()?;
+            match result {
+                Err(error) if error.kind() == over && !last => {
+                    if let Some(defect) = self.sinks_judge().and_then(Judge::defect) {
+                        return Err(raise(py, defect));
+                    }
+                    py.check_signals()?;
+                    if let Some(pause) = &self.pause {
+                        pause.call1(py, (sleep.min(left).as_secs_f64(),))?;
+                        sleep = (sleep * 2).min(LOOK);
+                    }
+                }
+                result => return result.or_raise(py),
+            }
         }
     }
 
@@ -332,19 +448,7 @@ impl Drop for Producer {
     }
 }
 
-/// Waits in slices, with the GIL released, and lets signal handlers run in between.
-fn in_slices<T: Send>(
-    py: Python<'_>,
-    timeout: Duration,
-    over: ErrorKind,
-    wait: impl Fn(Duration) -> unistream::Result<T> + Sync,
-) -> PyResult<T> {
-    let start = Instant::now();
-    loop {
-        let left = timeout.saturating_sub(start.elapsed());
-        match py.detach(|| wait(left.min(SLICE))) {
-            Err(error) if error.kind() == over && left > SLICE => py.check_signals()?,
-            result => return result.or_raise(py),
-        }
-    }
+fn record_accepted(py: Python<'_>, error: &PyErr) -> bool {
+    let accepted = error.value(py).getattr("record_accepted").and_then(|accepted| accepted.extract());
+    accepted.unwrap_or(false)
 }

@@ -9,6 +9,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyList, PyMemoryView, PySlice, PyString};
 
 use crate::error::raise;
+use crate::text;
 use crate::time;
 
 fn forked(py: Python<'_>) -> PyErr {
@@ -157,7 +158,8 @@ impl Record {
         Ok(self.core(py)?.key.map(|key| PyBytes::new(py, key)))
     }
 
-    /// When it was put, or the time that was put with it: an aware `datetime` in UTC.
+    /// When it was put, or the time that was put with it: an aware `datetime` in UTC. Never raises: a time in an old
+    /// log that no `datetime` holds is the nearest one.
     #[getter]
     fn created_at<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         time::from_micros(py, self.core(py)?.created_at)
@@ -202,7 +204,10 @@ impl Record {
 
     fn __repr__(&self) -> String {
         match self.batch.get().core.get(self.index) {
-            Some(record) => format!("<Record {} ({}), {} bytes>", record.seq, record.id(), record.data.len()),
+            Some(record) => {
+                let id = text::shown(&record.id());
+                format!("<Record {} ({id}), {} bytes>", record.seq, record.data.len())
+            }
             None => "<Record of the parent process>".into(),
         }
     }

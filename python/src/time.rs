@@ -64,9 +64,13 @@ pub(crate) fn to_micros(instant: &Bound<'_, PyAny>) -> PyResult<i64> {
     since.floor_div(microsecond)?.extract()
 }
 
-/// The aware `datetime` in UTC of an instant in microseconds.
+/// The aware `datetime` in UTC of an instant in microseconds; the first or the last that there is, if none holds it.
 pub(crate) fn from_micros(py: Python<'_>, micros: i64) -> PyResult<Bound<'_, PyAny>> {
     const DAY: i64 = 86_400 * 1_000_000;
+    /// 0001-01-01 and the last microsecond of 9999-12-31.
+    const FIRST: i64 = -719_162 * DAY;
+    const LAST: i64 = 2_932_897 * DAY - 1;
+    let micros = micros.clamp(FIRST, LAST);
     let (days, rest) = (micros.div_euclid(DAY), micros.rem_euclid(DAY));
     let days = i32::try_from(days)?;
     let (seconds, rest) = ((rest / 1_000_000) as i32, (rest % 1_000_000) as i32);

@@ -15,11 +15,13 @@ class UnistreamError(Exception):
         kind: the error's name in the engine, the same in every language.
         retryable: whether the same call can succeed later with nothing changed by the caller.
         record_accepted: whether the record of the `put` that raised this is in the log nevertheless.
+        accepted: how many items are in the log, where `put_many` raised this; all that comes out of it has that.
     """
 
     kind: str = "unistream"
     retryable: bool = False
     record_accepted: bool = False
+    accepted: int | None = None
 
 
 class InvalidArgument(UnistreamError, ValueError):

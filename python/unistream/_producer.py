@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
 import logging
 import os
 import time
+import types
 import warnings
-import weakref
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, cast
 
-from . import _native
-from ._errors import Reentrant, Timeout
+from . import _ending, _green, _logging, _native, _outage
+from ._errors import Reentrant, Timeout, WrongMode
 from ._logging import logger
 from ._options import BufferOptions, Options, Schedule, Seconds, Stats
-from ._sink import AsyncSend, Send, Sink, is_async, name_of, on_loop, send_of, start_workers
+from ._sink import AsyncSend, Send, Sink, check_arity, is_async, name_of, on_loop, send_of, start_workers
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from ._outage import Unavailable
+
 CLOSE_TIMEOUT = 30.0
-"""Seconds that `close()` and the end of a `with` block spend on delivering what is left."""
-EXIT_TIMEOUT = 1.0
-"""Seconds that the exit of the interpreter spends on the same for producers that nobody closed."""
+"""Seconds that `close()` and the end of a `with` block spend on delivering what is left, unless told otherwise."""
+ERROR_TIMEOUT = 1.0
+"""The most seconds that a `with` block that an exception leaves spends on the same."""
 _SLICE = 0.1
-_open: weakref.WeakSet[Producer] = weakref.WeakSet()
 
 
 class Producer(_native.Producer):
@@ -49,6 +49,12 @@ class Producer(_native.Producer):
             most one batch a call, and nothing happens between calls. `"manual"`: the program asks for `next_batch`,
             sends it its own way and says `commit` or `failed`; there is no sink.
         schedule: the waits between attempts, and when to give up; the `schedule_*` options in one value.
+        unavailable: what else is an outage, which uses up no attempt: exception classes, or a function that is given
+            the exception and returns `True` or the seconds to wait, `False` for a failure, `None` for what the table
+            says. The table, with what the usual clients raise when nobody answers, is in the guide.
+        close_timeout: seconds or a `timedelta` that `close()` and the end of a `with` block spend on delivering what is
+            left; `None` waits for ever. A block that an exception leaves spends at most a second, one that Ctrl-C
+            leaves nothing. What is left stays on disk.
         options: see `Options` and `unistream.options()`.
 
     Raises:
@@ -62,8 +68,9 @@ class Producer(_native.Producer):
     3
     """
 
-    __slots__ = ("__weakref__", "_loop", "_mode")
+    __slots__ = ("__weakref__", "_close_timeout", "_loop", "_mode")
 
+    _close_timeout: Seconds | None
     _loop: asyncio.AbstractEventLoop | None
     _mode: str
 
@@ -74,10 +81,16 @@ class Producer(_native.Producer):
         *,
         mode: Literal["background", "inline", "manual"] = "background",
         schedule: Schedule | None = None,
+        unavailable: Unavailable = (),
+        close_timeout: Seconds | None = CLOSE_TIMEOUT,
         **options: Unpack[Options],
     ) -> Self:
         """Open the buffer, create it if there is none, and start to send."""
         keywords = cast("dict[str, Any]", options)
+        if close_timeout is not None and not _seconds(close_timeout) >= 0:
+            raise ValueError(f"close_timeout is {close_timeout}; it must be a span of time in seconds, or None")
+        added = _outage.check(unavailable)
+        green = _green.library()
         if schedule is not None:
             twice = keywords.keys() & schedule.options().keys()
             if twice:
@@ -90,20 +103,35 @@ class Producer(_native.Producer):
         name = ""
         if sink is not None and not isinstance(sink, _native.NativeSink):
             name, native = name_of(sink), send_of(sink)
+            check_arity(native)
             if is_async(native):
                 if mode != "background":
                     raise TypeError("an async sink needs background mode")
-                loop = asyncio.get_running_loop()
+                loop = _running_loop()
+                if loop is None:
+                    raise RuntimeError(
+                        "no running event loop: an async sink runs on the loop in which its producer is made; make the "
+                        "producer inside a coroutine, or give it a sink that is not async"
+                    )
                 native = on_loop(cast("AsyncSend", native), loop)
                 keywords.setdefault("when_full", "error")
             if mode == "background":
-                send, native = cast("Send", native), _native.Channel(name)
+                current = None if green is None else green.current
+                send, native = cast("Send", native), _native.Channel(name, added, current)
+            elif green is not None:
+                raise WrongMode(
+                    f"this process is patched by {green.name}: in inline mode other greenlets would be refused while "
+                    "the sink runs; use background mode, where the sink runs on a greenlet of its own"
+                )
         level = min(logger.getEffectiveLevel(), logging.CRITICAL)
-        self = super().__new__(cls, os.fspath(path), native, name, keywords | {"mode": mode}, level)
-        self._loop, self._mode = loop, mode
+        pause = None if green is None else green.sleep
+        keywords |= {"mode": mode}
+        events = _logging.events()
+        self = super().__new__(cls, os.fspath(path), native, name, added, keywords, events, level, pause)
+        self._loop, self._mode, self._close_timeout = loop, mode, close_timeout
         if send is not None:
-            start_workers(cast("_native.Channel", native), send, int(self.options["max_in_flight"]))
-        _open.add(self)
+            start_workers(cast("_native.Channel", native), send, int(self.options["max_in_flight"]), green)
+        _ending.opened(self)
         return self
 
     def flush(self, timeout: Seconds | None = None) -> None:
@@ -121,26 +149,30 @@ class Producer(_native.Producer):
         self._refuse_on_loop("aflush")
         self._wait_flushed(self._begin_flush(), timeout)
 
-    def close(self, timeout: Seconds | None = CLOSE_TIMEOUT) -> int:
+    def close(self, timeout: Seconds | types.EllipsisType | None = ...) -> int:
         """Flush for at most `timeout`, then close. Idempotent.
 
         Args:
-            timeout: seconds or a `timedelta`; `None` waits for ever. Manual mode waits for nothing: it is the program
-                itself that sends.
+            timeout: seconds or a `timedelta`; `None` waits for ever. Left out, it is the producer's `close_timeout`.
+                Manual mode waits for nothing: it is the program itself that sends.
 
         Returns:
             How many records are left; they stay on disk and are sent by the next producer on this path.
 
         Raises:
             RetriesExhausted: the producer had stopped; it is closed all the same.
+            SendFailed: the sink gave an answer that nobody understood; the producer is closed all the same.
         """
+        if timeout is ...:
+            timeout = self._close_timeout
         if timeout != 0:
             self._refuse_on_loop("aclose")
         try:
             return super().close(0 if self._mode == "manual" else timeout)
         finally:
             if self.closed:
-                _open.discard(self)
+                _ending.closed(self)
+                _logging.drain()
 
     @property
     def closed(self) -> bool:
@@ -160,8 +192,10 @@ class Producer(_native.Producer):
                 if deadline is not None and left <= _SLICE:
                     raise
 
-    async def aclose(self, timeout: Seconds | None = CLOSE_TIMEOUT) -> int:
+    async def aclose(self, timeout: Seconds | types.EllipsisType | None = ...) -> int:
         """Do as `close`, without blocking the event loop."""
+        if timeout is ...:
+            timeout = self._close_timeout
         try:
             # What is wrong, closing says again.
             with contextlib.suppress(Exception):
@@ -175,6 +209,11 @@ class Producer(_native.Producer):
         """Return what the producer has done and what it is doing. May be called from anywhere, sinks included."""
         return Stats(**self._stats())
 
+    def _flush_at_exit(self, timeout: float) -> None:
+        """Flush without closing; an async sink's loop is not waited for, it does not run any more."""
+        if self._mode == "background" and self._loop is None:
+            self._wait_flushed(self._begin_flush(), timeout)
+
     def _refuse_on_loop(self, instead: str) -> None:
         if self._loop is not None and _running_loop() is self._loop:
             raise Reentrant(f"waiting here would block the event loop that the sink runs on; await {instead}()")
@@ -186,9 +225,9 @@ class Producer(_native.Producer):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close; an exception of the `with` block goes on whatever closing says."""
+        """Close, and deliver until `close_timeout` is over; an exception of the block goes on whatever closing says."""
         try:
-            self._left(self.close(_exit_timeout(error)))
+            self._left(self.close(self._exit_timeout(error)))
         except Exception:
             if error is None:
                 raise
@@ -201,13 +240,22 @@ class Producer(_native.Producer):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close; an exception of the `async with` block goes on whatever closing says."""
+        """Close, and deliver until `close_timeout` is over; an exception of the block goes on whatever closing says."""
         try:
-            self._left(await self.aclose(_exit_timeout(error)))
+            self._left(await self.aclose(self._exit_timeout(error)))
         except Exception:
             if error is None:
                 raise
             logger.exception("closing failed under another exception")
+
+    def _exit_timeout(self, error: BaseException | None) -> Seconds | None:
+        if error is None:
+            return self._close_timeout
+        if not isinstance(error, Exception):
+            # Who pressed Ctrl-C wants to leave, not to deliver.
+            return 0.0
+        # The traceback should not keep anybody waiting either.
+        return ERROR_TIMEOUT if self._close_timeout is None else min(_seconds(self._close_timeout), ERROR_TIMEOUT)
 
     def _left(self, records: int) -> None:
         if records and self._mode != "manual":
@@ -232,26 +280,8 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def _exit_timeout(error: BaseException | None) -> float:
-    # Who pressed Ctrl-C wants to leave, not to deliver.
-    return CLOSE_TIMEOUT if error is None or isinstance(error, Exception) else 0.0
-
-
 def _seconds(span: Seconds) -> float:
     return span if isinstance(span, int | float) else span.total_seconds()
-
-
-def _close_all() -> None:
-    """Close what is still open when the interpreter exits, while sinks can still run."""
-    deadline = time.monotonic() + EXIT_TIMEOUT
-    for producer in list(_open):
-        with contextlib.suppress(Exception):
-            producer.close(max(0.0, deadline - time.monotonic()))
-
-
-atexit.register(_close_all)
-# The parent's producers are none of a forked child's business.
-os.register_at_fork(after_in_child=_open.clear)
 
 
 class Buffer(_native.Buffer):

@@ -15,7 +15,8 @@ from concurrent.futures import CancelledError
 from typing import Any, Protocol, TypeAlias, cast
 
 from ._errors import SinkUnavailable
-from ._native import Batch, Channel, NativeSink, Report
+from ._green import Bell, Library
+from ._native import Batch, Channel, Job, NativeSink, Report
 
 Answer: TypeAlias = Report | None
 """What a sink returns: `None` if it took every record of the batch, else a report."""
@@ -81,20 +82,55 @@ def on_loop(send: AsyncSend, loop: asyncio.AbstractEventLoop) -> Send:
     return call
 
 
-def start_workers(channel: Channel, send: Send, count: int) -> None:
-    """Start the threads that call `send` with what comes through the channel, until it is closed."""
+def check_arity(send: Send | AsyncSend) -> None:
+    """Refuse a callable that cannot be called with one batch, before the first batch finds out."""
+    try:
+        signature = inspect.signature(send)
+    except (TypeError, ValueError):
+        # Built in, without a signature.
+        return
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        raise TypeError(f"a sink is called with one argument, the batch; {name_of(send)}{signature}: {error}") from None
+
+
+def start_workers(channel: Channel, send: Send, count: int, green: Library | None) -> None:
+    """Start what calls `send` with what comes through the channel, until it is closed."""
+    if green is not None:
+        green.spawn(_serve, channel, send, green, green.bell(channel))
+        return
     for _ in range(count):
         threading.Thread(target=_work, args=(channel, send), name="unistream-sink", daemon=True).start()
 
 
 def _work(channel: Channel, send: Send) -> None:
-    while (job := channel.receive()) is not None:
+    while not channel.closed:
         try:
-            job.returned(send(job.batch))
-        except BaseException as error:  # noqa: BLE001 the engine judges it
-            job.raised(error)
-        if job.is_forked:
-            # The sink has forked, and came back in the child too, which has no part in this.
-            return
-        # A batch keeps its part of the log from being reused.
-        del job
+            while (job := channel.receive()) is not None:
+                _run(job, send)
+                if job.is_forked:
+                    # The sink has forked, and came back in the child too, which has no part in this.
+                    return
+                # A batch keeps its part of the log from being reused.
+                del job
+        except BaseException:  # noqa: BLE001 somebody sent this thread an exception; the job says so
+            continue
+
+
+def _serve(channel: Channel, send: Send, green: Library, bell: Bell) -> None:
+    """Spawn a greenlet for each batch; the engine hands out no more than may be in flight."""
+    while bell.wait() and not channel.closed:
+        while (job := channel.take()) is not None:
+            green.spawn(_run, job, send)
+            del job
+    bell.close()
+
+
+def _run(job: Job, send: Send) -> None:
+    try:
+        answer = send(job.begin())
+    except BaseException as error:  # noqa: BLE001 the engine judges it
+        job.raised(error)
+    else:
+        job.returned(answer)

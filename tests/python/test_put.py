@@ -214,7 +214,7 @@ def test_put_many_says_how_many(path: Path) -> None:
     with unistream.Producer(path, mode="manual") as producer:
         assert producer.put_many(f"record {number}" for number in range(1000)) == 1000
         assert producer.stats().put_records == 1000
-        with pytest.raises(TypeError, match="cannot put a NoneType"):
+        with pytest.raises(TypeError, match="cannot put an object of type NoneType"):
             producer.put_many([b"1001", None, b"1002"])  # type: ignore[list-item]
         assert producer.stats().put_records == 1001
         with pytest.raises(TypeError):

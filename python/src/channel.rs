@@ -1,0 +1,238 @@
+//! Python sinks in background mode: a channel between the core's thread and those of the interpreter.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use pyo3::prelude::*;
+use unistream::{SendError, Sink};
+
+use crate::bell::Bell;
+use crate::judge::{Answer, Judge};
+use crate::record::Batch;
+use crate::sync::lock;
+
+/// Hands batches to threads of the interpreter and their answers back.
+///
+/// The core's own thread never runs Python code: so it can be stopped at any time, also while a sink hangs, and the
+/// interpreter can exit under a sink that is still running.
+#[pyclass(frozen, module = "unistream._native")]
+pub(crate) struct Channel {
+    pub(crate) core: Arc<Exchange>,
+}
+
+pub(crate) struct Exchange {
+    id: u64,
+    pub(crate) judge: Judge,
+    state: Mutex<State>,
+    changed: Condvar,
+    /// For those who cannot wait for `changed`.
+    bell: Bell,
+    /// Returns the greenlet that runs now, where sinks run on greenlets.
+    current: Option<Py<PyAny>>,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: u64,
+    /// Not yet taken by a worker.
+    waiting: VecDeque<(u64, unistream::Batch)>,
+    /// Sent, and their senders still want to know.
+    pending: HashMap<u64, Option<Answer>>,
+    /// The greenlets that are inside the sink, by address.
+    inside: Vec<usize>,
+    closed: bool,
+}
+
+thread_local! {
+    /// The exchange that this thread is running a sink for; 0 is none.
+    static SENDING: Cell<u64> = const { Cell::new(0) };
+}
+
+impl Exchange {
+    /// Whether the caller is inside this sink, so that waiting for the sink would wait for itself.
+    pub(crate) fn is_sending_here(&self, py: Python<'_>) -> bool {
+        match self.greenlet(py) {
+            Some(greenlet) => lock(&self.state).inside.contains(&greenlet),
+            None => SENDING.get() == self.id,
+        }
+    }
+
+    fn greenlet(&self, py: Python<'_>) -> Option<usize> {
+        let current = self.current.as_ref()?.call0(py).ok()?;
+        Some(current.as_ptr().addr())
+    }
+
+    pub(crate) fn close(&self) {
+        lock(&self.state).closed = true;
+        self.ring();
+    }
+
+    fn ring(&self) {
+        self.changed.notify_all();
+        self.bell.ring();
+    }
+
+    fn take(&self) -> Option<(u64, unistream::Batch)> {
+        lock(&self.state).waiting.pop_front()
+    }
+
+    fn receive(&self) -> Option<(u64, unistream::Batch)> {
+        let idle = |state: &mut State| state.waiting.is_empty() && !state.closed;
+        let state = self.changed.wait_while(lock(&self.state), idle);
+        state.unwrap_or_else(PoisonError::into_inner).waiting.pop_front()
+    }
+
+    fn settle(&self, job: u64, answer: Answer) {
+        // A sender that was interrupted is gone, and nobody wants the answer.
+        if let Some(place) = lock(&self.state).pending.get_mut(&job) {
+            *place = Some(answer);
+        }
+        self.changed.notify_all();
+    }
+
+    /// From here on this thread or greenlet is inside the sink, until it leaves: what would wait for the sink is refused.
+    fn enter(&self, py: Python<'_>) {
+        match self.greenlet(py) {
+            Some(greenlet) => lock(&self.state).inside.push(greenlet),
+            None => SENDING.set(self.id),
+        }
+    }
+
+    fn leave(&self, py: Python<'_>) {
+        match self.greenlet(py) {
+            Some(greenlet) => lock(&self.state).inside.retain(|each| *each != greenlet),
+            None => SENDING.set(0),
+        }
+    }
+}
+
+impl Sink for Exchange {
+    fn send(&self, batch: &unistream::Batch) -> Answer {
+        if let Some(refusal) = self.judge.refusal() {
+            return Err(refusal);
+        }
+        let mut state = lock(&self.state);
+        let job = state.jobs;
+        state.jobs += 1;
+        state.waiting.push_back((job, batch.clone()));
+        state.pending.insert(job, None);
+        self.ring();
+        let unanswered = |state: &mut State| !state.closed && state.pending[&job].is_none();
+        let mut state = self.changed.wait_while(state, unanswered).unwrap_or_else(PoisonError::into_inner);
+        match state.pending.remove(&job).flatten() {
+            Some(answer) => answer,
+            None => Err(SendError::interrupted("closed while the sink was running")),
+        }
+    }
+
+    fn name(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.judge.name)
+    }
+
+    fn interrupt(&self) {
+        self.close();
+    }
+}
+
+#[pymethods]
+impl Channel {
+    /// `current` returns the running greenlet, in a process whose threads are greenlets.
+    #[new]
+    fn new(name: String, added: Option<Py<PyAny>>, current: Option<Py<PyAny>>) -> PyResult<Self> {
+        static IDS: AtomicU64 = AtomicU64::new(1);
+        let id = IDS.fetch_add(1, Ordering::Relaxed);
+        let bell = Bell::new(current.is_some())?;
+        let judge = Judge::new(name, added);
+        let exchange = Exchange { id, judge, state: Mutex::default(), changed: Condvar::new(), bell, current };
+        Ok(Channel { core: Arc::new(exchange) })
+    }
+
+    /// The descriptor that can be read when there is something to take; the caller owns it from now on.
+    fn detach_bell(&self) -> Option<i32> {
+        self.core.bell.detach()
+    }
+
+    /// The next batch to send; waits for it. `None` when the producer is closed.
+    fn receive(&self, py: Python<'_>) -> Option<Job> {
+        py.detach(|| self.core.receive()).map(|taken| self.job(taken))
+    }
+
+    /// The next batch to send, if there is one.
+    fn take(&self) -> Option<Job> {
+        self.core.take().map(|taken| self.job(taken))
+    }
+
+    /// Whether the producer wants no more answers.
+    #[getter]
+    fn closed(&self) -> bool {
+        lock(&self.core.state).closed
+    }
+}
+
+impl Channel {
+    fn job(&self, (job, batch): (u64, unistream::Batch)) -> Job {
+        Job { channel: self.core.clone(), job, batch, answered: AtomicBool::new(false) }
+    }
+}
+
+/// A batch that a worker has taken and owes an answer for.
+#[pyclass(frozen, module = "unistream._native")]
+pub(crate) struct Job {
+    channel: Arc<Exchange>,
+    job: u64,
+    batch: unistream::Batch,
+    answered: AtomicBool,
+}
+
+#[pymethods]
+impl Job {
+    /// The batch, for the sink that is now called.
+    ///
+    /// It is Python code that calls it: an interpreter that ends stops the thread where it is, and there must be no
+    /// frame of ours below.
+    fn begin(&self, py: Python<'_>) -> Batch {
+        self.channel.enter(py);
+        Batch::new(&self.batch)
+    }
+
+    /// Whether the sink came back in a forked child, which sends nothing.
+    #[getter]
+    fn is_forked(&self) -> bool {
+        self.batch.is_forked()
+    }
+
+    /// The sink returned this.
+    fn returned<'py>(&self, py: Python<'py>, value: Bound<'py, PyAny>) {
+        self.answered(py, Ok(value));
+    }
+
+    /// The sink raised this.
+    fn raised<'py>(&self, py: Python<'py>, error: Bound<'py, PyAny>) {
+        self.answered(py, Err(PyErr::from_value(error)));
+    }
+}
+
+impl Job {
+    fn answered<'py>(&self, py: Python<'py>, returned: PyResult<Bound<'py, PyAny>>) {
+        if self.batch.is_forked() {
+            // In a child nobody waits for it, and the lock may never be free.
+            return;
+        }
+        self.channel.leave(py);
+        let answer = self.channel.judge.answer(returned, py, self.batch.len());
+        self.answered.store(true, Ordering::Relaxed);
+        self.channel.settle(self.job, answer);
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        // An exception that somebody sent to the thread may come between taking a batch and sending it.
+        if !self.answered.load(Ordering::Relaxed) && !self.batch.is_forked() {
+            self.channel.settle(self.job, Err(SendError::interrupted("the thread of the sink was interrupted")));
+        }
+    }
+}
