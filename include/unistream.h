@@ -236,6 +236,10 @@
  *   path (text: a path; default empty) The file.
  *   framing (choice: lines, length-prefixed; default lines) How records stand in the file.
  *   sync (boolean: true, false; default false) Sync each batch to stable storage before it counts as delivered.
+ *   mode (text: an octal number such as 0640; empty: 0640 less the umask; default empty) The permissions of a file
+ *       that is created, whatever the umask.
+ *   follow_links (boolean: true, false; default false) Follow symbolic links at the path, and take a file that has a
+ *       second name.
  */
 
 
@@ -1076,15 +1080,21 @@ void unistream_sink_free(unistream_sink *sink);
 
 /**
  * Makes a sink that appends every payload to the file `path`, with a line feed after each; the file is created if
- * there is none. Beside it a small file with `.unistream` in its name remembers how far it was written, so that a
- * crash neither tears a record nor writes it twice.
+ * there is none. Beside it a file with `.unistream` behind its name remembers what was written, so that a crash neither
+ * tears a record nor writes it twice. The path is followed: when the file is renamed, removed or truncated (logrotate),
+ * the next batch goes to the file that is there then. `/dev/stdout`, other devices and named pipes are written to without
+ * a sidecar, at least once.
  *
- * `flags`: 0, or the sum of `UNISTREAM_FILE_LENGTH_PREFIXED` and `UNISTREAM_FILE_SYNC`.
+ * `flags`: 0, or the sum of `UNISTREAM_FILE_LENGTH_PREFIXED` and `UNISTREAM_FILE_SYNC`. For the other options of the table
+ * above (`mode`, `follow_links`): `unistream_sink_from_options("file", ...)`.
  *
  * Writes the sink to `sink` on success.
- * Errors: `UNISTREAM_INVALID_ARGUMENT`, `UNISTREAM_IO`, `UNISTREAM_DISK_FULL`, `UNISTREAM_IN_USE`.
+ * Errors: `UNISTREAM_INVALID_ARGUMENT` (also for a directory, a socket or a link at that path), `UNISTREAM_IO`,
+ * `UNISTREAM_DISK_FULL`, `UNISTREAM_IN_USE`, `UNISTREAM_NOT_TRUSTED` if others can change the sidecar.
  */
-unistream_error *unistream_sink_file(const char *path, uint32_t flags, unistream_sink **sink);
+unistream_error *unistream_sink_file(const char *path,
+                                     uint32_t flags,
+                                     unistream_sink **sink);
 
 /**
  * Makes a sink that takes everything and keeps nothing: for measuring what comes before it.

@@ -677,7 +677,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::buffer::storage::{File, Holder};
+    use crate::buffer::storage::{File, Holder, Seen, Sharing};
     use crate::{Limits, NewRecord, Producer, Report, SendError};
 
     /// What happens once, before the records of a letter are opened for the second time.
@@ -696,8 +696,14 @@ mod tests {
         fn boot_id(&self) -> u64 {
             OsDisk.boot_id()
         }
-        fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
-            OsDisk.open(path, how)
+        fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+            OsDisk.open(path)
+        }
+        fn open_shared(&self, path: &Path, how: Sharing) -> io::Result<Arc<dyn File>> {
+            OsDisk.open_shared(path, how)
+        }
+        fn look(&self, path: &Path, follow: bool) -> io::Result<Option<Seen>> {
+            OsDisk.look(path, follow)
         }
         fn sync_dir(&self, dir: &Path) -> io::Result<()> {
             OsDisk.sync_dir(dir)

@@ -56,6 +56,9 @@ pub enum ErrorKind {
     /// A limit of the process or the system was reached: open files, memory, mappings, threads. Retry when some are
     /// free, or raise the limit that the message names; nothing that was accepted is touched.
     ResourceExhausted = 19,
+    /// The buffer's directory or a file in it belongs to another user, or others can write to it. Nothing was touched;
+    /// correct the owner or the mode, use a directory of your own, or set the option `trust`.
+    NotTrusted = 20,
 }
 
 impl ErrorKind {
@@ -81,6 +84,7 @@ impl ErrorKind {
             ErrorKind::Internal => "internal",
             ErrorKind::SendFailed => "send_failed",
             ErrorKind::ResourceExhausted => "resource_exhausted",
+            ErrorKind::NotTrusted => "not_trusted",
         }
     }
 

@@ -4,6 +4,7 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -277,15 +278,30 @@ fn the_page_describes_dead_letters_and_the_sidecar() {
     let batch = letter.batch().unwrap();
     sink.send(&batch).unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"one\ntwo\n");
-    let sidecar = fs::read(dir.path().join("out.log.unistream")).unwrap();
-    let mut sector = b"unimark2".to_vec();
-    [1u64, 0, 8].iter().for_each(|word| sector.extend(word.to_le_bytes()));
-    sector.extend(format::crc32c(&[b"one\ntwo\n"]).to_le_bytes());
-    [0u16, 1].iter().for_each(|count| sector.extend(count.to_le_bytes()));
+    let sidecar = || fs::read(dir.path().join("out.log.unistream")).unwrap();
+    let of = fs::metadata(&path).unwrap();
     let buffer_id = u64::from_str_radix(&letter.id[..16], 16).unwrap();
-    [buffer_id, 2, 1, 2].iter().for_each(|word| sector.extend(word.to_le_bytes()));
-    sector.resize(508, 0);
-    let crc = format::crc32c(&[&sector]);
-    sector.extend(crc.to_le_bytes());
-    assert_eq!(sidecar[512..1024], sector, "an odd generation stands in the second sector");
+    let print = |seq: u64, created_at: i64, id: (u32, &[u8]), key: (u32, &[u8]), data: &[u8]| {
+        let upper = format::crc32c(&[&buffer_id.to_le_bytes(), &seq.to_le_bytes()]);
+        let lengths = [id.0.to_le_bytes(), key.0.to_le_bytes()].concat();
+        let lower = format::crc32c(&[&created_at.to_le_bytes(), &lengths, id.1, key.1, data]);
+        u64::from(upper) << 32 | u64::from(lower)
+    };
+    let prints = [print(1, 1, (2, b"i"), (0, b""), b"one"), print(2, 2, (0, b""), (2, b"k"), b"two")];
+    let mut body = Vec::new();
+    [1, prints[0], 2, prints[1]].iter().for_each(|word| body.extend(word.to_le_bytes()));
+    body.extend(b"one\ntwo\n");
+    let mut area = b"unimark3".to_vec();
+    [1u64, of.dev(), of.ino(), 0, 8].iter().for_each(|word| area.extend(word.to_le_bytes()));
+    let words = [format::crc32c(&[b"one\ntwo\n"]), 0, 2, 8, format::crc32c(&[&body])];
+    words.iter().for_each(|word| area.extend(word.to_le_bytes()));
+    area.resize(508, 0);
+    let crc = format::crc32c(&[&area]);
+    area.extend(crc.to_le_bytes());
+    area.extend(body);
+    assert_eq!(sidecar()[1_081_856..][..area.len()], area, "an odd generation stands in the second area");
+    // With the next piece they are remembered.
+    sink.send(&Batch::from_records([NewRecord::new(b"three")])).unwrap();
+    let bytes: Vec<u8> = prints.iter().flat_map(|print| print.to_le_bytes()).collect();
+    assert_eq!(sidecar()[2_163_712 + 8..], bytes);
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::{PyBaseException, PyIndexError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use unistream::sink::{FileSink as CoreFileSink, Framing};
+use unistream::sink::{FileMode, FileOptions, FileSink as CoreFileSink, Framing};
 use unistream::{NewRecord, Outcome, SendError, Sink};
 
 use crate::error::{OrRaise, Raised, send_error};
@@ -105,27 +105,64 @@ impl Sink for Lease {
     }
 }
 
-/// Appends records to a file, each batch exactly once, whatever dies in between.
+/// Appends records to a file, each exactly once, whatever dies in between, and whoever rotates it.
 ///
-/// :param path: the file; created if it does not exist. Beside it stands a small file with the last batch's id.
+/// The path is followed: when the file is renamed, removed or truncated, the next batch goes to the file that is there
+/// then. `/dev/stdout`, other devices and named pipes are written to as well, at least once.
+///
+/// :param path: the file; created if it does not exist. Beside it stands `<path>.unistream`, which knows what was written.
 /// :param framing: `"lines"`: one record a line, line feeds in records refused at `put`; or `"length-prefixed"`: any
 ///     bytes, each record after its length.
 /// :param sync: whether each batch is on stable storage before it counts as delivered.
+/// :param mode: the permissions of a file that is created, whatever the umask, such as `0o600`; `None`: 0640 less the umask.
+/// :param follow_links: whether symbolic links at the path are followed, and a file may have a second name.
 #[pyclass(frozen, extends = NativeSink, module = "unistream")]
-pub(crate) struct FileSink;
+pub(crate) struct FileSink {
+    path: PathBuf,
+    options: FileOptions,
+}
 
 #[pymethods]
 impl FileSink {
     #[new]
-    #[pyo3(signature = (path, *, framing = "lines", sync = false))]
-    fn new(py: Python<'_>, path: PathBuf, framing: &str, sync: bool) -> PyResult<PyClassInitializer<Self>> {
+    #[pyo3(signature = (path, *, framing = "lines", sync = false, mode = None, follow_links = false))]
+    fn new(
+        py: Python<'_>,
+        path: PathBuf,
+        framing: &str,
+        sync: bool,
+        mode: Option<u32>,
+        follow_links: bool,
+    ) -> PyResult<PyClassInitializer<Self>> {
         let framing = match framing {
             "lines" => Framing::Lines,
             "length-prefixed" => Framing::LengthPrefixed,
             _ => return Err(PyValueError::new_err("framing is \"lines\" or \"length-prefixed\"")),
         };
-        let sink = CoreFileSink::create(path).or_raise(py)?.framing(framing).sync(sync);
-        Ok(PyClassInitializer::from(NativeSink::new(sink)).add_subclass(FileSink))
+        let mut options = FileOptions::default();
+        (options.framing, options.sync, options.mode, options.follow_links) =
+            (framing, sync, FileMode(mode), follow_links);
+        let builder = CoreFileSink::builder(&path).options(options.clone());
+        let sink = py.detach(|| builder.build()).or_raise(py)?;
+        Ok(PyClassInitializer::from(NativeSink::new(sink)).add_subclass(FileSink { path, options }))
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let FileOptions { framing, sync, mode, follow_links, .. } = &self.options;
+        let mut text = format!("FileSink({}", self.path.as_os_str().into_pyobject(py)?.repr()?);
+        if *framing == Framing::LengthPrefixed {
+            text.push_str(", framing='length-prefixed'");
+        }
+        if *sync {
+            text.push_str(", sync=True");
+        }
+        if let FileMode(Some(mode)) = mode {
+            text.push_str(&format!(", mode={mode:#o}"));
+        }
+        if *follow_links {
+            text.push_str(", follow_links=True");
+        }
+        Ok(text + ")")
     }
 }
 

@@ -183,6 +183,8 @@ class FileSink(NativeSink):
         *,
         framing: Literal["lines", "length-prefixed"] = "lines",
         sync: bool = False,
+        mode: int | None = None,
+        follow_links: bool = False,
     ) -> Self: ...
 
 @final

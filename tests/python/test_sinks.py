@@ -292,6 +292,36 @@ def test_file_sink(path: Path, tmp_path: Path) -> None:
     assert isinstance(caught.value.__cause__, FileNotFoundError)
 
 
+def test_a_file_sinks_options(path: Path, tmp_path: Path) -> None:
+    target, link = tmp_path / "events.log", tmp_path / "link.log"
+    sink = FileSink(target, sync=True, mode=0o664)
+    assert target.stat().st_mode & 0o777 == 0o664
+    assert repr(sink) == f"FileSink({str(target)!r}, sync=True, mode=0o664)"
+    assert repr(FileSink(str(tmp_path / "other"))) == f"FileSink({str(tmp_path / 'other')!r})"
+    link.symlink_to(target)
+    with pytest.raises(unistream.InvalidArgument, match="follow_links"):
+        FileSink(link)
+    with pytest.raises(unistream.InvalidArgument, match="mode"):
+        FileSink(target, mode=0o400)
+    with Producer(path, FileSink(link, follow_links=True)) as producer:
+        producer.put(b"x")
+        producer.flush(30)
+    assert target.read_bytes() == b"x\n"
+
+
+def test_a_file_that_logrotate_renames(path: Path, tmp_path: Path) -> None:
+    target = tmp_path / "app.log"
+    with Producer(path, FileSink(target), linger=0.02) as producer:
+        producer.put_many(f"a{number}" for number in range(100))
+        producer.flush(30)
+        target.rename(tmp_path / "app.log.1")
+        target.touch()
+        producer.put_many(f"b{number}" for number in range(100))
+        producer.flush(30)
+        assert producer.stats().delivered_records == 200
+    assert [len((tmp_path / name).read_text().split()) for name in ("app.log.1", "app.log")] == [100, 100]
+
+
 def test_a_native_sink_inside_a_python_sink(path: Path, tmp_path: Path) -> None:
     target = FileSink(tmp_path / "events.log")
 

@@ -14,8 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use closure::{FnSink, IntoReport, NullSink, from_fn};
-pub use file::{FileSink, Framing};
-pub use url::{FileOptions, from_options, from_url, options_of};
+#[cfg(any(test, feature = "simulation"))]
+pub(crate) use file::Layout;
+pub use file::{FileSink, FileSinkBuilder, Framing};
+pub use url::{FileMode, FileOptions, from_options, from_url, options_of};
 
 use crate::batch::Batch;
 use crate::error::{Cause, Error, ErrorKind};

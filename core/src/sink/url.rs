@@ -2,7 +2,7 @@
 
 use super::{FileSink, Framing, Sink};
 use crate::error::{Error, ErrorKind, Result};
-use crate::options::{OptionSpec, Text, choice, option_table};
+use crate::options::{OptionSpec, Text, Value, choice, option_table};
 
 /// The kinds of sinks that are known by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,42 @@ impl Kind {
 
 choice!(@value Framing: "one of lines, length-prefixed" { Lines = "lines", LengthPrefixed = "length-prefixed" });
 
+/// The permissions of a file that is created, if they are not the default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileMode(pub Option<u32>);
+
+impl FileMode {
+    /// Whether a sink can go on writing to a file of that mode.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for other bits than permissions, and for a mode that keeps this user out.
+    pub fn check(self) -> Result<()> {
+        match self.0 {
+            Some(mode) if mode & !0o777 != 0 || mode & 0o600 != 0o600 => {
+                Err(invalid(format!("mode is {mode:#o}; permitted: {MODES}")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+const MODES: &str =
+    "an octal number from 0600 to 0777 with which the owner reads and writes; empty: 0640 less the umask";
+
+impl Value for FileMode {
+    const KIND: &'static str = "text";
+    fn parse(text: &str) -> std::result::Result<Self, String> {
+        if text.is_empty() {
+            return Ok(FileMode(None));
+        }
+        let mode = u32::from_str_radix(text.trim_start_matches("0o"), 8).map(|mode| FileMode(Some(mode)));
+        mode.ok().filter(|mode| mode.check().is_ok()).ok_or_else(|| MODES.into())
+    }
+    fn print(&self) -> String {
+        self.0.map_or_else(String::new, |mode| format!("{mode:04o}"))
+    }
+}
+
 option_table! {
     /// The options of a [`FileSink`] as text. [`TABLE`](Self::TABLE) describes them.
     pub struct FileOptions, setters file_setters;
@@ -34,6 +70,10 @@ option_table! {
     framing: Framing = "lines", "lines, length-prefixed", |_| true;
     /// Sync each batch to stable storage before it counts as delivered.
     sync: bool = "false", "true, false", |_| true;
+    /// The permissions of a file that is created, whatever the umask.
+    mode: FileMode = "", "an octal number such as 0640; empty: 0640 less the umask", |v| v.check().is_ok();
+    /// Follow symbolic links at the path, and take a file that has a second name.
+    follow_links: bool = "false", "true, false", |_| true;
 }
 
 const KINDS: &str = "file, kinesis and cloudwatch-logs";
@@ -42,7 +82,7 @@ const KINDS: &str = "file, kinesis and cloudwatch-logs";
 ///
 /// | URL | sink |
 /// |---|---|
-/// | `file:events.log?sync=true`, `file:///var/spool/events.log` | [`FileSink`] |
+/// | `file:events.log?sync=true&mode=0600`, `file:///var/spool/events.log` | [`FileSink`] |
 /// | `kinesis://stream?region=eu-central-1` | `aws::KinesisSink`; in place of the name an ARN |
 /// | `cloudwatch-logs://group/stream?create_if_missing=true` | `aws::CloudWatchLogsSink`; the last `/` divides group and stream |
 ///
@@ -129,7 +169,7 @@ fn make<'a>(kind: Kind, mut options: impl Iterator<Item = (&'a str, &'a str)>) -
             let mut file = FileOptions::default();
             options.try_for_each(|(key, value)| file.set(key, value))?;
             file.check_ranges()?;
-            Box::new(FileSink::create(file.path)?.framing(file.framing).sync(file.sync))
+            Box::new(FileSink::of_options(&file)?)
         }
         #[cfg(feature = "aws")]
         Kind::Kinesis => Box::new(options.try_fold(KinesisSink::builder(""), |b, (k, v)| b.set(k, v))?.build()?),

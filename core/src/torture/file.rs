@@ -1,23 +1,31 @@
 //! A `FileSink` without a producer: so few operations that each pair of crashes can be tried, also behind each failed one.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::Figures;
 use super::faults::TROUBLES;
-use super::world::{FILE, file_on, make_file_dir};
+use super::world::{FILE, file_on, file_sink_on, make_file_dir};
 use crate::batch::Batch;
 use crate::buffer::format::BatchId;
+use crate::buffer::storage::Disk;
 use crate::buffer::storage::simulated::{Crash, Dice, Fault, Recorder, SimulatedDisk, Snapshot};
 use crate::environment::lock;
 use crate::record::NewRecord;
-use crate::sink::{FileSink, Sink};
+use crate::sink::Sink;
 use crate::sync::Mutex;
 
-const BATCHES: usize = 3;
+const BATCHES: usize = 4;
 const RECORDS: usize = 2;
+/// From this one on the batches are of a buffer that was brought back from a copy, which gives out the seqs of
+/// [`AS_BEFORE`] again.
+const BROUGHT_BACK: usize = 3;
+const AS_BEFORE: usize = 1;
+/// Before this one somebody renames the file.
+const ROTATED: usize = 2;
 /// More than a process does.
-const MOST_OPERATIONS: u64 = 60;
+const MOST_OPERATIONS: u64 = 90;
 /// So often a batch is sent before a process gives up.
 const ATTEMPTS: usize = 3;
 
@@ -28,7 +36,8 @@ fn line(number: usize) -> String {
 
 fn batch(number: usize) -> Batch {
     let lines: Vec<String> = (0..RECORDS).map(|at| line(number * RECORDS + at)).collect();
-    let first_seq = (number * RECORDS) as u64 + 1;
+    let place = if number == BROUGHT_BACK { AS_BEFORE } else { number };
+    let first_seq = (place * RECORDS) as u64 + 1;
     Batch::of(BatchId { buffer_id: 7, epoch: 0, first_seq }, lines.iter().map(|line| NewRecord::new(line.as_bytes())))
 }
 
@@ -46,10 +55,13 @@ fn process(disk: &SimulatedDisk, from: usize, acknowledged: usize, sync: bool, w
             pictures.push((snapshot, *acknowledged));
         })
     }));
-    if let Ok(sink) = FileSink::create_on(Arc::new(disk.clone()), Path::new(FILE)) {
+    if let Ok(sink) = file_sink_on(Arc::new(disk.clone())) {
         let sink = sink.sync(sync);
         for number in from..BATCHES {
             let batch = batch(number);
+            if number == ROTATED && rotate(disk).is_err() {
+                break;
+            }
             if !(0..ATTEMPTS).any(|_| sink.send(&batch).is_ok()) {
                 break;
             }
@@ -63,12 +75,29 @@ fn process(disk: &SimulatedDisk, from: usize, acknowledged: usize, sync: bool, w
     pictures
 }
 
+/// What a program does that rotates logs, once.
+fn rotate(disk: &SimulatedDisk) -> io::Result<()> {
+    let old = format!("{FILE}.1");
+    if disk.files(Path::new("/out")).iter().any(|(path, _)| path == Path::new(&old)) {
+        return Ok(());
+    }
+    let dir = disk.directory(Path::new("/out"), false)?;
+    dir.rename("events.log", "events.log.1")?;
+    dir.sync()
+}
+
+/// From which batch on a buffer sends again that has lost what it knew of those that were acknowledged.
+fn oldest(acknowledged: usize) -> usize {
+    if acknowledged >= BROUGHT_BACK { BROUGHT_BACK } else { 0 }
+}
+
 fn lines(numbers: impl IntoIterator<Item = usize>) -> String {
     numbers.into_iter().flat_map(|number| (0..RECORDS).map(move |at| line(number * RECORDS + at) + "\n")).collect()
 }
 
 fn has(disk: &SimulatedDisk, whole: &str) -> Result<(), String> {
-    let file = file_on(disk);
+    let rotated = disk.files(Path::new("/out")).into_iter().find(|(path, _)| path.ends_with("events.log.1"));
+    let file = [rotated.map(|(_, bytes)| bytes).unwrap_or_default(), file_on(disk)].concat();
     if file == whole.as_bytes() {
         return Ok(());
     }
@@ -93,7 +122,7 @@ fn give_up(sync: bool, figures: &mut Figures) -> Result<(), String> {
             let disk = SimulatedDisk::new(false);
             make_file_dir(&disk);
             let told = |what: String| format!("a file alone, sync {sync}, given up at {at} by {trouble:?}: {what}");
-            let sink = FileSink::create_on(Arc::new(disk.clone()), Path::new(FILE));
+            let sink = file_sink_on(Arc::new(disk.clone()));
             let sink = sink.map_err(|error| told(error.to_string()))?.sync(sync);
             let send = |number| sink.send(&batch(number)).map_err(|error| told(error.to_string()));
             send(0)?;
@@ -101,7 +130,7 @@ fn give_up(sync: bool, figures: &mut Figures) -> Result<(), String> {
             let result = send(1);
             disk.set_fault(None);
             send(2)?;
-            has(&disk, &lines((0..BATCHES).filter(|number| *number != 1 || result.is_ok()))).map_err(told)?;
+            has(&disk, &lines((0..BROUGHT_BACK).filter(|number| *number != 1 || result.is_ok()))).map_err(told)?;
             figures.operations += disk.operations().0;
             if disk.operations().1 == 0 {
                 break;
@@ -146,13 +175,14 @@ fn crash_twice(
     let first = run(&disk, 0, 0, Meets::First);
     for (at, (snapshot, acknowledged)) in first.iter().enumerate() {
         for crash in crashes(1) {
-            let from = if crash == Crash::Power && dice.chance(2) { 0 } else { *acknowledged };
+            let from = if crash == Crash::Power && dice.chance(2) { oldest(*acknowledged) } else { *acknowledged };
             let left = snapshot.crash(crash, dice.roll());
             figures.crashes += 1;
             let second = run(&left, from, *acknowledged, Meets::Second);
             for (again, (snapshot, acknowledged)) in second.iter().enumerate() {
                 for then in crashes(powers) {
-                    let from = if then == Crash::Power && dice.chance(2) { 0 } else { *acknowledged };
+                    let from =
+                        if then == Crash::Power && dice.chance(2) { oldest(*acknowledged) } else { *acknowledged };
                     figures.second_crashes += 1;
                     finish(&snapshot.crash(then, dice.roll()), from, sync).map_err(|what| {
                         let (before, behind) = (&first[at].0.op, &snapshot.op);

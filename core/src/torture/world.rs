@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::oracle::{Mood, Oracle, id_and_key};
 use crate::batch::Batch;
+use crate::buffer::storage::Disk;
 use crate::buffer::storage::simulated::{Crash, SimulatedDisk, Snapshot};
 use crate::dead_letter::DeadLetters;
 use crate::environment::{Clock, lock};
@@ -14,7 +15,7 @@ use crate::event::Event;
 use crate::options::{Durability, Mode, Options};
 use crate::producer::Producer;
 use crate::record::NewRecord;
-use crate::sink::{FileSink, Limits, Report, SendError, Sink};
+use crate::sink::{FileOptions, FileSink, Layout, Limits, Report, SendError, Sink};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -28,6 +29,12 @@ pub(crate) fn make_file_dir(disk: &SimulatedDisk) {
     if disk.files(Path::new("/out")).is_empty() {
         disk.install(Path::new("/out/anything"), &[]);
     }
+}
+
+/// A sink for it, with a sidecar that is soon used up.
+pub(crate) fn file_sink_on(disk: Arc<dyn Disk>) -> Result<FileSink> {
+    let layout = Layout { records: 8, contents: 2048, remembered: 1024 };
+    FileSink::create_on(disk, Path::new(FILE), &FileOptions::default(), layout)
 }
 
 /// What is in that file.
@@ -227,7 +234,7 @@ impl World {
         let env = self.disk.environment(self.clock.clone(), self.seed);
         let target = lock(&self.oracle).target;
         let file = target.map(|target| {
-            let sink = FileSink::create_on(env.disk.clone(), Path::new(FILE))?;
+            let sink = file_sink_on(env.disk.clone())?;
             Ok(sink.framing(target.framing).sync(target.sync))
         });
         let sink =

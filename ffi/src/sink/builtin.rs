@@ -12,13 +12,17 @@ use crate::constants::{UNISTREAM_FILE_LENGTH_PREFIXED, UNISTREAM_FILE_SYNC};
 use crate::error::unistream_error;
 
 /// Makes a sink that appends every payload to the file `path`, with a line feed after each; the file is created if
-/// there is none. Beside it a small file with `.unistream` in its name remembers how far it was written, so that a
-/// crash neither tears a record nor writes it twice.
+/// there is none. Beside it a file with `.unistream` behind its name remembers what was written, so that a crash neither
+/// tears a record nor writes it twice. The path is followed: when the file is renamed, removed or truncated (logrotate),
+/// the next batch goes to the file that is there then. `/dev/stdout`, other devices and named pipes are written to without
+/// a sidecar, at least once.
 ///
-/// `flags`: 0, or the sum of `UNISTREAM_FILE_LENGTH_PREFIXED` and `UNISTREAM_FILE_SYNC`.
+/// `flags`: 0, or the sum of `UNISTREAM_FILE_LENGTH_PREFIXED` and `UNISTREAM_FILE_SYNC`. For the other options of the table
+/// above (`mode`, `follow_links`): `unistream_sink_from_options("file", ...)`.
 ///
 /// Writes the sink to `sink` on success.
-/// Errors: `UNISTREAM_INVALID_ARGUMENT`, `UNISTREAM_IO`, `UNISTREAM_DISK_FULL`, `UNISTREAM_IN_USE`.
+/// Errors: `UNISTREAM_INVALID_ARGUMENT` (also for a directory, a socket or a link at that path), `UNISTREAM_IO`,
+/// `UNISTREAM_DISK_FULL`, `UNISTREAM_IN_USE`, `UNISTREAM_NOT_TRUSTED` if others can change the sidecar.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unistream_sink_file(
     path: *const c_char,

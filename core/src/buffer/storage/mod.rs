@@ -7,6 +7,7 @@ mod limits;
 mod lock;
 mod mapped;
 mod os;
+mod shared;
 #[cfg(any(test, feature = "simulation"))]
 pub(crate) mod simulated;
 mod unreadable;
@@ -19,8 +20,10 @@ use super::format::TERMINATOR_BYTES;
 
 pub(crate) use directory::OsDirectory;
 pub(crate) use fork::ForkGuard;
+pub(crate) use limits::{apart_from_streams, may_write};
 pub(crate) use mapped::MappedBytes;
 pub(crate) use os::OsDisk;
+pub(crate) use shared::{FileId, FileKind, Seen, Sharing};
 pub(crate) use unreadable::read_past;
 
 /// A disk. Errors are the operating system's own.
@@ -30,8 +33,13 @@ pub(crate) trait Disk: Send + Sync {
     fn directory(&self, path: &Path, create: bool) -> io::Result<Arc<dyn Directory>>;
     /// Changes whenever unsynced bytes may have been lost: the kernel's boot id.
     fn boot_id(&self) -> u64;
-    /// Opens a file for reading and writing, wherever it is: the files of sinks, which are the program's business.
-    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>>;
+    /// Opens a file for reading and writing, wherever it is, and creates one that does not exist, 0600. Only a file: links are
+    /// not followed.
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// Opens a file for appending and reading that others rotate, truncate and append to.
+    fn open_shared(&self, path: &Path, how: Sharing) -> io::Result<Arc<dyn File>>;
+    /// What stands at a path, if anything does; with `follow` where the links there lead.
+    fn look(&self, path: &Path, follow: bool) -> io::Result<Option<Seen>>;
     /// Makes creations, renames and removals in `dir` durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Takes the lock that this file stands for, for as long as the result lives.
@@ -97,15 +105,13 @@ pub(crate) enum Open {
     Existing,
     /// Created if it does not exist.
     Create,
-    /// Created if it does not exist, for whom the umask lets: what others are to read.
-    CreateShared,
     /// Created if it does not exist, emptied if it does.
     Truncate,
 }
 
 impl Open {
     fn creates(self) -> bool {
-        matches!(self, Open::Create | Open::CreateShared | Open::Truncate)
+        matches!(self, Open::Create | Open::Truncate)
     }
 }
 
@@ -123,6 +129,12 @@ pub(crate) trait File: Send + Sync {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes all of `bytes`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Writes all of `bytes` where the file ends, which is at `end` as far as is known.
+    fn append(&self, bytes: &[u8], end: u64) -> io::Result<()> {
+        self.write_at(bytes, end)
+    }
+    /// Which file it is, and what anybody else sees of it.
+    fn look(&self) -> io::Result<Seen>;
     /// Makes the contents and the length durable.
     fn sync(&self) -> io::Result<()>;
     /// Whether it will be found again: not if somebody removed it, or renamed another over it.

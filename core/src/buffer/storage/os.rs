@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +11,9 @@ use rustix::fs::{AtFlags, FallocateFlags, StatxFlags};
 use super::limits::{apart_from_streams, may_have_length, may_write};
 use super::lock;
 use super::mapped::{self, MappedWriter};
-use super::{Directory, Disk, File, Holder, Open, OsDirectory, SegmentReader, SegmentWriter, sync_name};
+use super::{
+    Directory, Disk, File, Holder, OsDirectory, Seen, SegmentReader, SegmentWriter, Sharing, shared, sync_name,
+};
 
 /// The operating system's files.
 pub(crate) struct OsDisk;
@@ -34,11 +36,16 @@ impl Disk for OsDisk {
         }
     }
 
-    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
-        let mut options = fs::OpenOptions::new();
-        options.read(true).write(how != Open::Read).mode(if how == Open::CreateShared { 0o666 } else { 0o600 });
-        options.create(how.creates()).truncate(how == Open::Truncate);
-        Ok(Arc::new(OsFile { file: apart_from_streams(|| options.open(path))? }))
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(OsFile { file: shared::open_alone(path)? }))
+    }
+
+    fn open_shared(&self, path: &Path, how: Sharing) -> io::Result<Arc<dyn File>> {
+        shared::open(path, how)
+    }
+
+    fn look(&self, path: &Path, follow: bool) -> io::Result<Option<Seen>> {
+        shared::look(path, follow)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -47,9 +54,7 @@ impl Disk for OsDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Result<Box<dyn Send + Sync>, Holder>> {
-        let mut options = fs::OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        lock::take(|| apart_from_streams(|| options.open(path)), false)
+        lock::take(|| shared::open_alone(path), false)
     }
 }
 
@@ -121,6 +126,10 @@ impl File for OsFile {
 
     fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
+    }
+
+    fn look(&self) -> io::Result<Seen> {
+        shared::look_at(&self.file)
     }
 
     fn is_there(&self) -> io::Result<bool> {

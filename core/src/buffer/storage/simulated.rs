@@ -10,7 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
 use super::super::format::SEGMENT_HEADER_BYTES;
-use super::{Chunk, Directory, Disk, File, Holder, Open, SegmentReader, SegmentWriter, sync_name};
+use super::{
+    Chunk, Directory, Disk, File, FileId, FileKind, Holder, Open, Seen, SegmentReader, SegmentWriter, Sharing,
+    sync_name,
+};
 use crate::environment::{Clock, Environment, lock};
 use crate::sync::Mutex;
 
@@ -549,6 +552,14 @@ impl State {
         Arc::make_mut(self.inodes.entry(inode).or_default())
     }
 
+    fn seen(&mut self, inode: u64) -> Seen {
+        let kind = if inode == DIRECTORY { FileKind::Directory } else { FileKind::Regular };
+        let length = self.inode(inode).bytes.len() as u64;
+        let owner = rustix::process::geteuid().as_raw();
+        let named = self.dirs.values().any(|names| names.now.values().any(|named| *named == inode));
+        Seen { id: FileId { device: 1, inode }, length, links: named.into(), kind, owner, mode: 0o600 }
+    }
+
     fn make_dirs(&mut self, dir: &Path) {
         if self.dirs.contains_key(dir) {
             return;
@@ -608,7 +619,41 @@ impl Disk for SimulatedDisk {
         lock(&self.shared.state).boot_id
     }
 
-    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.open_file(path, Open::Create)
+    }
+
+    fn open_shared(&self, path: &Path, how: Sharing) -> io::Result<Arc<dyn File>> {
+        self.open_file(path, if how.create { Open::Create } else { Open::Existing })
+    }
+
+    fn look(&self, path: &Path, _: bool) -> io::Result<Option<Seen>> {
+        self.enter(Op::Len, || None)?;
+        let mut state = lock(&self.shared.state);
+        Ok(state.lookup(path).ok().map(|inode| state.seen(inode)))
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.enter(Op::SyncDir, || None)?;
+        let mut state = lock(&self.shared.state);
+        let names = state.names(dir)?;
+        names.synced = names.now.clone();
+        names.unsynced.clear();
+        Ok(())
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Result<Box<dyn Send + Sync>, Holder>> {
+        self.enter(Op::Lock, || None)?;
+        drop(self.open_file(path, Open::Create)?);
+        if !lock(&self.shared.locked).insert(path.to_path_buf()) {
+            return Ok(Err(Holder { pid: std::process::id() }));
+        }
+        Ok(Ok(Box::new(Held { disk: self.clone(), path: path.to_path_buf() })))
+    }
+}
+
+impl SimulatedDisk {
+    fn open_file(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
         self.enter(Op::Open, || None)?;
         #[cfg(feature = "shuttle")]
         crate::sync::scheduled::take_long();
@@ -631,24 +676,6 @@ impl Disk for SimulatedDisk {
         *state.opened.entry(inode).or_default() += 1;
         Ok(Arc::new(SimulatedFile { disk: self.clone(), inode }))
     }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.enter(Op::SyncDir, || None)?;
-        let mut state = lock(&self.shared.state);
-        let names = state.names(dir)?;
-        names.synced = names.now.clone();
-        names.unsynced.clear();
-        Ok(())
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<Result<Box<dyn Send + Sync>, Holder>> {
-        self.enter(Op::Lock, || None)?;
-        drop(self.open(path, Open::Create)?);
-        if !lock(&self.shared.locked).insert(path.to_path_buf()) {
-            return Ok(Err(Holder { pid: std::process::id() }));
-        }
-        Ok(Ok(Box::new(Held { disk: self.clone(), path: path.to_path_buf() })))
-    }
 }
 
 /// A directory of the simulated disk, which nobody moves.
@@ -668,7 +695,7 @@ impl Directory for SimulatedDirectory {
     }
 
     fn open(&self, name: &str, how: Open) -> io::Result<Arc<dyn File>> {
-        self.disk.open(&self.path.join(name), how)
+        self.disk.open_file(&self.path.join(name), how)
     }
 
     fn directory(&self, name: &str, create: bool) -> io::Result<Arc<dyn Directory>> {
@@ -798,6 +825,16 @@ impl File for SimulatedFile {
             inode.resize(len as usize);
         }
         Ok(())
+    }
+
+    fn append(&self, bytes: &[u8], _: u64) -> io::Result<()> {
+        let end = lock(&self.disk.shared.state).inode(self.inode).bytes.len() as u64;
+        self.write_at(bytes, end)
+    }
+
+    fn look(&self) -> io::Result<Seen> {
+        self.disk.enter(Op::Len, || None)?;
+        Ok(lock(&self.disk.shared.state).seen(self.inode))
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {

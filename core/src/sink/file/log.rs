@@ -1,0 +1,364 @@
+//! The file of a `FileSink`, whoever rotates it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::piece::{Entry, Piece, fingerprint};
+use super::search::{Found, find};
+use super::sidecar::{Layout, Mark, Sidecar, Standing};
+use super::{Framing, NEWLINE, not_opened};
+use crate::batch::Batch;
+use crate::buffer::storage::{Disk, File, FileId, FileKind, Seen, Sharing, sync_name};
+use crate::error::{Error, ErrorKind, Result};
+use crate::sink::{FileOptions, Report};
+
+pub(super) struct Log {
+    disk: Arc<dyn Disk>,
+    /// Absolute: wherever the program may be by then.
+    path: PathBuf,
+    sharing: Sharing,
+    framing: Framing,
+    sync: bool,
+    /// The file that was at the path when it was last looked at.
+    current: Current,
+    sidecar: Sidecar,
+    /// What earlier processes left is durable, in the sidecar and of the last piece.
+    kept: bool,
+    /// Used again for every batch.
+    piece: Piece,
+    new: Vec<(usize, Entry)>,
+    _lock: Box<dyn Send + Sync>,
+}
+
+struct Current {
+    file: Arc<dyn File>,
+    id: FileId,
+    /// Its name is durable.
+    named: bool,
+    /// Bytes or a length may be in it that no sync has reached.
+    unsynced: bool,
+    /// It ended there, and with the end of a line.
+    line_end: Option<u64>,
+}
+
+impl Current {
+    fn open(disk: &dyn Disk, path: &Path, how: Sharing) -> io::Result<(Current, u64)> {
+        if disk.look(path, how.follow)?.is_none() {
+            // Whoever renamed the one before may not have: a power loss must not leave the new name without the old file.
+            sync_name(disk, path)?;
+        }
+        let file = disk.open_shared(path, how)?;
+        let seen = file.look()?;
+        Ok((Current { file, id: seen.id, named: false, unsynced: true, line_end: None }, seen.length))
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync()?;
+        self.unsynced = false;
+        Ok(())
+    }
+}
+
+/// So often a piece is written before it is given up for now: each time others rotated or truncated the file meanwhile.
+const ATTEMPTS: usize = 5;
+/// Names of a directory that are looked at for a file that was renamed.
+const MOST_NAMES: usize = 10_000;
+
+impl Log {
+    pub(super) fn open(disk: Arc<dyn Disk>, path: &Path, options: &FileOptions, layout: Layout) -> Result<Log> {
+        let failed = |error| not_opened(path, error);
+        let path = &std::path::absolute(path).map_err(failed)?;
+        let FileOptions { follow_links, mode, framing, sync, .. } = *options;
+        let sharing = Sharing { create: true, follow: follow_links, mode: mode.0 };
+        let (current, _) = Current::open(&*disk, path, sharing).map_err(failed)?;
+        let (sidecar, lock) = open_sidecar(&*disk, path, layout)?;
+        let (path, piece, new) = (path.clone(), Piece::default(), Vec::new());
+        let mut log =
+            Log { disk, path, sharing, framing, sync, current, sidecar, kept: false, piece, new, _lock: lock };
+        log.resolve().map_err(failed)?;
+        Ok(log)
+    }
+
+    /// Appends the records of a batch that the file does not have.
+    pub(super) fn append(&mut self, batch: &Batch, framing: Framing, sync: bool) -> io::Result<Report> {
+        (self.framing, self.sync) = (framing, sync);
+        let mut report = Report::delivered();
+        let mut start = self.follow()?;
+        self.piece.clear();
+        self.new.clear();
+        let mut memory = self.sidecar.memory();
+        for (index, record) in batch.iter().enumerate() {
+            let entry = (record.seq, fingerprint(batch.id.buffer_id, &record));
+            if memory.has(entry)? {
+                continue;
+            }
+            if framing == Framing::Lines && record.data.contains(&b'\n') {
+                report.set_rejected(index, NEWLINE);
+                continue;
+            }
+            self.new.push((index, entry));
+        }
+        let new = std::mem::take(&mut self.new);
+        for &(index, entry) in &new {
+            let Some(record) = batch.get(index) else { continue };
+            if self.sidecar.is_full(&self.piece, record.data.len()) {
+                start = self.write(start)?;
+            }
+            self.piece.add(framing, entry, record.data);
+        }
+        self.new = new;
+        if !self.piece.entries.is_empty() {
+            self.write(start)?;
+        } else if sync {
+            // All of it was here before, by a process that may have died before its sync.
+            self.keep()?;
+        }
+        Ok(report)
+    }
+
+    /// Opens what is at the path now, if that is another file, and settles what is known of the last piece. Returns where
+    /// the file ends.
+    fn follow(&mut self) -> io::Result<u64> {
+        let seen = self.disk.look(&self.path, self.sharing.follow)?;
+        let mut length = match seen {
+            Some(seen) if seen.id == self.current.id => seen.length,
+            _ => self.change_file()?,
+        };
+        if self.sidecar.is_open() {
+            self.resolve()?;
+            length = self.current.file.len()?;
+        }
+        Ok(length)
+    }
+
+    #[cold]
+    fn change_file(&mut self) -> io::Result<u64> {
+        let (next, length) = Current::open(&*self.disk, &self.path, self.sharing)?;
+        if self.sidecar.is_open() && self.sidecar.last.file == self.current.id {
+            // What an attempt left there of a piece goes. What nobody will find does not count.
+            if self.current.file.look()?.links == 0 {
+                self.sidecar.forget();
+            } else {
+                if self.sync {
+                    self.current.sync()?;
+                }
+                settle(&mut self.sidecar, &*self.current.file)?;
+            }
+        }
+        self.current = next;
+        Ok(length)
+    }
+
+    /// Finds out how many records of the last piece are in the file.
+    fn resolve(&mut self) -> io::Result<()> {
+        let id = self.sidecar.last.file;
+        if !self.sidecar.is_open() {
+            Ok(())
+        } else if self.current.id == id {
+            (self.current.unsynced, self.current.line_end) = (true, None);
+            settle(&mut self.sidecar, &*self.current.file)
+        } else if let Some(file) = self.find_renamed(id)? {
+            settle(&mut self.sidecar, &*file)?;
+            file.sync()
+        } else {
+            // Nobody knows whether it got there. If it was not acknowledged it comes again.
+            self.sidecar.forget();
+            Ok(())
+        }
+    }
+
+    /// The file that an earlier process wrote to, where a rotation left it: beside.
+    fn find_renamed(&self, id: FileId) -> io::Result<Option<Arc<dyn File>>> {
+        let how = Sharing { create: false, follow: false, mode: None };
+        let find = || {
+            let Some(parent) = self.path.parent() else { return Ok(None) };
+            for name in self.disk.directory(parent, false)?.list()?.into_iter().take(MOST_NAMES) {
+                let path = parent.join(name);
+                if self.disk.look(&path, false)?.is_some_and(|seen| seen.id == id && seen.kind == FileKind::Regular) {
+                    return self.disk.open_shared(&path, how).map(Some);
+                }
+            }
+            Ok(None)
+        };
+        match find() {
+            // What may not be read is not found.
+            Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound) => Ok(None),
+            result => result,
+        }
+    }
+
+    /// Writes the piece where the file ends, which is at `start` as far as is known. Returns where it ends then.
+    fn write(&mut self, mut start: u64) -> io::Result<u64> {
+        for _ in 0..ATTEMPTS {
+            // If this fails the piece before it is still the last one.
+            self.begin(start)?;
+            let written = self.send(start);
+            if let Ok(Some(end)) = written {
+                self.piece.clear();
+                return Ok(end);
+            }
+            self.sidecar.retract();
+            if let Err(error) = written {
+                // No half of a batch stays behind; if this fails too, the next attempt cuts it.
+                self.kept = false;
+                let _ = self.resolve();
+                return Err(error);
+            }
+            start = self.follow()?;
+            match self.sidecar.in_file() {
+                0 => {}
+                count if count == self.piece.entries.len() => {
+                    self.piece.clear();
+                    return Ok(start);
+                }
+                // The next attempt looks which ones.
+                _ => return Err(io::Error::other("others wrote into the midst of a batch")),
+            }
+        }
+        Err(io::Error::other("others rotate or truncate it again and again"))
+    }
+
+    /// Marks the piece in the sidecar.
+    fn begin(&mut self, start: u64) -> io::Result<()> {
+        let Current { file, id, line_end, .. } = &self.current;
+        let mut ends_a_line = false;
+        if self.framing == Framing::Lines && *line_end != Some(start) && start > 0 {
+            // Half a line that nobody knows of, by another program or a power loss: it stays, and ends there.
+            let mut last = *b"\n";
+            file.read_at(&mut last, start - 1)?;
+            ends_a_line = last != *b"\n";
+        }
+        let mark = Mark { file: *id, start, framing: self.framing, ends_a_line, ..Mark::default() };
+        if self.sync {
+            // A cut, too: a mark must not meet a length from before the cut.
+            self.keep()?;
+        }
+        self.sidecar.mark(&self.piece, mark, self.sync)
+    }
+
+    /// Appends the piece and looks where it is then. `None`: not where anybody will find it.
+    fn send(&mut self, start: u64) -> io::Result<Option<u64>> {
+        let current = &mut self.current;
+        let mut end = start + self.sidecar.last.length;
+        (current.unsynced, current.line_end) = (true, None);
+        current.file.append(self.piece.framed(self.sidecar.last.ends_a_line), start)?;
+        match self.disk.look(&self.path, self.sharing.follow)? {
+            Some(seen) if seen.id == current.id && seen.length == end => current.line_end = Some(end),
+            // Others appended or truncated meanwhile.
+            Some(seen) if seen.id == current.id => {
+                let (found, length) = find(&*current.file, &self.sidecar.last)?;
+                let Found::Whole { at } = found else { return Ok(None) };
+                (self.sidecar.last.start, end) = (at, length);
+            }
+            // Rotated meanwhile. Whoever compresses it may have read it already, so that it goes to the new file instead.
+            _ => return Ok(None),
+        }
+        if self.sync {
+            current.sync()?;
+        }
+        self.sidecar.settle(self.piece.entries.len());
+        Ok(Some(end))
+    }
+
+    /// Makes durable what is in the file, in the order that a mark relies on.
+    fn keep(&mut self) -> io::Result<()> {
+        if !self.current.named {
+            sync_name(&*self.disk, &self.path)?;
+            self.current.named = true;
+        }
+        if !self.kept {
+            self.sidecar.keep()?;
+            // Where a sync of the last piece has failed, the kernel takes it for clean.
+            let last = &self.sidecar.last;
+            if self.sidecar.standing() == Standing::Settled && last.file == self.current.id {
+                store_again(&*self.current.file, last.start, last.length)?;
+            }
+            self.current.sync()?;
+            // The next mark takes the place of one whose records are remembered nowhere else.
+            self.sidecar.remember_for_good()?;
+            self.kept = true;
+        }
+        if self.current.unsynced { self.current.sync() } else { Ok(()) }
+    }
+}
+
+/// Finds out how many records of the last piece the file has, and cuts off what is there of one that is not to stay.
+fn settle(sidecar: &mut Sidecar, file: &dyn File) -> io::Result<()> {
+    let (found, length) = find(file, &sidecar.last)?;
+    let retracted = sidecar.standing() == Standing::Retract;
+    let cut = match found {
+        Found::Torn { at, .. } => Some(at),
+        Found::Whole { at } if retracted && at + sidecar.last.length == length => Some(at),
+        _ => None,
+    };
+    if let Some(at) = cut {
+        if file.len()? != length {
+            return Err(io::Error::other("others write to it"));
+        }
+        match file.set_len(at) {
+            Ok(()) => {
+                sidecar.forget();
+                return Ok(());
+            }
+            // It may be appended to only: what is there stays.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            Err(error) => return Err(error),
+        }
+    }
+    match found {
+        Found::Whole { at } => {
+            sidecar.last.start = at;
+            sidecar.settle(sidecar.last.entries.len());
+        }
+        Found::Torn { records, .. } | Found::Broken { records } => sidecar.settle(records),
+        Found::Nothing => sidecar.forget(),
+    }
+    Ok(())
+}
+
+/// Stores bytes of the file where they are, so that the next sync writes them.
+fn store_again(file: &dyn File, start: u64, length: u64) -> io::Result<()> {
+    let mut bytes = vec![0; length as usize];
+    let got = file.read_at(&mut bytes, start)?;
+    match file.write_at(&bytes[..got], start) {
+        // It may be appended to only.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        result => result,
+    }
+}
+
+/// Opens the file beside `path` and takes it for this sink.
+fn open_sidecar(disk: &dyn Disk, path: &Path, layout: Layout) -> Result<(Sidecar, Box<dyn Send + Sync>)> {
+    let mut name = path.to_path_buf().into_os_string();
+    name.push(".unistream");
+    let sidecar = PathBuf::from(name);
+    let failed = |error| not_opened(&sidecar, error);
+    if let Some(seen) = disk.look(&sidecar, false).map_err(failed)? {
+        require_trust(&sidecar, &seen)?;
+    }
+    let lock = disk
+        .lock(&sidecar)
+        .map_err(failed)?
+        .map_err(|_| Error::new(ErrorKind::InUse, format!("{} is in use by another FileSink", path.display())))?;
+    let file = disk.open(&sidecar).map_err(failed)?;
+    require_trust(&sidecar, &file.look().map_err(failed)?)?;
+    Ok((Sidecar::open(file, layout).map_err(failed)?, lock))
+}
+
+/// An error if another user can change the sidecar: its marks say what is cut off the file.
+fn require_trust(path: &Path, seen: &Seen) -> Result<()> {
+    seen.require_file().map_err(|error| not_opened(path, error))?;
+    if seen.links == 1 && seen.is_ours_alone() {
+        return Ok(());
+    }
+    let message = format!(
+        "{} belongs to user {} with mode {:04o} and has {} names, so that others may change it, and by it the file; remove \
+         it if it is not wanted",
+        path.display(),
+        seen.owner,
+        seen.mode,
+        seen.links
+    );
+    Err(Error::new(ErrorKind::NotTrusted, message))
+}
