@@ -154,7 +154,7 @@ fn the_defaults_work_on_a_disk_of_8_megabytes() {
         }
         assert_eq!(producer.stats().put_records, put);
         assert_eq!(producer.close(LONG).unwrap(), 0);
-        let left = rustix::fs::statvfs(&disk.path()).unwrap();
+        let left = rustix::fs::statvfs(disk.path()).unwrap();
         assert!(left.f_bavail > 0, "{kind}: not all of the disk is taken");
     }
 }
