@@ -96,6 +96,45 @@ fn a_buffer_that_filled_its_disk_opens_and_drains_on_every_filesystem() {
     }
 }
 
+/// A copy of a live buffer shares its blocks on XFS, so that a store needs blocks of its own. On a full disk there are none,
+/// and the producer was dead until it was opened again.
+#[test]
+fn a_copy_that_shares_blocks_and_a_full_disk_are_a_full_disk() {
+    let disk = disk!("xfs");
+    disk.leave(12 << 20);
+    let producer = builder(&disk.path().join("buffer")).segment_bytes(1 << 20).open_manual(Limits::default()).unwrap();
+    let mut seqs: Vec<u64> = (0..300).map(|_| producer.put(&[b'x'; 1000]).unwrap()).collect();
+    rustix::fs::syncfs(std::fs::File::open(disk.path()).unwrap()).unwrap();
+    let copy = |to: &str| {
+        let mut copy = std::process::Command::new("cp");
+        copy.args(["-a", "--reflink=always"]).arg(disk.path().join("buffer")).arg(disk.path().join(to));
+        assert!(copy.status().unwrap().success());
+    };
+    copy("one");
+    disk.fill();
+    let mut refused = 0;
+    while refused < 20 {
+        match producer.put(&[b'y'; 1000]) {
+            Ok(seq) => seqs.push(seq),
+            Err(error) => {
+                assert_eq!((error.kind(), error.record_accepted()), (ErrorKind::DiskFull, false), "{error}");
+                refused += 1;
+            }
+        }
+        assert!(seqs.len() < 20_000, "this disk is never full");
+    }
+    disk.free();
+    wait_until("there is room again", || producer.put(&[b'z'; 1000]).map(|seq| seqs.push(seq)).is_ok());
+    for _ in 0..2000 {
+        seqs.push(producer.put(&[b'z'; 1000]).unwrap());
+    }
+    let delivered: Vec<u64> = take_all(&producer).iter().flat_map(SeenBatch::seqs).collect();
+    assert_eq!(delivered, seqs);
+    let stats = producer.stats();
+    assert_eq!((stats.lost_records, stats.corrupt_regions), (0, 0), "{stats:?}");
+    assert_eq!(producer.close(LONG).unwrap(), 0);
+}
+
 /// The defaults want segments of 16 MiB, and one in reserve.
 #[test]
 fn the_defaults_work_on_a_disk_of_8_megabytes() {
@@ -115,7 +154,7 @@ fn the_defaults_work_on_a_disk_of_8_megabytes() {
         }
         assert_eq!(producer.stats().put_records, put);
         assert_eq!(producer.close(LONG).unwrap(), 0);
-        let left = rustix::fs::statvfs(&disk.path()).unwrap();
+        let left = rustix::fs::statvfs(disk.path()).unwrap();
         assert!(left.f_bavail > 0, "{kind}: not all of the disk is taken");
     }
 }

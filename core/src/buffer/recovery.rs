@@ -118,13 +118,13 @@ pub(crate) fn recover(
     }
     // What lies before the committed position is about to be removed.
     let finished = if unfinished == u64::MAX { 0 } else { indices.partition_point(|index| *index < unfinished) };
-    for index in indices[..finished].to_vec() {
-        let file = dir.open(&segment::name(index), Open::Read).map_err(failed)?;
-        if last.as_ref().is_some_and(|(last, _, _)| *last != index) && is_live(&*file, index).map_err(failed)? {
-            strangers.push(index);
-            indices.retain(|other| *other != index);
+    for index in &indices[..finished] {
+        let file = dir.open(&segment::name(*index), Open::Read).map_err(failed)?;
+        if last.as_ref().is_some_and(|(last, _, _)| last != index) && is_live(&*file, *index).map_err(failed)? {
+            strangers.push(*index);
         }
     }
+    indices.retain(|index| !strangers.contains(index));
     let first = match indices.first() {
         Some(first) if Some(*first) != indices.last().copied() => {
             let file = dir.open(&segment::name(*first), Open::Read).map_err(failed)?;

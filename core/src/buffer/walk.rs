@@ -293,7 +293,9 @@ impl Walk {
 impl Window {
     /// Has at least `wanted` bytes from `from` at hand, or all up to `end`.
     fn load(&mut self, from: u64, end: u64, wanted: usize) -> Result<()> {
+        // Bytes that went away, or whose page could not take more, are read anew.
         let have = match &self.chunk {
+            Some(chunk) if chunk.is_faulted() => 0,
             Some(chunk) if from >= self.base => (self.base + chunk.bytes().len() as u64).saturating_sub(from),
             _ => 0,
         };

@@ -121,7 +121,7 @@ impl SmallDisk {
 
     /// Takes all but about so many bytes.
     pub fn leave(&self, bytes: u64) {
-        let free = rustix::fs::statvfs(&self.path()).unwrap();
+        let free = rustix::fs::statvfs(self.path()).unwrap();
         let ballast = (free.f_bavail * free.f_frsize).saturating_sub(bytes);
         let file = fs::File::create(self.path().join("ballast")).unwrap();
         if rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, ballast).is_err() {

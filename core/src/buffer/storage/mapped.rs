@@ -5,14 +5,15 @@
 use std::io;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 use super::fork::ForkGuard;
 use super::guard::{self, Guarded};
 use super::os::{OsFile, names_and_length};
-use super::{Chunk, SegmentReader, SegmentWriter};
+use super::{Chunk, PlainReader, PlainWriter, SegmentReader, SegmentWriter};
+use crate::buffer::format::TERMINATOR_BYTES;
 use crate::environment::Apart;
 
 /// A shared mapping of the first `len` bytes of a file.
@@ -27,6 +28,8 @@ struct Mapping {
     /// What `sync` goes to; `None` for a mapping that only reads.
     file: Option<Arc<OsFile>>,
     guard: Guarded,
+    /// What could not be stored here was written to the file: it alone counts from now on.
+    left: AtomicBool,
 }
 
 // SAFETY: the pointer is to memory that this value owns until it is dropped; the invariants above say which
@@ -49,7 +52,14 @@ impl Mapping {
             let _ = unsafe { rustix::mm::madvise(base.as_ptr().cast(), len, Advice::LinuxDontDump) };
         }
         match Guarded::new(base.as_ptr() as usize, len) {
-            Ok(guard) => Ok(Mapping { base, len, published: Apart(AtomicUsize::new(0)), file: kept, guard }),
+            Ok(guard) => Ok(Mapping {
+                base,
+                len,
+                published: Apart(AtomicUsize::new(0)),
+                file: kept,
+                guard,
+                left: AtomicBool::new(false),
+            }),
             Err(error) => {
                 // SAFETY: the mapping was made above and nobody else knows of it.
                 let _ = unsafe { rustix::mm::munmap(base.as_ptr().cast(), len) };
@@ -83,30 +93,74 @@ impl Drop for Mapping {
 /// The one writer of a mapping. Not cloneable, so that `&mut self` excludes every other writer.
 pub(crate) struct MappedWriter {
     mapping: Arc<Mapping>,
+    /// Stores end here: at the mapping's end, or nowhere once it was left.
+    limit: usize,
+    plain: Option<PlainWriter>,
 }
 
 impl MappedWriter {
     pub(super) fn new(file: Arc<OsFile>, len: usize, dumped: bool) -> io::Result<Self> {
-        Ok(MappedWriter { mapping: Arc::new(Mapping::new(&file.file, len, Some(file.clone()), dumped)?) })
+        let mapping = Arc::new(Mapping::new(&file.file, len, Some(file.clone()), dumped)?);
+        Ok(MappedWriter { mapping, limit: len, plain: None })
     }
 
     /// Bytes that nobody else can see.
     #[inline]
     fn unpublished(&mut self, offset: usize, len: usize) -> io::Result<&mut [u8]> {
         let published = self.mapping.published.load(Ordering::Relaxed);
-        if offset < published || offset.checked_add(len).is_none_or(|end| end > self.mapping.len) {
-            return Err(io::Error::other("a store outside the unpublished part of a segment"));
+        if offset < published || offset.checked_add(len).is_none_or(|end| end > self.limit) {
+            return self.outside(offset, len);
         }
         // SAFETY: within the mapping and not published, so no shared slice covers it; the result borrows this
         // one writer exclusively, so there is no other slice of unpublished bytes either.
         Ok(unsafe { std::slice::from_raw_parts_mut(self.mapping.base.as_ptr().add(offset), len) })
     }
+
+    #[cold]
+    fn outside(&mut self, offset: usize, len: usize) -> io::Result<&mut [u8]> {
+        match &mut self.plain {
+            Some(plain) => plain.space(offset, len),
+            None => Err(io::Error::other("a store outside the unpublished part of a segment")),
+        }
+    }
+
+    /// Stores what a page did not take, with a write that can say why. On a filesystem that shares blocks with copies of a
+    /// file (XFS does), a store needs a block of its own, and a full disk has none. The bytes are in the page of zeros that
+    /// the guard has put there.
+    #[cold]
+    fn append_plainly(&mut self, offset: usize, published: usize, fault: io::Error) -> io::Result<()> {
+        if self.plain.is_none() {
+            let bytes = self.unpublished(offset, published + TERMINATOR_BYTES - offset)?.to_vec();
+            self.leave(fault)?.space(offset, bytes.len())?.copy_from_slice(&bytes);
+        }
+        match &mut self.plain {
+            Some(plain) => plain.append(offset, published),
+            None => Err(io::Error::other("a mapping that was left for nothing")),
+        }
+    }
+
+    /// Goes on with plain writes, unless the file was cut.
+    fn leave(&mut self, fault: io::Error) -> io::Result<&mut PlainWriter> {
+        let file = self.mapping.file.clone().ok_or(io::ErrorKind::Unsupported)?;
+        if names_and_length(&file.file)?.1 < self.mapping.len as u64 {
+            return Err(fault);
+        }
+        self.limit = 0;
+        self.mapping.left.store(true, Ordering::Release);
+        Ok(self.plain.insert(PlainWriter::new(file)))
+    }
 }
 
 impl SegmentWriter for MappedWriter {
     fn write(&mut self, offset: usize, bytes: &[u8]) -> io::Result<()> {
+        if let Some(plain) = &mut self.plain {
+            return plain.write(offset, bytes);
+        }
         self.unpublished(offset, bytes.len())?.copy_from_slice(bytes);
-        self.mapping.guard.check()
+        match self.mapping.guard.check() {
+            Ok(()) => Ok(()),
+            Err(fault) => self.leave(fault)?.write(offset, bytes),
+        }
     }
 
     #[inline]
@@ -115,9 +169,11 @@ impl SegmentWriter for MappedWriter {
     }
 
     #[inline]
-    fn append(&mut self, _: usize, published: usize) -> io::Result<()> {
+    fn append(&mut self, offset: usize, published: usize) -> io::Result<()> {
         // The stores went to the page cache; a page that could not take them has marked the mapping.
-        self.mapping.guard.check()?;
+        if let Err(fault) = self.mapping.guard.check() {
+            return self.append_plainly(offset, published, fault);
+        }
         self.mapping.published.store(published.min(self.mapping.len), Ordering::Release);
         prefetch(self.mapping.base.as_ptr().wrapping_add(published + AHEAD));
         Ok(())
@@ -177,6 +233,11 @@ impl SegmentReader for MappedReader {
     fn read(self: Arc<Self>, offset: usize, len: usize) -> io::Result<Chunk> {
         // The program may have installed a handler of its own meanwhile.
         guard::ensure();
+        if self.0.left.load(Ordering::Acquire)
+            && let Some(file) = &self.0.file
+        {
+            return Arc::new(PlainReader(file.clone())).read(offset, len);
+        }
         // Cut where publication ends: from here on the range is known to be published.
         let end = offset.saturating_add(len).min(self.0.published.load(Ordering::Acquire));
         let start = offset.min(end);
@@ -190,7 +251,9 @@ impl SegmentReader for MappedReader {
 
     fn sync(&self) -> io::Result<()> {
         guard::ensure();
-        self.0.guard.check()?;
+        if !self.0.left.load(Ordering::Acquire) {
+            self.0.guard.check()?;
+        }
         match &self.0.file {
             Some(file) => file.file.sync_data(),
             None => Ok(()),
