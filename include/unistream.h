@@ -180,7 +180,7 @@
  *       such a number.
  *   ordered (boolean: true, false; default false) Keep strict order per partition key: no record is in a call while
  *       an earlier one of its key is not yet accepted. A call then holds at most one record a key. It needs
- *       max_in_flight 1.
+ *       max_in_flight 1; more is refused.
  *   max_call_bytes (bytes: 1 to 10MiB; default 10MiB) The most bytes in a call, data and partition keys. Streams that
  *       were not raised to more take 5 MiB.
  *   max_record_bytes (bytes: 1 to 10MiB; default 1MiB) The most bytes in a record, data and partition key. Streams

@@ -4,7 +4,7 @@
 mod common;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use common::*;
@@ -368,27 +368,42 @@ fn where_the_id_is_the_key_it_counts() {
     }
 }
 
+/// A sink that answers only when it is interrupted.
+struct CutShort {
+    answer: fn() -> Result<Report, SendError>,
+    interrupted: Mutex<bool>,
+    changed: Condvar,
+    began: AtomicBool,
+}
+
+impl CutShort {
+    fn new(answer: fn() -> Result<Report, SendError>) -> Arc<CutShort> {
+        let (interrupted, changed) = Default::default();
+        Arc::new(CutShort { answer, interrupted, changed, began: AtomicBool::new(false) })
+    }
+
+    fn wait_for_call(&self) {
+        wait_until("the sink was called", || self.began.load(Ordering::Acquire));
+    }
+}
+
+impl Sink for CutShort {
+    fn send(&self, _: &Batch) -> Result<Report, SendError> {
+        self.began.store(true, Ordering::Release);
+        let interrupted = self.interrupted.lock().unwrap();
+        drop(self.changed.wait_while(interrupted, |interrupted| !*interrupted).unwrap());
+        (self.answer)()
+    }
+
+    fn interrupt(&self) {
+        *self.interrupted.lock().unwrap() = true;
+        self.changed.notify_all();
+    }
+}
+
 /// Sinks that are cut short by the close say that they failed. The record had nothing to do with it.
 #[test]
 fn what_fails_because_the_producer_closes_counts_nothing() {
-    struct CutShort {
-        answer: fn() -> Result<Report, SendError>,
-        interrupted: Mutex<bool>,
-        changed: std::sync::Condvar,
-        began: AtomicBool,
-    }
-    impl Sink for CutShort {
-        fn send(&self, _: &Batch) -> Result<Report, SendError> {
-            self.began.store(true, Ordering::Release);
-            let interrupted = self.interrupted.lock().unwrap();
-            drop(self.changed.wait_while(interrupted, |interrupted| !*interrupted).unwrap());
-            (self.answer)()
-        }
-        fn interrupt(&self) {
-            *self.interrupted.lock().unwrap() = true;
-            self.changed.notify_all();
-        }
-    }
     let answers: [fn() -> Result<Report, SendError>; 4] = [
         || Err(SendError::failed("the pool is shut down")),
         || Err(SendError::unavailable("closed")),
@@ -397,16 +412,11 @@ fn what_fails_because_the_producer_closes_counts_nothing() {
     ];
     for answer in answers {
         let dir = scratch();
-        let sink = Arc::new(CutShort {
-            answer,
-            interrupted: Mutex::default(),
-            changed: Default::default(),
-            began: AtomicBool::new(false),
-        });
+        let sink = CutShort::new(answer);
         let builder = Producer::builder(&dir).max_records(2).max_attempts(1);
         let producer = builder.clone().open(sink.clone()).unwrap();
         put_all(&producer, &["a", "b"]);
-        wait_until("the sink was called", || sink.began.load(Ordering::Acquire));
+        sink.wait_for_call();
         assert_eq!(producer.close(Duration::ZERO).unwrap(), 2);
         let stats = producer.stats();
         assert_eq!((stats.failed_attempts, stats.unavailable_attempts, stats.dead_letters), (0, 0, 0));
@@ -421,22 +431,17 @@ fn what_fails_because_the_producer_closes_counts_nothing() {
     }
 }
 
-/// An interpreter that ends makes sinks fail before the producer is closed.
+/// An interpreter that ends makes sinks fail before the producer is closed: they can say so.
 #[test]
-fn what_fails_while_the_program_ends_counts_nothing() {
+fn what_is_interrupted_counts_nothing() {
     let dir = scratch();
     let interrupted = sink::from_fn(|_: &Batch| Err::<(), _>(SendError::interrupted("the program ends")));
     let producer = Producer::builder(&dir).linger(Duration::ZERO).max_attempts(1).open(interrupted).unwrap();
     producer.put("a").unwrap();
     wait_until("the sink was called", || producer.stats().attempts > 0);
     assert_eq!(producer.close(Duration::from_millis(20)).unwrap(), 1);
-
-    let producer = Producer::builder(&dir).linger(Duration::ZERO).max_attempts(1).open(failing()).unwrap();
-    producer.wind_down();
-    wait_until("the sink was called", || producer.stats().attempts > 0);
-    assert_eq!(producer.close(Duration::from_millis(20)).unwrap(), 1);
     let stats = Inspection::open(&dir).unwrap().stats().unwrap();
-    assert_eq!((stats.pending_records, stats.head_attempts), (1, 0));
+    assert_eq!((stats.pending_records, stats.head_attempts, stats.head_failures), (1, 0, 0));
     assert!(DeadLetters::open(&dir).list().unwrap().is_empty());
 }
 
@@ -444,12 +449,12 @@ fn what_fails_while_the_program_ends_counts_nothing() {
 #[test]
 fn what_is_taken_or_rejected_at_the_end_holds() {
     let dir = scratch();
-    let sink = sink::from_fn(|_: &Batch| Report::delivered().rejected(0, "bad").failed(1, "cut short"));
-    let producer = Producer::builder(&dir).max_records(3).max_attempts(1).open(sink).unwrap();
-    producer.wind_down();
+    let sink = CutShort::new(|| Ok(Report::delivered().rejected(0, "bad").failed(1, "cut short")));
+    let producer = Producer::builder(&dir).max_records(3).max_attempts(1).open(sink.clone()).unwrap();
     put_all(&producer, &["a", "b", "c"]);
-    wait_until("the sink was called", || producer.stats().delivered_records > 0);
+    sink.wait_for_call();
     assert_eq!(producer.close(Duration::ZERO).unwrap(), 1);
+    assert_eq!(producer.stats().delivered_records, 1);
     let letters = DeadLetters::open(&dir).list().unwrap();
     assert_eq!((letters.len(), letters[0].records.len()), (1, 1));
     assert_eq!((letters[0].records[0].rejected, letters[0].records[0].reason.as_str()), (true, "bad"));

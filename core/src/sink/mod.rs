@@ -111,7 +111,7 @@ pub struct Limits {
     /// Bytes that the sink adds to each record (CloudWatch Logs counts 26).
     pub overhead_bytes: u64,
     /// Whether the key counts, or the id where there is no key. An id that the buffer gives counts
-    /// [`MAX_OWN_ID_BYTES`](crate::MAX_OWN_ID_BYTES), its longest.
+    /// [`MAX_OWN_ID_BYTES`], its longest.
     pub counts_key: bool,
     /// Whether the sink keeps an order that it could not keep if it were given a batch before the one before it is
     /// finished. A producer with `max_in_flight` above 1 is then refused.
@@ -203,7 +203,7 @@ pub enum Outcome {
     Unavailable {
         /// Why.
         error: Cause,
-        /// The sink asks not to be tried before this; at most [`MAX_WAIT`](crate::MAX_WAIT), a day, is waited.
+        /// The sink asks not to be tried before this; at most [`MAX_WAIT`], a day, is waited.
         retry_after: Option<Duration>,
     },
 }
@@ -309,7 +309,7 @@ pub enum SendError {
     Unavailable {
         /// Why.
         error: Cause,
-        /// The sink asks not to be tried before this; at most [`MAX_WAIT`](crate::MAX_WAIT), a day, is waited.
+        /// The sink asks not to be tried before this; at most [`MAX_WAIT`], a day, is waited.
         retry_after: Option<Duration>,
     },
     /// The sink will never take any record of this batch.
