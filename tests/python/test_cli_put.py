@@ -260,6 +260,8 @@ def test_what_cannot_be_read_again_is_read_once(folder: Path) -> None:
     assert process.returncode == 0
     assert records(folder) == ["1", "2"]
     assert run(folder, "put", "outbox", "outbox").stderr == "unistream: outbox: it is a directory\n"
+    unreadable = run(folder, "put", "outbox", "/proc/self/mem")
+    assert (unreadable.returncode, unreadable.stderr) == (1, "unistream: /proc/self/mem: Input/output error\n")
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 4096, b"x" * 100_000, b'{"source": 1}\n', b"a b c\n" * 1000])
