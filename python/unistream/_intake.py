@@ -268,12 +268,15 @@ class Intake:
         digest = place.hash.hexdigest()
         note = _Note(place.tag, place.lines, place.offset, place.seq, digest, self._boot, synced)
         line = _line(source, note)
-        if self._file < 0:
-            self._replace(b"")
-        if os.write(self._file, line) < len(line):
-            raise OSError(f"there is no space for a note in {self._directory / NOTES}")
-        if synced:
-            os.fdatasync(self._file)
+        try:
+            if self._file < 0:
+                self._replace(b"")
+            while line:
+                line = line[os.write(self._file, line) :]
+            if synced:
+                os.fdatasync(self._file)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._directory / NOTES)) from error
         self._notes[source] = note
 
     def _replace(self, content: bytes) -> None:

@@ -121,19 +121,25 @@ class _Run:
             screen.complain(f"{name}: {lines} lines are in from a run that did not end; going on behind them")
 
     def take(self, intake: Intake, name: str, source: str | None) -> None:
+        shown = "standard input" if name == "-" else name
         try:
             if source:
                 with Path(name).open("rb") as file:
                     intake.take(file, source, self.put, self.producer.sync)
             elif name != "-":
                 with Path(name).open("rb") as file:
-                    self.take_once(file, name)
+                    self.take_once(file, shown)
             elif sys.stdin is None:
                 raise Failure(FAILED, "standard input is closed")
             else:
-                self.take_once(sys.stdin.buffer, "standard input")
+                self.take_once(sys.stdin.buffer, shown)
         except ValueError as error:
-            raise Failure(BAD_LINE, f"{'standard input' if name == '-' else name}, {error}") from error
+            raise Failure(BAD_LINE, f"{shown}, {error}") from error
+        except OSError as error:
+            # Reading does not say what.
+            if error.filename is None and error.strerror:
+                error.filename = shown
+            raise
 
     def take_once(self, file: BinaryIO, name: str) -> None:
         """Take what cannot be read again."""

@@ -7,6 +7,7 @@ import os
 import signal
 import stat
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,9 @@ import pytest
 import unistream
 from command import lines, run, start, wait_until_it_stands
 from conftest import wait_until
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from unistream._intake import Fields, Intake
 
 SINKS = """
 import time, pathlib
@@ -256,6 +260,8 @@ def test_what_cannot_be_read_again_is_read_once(folder: Path) -> None:
     assert process.returncode == 0
     assert records(folder) == ["1", "2"]
     assert run(folder, "put", "outbox", "outbox").stderr == "unistream: outbox: it is a directory\n"
+    unreadable = run(folder, "put", "outbox", "/proc/self/mem")
+    assert (unreadable.returncode, unreadable.stderr) == (1, "unistream: /proc/self/mem: Input/output error\n")
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 4096, b"x" * 100_000, b'{"source": 1}\n', b"a b c\n" * 1000])
@@ -293,6 +299,42 @@ def test_forged_notes_skip_nothing(folder: Path, change: str) -> None:
     result = run(folder, "put", "outbox", "in.txt")
     assert result.returncode == 0
     assert set(records(folder)) == set(expected())
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_notes_of_any_bytes_skip_nothing(tmp_path: Path, data: st.DataObject) -> None:
+    # In this process, because a command for each would take minutes.
+    source = tmp_path / "in.txt"
+    source.write_text("".join(f"{number}\n" for number in range(30)))
+    directory = Path(tempfile.mkdtemp(dir=tmp_path)) / "outbox"
+    with unistream.Buffer(directory) as buffer, source.open("rb") as file:
+
+        def put(line: bytes, number: int, fields: Fields) -> int:
+            if number == stop:
+                raise KeyError
+            return buffer.put(line, id=fields["id"])
+
+        said: list[str] = []
+        for stop in (20, 0):
+            intake = Intake(directory, lambda _, __: {}, said.append)
+            name = intake.source(os.fstat(file.fileno()))
+            taken = intake.settle(file, name, "in.txt")
+            with contextlib.suppress(KeyError):
+                intake.take(file, name, put, buffer.sync)
+            intake.close()
+            if stop:
+                notes = bytearray((directory / "intake").read_bytes())
+                for place, byte in data.draw(st.lists(st.tuples(st.integers(0, len(notes) - 1), st.integers(0, 255)))):
+                    notes[place] = byte
+                cut = data.draw(st.integers(0, len(notes)))
+                (directory / "intake").write_bytes(notes[:cut] + data.draw(st.binary(max_size=300)))
+        assert taken in (0, 19)
+        buffer.seal()
+        batch = buffer.emit()
+        assert batch is not None
+        numbers = [int(record.data) for record in batch]
+        assert numbers in (list(range(30)), [*range(19), *range(30)])
 
 
 @pytest.mark.parametrize("kind", ["symlink", "hard link", "directory", "fifo", "of another user", "writable"])
