@@ -76,7 +76,7 @@ struct Shared {
     progress: (Mutex<()>, Condvar),
     senders: Arc<Senders>,
     quitting: AtomicBool,
-    /// The sink was interrupted: what fails now says nothing of the batch.
+    /// The sink was interrupted, or the program is ending: what fails now says nothing of the batch.
     ending: AtomicBool,
     outage: Outage,
     /// Milliseconds of the monotonic clock before which no further put that waits is told of.
@@ -340,6 +340,13 @@ impl Producer {
         }
         shared.wake_sender();
         Ok(())
+    }
+
+    /// The program is ending: from now on attempts that fail count nothing, as if each were [`SendError::Interrupted`].
+    /// All else goes on, deliveries too. [`close`](Self::close) does the same when it interrupts the sink; this is for
+    /// programs whose ending makes sinks fail before that, as an interpreter's does. Callable from anywhere.
+    pub fn wind_down(&self) {
+        self.shared.ending.store(true, Ordering::Release);
     }
 
     /// Makes every record put so far durable against power loss, whatever the durability mode.

@@ -431,15 +431,22 @@ fn what_fails_because_the_producer_closes_counts_nothing() {
     }
 }
 
-/// An interpreter that ends makes sinks fail before the producer is closed: they can say so.
+/// An interpreter that ends makes sinks fail before the producer is closed: they can say so, or the program can.
 #[test]
-fn what_is_interrupted_counts_nothing() {
+fn what_fails_while_the_program_ends_counts_nothing() {
     let dir = scratch();
     let interrupted = sink::from_fn(|_: &Batch| Err::<(), _>(SendError::interrupted("the program ends")));
     let producer = Producer::builder(&dir).linger(Duration::ZERO).max_attempts(1).open(interrupted).unwrap();
     producer.put("a").unwrap();
     wait_until("the sink was called", || producer.stats().attempts > 0);
     assert_eq!(producer.close(Duration::from_millis(20)).unwrap(), 1);
+
+    let builder = Producer::builder(&dir).linger(Duration::ZERO).max_attempts(1);
+    let producer = builder.mode(Mode::Inline).open(failing()).unwrap();
+    producer.wind_down();
+    assert_eq!(producer.flush(Duration::from_millis(20)).unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!((producer.stats().attempts, producer.stats().failed_attempts), (1, 0));
+    assert_eq!(producer.close(Duration::ZERO).unwrap(), 1);
     let stats = Inspection::open(&dir).unwrap().stats().unwrap();
     assert_eq!((stats.pending_records, stats.head_attempts, stats.head_failures), (1, 0, 0));
     assert!(DeadLetters::open(&dir).list().unwrap().is_empty());
