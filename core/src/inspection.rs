@@ -38,7 +38,7 @@ pub struct Inspection {
 pub struct InspectionStats {
     /// The buffer's id, as it stands in record and batch ids.
     pub buffer_id: String,
-    /// The process that has the buffer now.
+    /// The process that has the buffer now, by the pid that it has where it runs; 0 if it could not say.
     pub owner_pid: Option<u32>,
     /// Records that are not finished.
     pub pending_records: u64,

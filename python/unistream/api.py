@@ -17,6 +17,7 @@ import abc
 import base64
 import dataclasses
 import json
+import os
 import shutil
 import sys
 import threading
@@ -238,6 +239,12 @@ class FileBuffer(BaseBuffer):
             self._open()
             self._owners[self._directory] = self
 
+    @classmethod
+    def _forked(cls) -> None:
+        # The parent's buffers are none of its business, and the lock may be held by a thread that it does not have.
+        cls._owners = weakref.WeakValueDictionary()
+        cls._owners_lock = threading.Lock()
+
     def _open(self) -> None:
         # As in 0.1.2, nothing is sealed by age, and neither a backlog nor a record is too large.
         self._buffer = Buffer(
@@ -312,6 +319,9 @@ class FileBuffer(BaseBuffer):
         shutil.rmtree(self._directory)
         self._predecessor.remove()
         self._open()
+
+
+os.register_at_fork(after_in_child=FileBuffer._forked)
 
 
 @dataclasses.dataclass

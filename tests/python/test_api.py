@@ -303,6 +303,28 @@ def test_a_second_object_takes_over(tmp_path: Path) -> None:
     assert [record.id for record in third.emit()] == ["1", "2", "3"]
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_child_takes_over_what_its_parent_has_let_go(tmp_path: Path) -> None:
+    """What the parent had open is none of its business, and not to be closed by it."""
+
+    def make() -> old.FileBuffer:
+        return old.FileBuffer.new(record_class=Reading, path_wal=tmp_path / "app.log", max_records=1)
+
+    first = make()
+    first._buffer.close()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            own = make()
+            own.put(Reading(id="child"))
+            code = 0 if [record.id for record in own.emit()] == ["child"] else 2
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
 class Flaky(old.SimpleProducer):
     """Fails while it is told to."""
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::cursor::{Cursor, Found, RESERVED_SEQS};
 use super::storage::simulated::{Crash, Fault, Op, SimulatedDisk, Snapshot, Trouble};
-use super::storage::{Disk, Open};
+use super::storage::{Disk, Open, OsDisk};
 use super::*;
 use crate::torture::world::SimulatedClock;
 
@@ -211,4 +211,26 @@ fn what_was_passed_over_does_not_stay_pending() {
     assert_eq!(core.pending().0, 2);
     core.settle(&batch, Settle { finished: true, ..Settle::default() }, || {}).unwrap();
     assert_eq!(core.pending().0, 0);
+}
+
+/// However many buffers the process has.
+#[test]
+fn where_no_more_can_be_guarded_plain_writes_do() {
+    let root = tempfile::tempdir_in("/dev/shm").unwrap();
+    let dir = OsDisk.directory(root.path(), true).unwrap();
+    let file = dir.open("file", Open::Create).unwrap();
+    file.allocate(4096).unwrap();
+    let mut mapped = Vec::new();
+    while let Ok(writer) = file.clone().map(4096, true) {
+        mapped.push(writer);
+        assert!(mapped.len() < 10_000, "there is no end");
+    }
+    let mut plain = segment::writer(file.clone(), 4096, segment::Access { mapped: true, dumped: true });
+    plain.space(0, 5).unwrap().copy_from_slice(b"bytes");
+    plain.append(0, 5).unwrap();
+    let mut found = [0; 5];
+    file.read_at(&mut found, 0).unwrap();
+    assert_eq!(&found, b"bytes");
+    drop(mapped);
+    assert!(file.map(4096, true).is_ok());
 }
