@@ -285,36 +285,40 @@ impl Log {
 
 /// Finds out how many records of the last piece the file has, and cuts off what is there of one that is not to stay.
 fn settle(sidecar: &mut Sidecar, file: &dyn File) -> io::Result<()> {
-    let (found, length) = find(file, &sidecar.last)?;
-    let retracted = sidecar.standing() == Standing::Retract;
-    let cut = match found {
-        Found::Torn { at, .. } => Some(at),
-        Found::Whole { at } if retracted && at + sidecar.last.length == length => Some(at),
-        _ => None,
-    };
-    if let Some(at) = cut {
-        if file.len()? != length {
-            return Err(io::Error::other("others write to it"));
-        }
-        match file.set_len(at) {
-            Ok(()) => {
-                sidecar.forget();
-                return Ok(());
+    for _ in 0..ATTEMPTS {
+        let (found, length) = find(file, &sidecar.last)?;
+        let retracted = sidecar.standing() == Standing::Retract;
+        let cut = match found {
+            Found::Torn { at, .. } => Some(at),
+            Found::Whole { at } if retracted && at + sidecar.last.length == length => Some(at),
+            _ => None,
+        };
+        if let Some(at) = cut {
+            if file.len()? != length {
+                // Others appended behind it: that is another case.
+                continue;
             }
-            // It may be appended to only: what is there stays.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
-            Err(error) => return Err(error),
+            match file.set_len(at) {
+                Ok(()) => {
+                    sidecar.forget();
+                    return Ok(());
+                }
+                // It may be appended to only: what is there stays.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                Err(error) => return Err(error),
+            }
         }
-    }
-    match found {
-        Found::Whole { at } => {
-            sidecar.last.start = at;
-            sidecar.settle(sidecar.last.entries.len());
+        match found {
+            Found::Whole { at } => {
+                sidecar.last.start = at;
+                sidecar.settle(sidecar.last.entries.len());
+            }
+            Found::Torn { records, .. } | Found::Broken { records } => sidecar.settle(records),
+            Found::Nothing => sidecar.forget(),
         }
-        Found::Torn { records, .. } | Found::Broken { records } => sidecar.settle(records),
-        Found::Nothing => sidecar.forget(),
+        return Ok(());
     }
-    Ok(())
+    Err(io::Error::other("others write to it all the time"))
 }
 
 /// Stores bytes of the file where they are, so that the next sync writes them.
