@@ -211,11 +211,6 @@ impl Producer {
         py.detach(|| self.core().resume()).or_raise(py)
     }
 
-    /// The interpreter is ending: attempts that fail from now on count nothing.
-    fn _wind_down(&self) {
-        self.core().wind_down();
-    }
-
     /// Makes every record put so far survive power loss, whatever the durability option says.
     fn sync(&self, py: Python<'_>) -> PyResult<()> {
         self.refuse_reentry(py)?;
