@@ -136,7 +136,8 @@ impl Events {
     /// The core's observer.
     ///
     /// `log_from` is the least level that goes to `logging`, decided when the producer opens.
-    pub(crate) fn observer(&self, log_from: Level) -> impl Fn(&Event<'_>) + Send + Sync + 'static {
+    /// `sink` is the sink's name, for the events that speak of what it did.
+    pub(crate) fn observer(&self, log_from: Level, sink: String) -> impl Fn(&Event<'_>) + Send + Sync + 'static {
         let queue = self.core.clone();
         move |event| {
             if WATCHER.with_borrow(Option::is_some) {
@@ -152,7 +153,11 @@ impl Events {
                     Event::Skipped { error, .. } | Event::Stopped { error } => Some((*error).clone()),
                     _ => None,
                 };
-                queue.push(Entry { level: event.level(), message: event.message(), error });
+                let mut message = event.message();
+                if matches!(event, Event::SendFailed { .. } | Event::Rejected { .. } | Event::Skipped { .. }) {
+                    message.push_str(&format!(" [sink {sink}]"));
+                }
+                queue.push(Entry { level: event.level(), message, error });
             }
         }
     }

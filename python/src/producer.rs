@@ -73,14 +73,17 @@ impl Producer {
             WhenFull::Block => options.full_timeout,
             WhenFull::Error => Duration::ZERO,
         };
-        let observer = events.observer(event::level(log_threshold));
+        let native = sink.and_then(|sink| sink.cast::<NativeSink>().ok());
+        let shown = native.map_or_else(|| name.clone(), |native| native.get().core.name().into_owned());
+        let observer =
+            events.observer(event::level(log_threshold), if sink.is_none() { "manual".into() } else { shown });
         let builder = unistream::Producer::builder(path).options(options).observer(observer).put_events(false);
         let (mut exchange, mut lease, mut direct) = (None, None, None);
         let added = unavailable.as_ref().map(|added| added.clone_ref(py));
         let core = match sink {
             None => py.detach(|| builder.open_manual(Limits::default())),
             Some(sink) => {
-                if let Ok(native) = sink.cast::<NativeSink>() {
+                if let Some(native) = native {
                     let sink = Lease::new(native.get());
                     lease = Some(sink.clone());
                     py.detach(|| builder.open(sink))
@@ -206,11 +209,6 @@ impl Producer {
         self.refuse_reentry(py)?;
         self.forgive();
         py.detach(|| self.core().resume()).or_raise(py)
-    }
-
-    /// The interpreter is ending: attempts that fail from now on count nothing.
-    fn _wind_down(&self) {
-        self.core().wind_down();
     }
 
     /// Makes every record put so far survive power loss, whatever the durability option says.

@@ -29,6 +29,8 @@ _REFUSED = re.compile(r"shut ?down|after interpreter|finalizing")
 class _Phase:
     main_ended = False
     """The main thread has ended, others may go on for long; pools of threads are shut."""
+    closing = False
+    """The functions of `atexit` run: whatever a sink needs may be gone."""
     deadline = 0.0
 
 
@@ -50,7 +52,7 @@ def interrupted(error: BaseException) -> bool:
     """
     if not isinstance(error, Exception):
         return not isinstance(error, SystemExit)
-    if sys.is_finalizing():
+    if _Phase.closing or sys.is_finalizing():
         return True
     return _Phase.main_ended and isinstance(error, RuntimeError) and _REFUSED.search(_text(error)) is not None
 
@@ -72,14 +74,13 @@ def _flush_all() -> None:
 
 
 def _close_all() -> None:
-    """Close what is still open. Whatever a sink needs may be gone: failures count nothing from here on."""
+    """Close what is still open. Failures count nothing from here on."""
     if not _Phase.main_ended:
         # Nothing ran before the threads were joined: eventlet does that its own way.
         _flush_all()
+    _Phase.closing = True
     # What the flush left of the time, or a little for what was put after it.
     deadline = max(_Phase.deadline, time.monotonic() + EXIT_TIMEOUT / 4)
-    for producer in list(_open):
-        producer._wind_down()
     for producer in list(_open):
         with contextlib.suppress(Exception):
             producer.close(max(0.0, deadline - time.monotonic()))

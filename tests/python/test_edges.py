@@ -189,7 +189,7 @@ def test_reprs_are_bounded_and_on_one_line(path: Path, tmp_path: Path) -> None:
     assert "NullSink" in repr(NullSink())
 
 
-def test_errors_of_sinks_name_the_sink_and_the_exception(path: Path) -> None:
+def test_errors_of_sinks_name_the_sink_and_the_exception(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def broken(batch: Batch) -> None:
         raise KeyError("field")
 
@@ -199,6 +199,9 @@ def test_errors_of_sinks_name_the_sink_and_the_exception(path: Path) -> None:
         [letter] = producer.dead_letters.list()
     assert letter.sink.endswith("test_errors_of_sinks_name_the_sink_and_the_exception.<locals>.broken")
     assert letter.records[0].reason == "KeyError: 'field'"
+    assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
+    for message in caplog.messages:
+        assert message.endswith(f": KeyError: 'field' [sink {letter.sink}]")
 
 
 # Times
