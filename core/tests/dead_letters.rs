@@ -356,8 +356,8 @@ fn half_written_letters_are_no_letters_and_are_cleared_away() {
     producer.flush(LONG).unwrap();
     producer.close(LONG).unwrap();
     let folder = dir.path().join("dead-letters");
-    fs::write(folder.join("00ff-1-9.0.records"), b"half").unwrap();
-    fs::write(folder.join("00ff-1-9.json.tmp"), b"{").unwrap();
+    fs::write(folder.join("00000000000000ff-1-9.0.records"), b"half").unwrap();
+    fs::write(folder.join("00000000000000ff-1-9.json.tmp"), b"{").unwrap();
     let letters = DeadLetters::open(dir.path());
     assert_eq!(letters.list().unwrap().len(), 1);
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 4, "looking changes nothing");

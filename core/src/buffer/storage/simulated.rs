@@ -15,6 +15,7 @@ use super::{
     sync_name,
 };
 use crate::environment::{Clock, Environment, lock};
+use crate::options::Trust;
 use crate::sync::Mutex;
 
 const SECTOR: usize = 512;
@@ -604,7 +605,7 @@ fn name_of(path: &Path) -> String {
 }
 
 impl Disk for SimulatedDisk {
-    fn directory(&self, path: &Path, create: bool) -> io::Result<Arc<dyn Directory>> {
+    fn directory(&self, path: &Path, create: bool, _: Trust) -> io::Result<Arc<dyn Directory>> {
         if create {
             self.enter(Op::CreateDir, || None)?;
             lock(&self.shared.state).make_dirs(path);
@@ -658,6 +659,10 @@ impl SimulatedDisk {
         #[cfg(feature = "shuttle")]
         crate::sync::scheduled::take_long();
         let mut state = lock(&self.shared.state);
+        if how == Open::New && !matches!(state.lookup(path), Ok(DIRECTORY) | Err(_)) {
+            let dir = path.parent().unwrap_or(Path::new("/"));
+            state.names(dir)?.change(Change { removed: Some(name_of(path)), added: None });
+        }
         let inode = match state.lookup(path) {
             Ok(DIRECTORY) => return Err(io::Error::from_raw_os_error(libc::EISDIR)),
             Ok(inode) => inode,
@@ -670,9 +675,6 @@ impl SimulatedDisk {
             }
             Err(error) => return Err(error),
         };
-        if how == Open::Truncate {
-            state.inode(inode).resize(0);
-        }
         *state.opened.entry(inode).or_default() += 1;
         Ok(Arc::new(SimulatedFile { disk: self.clone(), inode }))
     }
@@ -699,7 +701,7 @@ impl Directory for SimulatedDirectory {
     }
 
     fn directory(&self, name: &str, create: bool) -> io::Result<Arc<dyn Directory>> {
-        self.disk.directory(&self.path.join(name), create)
+        self.disk.directory(&self.path.join(name), create, Trust::Owner)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
