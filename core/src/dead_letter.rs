@@ -306,9 +306,9 @@ impl DeadLetters {
         for name in &names {
             match file::id_of_records(name) {
                 Some(id) if letters.contains_key(id) => letters.entry(id).or_default().push(name),
-                Some(_) => left_over.push(name.as_str()),
-                None if file::is_temporary(name) => left_over.push(name.as_str()),
-                None => {}
+                // What has another name than ours is not ours to remove.
+                id if id.and_then(parse_id).is_some() || file::is_temporary(name) => left_over.push(name),
+                _ => {}
             }
         }
         let mut bytes = 0;

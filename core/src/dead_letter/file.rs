@@ -70,7 +70,7 @@ pub(super) fn is_temporary(name: &str) -> bool {
 /// The letter of which a file has the records, if it has such a name.
 pub(super) fn id_of_records(name: &str) -> Option<&str> {
     let (id, _) = name.strip_suffix(".records")?.rsplit_once('.')?;
-    number_of(id, name).and(parse_id(id)).map(|_| id)
+    number_of(id, name).map(|_| id)
 }
 
 /// The batch that an id stands for, as it is spelled and in no other way.
