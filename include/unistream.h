@@ -634,6 +634,8 @@ typedef int32_t unistream_state;
  * raise the limit that the message names; nothing that was accepted is touched.
  */
 #define UNISTREAM_RESOURCE_EXHAUSTED 19
+
+/**
  * The buffer's directory or a file in it belongs to another user, or others can write to it. Nothing was touched; correct
  * the owner or the mode, use a directory of your own, or set the option `trust`.
  */
