@@ -307,7 +307,7 @@ impl DeadLetters {
             match file::id_of_records(name) {
                 Some(id) if letters.contains_key(id) => letters.entry(id).or_default().push(name),
                 // What has another name than ours is not ours to remove.
-                id if id.and_then(parse_id).is_some() || file::is_temporary(name) => left_over.push(name),
+                id if id.and_then(parse_id).is_some() || file::is_temporary(name) => left_over.push(name.as_str()),
                 _ => {}
             }
         }

@@ -95,6 +95,7 @@ impl Core {
         reader.state.boot_id = if log.jumped_from.is_none() { env.disk.boot_id() } else { 0 };
         reader.state.closed = Closed::No;
         reader.reserve(log.next_seq);
+        reader.owner = Arc::downgrade(&owner);
         reader.write()?;
         // Durable in every mode: else a power loss would bring back a log that seems to be complete, or a cursor that knows
         // of fewer seqs, and what is given out from here on would be given out again.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::buffer::storage::{File, Holder, Seen, Sharing};
+use crate::buffer::storage::{File, Holder, Ownership, Seen, Sharing};
 use crate::{Limits, NewRecord, Producer, Report, SendError};
 
 /// What happens once, before the records of a letter are opened for the second time.
@@ -70,7 +70,7 @@ impl<F: Fn() + Send + Sync + 'static> Directory for BetweenDirectory<F> {
     fn sync(&self) -> io::Result<()> {
         self.0.sync()
     }
-    fn lock(&self, name: &str) -> io::Result<std::result::Result<Box<dyn Send + Sync>, Holder>> {
+    fn lock(&self, name: &str) -> io::Result<std::result::Result<Arc<dyn Ownership>, Holder>> {
         self.0.lock(name)
     }
     fn may_map(&self) -> io::Result<bool> {

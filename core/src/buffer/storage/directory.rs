@@ -14,9 +14,9 @@ use rustix::io::Errno;
 use rustix::process::{getegid, geteuid, getgroups};
 
 use super::limits::apart_from_streams;
-use super::lock;
 use super::os::OsFile;
-use super::{Directory, File, Holder, Open};
+use super::{Directory, File, Holder, Open, Ownership};
+use super::{lock, ownership};
 use crate::error::NotTrusted;
 use crate::options::Trust;
 
@@ -29,9 +29,10 @@ const MOST_LINKS: usize = 40;
 /// How often a name is freed for a new file, if somebody takes it again each time.
 const MOST_TRIES: usize = 10;
 
-/// An open directory of the operating system.
+/// An open directory of the operating system. Clones are the same.
+#[derive(Clone)]
 pub(crate) struct OsDirectory {
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
     path: PathBuf,
     trust: Trust,
     /// What others may do to a file in it, if the file's mode lets them: write permission for those who may search it.
@@ -103,7 +104,7 @@ impl OsDirectory {
         };
         match complaint {
             Some(complaint) => Err(not_trusted(complaint)),
-            None => Ok(OsDirectory { fd, path, trust, reach: (mode & 0o011) << 1 }),
+            None => Ok(OsDirectory { fd: Arc::new(fd), path, trust, reach: (mode & 0o011) << 1 }),
         }
     }
 
@@ -120,7 +121,20 @@ impl OsDirectory {
         self.look(name).is_ok()
     }
 
-    fn look(&self, name: &str) -> Result<Stat, Errno> {
+    pub(super) fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.fd)? {
+            // A name that is not UTF-8 is none of ours.
+            match entry?.file_name().to_str() {
+                Ok("." | "..") | Err(_) => {}
+                Ok(name) => names.push(name.to_owned()),
+            }
+        }
+        Ok(names)
+    }
+
+    /// What has this name, itself and not what it leads to.
+    pub(super) fn look(&self, name: &str) -> Result<Stat, Errno> {
         rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)
     }
 
@@ -146,7 +160,13 @@ impl OsDirectory {
         OsDirectory::check(fd, self.path.join(name), self.trust)
     }
 
-    fn open_file(&self, name: &str, how: Open) -> io::Result<fs::File> {
+    /// Another descriptor of it, which has locks of its own.
+    pub(super) fn reopen(&self) -> io::Result<fs::File> {
+        let open = || Ok(fs::File::from(rustix::fs::openat(&self.fd, ".", DIRECTORY, Mode::empty())?));
+        apart_from_streams(open)
+    }
+
+    pub(super) fn open_file(&self, name: &str, how: Open) -> io::Result<fs::File> {
         let access = if how == Open::Read { OFlags::RDONLY } else { OFlags::RDWR };
         let flags = access | FILE;
         let open = |name| match how {
@@ -213,15 +233,7 @@ impl Directory for OsDirectory {
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in Dir::read_from(&self.fd)? {
-            // A name that is not UTF-8 is none of ours.
-            match entry?.file_name().to_str() {
-                Ok("." | "..") | Err(_) => {}
-                Ok(name) => names.push(name.to_owned()),
-            }
-        }
-        Ok(names)
+        self.names()
     }
 
     fn open(&self, name: &str, how: Open) -> io::Result<Arc<dyn File>> {
@@ -257,8 +269,8 @@ impl Directory for OsDirectory {
         Ok(rustix::fs::fsync(&self.fd)?)
     }
 
-    fn lock(&self, name: &str) -> io::Result<Result<Box<dyn Send + Sync>, Holder>> {
-        lock::take(|| self.open_file(name, Open::Create), true)
+    fn lock(&self, name: &str) -> io::Result<Result<Arc<dyn Ownership>, Holder>> {
+        ownership::own(self, name)
     }
 
     fn may_map(&self) -> io::Result<bool> {

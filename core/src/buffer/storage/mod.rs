@@ -7,6 +7,7 @@ mod limits;
 mod lock;
 mod mapped;
 mod os;
+mod ownership;
 mod shared;
 #[cfg(any(test, feature = "simulation"))]
 pub(crate) mod simulated;
@@ -66,7 +67,7 @@ pub(crate) trait Directory: Send + Sync {
     /// Makes creations, renames and removals in it durable.
     fn sync(&self) -> io::Result<()>;
     /// Takes the lock that this file stands for, for as long as the result lives.
-    fn lock(&self, name: &str) -> io::Result<Result<Box<dyn Send + Sync>, Holder>>;
+    fn lock(&self, name: &str) -> io::Result<Result<Arc<dyn Ownership>, Holder>>;
     /// Whether stores to mapped, allocated blocks are safe on its filesystem.
     fn may_map(&self) -> io::Result<bool>;
     /// Bytes that are free on its filesystem.
@@ -78,6 +79,12 @@ pub(crate) trait Directory: Send + Sync {
 /// Whether an error says that there is no room.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// The lock of a directory, held until it is dropped.
+pub(crate) trait Ownership: Send + Sync {
+    /// An error if another may have the directory by now, because the file that stands for the lock is gone.
+    fn check(&self) -> io::Result<()>;
 }
 
 /// Makes the name of a file or directory durable.

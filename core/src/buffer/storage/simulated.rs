@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
 use super::super::format::SEGMENT_HEADER_BYTES;
 use super::{
-    Chunk, Directory, Disk, File, FileId, FileKind, Holder, Open, Seen, SegmentReader, SegmentWriter, Sharing,
-    sync_name,
+    Chunk, Directory, Disk, File, FileId, FileKind, Holder, Open, Ownership, Seen, SegmentReader, SegmentWriter,
+    Sharing, sync_name,
 };
 use crate::environment::{Clock, Environment, lock};
 use crate::options::Trust;
@@ -739,13 +739,36 @@ impl Directory for SimulatedDirectory {
         self.disk.sync_dir(&self.path)
     }
 
-    fn lock(&self, name: &str) -> io::Result<Result<Box<dyn Send + Sync>, Holder>> {
-        self.disk.lock(&self.path.join(name))
+    fn lock(&self, name: &str) -> io::Result<Result<Arc<dyn Ownership>, Holder>> {
+        let path = self.path.join(name);
+        match self.disk.lock(&path)? {
+            Ok(held) => {
+                let inode = lock(&self.disk.shared.state).lookup(&path)?;
+                Ok(Ok(Arc::new(Owner { disk: self.disk.clone(), path, inode, _held: held })))
+            }
+            Err(holder) => Ok(Err(holder)),
+        }
     }
 
     fn may_map(&self) -> io::Result<bool> {
         self.disk.enter(Op::MayMap, || None)?;
         Ok(lock(&self.disk.shared.state).mapped)
+    }
+}
+
+struct Owner {
+    disk: SimulatedDisk,
+    path: PathBuf,
+    inode: u64,
+    _held: Box<dyn Send + Sync>,
+}
+
+impl Ownership for Owner {
+    fn check(&self) -> io::Result<()> {
+        match lock(&self.disk.shared.state).lookup(&self.path) {
+            Ok(inode) if inode == self.inode => Ok(()),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
     }
 }
 
