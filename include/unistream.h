@@ -72,6 +72,14 @@
  *   of a bare clone() or _Fork() gets UNISTREAM_FORKED too, but keeps the parent's lock until it ends or runs another
  *   program; one of vfork() must make no call.
  *
+ * Directories
+ *   A producer holds its directory open: a relative path, a chdir(), a directory that is moved or replaced change nothing
+ *   for it. It is made with mode 0700, its files with 0600. One that belongs to another user, or that group or others
+ *   can write to, is refused with UNISTREAM_NOT_TRUSTED unless the option "trust" says otherwise: "group" takes what the
+ *   directory's group may write to, "anyone" looks at no owner and no mode. What is in the directory must be files with one
+ *   name; links, pipes and the like are errors that name them. The path itself may end in a symbolic link of the user's
+ *   own, or of root.
+ *
  * Signals
  *   The log is mapped memory. Should the disk fail under it, or someone truncate a file of it, the kernel raises
  *   SIGBUS; the library's handler, installed when the first buffer is opened, makes an error of that (UNISTREAM_IO).
@@ -122,6 +130,8 @@
  *   core_dumps (choice: include, exclude; default include) Whether a core dump has the records that are mapped. What
  *       of them is copied to the heap, by the program, by a sink, or because the log is of plain files, is in it in
  *       either case.
+ *   trust (choice: owner, group, anyone; default owner) Whose directory and files the buffer goes by: the process's
+ *       own user's, those that the directory's group may write to, or anyone's.
  *   mode (choice: background, inline, manual; default background) Who sends.
  *   max_in_flight (count: 1 to 64; default 1) The most batches being sent at once. Above 1 the order between batches
  *       is given up.
@@ -624,6 +634,12 @@ typedef int32_t unistream_state;
  * raise the limit that the message names; nothing that was accepted is touched.
  */
 #define UNISTREAM_RESOURCE_EXHAUSTED 19
+
+/**
+ * The buffer's directory or a file in it belongs to another user, or others can write to it. Nothing was touched; correct
+ * the owner or the mode, use a directory of your own, or set the option `trust`.
+ */
+#define UNISTREAM_NOT_TRUSTED 20
 
 /**
  * The sink has it.

@@ -3,7 +3,9 @@
 //! `dead-letters/<batch id>.json` says what and why; the file that it names holds the records. The JSON is
 //! renamed into place last, so a letter is there whole or not at all.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod file;
+
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
@@ -11,25 +13,23 @@ use std::time::UNIX_EPOCH;
 
 use serde_json::{Value, json};
 
+use self::file::{Bad, Dead, json_of, number_of, parse_id, records_of};
 use crate::batch::{Batch, Entry, Piece};
 use crate::buffer;
 use crate::buffer::cursor::Progress;
-use crate::buffer::format::{self, BatchId, Body, Head, Kind};
+use crate::buffer::format::BatchId;
 use crate::buffer::storage::{Chunk, Directory, Disk, ForkGuard, Open, OsDirectory, OsDisk};
 use crate::environment::lock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::options::Trust;
 use crate::record::{micros, timestamp};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
 /// The folder's name in the buffer's directory.
 const FOLDER: &str = "dead-letters";
-/// What is appended to the names of files that are not what was written.
-const DAMAGED: &str = ".damaged";
-const RECORDS_MAGIC: [u8; 8] = *b"unidead\n";
-const RECORDS_HEADER_BYTES: usize = 16;
-/// No file of a letter is longer: a batch has at most 1 GiB.
-const MOST_BYTES: u64 = 2 << 30;
+/// No letter has more: the most that the option `max_records` may be.
+const MOST_RECORDS: usize = 1_000_000;
 
 /// A batch, or some records of one, that was given up on.
 #[derive(Clone, Debug)]
@@ -95,7 +95,7 @@ impl Place {
     fn open(&self, create: bool) -> io::Result<Arc<dyn Directory>> {
         match self.buffer.upgrade() {
             Some(buffer) => buffer.directory(FOLDER, create),
-            None => self.disk.directory(&self.path, false)?.directory(FOLDER, create),
+            None => self.disk.directory(&self.path, false, Trust::Anyone)?.directory(FOLDER, create),
         }
     }
 }
@@ -128,34 +128,6 @@ pub(crate) struct Story {
     pub(crate) last_attempt: i64,
     pub(crate) created_at: i64,
     pub(crate) errors: Vec<String>,
-}
-
-/// The records of a letter by seq, each as its frame and as what the JSON says of it.
-#[derive(Default)]
-struct Dead(BTreeMap<u64, (Vec<u8>, Value)>);
-
-impl Dead {
-    fn of(letter: &DeadLetter) -> Result<Dead> {
-        let mut dead = Dead::default();
-        let batch = letter.batch()?;
-        batch.iter().zip(&letter.records).for_each(|(record, known)| dead.add(&record, &known.reason, known.rejected));
-        Ok(dead)
-    }
-
-    fn add(&mut self, record: &crate::Record<'_>, reason: &str, rejected: bool) {
-        let entry = json!({"seq": record.seq, "id": record.id(), "reason": reason, "rejected": rejected});
-        self.0.insert(record.seq, (frame(record), entry));
-    }
-
-    /// The bytes of the records' file.
-    fn file(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(RECORDS_HEADER_BYTES);
-        bytes.extend_from_slice(&RECORDS_MAGIC);
-        bytes.extend_from_slice(&format::VERSION.to_le_bytes());
-        bytes.extend_from_slice(&0u32.to_le_bytes()); // feature flags, none yet
-        self.0.values().for_each(|(frame, _)| bytes.extend_from_slice(frame));
-        bytes
-    }
 }
 
 impl DeadLetters {
@@ -213,23 +185,16 @@ impl DeadLetters {
 
     fn get_in(&self, folder: &dyn Directory, id: &str) -> Result<DeadLetter> {
         check_id(id)?;
-        let text = match read(folder, &json_of(id)) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(not_found(id)),
-            Err(error) => return Err(Error::io(format_args!("could not read dead letter {id}"), error)),
+        let bad = |bad| match bad {
+            Bad::Io(error) if error.kind() == io::ErrorKind::NotFound => not_found(id),
+            Bad::Io(error) => Error::io(format_args!("could not read dead letter {id}"), error),
+            Bad::Damaged(what) => damaged(id, &what, folder),
+            Bad::Unknown { version, flags } => unknown(id, version, flags),
         };
-        let damaged = |what: &str| {
-            let message = format!("dead letter {id} is damaged ({what}); its files are in {}", folder.path().display());
-            Error::new(ErrorKind::Io, message)
-        };
-        let value: Value = serde_json::from_slice(&text).map_err(|error| damaged(&error.to_string()))?;
-        let mut letter = self.parse(id, &value).ok_or_else(|| damaged("a field is missing"))?;
+        let (value, bytes) = file::read_json(folder, id).map_err(bad)?;
+        let mut letter = self.parse(id, &value).ok_or_else(|| damaged(id, "a field is missing or wrong", folder))?;
         // What is there, whatever the letter says of it: the cap is about disk.
-        let records = match folder.open(&letter.records_file, Open::Read).and_then(|file| file.len()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-            result => result.map_err(|error| Error::io(format_args!("could not read dead letter {id}"), error))?,
-        };
-        letter.bytes = text.len() as u64 + records;
+        letter.bytes = bytes + file::records_length(folder, &letter.records_file).map_err(bad)?;
         Ok(letter)
     }
 
@@ -339,10 +304,11 @@ impl DeadLetters {
         }
         let mut left_over = Vec::new();
         for name in &names {
-            match id_of(name).and_then(|id| letters.get_mut(id)) {
-                Some(files) => files.push(name),
-                None if name.ends_with(".records") || name.ends_with(".tmp") => left_over.push(name.as_str()),
-                None => {}
+            match file::id_of_records(name) {
+                Some(id) if letters.contains_key(id) => letters.entry(id).or_default().push(name),
+                // What has another name than ours is not ours to remove.
+                id if id.and_then(parse_id).is_some() || file::is_temporary(name) => left_over.push(name.as_str()),
+                _ => {}
             }
         }
         let mut bytes = 0;
@@ -383,7 +349,7 @@ impl DeadLetters {
             Ok(existing) => Some(existing),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) if is_damage(&error) => {
-                set_aside(&*folder, &id).map_err(failed)?;
+                file::set_aside(&*folder, &id).map_err(failed)?;
                 self.scan(false)?; // it is no letter any more
                 None
             }
@@ -411,8 +377,8 @@ impl DeadLetters {
     ) -> Result<()> {
         let failed = |error| not_written(id, error);
         let records = dead.file();
-        let number = existing.map_or(0, |letter| number_of(&letter.records_file).wrapping_add(1));
-        let records_name = format!("{id}.{number}.records");
+        let number = existing.and_then(|letter| number_of(id, &letter.records_file));
+        let records_name = records_of(id, number.map_or(0, |number| number.wrapping_add(1)));
         let letter = json!({
             "batch_id": id,
             "sink": story.sink,
@@ -443,7 +409,7 @@ impl DeadLetters {
         }
         let (name, temporary) = (json_of(id), format!("{}.tmp", json_of(id)));
         let write = |name: &str, bytes: &[u8]| {
-            let file = folder.open(name, Open::Truncate)?;
+            let file = folder.open(name, Open::New)?;
             file.write_at(bytes, 0)?;
             file.sync()
         };
@@ -473,15 +439,17 @@ impl DeadLetters {
             Some(micros(time))
         };
         let records_name = text("records_file")?;
-        check_id(&records_name).ok()?;
-        let records = value["records"].as_array()?.iter().map(|record| {
-            Some(DeadRecord {
-                seq: record["seq"].as_u64()?,
-                id: record["id"].as_str()?.to_owned(),
-                reason: record["reason"].as_str()?.to_owned(),
-                rejected: record["rejected"].as_bool()?,
-            })
-        });
+        // Another file would be read as this letter's, and removed with it.
+        number_of(id, &records_name)?;
+        let records =
+            value["records"].as_array().filter(|records| records.len() <= MOST_RECORDS)?.iter().map(|record| {
+                Some(DeadRecord {
+                    seq: record["seq"].as_u64()?,
+                    id: record["id"].as_str()?.to_owned(),
+                    reason: record["reason"].as_str()?.to_owned(),
+                    rejected: record["rejected"].as_bool()?,
+                })
+            });
         Some(DeadLetter {
             id: id.to_owned(),
             sink: text("sink")?,
@@ -529,32 +497,16 @@ impl DeadLetter {
     /// `NotFound` if the letter was deleted or changed since it was read; `Io` if the records are missing, cannot be
     /// read or are not what was written; `UnsupportedFormat` for an unknown version.
     pub fn batch(&self) -> Result<Batch> {
-        let bytes =
-            self.place.open(false).and_then(|folder| read(&*folder, &self.records_file)).map_err(
-                |error| match error.kind() {
-                    io::ErrorKind::NotFound => self.damaged("missing; they were in"),
-                    _ => Error::io(format_args!("could not read the records of dead letter {}", self.id), error),
-                },
-            )?;
-        let damaged = || self.damaged("damaged; what is left of them is in");
-        if bytes.len() < RECORDS_HEADER_BYTES || bytes[..8] != RECORDS_MAGIC {
-            return Err(damaged());
-        }
-        let (version, flags) = (format::le_u32(&bytes, 8), format::le_u32(&bytes, 12));
-        if version != format::VERSION || flags != 0 {
-            let message = format!("dead letter {} has format version {version}, flags {flags:#x}", self.id);
-            return Err(Error::new(ErrorKind::UnsupportedFormat, message));
-        }
-        let mut entries = Vec::with_capacity(self.records.len());
-        let mut at = RECORDS_HEADER_BYTES;
-        for dead in &self.records {
-            let frame = format::decode(bytes.get(at..).unwrap_or(&[]), 0).map_err(|_| damaged())?;
-            if frame.seq != dead.seq {
-                return Err(damaged());
-            }
-            entries.push(Entry { piece: 0, offset: at as u32, place: entries.len() as u32 });
-            at += frame.padded;
-        }
+        let folder = self.place.open(false).map_err(Bad::from);
+        let seqs = self.records.iter().map(|record| record.seq);
+        let read = folder.and_then(|folder| file::read_records(&*folder, &self.records_file, seqs));
+        let (bytes, offsets) = read.map_err(|bad| match bad {
+            Bad::Io(error) if error.kind() == io::ErrorKind::NotFound => self.damaged("missing; they were in"),
+            Bad::Io(error) => Error::io(format_args!("could not read the records of dead letter {}", self.id), error),
+            Bad::Damaged(_) => self.damaged("damaged; what is left of them is in"),
+            Bad::Unknown { version, flags } => unknown(&self.id, version, flags),
+        })?;
+        let entries = offsets.into_iter().zip(0..).map(|(offset, place)| Entry { piece: 0, offset, place }).collect();
         let id = parse_id(&self.id).unwrap_or(BatchId { buffer_id: 0, epoch: 0, first_seq: 0 });
         let progress = Progress { attempts: self.attempts, ..Progress::default() };
         Ok(Batch {
@@ -585,68 +537,10 @@ impl DeadLetter {
     }
 }
 
-/// A record as a frame of a records file.
-fn frame(record: &crate::Record<'_>) -> Vec<u8> {
-    let body = Body { id: record.own_id(), key: record.key, data: record.data };
-    let head = Head { kind: Kind::Record, seq: record.seq, created_at: record.created_at };
-    format::frame(head, &body, 0)
-}
-
 /// The ids of the letters in a folder.
 fn ids(folder: &dyn Directory) -> Result<Vec<String>> {
     let names = folder.list().map_err(|error| Error::io("could not list the dead letters", error))?;
     Ok(names.iter().filter_map(|name| name.strip_suffix(".json").map(str::to_owned)).collect())
-}
-
-/// The name of a letter's file.
-fn json_of(id: &str) -> String {
-    format!("{id}.json")
-}
-
-/// Keeps the files of a damaged letter for whoever wants to look at them, out of the way of a new one.
-fn set_aside(folder: &dyn Directory, id: &str) -> io::Result<()> {
-    let (prefix, json) = (format!("{id}."), json_of(id));
-    let names = folder.list()?;
-    let is_its = |name: &&String| name.starts_with(&prefix) && !name.ends_with(DAMAGED);
-    let aside = |name: &str| {
-        let mut aside = format!("{name}{DAMAGED}");
-        while names.contains(&aside) {
-            aside.push_str(DAMAGED); // that of an earlier letter stays
-        }
-        folder.rename(name, &aside)
-    };
-    // The JSON last: records that no letter names are cleared away.
-    names.iter().filter(is_its).filter(|name| **name != json).try_for_each(|name| aside(name))?;
-    folder.sync()?;
-    if names.contains(&json) { aside(&json) } else { Ok(()) }
-}
-
-fn read(folder: &dyn Directory, name: &str) -> io::Result<Vec<u8>> {
-    let file = folder.open(name, Open::Read)?;
-    // What is longer than any letter is cut, and found to be damaged.
-    let mut bytes = vec![0; file.len()?.min(MOST_BYTES) as usize];
-    let got = file.read_at(&mut bytes, 0)?;
-    bytes.truncate(got);
-    Ok(bytes)
-}
-
-/// The number in `<batch id>.<number>.records`.
-fn number_of(records_file: &str) -> u64 {
-    let stem = records_file.strip_suffix(".records").unwrap_or_default();
-    stem.rsplit('.').next().and_then(|number| number.parse().ok()).unwrap_or_default()
-}
-
-/// The id in the name of a file of records, `<batch id>.<number>.records`.
-fn id_of(records: &str) -> Option<&str> {
-    records.strip_suffix(".records")?.rsplit_once('.').map(|(id, _)| id)
-}
-
-fn parse_id(id: &str) -> Option<BatchId> {
-    let mut parts = id.split('-');
-    let buffer_id = u64::from_str_radix(parts.next()?, 16).ok()?;
-    let epoch = parts.next()?.parse().ok()?;
-    let first_seq = parts.next()?.parse().ok()?;
-    Some(BatchId { buffer_id, epoch, first_seq })
 }
 
 /// An id becomes a file name: it must not lead out of the folder.
@@ -656,6 +550,16 @@ fn check_id(id: &str) -> Result<()> {
         return Err(not_found(id));
     }
     Ok(())
+}
+
+fn damaged(id: &str, what: &str, folder: &dyn Directory) -> Error {
+    let message = format!("dead letter {id} is damaged ({what}); its files are in {}", folder.path().display());
+    Error::new(ErrorKind::Io, message)
+}
+
+fn unknown(id: &str, version: u32, flags: u32) -> Error {
+    let message = format!("dead letter {id} has format version {version}, flags {flags:#x}");
+    Error::new(ErrorKind::UnsupportedFormat, message)
 }
 
 #[cold]
@@ -673,118 +577,4 @@ fn is_damage(error: &Error) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::buffer::storage::{File, Holder, Seen, Sharing};
-    use crate::{Limits, NewRecord, Producer, Report, SendError};
-
-    /// What happens once, before the records of a letter are opened for the second time.
-    struct Between<F> {
-        openings: AtomicU64,
-        happens: F,
-    }
-
-    /// The disk, and what happens.
-    struct BetweenDisk<F>(Arc<Between<F>>);
-
-    impl<F: Fn() + Send + Sync + 'static> Disk for BetweenDisk<F> {
-        fn directory(&self, path: &Path, create: bool) -> io::Result<Arc<dyn Directory>> {
-            Ok(Arc::new(BetweenDirectory(OsDisk.directory(path, create)?, self.0.clone())))
-        }
-        fn boot_id(&self) -> u64 {
-            OsDisk.boot_id()
-        }
-        fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-            OsDisk.open(path)
-        }
-        fn open_shared(&self, path: &Path, how: Sharing) -> io::Result<Arc<dyn File>> {
-            OsDisk.open_shared(path, how)
-        }
-        fn look(&self, path: &Path, follow: bool) -> io::Result<Option<Seen>> {
-            OsDisk.look(path, follow)
-        }
-        fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-            OsDisk.sync_dir(dir)
-        }
-        fn lock(&self, path: &Path) -> io::Result<std::result::Result<Box<dyn Send + Sync>, Holder>> {
-            OsDisk.lock(path)
-        }
-    }
-
-    struct BetweenDirectory<F>(Arc<dyn Directory>, Arc<Between<F>>);
-
-    impl<F: Fn() + Send + Sync + 'static> Directory for BetweenDirectory<F> {
-        fn path(&self) -> &Path {
-            self.0.path()
-        }
-        fn list(&self) -> io::Result<Vec<String>> {
-            self.0.list()
-        }
-        fn open(&self, name: &str, how: Open) -> io::Result<Arc<dyn File>> {
-            let is_records = name.ends_with(".records");
-            if is_records && how == Open::Read && self.1.openings.fetch_add(1, Ordering::Relaxed) == 1 {
-                (self.1.happens)();
-            }
-            self.0.open(name, how)
-        }
-        fn directory(&self, name: &str, create: bool) -> io::Result<Arc<dyn Directory>> {
-            Ok(Arc::new(BetweenDirectory(self.0.directory(name, create)?, self.1.clone())))
-        }
-        fn move_into(&self, name: &str, directory: &str) -> io::Result<()> {
-            self.0.move_into(name, directory)
-        }
-        fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-            self.0.rename(from, to)
-        }
-        fn remove(&self, name: &str) -> io::Result<()> {
-            self.0.remove(name)
-        }
-        fn sync(&self) -> io::Result<()> {
-            self.0.sync()
-        }
-        fn lock(&self, name: &str) -> io::Result<std::result::Result<Box<dyn Send + Sync>, Holder>> {
-            self.0.lock(name)
-        }
-        fn may_map(&self) -> io::Result<bool> {
-            self.0.may_map()
-        }
-    }
-
-    /// It grows, or is deleted and comes back under the same names, between a look at it and the reading of its records.
-    #[test]
-    fn a_letter_that_changes_while_a_replay_reads_it_is_read_anew() {
-        for (delete_first, records) in [(false, 3), (true, 2)] {
-            let dir = tempfile::tempdir().unwrap();
-            let builder = Producer::builder(dir.path()).max_records(3).max_attempts(2).schedule_max(Duration::ZERO);
-            let producer = builder.open_manual(Limits::default()).unwrap();
-            for text in ["a", "b", "c"] {
-                producer.put(text).unwrap();
-            }
-            let batch = producer.next_batch().unwrap().unwrap();
-            let id = batch.id();
-            let report = Report::delivered().rejected(0, "bad").failed(1, "down").failed(2, "down");
-            producer.settle(batch, Ok(report)).unwrap();
-
-            let (other, its_id) = (producer.dead_letters(), id.clone());
-            let happens = move || {
-                if delete_first {
-                    other.delete(&its_id).unwrap();
-                }
-                let batch = producer.next_batch().unwrap().unwrap();
-                producer.settle(batch, Err(SendError::failed("down"))).unwrap();
-            };
-            let disk = BetweenDisk(Arc::new(Between { openings: AtomicU64::new(0), happens }));
-            let letters = DeadLetters::open_on(Arc::new(disk), dir.path());
-            let mut put = 0;
-            let count = |_: NewRecord<'_>| {
-                put += 1;
-                Ok(0)
-            };
-            assert_eq!(letters.replay(&id, count, || Ok(())).unwrap(), records);
-            assert_eq!(put, records);
-            assert!(letters.list().unwrap().is_empty());
-        }
-    }
-}
+mod tests;

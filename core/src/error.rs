@@ -130,7 +130,7 @@ impl Error {
     }
 
     /// An I/O failure while doing `what`. A full filesystem becomes [`ErrorKind::DiskFull`], a limit of the process or the
-    /// system [`ErrorKind::ResourceExhausted`].
+    /// system [`ErrorKind::ResourceExhausted`], what is not to be trusted [`ErrorKind::NotTrusted`].
     #[cold]
     pub fn io(what: impl fmt::Display, source: io::Error) -> Self {
         let full = matches!(
@@ -144,6 +144,7 @@ impl Error {
                 (ErrorKind::DiskFull, "; the filesystem or RLIMIT_FSIZE (ulimit -f) allows no longer file")
             }
             None if full => (ErrorKind::DiskFull, "; free some space and try again"),
+            None if source.get_ref().is_some_and(|inner| inner.is::<NotTrusted>()) => (ErrorKind::NotTrusted, ""),
             None => (ErrorKind::Io, ""),
         };
         Error::new(kind, format!("{what}: {source}{advice}")).with_source(Arc::new(source))
@@ -197,6 +198,18 @@ impl Error {
         self.inner.source.as_ref()
     }
 }
+
+/// Inside an I/O error: what others can write to, and what to do about it.
+#[derive(Debug)]
+pub(crate) struct NotTrusted(pub(crate) String);
+
+impl fmt::Display for NotTrusted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl StdError for NotTrusted {}
 
 /// The number in an I/O error, or in the one that it only gives a name to.
 pub(crate) fn os_error(error: &(dyn StdError + 'static)) -> Option<i32> {

@@ -12,6 +12,7 @@ use crate::buffer::walk::{Region, Source, Step, Walk, unknown_format};
 use crate::buffer::{CORRUPT, LOCK};
 use crate::environment::lock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::options::Trust;
 use crate::record::{CREATED_AT, Record};
 use crate::sync::Mutex;
 
@@ -92,7 +93,7 @@ impl Inspection {
         let dir = dir.as_ref();
         let failed = |error| Error::io(format_args!("could not read the buffer {}", dir.display()), error);
         let missing = || Error::new(ErrorKind::NotFound, format!("there is no buffer in {}", dir.display()));
-        let dir = match OsDirectory::open(dir) {
+        let dir = match OsDirectory::open(dir, Trust::Anyone) {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 return Err(missing());
             }

@@ -58,7 +58,9 @@ pub use dead_letter::{DeadLetter, DeadLetters, DeadRecord};
 pub use error::{Cause, Error, ErrorKind, Result};
 pub use event::{Event, Level, Observer, State, Stats};
 pub use inspection::{Inspection, InspectionStats, Verification};
-pub use options::{CoreDumps, Durability, Mode, NEVER, OnExhausted, OptionSpec, Options, Secret, Storage, WhenFull};
+pub use options::{
+    CoreDumps, Durability, Mode, NEVER, OnExhausted, OptionSpec, Options, Secret, Storage, Trust, WhenFull,
+};
 pub use producer::{Builder, Producer};
 pub use record::{CREATED_AT, MAX_ID_BYTES, MAX_OWN_ID_BYTES, NewRecord, Record, micros, timestamp};
 pub use schedule::{Jitter, MAX_WAIT, Schedule};

@@ -245,6 +245,17 @@ choice! {
     }
 }
 choice! {
+    /// Whose directory and files a buffer goes by. Links in the directory are never followed, whatever it is.
+    Trust: "one of owner, group, anyone" {
+        /// Those of the user that the process runs as, or of root, which nobody else may write to.
+        Owner = "owner",
+        /// Also those that the directory's group may write to, and other users' files in such a directory.
+        Group = "group",
+        /// Anyone's: owners, modes and hard links are not looked at. For filesystems that make them up.
+        Anyone = "anyone",
+    }
+}
+choice! {
     /// Who sends.
     Mode: "one of background, inline, manual" {
         /// A sender thread; `put` never waits for the sink.
@@ -434,6 +445,9 @@ option_table! {
     /// Whether a core dump has the records that are mapped. What of them is copied to the heap, by the program, by a sink,
     /// or because the log is of plain files, is in it in either case.
     core_dumps: CoreDumps = "include", "include, exclude", |_| true;
+    /// Whose directory and files the buffer goes by: the process's own user's, those that the directory's group may write to,
+    /// or anyone's.
+    trust: Trust = "owner", "owner, group, anyone", |_| true;
     /// Who sends.
     mode: Mode = "background", "background, inline, manual", |_| true;
     /// The most batches being sent at once. Above 1 the order between batches is given up.

@@ -356,8 +356,8 @@ fn half_written_letters_are_no_letters_and_are_cleared_away() {
     producer.flush(LONG).unwrap();
     producer.close(LONG).unwrap();
     let folder = dir.path().join("dead-letters");
-    fs::write(folder.join("00ff-1-9.0.records"), b"half").unwrap();
-    fs::write(folder.join("00ff-1-9.json.tmp"), b"{").unwrap();
+    fs::write(folder.join("00000000000000ff-1-9.0.records"), b"half").unwrap();
+    fs::write(folder.join("00000000000000ff-1-9.json.tmp"), b"{").unwrap();
     let letters = DeadLetters::open(dir.path());
     assert_eq!(letters.list().unwrap().len(), 1);
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 4, "looking changes nothing");
@@ -455,15 +455,17 @@ fn twenty_thousand_letters_are_no_reason_to_wait() {
     let (text, records) =
         (fs::read(folder.join(format!("{id}.json"))).unwrap(), folder.join(format!("{id}.0.records")));
     let text = String::from_utf8(text).unwrap();
+    let records = fs::read(records).unwrap();
     for number in 0..20_000 {
         let other = format!("{:016x}-0-{number}", 0xabc);
         fs::write(folder.join(format!("{other}.json")), text.replace(&id, &other)).unwrap();
-        fs::hard_link(&records, folder.join(format!("{other}.0.records"))).unwrap();
+        fs::write(folder.join(format!("{other}.0.records")), &records).unwrap();
     }
     // What a crash left of one of them, and of one that is none.
     let other = format!("{:016x}-0-7", 0xabc);
-    for left_over in [format!("{other}.1.records"), "none.0.records".into(), format!("{other}.json.tmp")] {
-        fs::hard_link(&records, folder.join(left_over)).unwrap();
+    let none = format!("{:016x}-0-7", 0xdef);
+    for left_over in [format!("{other}.1.records"), format!("{none}.0.records"), format!("{other}.json.tmp")] {
+        fs::write(folder.join(left_over), &records).unwrap();
     }
     let before = std::time::Instant::now();
     let producer = builder(dir.path()).open_manual(Limits::default()).unwrap();

@@ -51,6 +51,7 @@ fn child() {
     match role().as_deref() {
         Some("chdir") => goes_elsewhere(),
         Some("opener") => opens_the_path(),
+        Some("second") => opens_a_second_time(),
         _ => {}
     }
 }
@@ -118,4 +119,104 @@ fn opens_the_path() {
     wait_for_parent();
     put(&producer, "other", 200..400);
     producer.close(Duration::ZERO).unwrap();
+}
+
+/// A cleaner removed the lock, the next opener made a new one and had the buffer too: two wrote the same segments.
+#[test]
+fn a_lock_that_is_removed_lets_nobody_else_in() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("outbox");
+    let first = builder(&dir).open_manual(Limits::default()).unwrap();
+    put(&first, "first", 0..100);
+    std::fs::remove_file(dir.join("lock")).unwrap();
+    for _ in 0..2 {
+        let refused = Process::spawn("second", &[("OUTBOX", dir.to_str().unwrap())]).finish();
+        assert!(refused.iter().any(|line| line == "in_use"), "{refused:?}");
+    }
+    // The owner goes on, and has made the lock anew.
+    put(&first, "first", 100..300);
+    first.sync().unwrap();
+    assert!(dir.join("lock").exists());
+    assert_eq!(builder(&dir).open_manual(Limits::default()).unwrap_err().kind(), ErrorKind::InUse);
+    first.close(Duration::ZERO).unwrap();
+    drop(first);
+    assert_eq!(drained(&dir, ""), numbered("first", 0..300));
+}
+
+fn opens_a_second_time() {
+    let error = builder(argument("OUTBOX")).open_manual(Limits::default()).unwrap_err();
+    say(error.kind());
+}
+
+/// Somebody put another file in the lock's place: the producer says that it is not alone any more, and touches nothing.
+#[test]
+fn a_lock_that_is_another_ends_the_producer_before_it_harms_its_successor() {
+    for durability in [Durability::Always, Durability::Interval, Durability::Os] {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("outbox");
+        let producer = builder(&dir).durability(durability).open_manual(Limits::default()).unwrap();
+        put(&producer, "first", 0..100);
+        producer.sync().unwrap();
+        let batch = producer.next_batch().unwrap().unwrap();
+        std::fs::remove_file(dir.join("lock")).unwrap();
+        std::fs::write(dir.join("lock"), "").unwrap();
+        let before = contents(&dir);
+        let error = producer.settle(batch, Ok(Report::delivered())).unwrap_err();
+        assert!(error.message().contains("lock was removed or replaced"), "{error}");
+        let error =
+            (0..1000).find_map(|_| producer.put(vec![b'x'; 1000].as_slice()).err()).expect("puts go on for ever");
+        assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+        assert!(error.message().contains("lock was removed or replaced"), "{error}");
+        producer.close(Duration::ZERO).unwrap_err();
+        drop(producer);
+        // Segments that were mapped have what was put into them; cursors and names are as they were.
+        let after = contents(&dir);
+        let cursors = |files: &[(std::path::PathBuf, Vec<u8>)]| {
+            files
+                .iter()
+                .filter(|(path, _)| path.extension().is_none_or(|suffix| suffix != "seg"))
+                .cloned()
+                .collect::<Vec<_>>()
+        };
+        assert!(cursors(&before) == cursors(&after), "{durability:?}: the cursor was written");
+        let names =
+            |files: &[(std::path::PathBuf, Vec<u8>)]| files.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&before), names(&after), "{durability:?}");
+        // Nothing that was accepted is lost.
+        let left = drained(&dir, "first");
+        assert_eq!(left, numbered("first", 0..100), "{durability:?}");
+    }
+}
+
+/// `flock directory program` has the directory locked before the program opens a buffer in it.
+#[test]
+fn a_directory_that_is_locked_from_outside_can_be_opened() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("outbox");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let held = std::fs::File::open(&dir).unwrap();
+    held.lock().unwrap();
+    for run in 0..2 {
+        let producer = builder(&dir).open_manual(Limits::default()).unwrap();
+        put(&producer, "x", run..run + 1);
+        assert_eq!(builder(&dir).open_manual(Limits::default()).unwrap_err().kind(), ErrorKind::InUse);
+        producer.close(Duration::ZERO).unwrap();
+    }
+    drop(held);
+    assert_eq!(drained(&dir, ""), numbered("x", 0..2));
+}
+
+/// A directory that is gone takes no more: what is put into files without names would be gone with the process.
+#[test]
+fn a_directory_that_was_removed_is_an_error() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("outbox");
+    let producer = builder(&dir).open_manual(Limits::default()).unwrap();
+    put(&producer, "x", 0..10);
+    std::fs::remove_dir_all(&dir).unwrap();
+    let error = (0..1000).find_map(|_| producer.put(vec![b'x'; 1000].as_slice()).err()).expect("puts go on for ever");
+    assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+    producer.close(Duration::ZERO).unwrap_err();
+    assert!(!dir.exists());
 }

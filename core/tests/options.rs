@@ -32,6 +32,7 @@ const CASES: &[(&str, &[(&str, &str)], &[&str])] = &[
     ("full_timeout", &[("0", "0"), ("1 min", "60"), ("none", "none")], &["86401", "-0.1"]),
     ("storage", &[("auto", "auto"), ("mapped", "mapped"), ("file", "file")], &["mmap"]),
     ("core_dumps", &[("include", "include"), ("exclude", "exclude")], &["yes", "none"]),
+    ("trust", &[("owner", "owner"), ("group", "group"), ("anyone", "anyone")], &["everyone", ""]),
     ("mode", &[("background", "background"), ("inline", "inline"), ("manual", "manual")], &["async"]),
     ("max_in_flight", &[("1", "1"), ("64", "64")], &["0", "65"]),
     ("on_exhausted", &[("skip", "skip"), ("raise", "raise")], &["drop", "skip raise"]),

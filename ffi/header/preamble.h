@@ -57,6 +57,14 @@
  *   of a bare clone() or _Fork() gets UNISTREAM_FORKED too, but keeps the parent's lock until it ends or runs another
  *   program; one of vfork() must make no call.
  *
+ * Directories
+ *   A producer holds its directory open: a relative path, a chdir(), a directory that is moved or replaced change nothing
+ *   for it. It is made with mode 0700, its files with 0600. One that belongs to another user, or that group or others
+ *   can write to, is refused with UNISTREAM_NOT_TRUSTED unless the option "trust" says otherwise: "group" takes what the
+ *   directory's group may write to, "anyone" looks at no owner and no mode. What is in the directory must be files with one
+ *   name; links, pipes and the like are errors that name them. The path itself may end in a symbolic link of the user's
+ *   own, or of root.
+ *
  * Signals
  *   The log is mapped memory. Should the disk fail under it, or someone truncate a file of it, the kernel raises
  *   SIGBUS; the library's handler, installed when the first buffer is opened, makes an error of that (UNISTREAM_IO).

@@ -47,6 +47,9 @@ pub const UNISTREAM_SEND_FAILED: unistream_code = 18;
 /// A limit of the process or the system was reached: open files, memory, mappings, threads. Retry when some are free, or
 /// raise the limit that the message names; nothing that was accepted is touched.
 pub const UNISTREAM_RESOURCE_EXHAUSTED: unistream_code = 19;
+/// The buffer's directory or a file in it belongs to another user, or others can write to it. Nothing was touched; correct
+/// the owner or the mode, use a directory of your own, or set the option `trust`.
+pub const UNISTREAM_NOT_TRUSTED: unistream_code = 20;
 
 /// What became of a batch or of one record of it: the answer of a sink.
 pub type unistream_outcome = i32;
@@ -142,4 +145,5 @@ same! {
     UNISTREAM_INTERNAL = Internal,
     UNISTREAM_SEND_FAILED = SendFailed,
     UNISTREAM_RESOURCE_EXHAUSTED = ResourceExhausted,
+    UNISTREAM_NOT_TRUSTED = NotTrusted,
 }

@@ -103,6 +103,13 @@ class ResourceExhausted(UnistreamError):
     """
 
 
+class NotTrusted(UnistreamError, PermissionError):
+    """The buffer's directory or a file in it belongs to another user, or others can write to it.
+
+    Nothing was touched. Correct the owner or the mode, use a directory of your own, or set the option `trust`.
+    """
+
+
 class InternalError(UnistreamError):
     """A defect of unistream. The producer refuses further work."""
 
@@ -127,6 +134,7 @@ BY_KIND: dict[str, type[UnistreamError]] = {
     "internal": InternalError,
     "send_failed": SendFailed,
     "resource_exhausted": ResourceExhausted,
+    "not_trusted": NotTrusted,
 }
 
 

@@ -32,6 +32,7 @@ class BufferOptions(TypedDict, total=False):
     full_timeout: Seconds | None
     storage: Literal["auto", "mapped", "file"]
     core_dumps: Literal["include", "exclude"]
+    trust: Literal["owner", "group", "anyone"]
 
 
 class Options(BufferOptions, total=False):

@@ -284,7 +284,12 @@ pub(crate) struct CursorSync {
 impl CursorSync {
     /// Needs no lock.
     pub(crate) fn run(&self) -> io::Result<()> {
-        self.file.sync()
+        self.file.sync()?;
+        if self.file.is_there()? {
+            Ok(())
+        } else {
+            Err(io::Error::new(io::ErrorKind::NotFound, "the file was removed"))
+        }
     }
 }
 

@@ -92,6 +92,7 @@ impl Core {
     }
 
     pub(super) fn sync_log(&self) -> Result<u64> {
+        self.check_owner()?;
         let (segments, active, lsn) = {
             let log = lock(&self.log);
             if let Status::Failed(error) = &log.status {
@@ -120,6 +121,15 @@ impl Core {
         lock(&self.log).durable_before = active;
         self.counts.syncs.fetch_add(1, Ordering::Relaxed);
         Ok(lsn)
+    }
+
+    /// An error if another may have the directory by now: before segments are made or removed there, and with each sync.
+    pub(super) fn check_owner(&self) -> Result<()> {
+        let owner = lock(&self.owner).clone();
+        match owner.map_or(Ok(()), |owner| owner.check()) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.fail(disowned(error))),
+        }
     }
 
     /// An error if segments with records that are not finished were removed or cut by somebody: what is put into them
@@ -169,6 +179,11 @@ impl Core {
         let _chores = lock(&self.chores);
         self.sync_cursor()
     }
+}
+
+#[cold]
+pub(super) fn disowned(error: io::Error) -> Error {
+    Error::io("the buffer is not this producer's alone any more", error)
 }
 
 fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {

@@ -36,13 +36,13 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, thread};
 
 use cursor::Closed;
-use durability::Group;
+use durability::{Group, disowned};
 use format::Body;
 use keeper::Keeper;
 use log::{Appended, BatchCaps, Front, Log, Refusal, Status};
 pub(crate) use outgoing::{CORRUPT, Settle, Taken};
 use reader::Reader;
-use storage::{Directory, ForkGuard};
+use storage::{Directory, ForkGuard, Ownership};
 pub(crate) use walk::Region;
 
 /// The name of the lock file in the buffer's directory.
@@ -117,7 +117,7 @@ pub(crate) struct Core {
     /// Segments with bytes that could not be copied: the files are kept.
     unreadable: Mutex<BTreeSet<u64>>,
     /// Held until the buffer is closed.
-    owner: Mutex<Option<Box<dyn Send + Sync>>>,
+    owner: Mutex<Option<Arc<dyn Ownership>>>,
 }
 
 /// Numbers that are kept beside the locks.
@@ -532,6 +532,9 @@ impl Core {
             self.tell_of_space();
             (result, log.lsn)
         };
+        if result.is_ok() {
+            result = owner.check().map_err(disowned);
+        }
         if result.is_ok() {
             if durable {
                 result = self.sync_to(lsn);

@@ -27,7 +27,7 @@ impl Core {
             return Err(Error::new(ErrorKind::InvalidArgument, "the path of the buffer is empty"));
         }
         let failed = |error: io::Error| Error::io(format_args!("could not open the buffer {}", dir.display()), error);
-        let dir = env.disk.directory(dir, true).map_err(failed)?;
+        let dir = env.disk.directory(dir, true, options.trust).map_err(failed)?;
         let owner = match dir.lock(LOCK).map_err(failed)? {
             Ok(owner) => owner,
             Err(holder) => return Err(in_use(dir.path(), holder.pid)),
@@ -95,6 +95,7 @@ impl Core {
         reader.state.boot_id = if log.jumped_from.is_none() { env.disk.boot_id() } else { 0 };
         reader.state.closed = Closed::No;
         reader.reserve(log.next_seq);
+        reader.owner = Arc::downgrade(&owner);
         reader.write()?;
         // Durable in every mode: else a power loss would bring back a log that seems to be complete, or a cursor that knows
         // of fewer seqs, and what is given out from here on would be given out again.
@@ -280,7 +281,7 @@ pub(super) fn make_segment(
     let name = segment::name(index);
     loop {
         let made = (|| {
-            let file = dir.open(&name, Open::Truncate)?;
+            let file = dir.open(&name, Open::New)?;
             segment::allocate(&*file, length)?;
             let writer = segment::writer(file, length, access);
             if durable {

@@ -325,7 +325,7 @@ impl Core {
 /// Copies the bytes of a region to a file of their own. Whether all of them could be read.
 pub(super) fn keep(dir: &dyn Directory, region: &Region, segment: &dyn File) -> io::Result<bool> {
     let name = format!("{}.{}", segment::name(region.segment), region.offset);
-    let copy = dir.directory(CORRUPT, true)?.open(&name, Open::Truncate)?;
+    let copy = dir.directory(CORRUPT, true)?.open(&name, Open::New)?;
     let mut piece = vec![0; PIECE.min(region.bytes as usize)];
     let (mut at, mut whole) = (0, true);
     while at < region.bytes {

@@ -1,7 +1,7 @@
 //! The reader's side of the log: from the committed position forward, one sealed batch at a time.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::cursor::{Cursor, CursorSync, Position, Progress, RESERVED_SEQS, State};
@@ -9,12 +9,21 @@ use super::format::{self, BatchId, Seal};
 use super::log::{BatchCaps, OpenBatch};
 use super::losses::Found;
 use super::segment;
-use super::storage::{Chunk, ForkGuard};
+use super::storage::{Chunk, ForkGuard, Ownership};
 use super::walk::{Region, Source, Step, Walk};
 use crate::batch::{Batch, Entry, Piece, Turn};
 use crate::error::{Error, Result};
 use crate::schedule::MAX_WAIT;
 use crate::sink::Limits;
+
+/// The owner of a cursor that is in no directory of anybody's.
+struct Nobody;
+
+impl Ownership for Nobody {
+    fn check(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// A batch that was read and is not committed.
 pub(crate) struct Head {
@@ -119,6 +128,8 @@ pub(crate) struct Reader {
     pub(super) waits: Vec<(u64, Duration)>,
     /// Entries of the last batch, to be used again.
     entries: Vec<Entry>,
+    /// Whoever has lost the directory must not write over what is another's. Nobody holds it from here.
+    pub(super) owner: Weak<dyn Ownership>,
 }
 
 impl Reader {
@@ -136,6 +147,7 @@ impl Reader {
             unsealed_before: 0,
             waits: Vec::new(),
             entries: Vec::new(),
+            owner: Weak::<Nobody>::new(),
         }
     }
 
@@ -394,7 +406,8 @@ impl Reader {
         let known = loaded.iter().filter(|head| head.progress != Progress::default());
         self.state.batches.extend(known.map(|head| (head.id.first_seq, head.progress.clone())));
         self.found.pass(&self.state.committed, &mut self.state.lost);
-        let written = self.cursor.write(&self.state);
+        let owned = self.owner.upgrade().map_or(Ok(()), |owner| owner.check());
+        let written = owned.and_then(|()| self.cursor.write(&self.state));
         self.unwritten = written.is_err();
         written.map_err(|error| Error::io("could not write the cursor", error))
     }

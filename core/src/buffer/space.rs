@@ -21,6 +21,7 @@ impl Core {
         if lock(&self.log).spare.as_ref().is_some_and(|spare| spare.length >= needed) {
             return Ok(());
         }
+        self.check_owner()?;
         self.free(&mut chores)?;
         let length = self.segment_bytes.max(needed);
         let failed = |error| Error::io("could not prepare a segment", error);
@@ -125,6 +126,7 @@ impl Core {
         if lock(&self.log).past.front().is_none_or(|past| past.index >= committed) {
             return Ok(());
         }
+        self.check_owner()?;
         // The commit is durable before what it frees is written over or unlinked.
         if self.options.durability != Durability::Os {
             self.sync_cursor()?;
@@ -187,6 +189,9 @@ impl Core {
     /// Gives kept and prepared segments back to the filesystem. Without the chores another would be prepared meanwhile,
     /// under the name that is removed here.
     pub(super) fn trim(&self, _: &mut Chores) {
+        if self.check_owner().is_err() {
+            return;
+        }
         let kept = {
             let mut log = lock(&self.log);
             let mut kept = std::mem::take(&mut log.pool);

@@ -8,6 +8,7 @@ use super::cursor::{Cursor, Found, RESERVED_SEQS};
 use super::storage::simulated::{Crash, Fault, Op, SimulatedDisk, Snapshot, Trouble};
 use super::storage::{Disk, Open, OsDisk};
 use super::*;
+use crate::options::Trust;
 use crate::torture::world::SimulatedClock;
 
 const DIR: &str = "/buffer";
@@ -19,7 +20,7 @@ fn open(disk: &SimulatedDisk, durability: Durability) -> Core {
 }
 
 fn directory(disk: &SimulatedDisk) -> Arc<dyn Directory> {
-    disk.directory(Path::new(DIR), false).unwrap()
+    disk.directory(Path::new(DIR), false, Trust::Owner).unwrap()
 }
 
 fn put(core: &Core, records: usize, bytes: usize) {

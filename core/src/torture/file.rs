@@ -81,7 +81,7 @@ fn rotate(disk: &SimulatedDisk) -> io::Result<()> {
     if disk.files(Path::new("/out")).iter().any(|(path, _)| path == Path::new(&old)) {
         return Ok(());
     }
-    let dir = disk.directory(Path::new("/out"), false)?;
+    let dir = disk.directory(Path::new("/out"), false, crate::options::Trust::Owner)?;
     dir.rename("events.log", "events.log.1")?;
     dir.sync()
 }

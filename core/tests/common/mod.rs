@@ -241,6 +241,8 @@ pub fn segment_bytes(dir: impl AsRef<Path>) -> u64 {
 /// Copies a directory of files and directories.
 pub fn copy_dir(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
+    // A buffer goes by no directory that others can write to, as the umask may have it.
+    std::fs::set_permissions(to, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let (entry, target) = entry.map(|entry| (entry.path(), to.join(entry.file_name()))).unwrap();
         if entry.is_dir() {

@@ -9,13 +9,14 @@ use crate::buffer::reader::Reader;
 use crate::buffer::recovery::recover;
 use crate::buffer::storage::Disk;
 use crate::buffer::storage::simulated::{Crash, Dice, Fault, SimulatedDisk, Snapshot, Trouble};
+use crate::options::Trust;
 use crate::sink::Limits;
 
 const CAPS: BatchCaps = BatchCaps { records: 10, bytes: 1000 };
 
 /// The number of the state that a crash leaves; 0 if none is whole.
 fn left(snapshot: &Snapshot, crash: Crash, seed: u64, dir: &Path) -> u64 {
-    match Cursor::peek(&*snapshot.crash(crash, seed).directory(dir, false).unwrap()).unwrap() {
+    match Cursor::peek(&*snapshot.crash(crash, seed).directory(dir, false, Trust::Owner).unwrap()).unwrap() {
         Found::State(state) => state.seq_limit,
         _ => 0,
     }
@@ -29,7 +30,7 @@ fn no_order_of_writes_and_syncs_costs_a_state_that_was_durable() {
     for seed in 0..300 {
         let mut dice = Dice::new(seed);
         let disk = SimulatedDisk::new(false);
-        let buffer = disk.directory(dir, true).unwrap();
+        let buffer = disk.directory(dir, true, Trust::Owner).unwrap();
         let (cursor, _) = Cursor::open(&*buffer).unwrap();
         buffer.sync().unwrap();
         let mut reader = Reader::new(cursor, State::default(), Arc::default(), Limits::default(), CAPS);

@@ -7,6 +7,7 @@ mod limits;
 mod lock;
 mod mapped;
 mod os;
+mod ownership;
 mod shared;
 #[cfg(any(test, feature = "simulation"))]
 pub(crate) mod simulated;
@@ -17,6 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::format::TERMINATOR_BYTES;
+use crate::options::Trust;
 
 pub(crate) use directory::OsDirectory;
 pub(crate) use fork::ForkGuard;
@@ -29,8 +31,8 @@ pub(crate) use unreadable::read_past;
 /// A disk. Errors are the operating system's own.
 pub(crate) trait Disk: Send + Sync {
     /// Opens a directory. One that is missing is made if `create` says so, 0700, and those above it; its name is durable
-    /// then, whoever made it.
-    fn directory(&self, path: &Path, create: bool) -> io::Result<Arc<dyn Directory>>;
+    /// then, whoever made it. What is in it is opened only if it can be trusted.
+    fn directory(&self, path: &Path, create: bool, trust: Trust) -> io::Result<Arc<dyn Directory>>;
     /// Changes whenever unsynced bytes may have been lost: the kernel's boot id.
     fn boot_id(&self) -> u64;
     /// Opens a file for reading and writing, wherever it is, and creates one that does not exist, 0600. Only a file: links are
@@ -53,7 +55,7 @@ pub(crate) trait Directory: Send + Sync {
     fn path(&self) -> &Path;
     /// The names in it, in no order.
     fn list(&self) -> io::Result<Vec<String>>;
-    /// Opens a file for reading and writing; one that it creates is 0600.
+    /// Opens a regular file for reading and writing; one that it creates is 0600.
     fn open(&self, name: &str, how: Open) -> io::Result<Arc<dyn File>>;
     /// Opens a directory in this one. One that is missing is made if `create` says so; its name is durable then.
     fn directory(&self, name: &str, create: bool) -> io::Result<Arc<dyn Directory>>;
@@ -65,7 +67,7 @@ pub(crate) trait Directory: Send + Sync {
     /// Makes creations, renames and removals in it durable.
     fn sync(&self) -> io::Result<()>;
     /// Takes the lock that this file stands for, for as long as the result lives.
-    fn lock(&self, name: &str) -> io::Result<Result<Box<dyn Send + Sync>, Holder>>;
+    fn lock(&self, name: &str) -> io::Result<Result<Arc<dyn Ownership>, Holder>>;
     /// Whether stores to mapped, allocated blocks are safe on its filesystem.
     fn may_map(&self) -> io::Result<bool>;
     /// Bytes that are free on its filesystem.
@@ -77,6 +79,12 @@ pub(crate) trait Directory: Send + Sync {
 /// Whether an error says that there is no room.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// The lock of a directory, held until it is dropped.
+pub(crate) trait Ownership: Send + Sync {
+    /// An error if another may have the directory by now, because the file that stands for the lock is gone.
+    fn check(&self) -> io::Result<()>;
 }
 
 /// Makes the name of a file or directory durable.
@@ -105,13 +113,13 @@ pub(crate) enum Open {
     Existing,
     /// Created if it does not exist.
     Create,
-    /// Created if it does not exist, emptied if it does.
-    Truncate,
+    /// Made anew: what has the name is removed, whoever has it open, not written over.
+    New,
 }
 
 impl Open {
     fn creates(self) -> bool {
-        matches!(self, Open::Create | Open::Truncate)
+        matches!(self, Open::Create | Open::New)
     }
 }
 
@@ -178,7 +186,7 @@ pub(crate) trait SegmentReader: Send + Sync {
 /// Published bytes of a segment, kept alive for as long as a batch needs them.
 #[derive(Clone)]
 pub(crate) enum Chunk {
-    Heap(Arc<[u8]>),
+    Heap(Arc<Vec<u8>>),
     Mapped(MappedBytes),
 }
 
@@ -252,7 +260,10 @@ pub(crate) struct PlainReader(pub(crate) Arc<dyn File>);
 
 impl SegmentReader for PlainReader {
     fn read(self: Arc<Self>, offset: usize, len: usize) -> io::Result<Chunk> {
-        let mut bytes = vec![0; len];
+        let mut bytes = Vec::new();
+        // How long a frame says that it is may be anything.
+        bytes.try_reserve_exact(len).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        bytes.resize(len, 0);
         let got = read_past(&*self.0, &mut bytes, offset as u64)?;
         bytes.truncate(got.bytes);
         Ok(Chunk::Heap(bytes.into()))

@@ -14,16 +14,17 @@ use super::mapped::{self, MappedWriter};
 use super::{
     Directory, Disk, File, Holder, OsDirectory, Seen, SegmentReader, SegmentWriter, Sharing, shared, sync_name,
 };
+use crate::options::Trust;
 
 /// The operating system's files.
 pub(crate) struct OsDisk;
 
 impl Disk for OsDisk {
-    fn directory(&self, path: &Path, create: bool) -> io::Result<Arc<dyn Directory>> {
+    fn directory(&self, path: &Path, create: bool, trust: Trust) -> io::Result<Arc<dyn Directory>> {
         if create {
             create_dir(path)?;
         }
-        Ok(Arc::new(OsDirectory::open(path)?))
+        Ok(Arc::new(OsDirectory::open(path, trust)?))
     }
 
     fn boot_id(&self) -> u64 {
@@ -58,10 +59,11 @@ impl Disk for OsDisk {
     }
 }
 
-/// Makes a directory, and those above it, with names that survive a power loss; one that exists is no error.
+/// Makes a directory, and those above it, with names that survive a power loss. What exists is no error: whoever opens it
+/// finds out what it is.
 fn create_dir(dir: &Path) -> io::Result<()> {
     let made = match fs::DirBuilder::new().mode(0o700).create(dir) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).ok_or(error)?;
             create_dir(parent)?;
@@ -156,4 +158,12 @@ pub(super) fn names_and_length(file: &fs::File) -> io::Result<(u64, u64)> {
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Device and inode.
+pub(super) type Identity = (u64, u64);
+
+#[allow(clippy::useless_conversion)] // The fields' types differ between architectures.
+pub(super) fn identity(found: &rustix::fs::Stat) -> Identity {
+    (found.st_dev.into(), found.st_ino.into())
 }

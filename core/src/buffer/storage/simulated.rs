@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
 use super::super::format::SEGMENT_HEADER_BYTES;
 use super::{
-    Chunk, Directory, Disk, File, FileId, FileKind, Holder, Open, Seen, SegmentReader, SegmentWriter, Sharing,
-    sync_name,
+    Chunk, Directory, Disk, File, FileId, FileKind, Holder, Open, Ownership, Seen, SegmentReader, SegmentWriter,
+    Sharing, sync_name,
 };
 use crate::environment::{Clock, Environment, lock};
+use crate::options::Trust;
 use crate::sync::Mutex;
 
 const SECTOR: usize = 512;
@@ -604,7 +605,7 @@ fn name_of(path: &Path) -> String {
 }
 
 impl Disk for SimulatedDisk {
-    fn directory(&self, path: &Path, create: bool) -> io::Result<Arc<dyn Directory>> {
+    fn directory(&self, path: &Path, create: bool, _: Trust) -> io::Result<Arc<dyn Directory>> {
         if create {
             self.enter(Op::CreateDir, || None)?;
             lock(&self.shared.state).make_dirs(path);
@@ -658,6 +659,10 @@ impl SimulatedDisk {
         #[cfg(feature = "shuttle")]
         crate::sync::scheduled::take_long();
         let mut state = lock(&self.shared.state);
+        if how == Open::New && !matches!(state.lookup(path), Ok(DIRECTORY) | Err(_)) {
+            let dir = path.parent().unwrap_or(Path::new("/"));
+            state.names(dir)?.change(Change { removed: Some(name_of(path)), added: None });
+        }
         let inode = match state.lookup(path) {
             Ok(DIRECTORY) => return Err(io::Error::from_raw_os_error(libc::EISDIR)),
             Ok(inode) => inode,
@@ -670,9 +675,6 @@ impl SimulatedDisk {
             }
             Err(error) => return Err(error),
         };
-        if how == Open::Truncate {
-            state.inode(inode).resize(0);
-        }
         *state.opened.entry(inode).or_default() += 1;
         Ok(Arc::new(SimulatedFile { disk: self.clone(), inode }))
     }
@@ -699,7 +701,7 @@ impl Directory for SimulatedDirectory {
     }
 
     fn directory(&self, name: &str, create: bool) -> io::Result<Arc<dyn Directory>> {
-        self.disk.directory(&self.path.join(name), create)
+        self.disk.directory(&self.path.join(name), create, Trust::Owner)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -737,13 +739,36 @@ impl Directory for SimulatedDirectory {
         self.disk.sync_dir(&self.path)
     }
 
-    fn lock(&self, name: &str) -> io::Result<Result<Box<dyn Send + Sync>, Holder>> {
-        self.disk.lock(&self.path.join(name))
+    fn lock(&self, name: &str) -> io::Result<Result<Arc<dyn Ownership>, Holder>> {
+        let path = self.path.join(name);
+        match self.disk.lock(&path)? {
+            Ok(held) => {
+                let inode = lock(&self.disk.shared.state).lookup(&path)?;
+                Ok(Ok(Arc::new(Owner { disk: self.disk.clone(), path, inode, _held: held })))
+            }
+            Err(holder) => Ok(Err(holder)),
+        }
     }
 
     fn may_map(&self) -> io::Result<bool> {
         self.disk.enter(Op::MayMap, || None)?;
         Ok(lock(&self.disk.shared.state).mapped)
+    }
+}
+
+struct Owner {
+    disk: SimulatedDisk,
+    path: PathBuf,
+    inode: u64,
+    _held: Box<dyn Send + Sync>,
+}
+
+impl Ownership for Owner {
+    fn check(&self) -> io::Result<()> {
+        match lock(&self.disk.shared.state).lookup(&self.path) {
+            Ok(inode) if inode == self.inode => Ok(()),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
     }
 }
 

@@ -173,7 +173,9 @@ impl Log {
         let how = Sharing { create: false, follow: false, mode: None };
         let find = || {
             let Some(parent) = self.path.parent() else { return Ok(None) };
-            for name in self.disk.directory(parent, false)?.list()?.into_iter().take(MOST_NAMES) {
+            for name in
+                self.disk.directory(parent, false, crate::options::Trust::Anyone)?.list()?.into_iter().take(MOST_NAMES)
+            {
                 let path = parent.join(name);
                 if self.disk.look(&path, false)?.is_some_and(|seen| seen.id == id && seen.kind == FileKind::Regular) {
                     return self.disk.open_shared(&path, how).map(Some);
