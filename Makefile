@@ -3,7 +3,7 @@ CARGO ?= cargo
 PYTHON ?= python3
 export PYTHON
 
-.PHONY: demo test test-rust test-c test-python test-aws lint bench torture fuzz clean
+.PHONY: demo test test-rust test-c test-python test-aws lint requirements notices bench torture fuzz clean
 .DEFAULT_GOAL := test
 
 include ffi/install.mk
@@ -21,6 +21,15 @@ lint:
 	$(CARGO) clippy --quiet --locked --workspace --all-targets --features unistream/aws,unistream/simulation -- -D warnings
 	$(CARGO) clippy --quiet --locked -p unistream --lib --tests --example schedules --features shuttle -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps -p unistream --features aws
+	tests/supply_chain/run.sh
+
+# Writes every requirements.txt anew from the requirements.in beside it, with hashes.
+requirements:
+	tests/requirements.sh
+
+# Writes the notices and bills of materials that are packaged, after Cargo.lock has changed.
+notices:
+	$(PYTHON) tests/supply_chain/notices.py
 
 # The lean build, then the one with the AWS sinks.
 test-rust:
