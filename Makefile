@@ -62,7 +62,7 @@ bench:
 # The proofs at full depth: crashes and faults at every operation of a simulated disk, programs against the model, fuzzing,
 # schedules of threads, and programs of three languages that are killed on a real disk.
 torture:
-	$(CARGO) run --quiet --release --locked -p unistream --features simulation --example torture
+	$(CARGO) run --quiet --release --locked -p unistream --features simulation,aws --example torture
 	$(CARGO) run --quiet --release --locked -p unistream --features shuttle --example schedules 10
 	tests/torture.sh
 
@@ -70,7 +70,7 @@ torture:
 FUZZ_SECONDS ?= 600
 fuzz:
 	@$(CARGO) fuzz --version > /dev/null 2>&1 || { echo "make fuzz needs cargo-fuzz: cargo install cargo-fuzz"; exit 1; }
-	for target in decode directory options; do \
+	for target in aws decode directory options; do \
 	  mkdir -p target/fuzz/corpus/$$target; \
 	  $(CARGO) fuzz run --fuzz-dir tests/fuzz --target-dir target/fuzz -s none $$target target/fuzz/corpus/$$target \
 	    tests/fuzz/corpus/$$target tests/fuzz/crashes -- -max_len=2048 -timeout=20 -max_total_time=$(FUZZ_SECONDS) || exit 1; \

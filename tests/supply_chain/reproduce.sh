@@ -11,8 +11,8 @@ build() {
   mkdir -p "$place"
   git -C "$root" archive HEAD | tar -x -C "$place"
   flags="--remap-path-prefix=$place=/unistream --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
-  (cd "$place" && unset CARGO_TARGET_DIR && RUSTFLAGS="$flags" CARGO_PROFILE_RELEASE_STRIP=${STRIP:-none} \
-    cargo build --quiet --release --locked -p unistream-ffi && DESTDIR="$scratch/installed-$1" PREFIX=/usr ffi/install.sh)
+  (cd "$place" && unset CARGO_TARGET_DIR && RUSTFLAGS="$flags" cargo build --quiet --release --locked -p unistream-ffi &&
+    DESTDIR="$scratch/installed-$1" PREFIX=/usr ffi/install.sh)
   rm -rf "$place"
 }
 build first

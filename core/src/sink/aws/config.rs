@@ -161,6 +161,16 @@ impl Profiles {
         }
     }
 
+    /// Section, key and value of all that was read.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(super) fn entries(&self) -> std::collections::BTreeSet<(String, String, String)> {
+        let of = |(name, section): (&String, &Section)| {
+            let entry = |(key, value): (&String, &Zeroizing<String>)| (name.clone(), key.clone(), value.to_string());
+            section.iter().map(entry).collect::<Vec<_>>()
+        };
+        self.sections.iter().flat_map(of).collect()
+    }
+
     fn section(&self, kind: &str, name: &str) -> Option<&Section> {
         self.sections.get(&format!("{kind} {name}"))
     }

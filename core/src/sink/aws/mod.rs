@@ -51,6 +51,8 @@ mod cloudwatch_logs;
 mod config;
 mod credentials;
 mod delivery;
+#[cfg(any(test, feature = "simulation"))]
+pub(crate) mod fuzz;
 mod kinesis;
 mod redact;
 mod sign;

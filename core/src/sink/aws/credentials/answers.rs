@@ -116,7 +116,7 @@ fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// The code of an error of the token service.
-pub(super) fn error_code(body: &[u8]) -> Option<&str> {
+pub(crate) fn error_code(body: &[u8]) -> Option<&str> {
     let code = element(std::str::from_utf8(body).ok()?, "Code")?;
     Some(code).filter(|code| (1..=64).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
