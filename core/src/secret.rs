@@ -8,6 +8,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use self::memory::Pages;
+#[cfg(feature = "aws")]
 pub(crate) use self::memory::is_secure_execution;
 
 /// A text that neither `Debug` nor the options' text form shows.
