@@ -24,13 +24,13 @@ RULE = "-" * 100
 
 
 def cargo(*arguments: str) -> str:
-    """What cargo says."""
+    """Ask cargo."""
     command = ["cargo", *arguments, "--locked"]
     return subprocess.run(command, capture_output=True, check=True, text=True, cwd=ROOT).stdout
 
 
 def linked(product: str) -> tuple[dict[str, dict[str, Any]], dict[str, set[str]]]:
-    """The packages that are linked into a product, by their id, and on which of them each depends."""
+    """Find the packages that are linked into a product, by their id, and on which of them each depends."""
     known = {
         (package["name"], package["version"]): package
         for package in json.loads(cargo("metadata", "--format-version=1"))["packages"]
@@ -38,7 +38,15 @@ def linked(product: str) -> tuple[dict[str, dict[str, Any]], dict[str, set[str]]
     packages: dict[str, dict[str, Any]] = {}
     needs: dict[str, set[str]] = {}
     # Macros and build scripts run while building; nothing of theirs is linked.
-    tree = ["tree", "--package", product, "--edges=normal,no-proc-macro", "--prefix=depth", "--no-dedupe", "--format= {p}"]
+    tree = [
+        "tree",
+        "--package",
+        product,
+        "--edges=normal,no-proc-macro",
+        "--prefix=depth",
+        "--no-dedupe",
+        "--format= {p}",
+    ]
     for platform in PLATFORMS:
         above: list[str] = []
         for line in filter(None, cargo(*tree, f"--target={platform}").splitlines()):
@@ -119,7 +127,7 @@ def bill(product: str, packages: dict[str, dict[str, Any]], needs: dict[str, set
 
 
 def main() -> None:
-    """Writes or checks the files."""
+    """Write or check the files."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare instead of writing")
     check = parser.parse_args().check
