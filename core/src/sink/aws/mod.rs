@@ -36,7 +36,7 @@
 //! | the call is refused for an argument | halved until the culprit is alone: that record is rejected, the others go on |
 //! | anything else | failed |
 //!
-//! The feature makes the stripped shared library of C 3.3 MB larger (4.2 MB instead of 0.9 MB on x86-64 Linux): HTTP,
+//! The feature makes the stripped shared library of C 2.5 MB larger (3.4 MB instead of 0.9 MB on x86-64 Linux): HTTP,
 //! TLS and signing, without an async runtime. `tests/aws/bench.sh` measures it.
 //!
 //! Credentials show in no message, name or `Debug`, and in no log record of level `DEBUG` or above; a program that
