@@ -3,7 +3,7 @@ CARGO ?= cargo
 PYTHON ?= python3
 export PYTHON
 
-.PHONY: demo test test-rust test-c test-python test-aws lint requirements notices bench torture fuzz clean
+.PHONY: demo test test-rust test-c test-python test-aws lint requirements notices reproduce bench torture fuzz clean
 .DEFAULT_GOAL := test
 
 include ffi/install.mk
@@ -30,6 +30,10 @@ requirements:
 # Writes the notices and bills of materials that are packaged, after Cargo.lock has changed.
 notices:
 	$(PYTHON) tests/supply_chain/notices.py
+
+# Two builds of the C library in two directories: the same bytes.
+reproduce:
+	tests/supply_chain/reproduce.sh
 
 # The lean build, then the one with the AWS sinks.
 test-rust:
