@@ -3,7 +3,7 @@ CARGO ?= cargo
 PYTHON ?= python3
 export PYTHON
 
-.PHONY: demo test test-rust test-c test-python test-aws lint bench torture fuzz clean
+.PHONY: demo test test-rust test-c test-python test-aws lint requirements notices reproduce bench torture fuzz clean
 .DEFAULT_GOAL := test
 
 include ffi/install.mk
@@ -21,6 +21,19 @@ lint:
 	$(CARGO) clippy --quiet --locked --workspace --all-targets --features unistream/aws,unistream/simulation -- -D warnings
 	$(CARGO) clippy --quiet --locked -p unistream --lib --tests --example schedules --features shuttle -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps -p unistream --features aws
+	tests/supply_chain/run.sh
+
+# Writes every requirements.txt anew from the requirements.in beside it, with hashes.
+requirements:
+	tests/requirements.sh
+
+# Writes the notices and bills of materials that are packaged, after Cargo.lock has changed.
+notices:
+	$(PYTHON) tests/supply_chain/notices.py
+
+# Two builds of the C library in two directories: the same bytes.
+reproduce:
+	tests/supply_chain/reproduce.sh
 
 # The lean build, then the one with the AWS sinks.
 test-rust:
@@ -53,7 +66,7 @@ bench:
 # The proofs at full depth: crashes and faults at every operation of a simulated disk, programs against the model, fuzzing,
 # schedules of threads, and programs of three languages that are killed on a real disk.
 torture:
-	$(CARGO) run --quiet --release --locked -p unistream --features simulation --example torture
+	$(CARGO) run --quiet --release --locked -p unistream --features simulation,aws --example torture
 	$(CARGO) run --quiet --release --locked -p unistream --features shuttle --example schedules 10
 	tests/torture.sh
 
@@ -61,7 +74,7 @@ torture:
 FUZZ_SECONDS ?= 600
 fuzz:
 	@$(CARGO) fuzz --version > /dev/null 2>&1 || { echo "make fuzz needs cargo-fuzz: cargo install cargo-fuzz"; exit 1; }
-	for target in decode directory options; do \
+	for target in aws decode directory options; do \
 	  mkdir -p target/fuzz/corpus/$$target; \
 	  $(CARGO) fuzz run --fuzz-dir tests/fuzz --target-dir target/fuzz -s none $$target target/fuzz/corpus/$$target \
 	    tests/fuzz/corpus/$$target tests/fuzz/crashes -- -max_len=2048 -timeout=20 -max_total_time=$(FUZZ_SECONDS) || exit 1; \

@@ -211,6 +211,10 @@
  *   use_dualstack (boolean: true, false; default false) Use the endpoint that is reached by IPv6 too.
  *   ca_bundle (text: a path, or empty; default empty) A file of PEM certificates to trust instead of Mozilla's
  *       authorities.
+ *   use_environment (boolean: true, false; default true) Read variables and the files that they or the home directory
+ *       name: regions, endpoints, profiles, credentials, proxies, authorities. Without it the options alone count,
+ *       and the instance's metadata service. A program that is setuid, setgid or has capabilities of its file never
+ *       reads them.
  *   connect_timeout (duration: 0.01 to 600; default 5) The longest time to connect, TLS included.
  *   timeout (duration: 0.01 to 600; default 30) The longest time of one call, from connecting to the last byte of the
  *       answer.
@@ -237,6 +241,10 @@
  *   use_dualstack (boolean: true, false; default false) Use the endpoint that is reached by IPv6 too.
  *   ca_bundle (text: a path, or empty; default empty) A file of PEM certificates to trust instead of Mozilla's
  *       authorities.
+ *   use_environment (boolean: true, false; default true) Read variables and the files that they or the home directory
+ *       name: regions, endpoints, profiles, credentials, proxies, authorities. Without it the options alone count,
+ *       and the instance's metadata service. A program that is setuid, setgid or has capabilities of its file never
+ *       reads them.
  *   connect_timeout (duration: 0.01 to 600; default 5) The longest time to connect, TLS included.
  *   timeout (duration: 0.01 to 600; default 30) The longest time of one call, from connecting to the last byte of the
  *       answer.

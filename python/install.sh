@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 venv=target/venv
 [ -x $venv/bin/python ] || "${PYTHON:-python3}" -m venv $venv
 if ! cmp -s tests/python/requirements.txt $venv/requirements.txt; then
-    $venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/python/requirements.txt
+    $venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/python/requirements.txt
     cp tests/python/requirements.txt $venv/requirements.txt
 fi
 rm -rf target/wheels

@@ -45,6 +45,7 @@ mod options;
 mod producer;
 mod record;
 mod schedule;
+mod secret;
 pub mod sink;
 mod sync;
 mod text;

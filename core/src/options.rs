@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::schedule::{Jitter, MAX_WAIT, Schedule};
+pub use crate::secret::Secret;
 
 /// "Never", as a [`Duration`]: the text form is `none`.
 pub const NEVER: Duration = Duration::MAX;
@@ -137,36 +138,13 @@ impl Value for String {
     }
 }
 
-/// A text that neither `Debug` nor the options' text form shows.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<T: Into<String>> From<T> for Secret {
-    fn from(text: T) -> Self {
-        Secret(text.into())
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.print())
-    }
-}
-
 impl Value for Secret {
     const KIND: &'static str = "secret";
     fn parse(text: &str) -> std::result::Result<Self, String> {
         Ok(text.into())
     }
     fn print(&self) -> String {
-        if self.0.is_empty() { String::new() } else { "***".into() }
+        format!("{self:?}")
     }
 }
 

@@ -79,6 +79,7 @@ class AwsOptions(TypedDict, total=False):
     use_fips: bool
     use_dualstack: bool
     ca_bundle: str
+    use_environment: bool
     connect_timeout: Seconds
     timeout: Seconds
 

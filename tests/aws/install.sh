@@ -10,6 +10,6 @@ if ! cmp -s "$here/package-lock.json" "$place/node/package-lock.json" || [ ! -d 
 fi
 if ! cmp -s "$here/requirements.txt" "$place/requirements.txt"; then
     "${PYTHON:-python3}" -m venv "$place/venv"
-    "$place/venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt"
+    "$place/venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r "$here/requirements.txt"
     cp "$here/requirements.txt" "$place/requirements.txt"
 fi

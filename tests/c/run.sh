@@ -115,6 +115,13 @@ has_soname() {
 }
 check "the library has its soname and links" has_soname
 
+has_notices() {
+  doc=$tree/usr/share/doc/unistream
+  [ -s "$doc/LICENSE-MIT" ] && [ -s "$doc/LICENSE-APACHE" ] && grep -q '^ring ' "$doc/THIRD-PARTY-NOTICES.txt" &&
+    grep -q '"pkg:cargo/ring@' "$doc/unistream.cdx.json"
+}
+check "the licences of all that is linked, and the bill of materials" has_notices
+
 # ------------------------------------------------------------------------------------------------------- the header
 
 check "the header is the generated one, and the library's own tests" cargo test -q --locked -p unistream-ffi

@@ -25,6 +25,8 @@ use std::sync::{Mutex, PoisonError};
 
 use crash::Depth;
 pub use fuzz::fuzz;
+#[cfg(all(test, feature = "aws"))]
+pub(crate) use fuzz::fuzz_kept;
 
 use crate::options::{Durability, Mode};
 

@@ -114,7 +114,7 @@ fn options_that_do_not_fit_are_refused_when_the_sink_is_built() {
     wrong(kinesis(&server, "s").max_record_bytes(0));
     wrong(kinesis(&server, "s").access_key_id("a").secret_access_key("b"));
     wrong(KinesisSink::builder("s").environment(Environment::empty()));
-    let socks = Environment::empty().var("HTTP_PROXY", "socks5://me:hush@proxy");
+    let socks = Environment::empty().var("http_proxy", "socks5://me:hush@proxy");
     assert!(!wrong(kinesis(&server, "s").environment(socks)).contains("hush"));
     assert!(server.calls().is_empty(), "building calls nobody");
 }

@@ -234,7 +234,7 @@ fn from_single_sign_on() {
     let server = server();
     let portal = Server::start(|request: Request| {
         let authorized = request.header("x-amz-sso_bearer_token") == "sso-token";
-        let asked = request.target == "/federation?role_name=Writer&account_id=123456789012";
+        let asked = request.target == "/federation/credentials?role_name=Writer&account_id=123456789012";
         let millis = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as i64;
         let keys = json!({"roleCredentials": {"accessKeyId": "ASIATEMPORARYKEYS", "secretAccessKey": SECRET,
             "sessionToken": TOKEN, "expiration": millis + 3_600_000}});
@@ -255,7 +255,7 @@ sso_start_url = https://corp.example/start
 sso_region = eu-west-1
 ";
     let home = Home::new(config, "");
-    let environment = environment().home(home.path()).var("AWS_SSO_ENDPOINT", format!("{}/federation", portal.url()));
+    let environment = environment().home(home.path()).var("AWS_ENDPOINT_URL_SSO", portal.url());
     let sink = |profile: &str| builder(&server, environment.clone()).profile(profile).build().unwrap();
     let said = send(&sink("new"), &puts(1));
     assert!(said.unavailable[0].1.contains("aws sso login"), "{said:?}");

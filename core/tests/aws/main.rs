@@ -7,6 +7,7 @@ mod credentials;
 mod http;
 mod kinesis;
 mod producer;
+mod secure;
 mod strict;
 
 use std::time::Duration;

@@ -2,20 +2,20 @@
 //! producer's schedule is the only one.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use reqsign_aws_v4::{Credential, RequestSigner};
-use reqsign_core::SignRequest;
-use reqsign_core::hash::hex_sha256;
 use serde::Deserialize;
 use ureq::Agent;
-use ureq::http::{self, HeaderMap, HeaderValue, Uri};
+use ureq::http::{self, Uri};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::Service;
 use super::config::{Endpoint, Environment, Profile, invalid};
-use super::credentials::Keys;
+use super::credentials::{Credentials, Keys};
+use super::redact::{Mask, brief};
+use super::sign::Scope;
 use crate::error::{Error, Result};
 use crate::sink::Outcome;
 
@@ -76,9 +76,7 @@ fn proxy(uri: &Uri, environment: &Environment) -> Result<Option<ureq::Proxy>> {
     let name = if plain { "HTTP_PROXY" } else { "HTTPS_PROXY" };
     let found = environment.get_any_case(name).or_else(|| environment.get_any_case("ALL_PROXY"));
     let excluded = environment.get_any_case("NO_PROXY").is_some_and(|list| no_proxy(list, host));
-    // The metadata services are reached from this machine only.
-    let metadata = plain && host.starts_with("169.254.");
-    let Some(url) = found.filter(|_| !excluded && !metadata) else { return Ok(None) };
+    let Some(url) = found.filter(|_| !excluded) else { return Ok(None) };
     // The URL may hold a password, so that no message repeats it.
     let proxy = ureq::Proxy::new(url).map_err(|_| invalid(format!("{name} is not the URL of a proxy")))?;
     match proxy.protocol() {
@@ -87,22 +85,39 @@ fn proxy(uri: &Uri, environment: &Environment) -> Result<Option<ureq::Proxy>> {
     }
 }
 
-/// Whether a `NO_PROXY` list names the host: itself, a domain above it, or `*`.
+/// Whether a `NO_PROXY` list names the host: itself, a domain above it, a network that its address is in, or `*`.
 fn no_proxy(list: &str, host: &str) -> bool {
     let host = host.to_ascii_lowercase();
+    let ip = host.parse().ok();
     list.split(',').map(str::trim).any(|entry| {
         let entry = entry.to_ascii_lowercase();
         let domain = entry.trim_start_matches('*').trim_start_matches('.');
         let domain = domain.trim_matches(['[', ']']);
-        entry == "*" || !domain.is_empty() && (host == domain || host.ends_with(&format!(".{domain}")))
+        let network = ip.is_some_and(|ip| in_network(&entry, ip));
+        entry == "*" || network || !domain.is_empty() && (host == domain || host.ends_with(&format!(".{domain}")))
     })
+}
+
+/// Whether an address is in a network such as `10.0.0.0/8`.
+fn in_network(network: &str, ip: IpAddr) -> bool {
+    let Some((base, bits)) = network.split_once('/') else { return false };
+    let (Ok(base), Ok(bits)) = (base.parse(), bits.parse::<u32>()) else { return false };
+    match (base, ip) {
+        (IpAddr::V4(base), IpAddr::V4(ip)) if bits <= 32 => {
+            (base.to_bits() ^ ip.to_bits()).checked_shr(32 - bits).unwrap_or(0) == 0
+        }
+        (IpAddr::V6(base), IpAddr::V6(ip)) if bits <= 128 => {
+            (base.to_bits() ^ ip.to_bits()).checked_shr(128 - bits).unwrap_or(0) == 0
+        }
+        _ => false,
+    }
 }
 
 /// Signs and sends calls to one service.
 pub(super) struct Client {
     service: Service,
+    region: String,
     uri: Uri,
-    signer: RequestSigner,
     keys: Keys,
     make_agent: Box<dyn Fn() -> Result<Agent> + Send + Sync>,
     agent: Mutex<Agent>,
@@ -121,14 +136,7 @@ impl Client {
         let uri: Uri = format!("{}/", endpoint.url).parse().map_err(|_| invalid("endpoint_url is not a URL"))?;
         let (place, environment) = (uri.clone(), environment.clone());
         let make_agent = Box::new(move || agent(&place, &environment, &tls, connect_timeout, timeout));
-        Ok(Client {
-            service,
-            signer: RequestSigner::new(service.signing_name(), &endpoint.region),
-            uri,
-            keys,
-            agent: Mutex::new(make_agent()?),
-            make_agent,
-        })
+        Ok(Client { service, region: endpoint.region.clone(), uri, keys, agent: Mutex::new(make_agent()?), make_agent })
     }
 
     #[cfg(test)]
@@ -157,42 +165,44 @@ impl Client {
             code: None,
             message,
         };
-        let credential = self.keys.get().map_err(unavailable)?;
-        let request = self.signed(&credential, operation, body).map_err(unavailable)?;
+        let keys = self.keys.get().map_err(unavailable)?;
+        let request = self.signed(&keys, operation, body).map_err(unavailable)?;
         let lost = |error: ureq::Error| unavailable(format!("{} ({})", describe(&error), self.uri));
         let mut response = connections.run(request).map_err(lost)?;
         let status = response.status().as_u16();
-        let body = response.body_mut().with_config().limit(MAX_ANSWER).read_to_vec().map_err(lost)?;
+        let mut body = response.body_mut().with_config().limit(MAX_ANSWER).read_to_vec().map_err(lost)?;
+        // Before anybody reads it, and so before anything is cut.
+        let mask = Mask::new([&keys.access_key_id, keys.secret_access_key.reveal(), keys.session_token.reveal()]);
+        mask.apply(&mut body);
         if status == 200 {
             return Ok(body);
         }
-        let mut error = CallError::from_response(operation, status, response.headers(), &body);
+        let header = |name: &str| {
+            let mut value = response.headers().get(name)?.as_bytes().to_vec();
+            mask.apply(&mut value);
+            String::from_utf8(value).ok()
+        };
+        let error = CallError::from_response(operation, status, header, &body);
         if error.is_about_credentials() {
             self.keys.forget();
         }
-        error.message = redact(&error.message, &credential);
         Err(error)
     }
 
     fn signed<'b>(
         &self,
-        credential: &Credential,
+        keys: &Credentials,
         operation: &str,
         body: &'b [u8],
     ) -> Result<http::Request<&'b [u8]>, String> {
-        let request = http::Request::post(&self.uri)
+        let mut request = http::Request::post(&self.uri)
             .header("content-type", "application/x-amz-json-1.1")
             .header("x-amz-target", format!("{}.{operation}", self.service.target_prefix()))
-            .header("x-amz-content-sha256", hex_sha256(body))
             .body(body)
             .map_err(|error| error.to_string())?;
-        let (mut parts, body) = request.into_parts();
-        pollster::block_on(self.signer.sign_request(self.keys.context(), &mut parts, Some(credential), None))
-            .map_err(|error| error.to_string())?;
-        if let Some(token) = parts.headers.get_mut("x-amz-security-token") {
-            token.set_sensitive(true);
-        }
-        Ok(http::Request::from_parts(parts, body))
+        let scope = Scope { region: &self.region, service: self.service.signing_name() };
+        scope.sign(&mut request, keys, SystemTime::now())?;
+        Ok(request)
     }
 }
 
@@ -210,18 +220,6 @@ fn describe(error: &ureq::Error) -> String {
         ureq::Error::Timeout(what) => format!("time-out ({what:?})"),
         other => other.to_string(),
     }
-}
-
-/// Takes the keys out of a message. A service's complaint about a signature repeats the request's headers, the
-/// session token among them.
-fn redact(message: &str, credential: &Credential) -> String {
-    let secrets =
-        [Some(&credential.secret_access_key), credential.session_token.as_ref(), Some(&credential.access_key_id)];
-    let mut message = message.to_owned();
-    for secret in secrets.into_iter().flatten().filter(|secret| !secret.is_empty()) {
-        message = message.replace(secret.as_str(), "***");
-    }
-    message
 }
 
 /// What a failed call means.
@@ -256,11 +254,17 @@ impl CallError {
             operation,
             fault: Fault::Unavailable { retry_after: None },
             code: None,
-            message: format!("the answer is not as documented: {what}"),
+            message: brief(&format!("the answer is not as documented: {what}"), 1000),
         }
     }
 
-    fn from_response(operation: &'static str, status: u16, headers: &HeaderMap, body: &[u8]) -> Self {
+    /// An answer other than 200, with what tells a header by its name.
+    pub(crate) fn from_response(
+        operation: &'static str,
+        status: u16,
+        header: impl Fn(&str) -> Option<String>,
+        body: &[u8],
+    ) -> Self {
         #[derive(Default, Deserialize)]
         #[serde(default)]
         struct Body {
@@ -268,19 +272,18 @@ impl CallError {
             #[serde(alias = "Message")]
             message: Option<String>,
         }
-        let text = |name: &str| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let parsed: Body = serde_json::from_slice(body).unwrap_or_default();
         // `com.amazonaws.kinesis.v20131202#Code`, `Code:http://...` and plain `Code` are all in use.
-        let code = text("x-amzn-errortype").unwrap_or(&parsed.__type);
+        let code = header("x-amzn-errortype").unwrap_or(parsed.__type);
         let code = code.rsplit('#').next().unwrap_or_default().split(':').next().unwrap_or_default().trim();
-        let seconds = text("retry-after").and_then(|value| value.trim().parse().ok());
+        let seconds = header("retry-after").and_then(|value| value.trim().parse().ok());
         // A day at most: a longer one is a mistake, and would be one of the schedule too.
         let retry_after = seconds.map(|seconds: u64| Duration::from_secs(seconds.min(24 * 60 * 60)));
-        let message: String = parsed.message.unwrap_or_default().chars().take(1000).collect();
+        let message = brief(&parsed.message.unwrap_or_default(), 1000);
         CallError {
             operation,
             fault: classify(status, code, retry_after),
-            code: Some(code).filter(|code| !code.is_empty()).map(Into::into),
+            code: Some(code).filter(|code| !code.is_empty()).map(|code| brief(code, 100)),
             message: if message.is_empty() { format!("HTTP status {status}") } else { message },
         }
     }
@@ -402,11 +405,8 @@ mod tests {
     const NOW: Fault = Fault::Unavailable { retry_after: None };
 
     fn error(status: u16, header: Option<&'static str>, body: &str) -> CallError {
-        let mut headers = HeaderMap::new();
-        if let Some(code) = header {
-            headers.insert("x-amzn-errortype", HeaderValue::from_static(code));
-        }
-        CallError::from_response("PutRecords", status, &headers, body.as_bytes())
+        let found = |name: &str| header.filter(|_| name == "x-amzn-errortype").map(Into::into);
+        CallError::from_response("PutRecords", status, found, body.as_bytes())
     }
 
     #[test]
@@ -458,24 +458,12 @@ mod tests {
 
     #[test]
     fn retry_after_is_taken_over() {
-        let mut headers = HeaderMap::new();
-        headers.insert("retry-after", HeaderValue::from_static("7"));
-        let error = CallError::from_response("PutRecords", 503, &headers, b"");
-        assert_eq!(error.fault, Fault::Unavailable { retry_after: Some(Duration::from_secs(7)) });
-        headers.insert("retry-after", HeaderValue::from_static("Wed, 21 Oct 2015 07:28:00 GMT"));
-        assert_eq!(CallError::from_response("PutRecords", 503, &headers, b"").fault, NOW);
-    }
-
-    #[test]
-    fn messages_are_redacted() {
-        let credential = Credential {
-            access_key_id: "AKIDEXAMPLE".into(),
-            secret_access_key: "wJalr".into(),
-            session_token: Some("IQoJb3".into()),
-            expires_in: None,
+        let after = |text: &str| {
+            let found = |name: &str| (name == "retry-after").then(|| text.to_owned());
+            CallError::from_response("PutRecords", 503, found, b"").fault
         };
-        let message = "The Canonical String should have been x-amz-security-token:IQoJb3 AKIDEXAMPLE";
-        assert_eq!(redact(message, &credential), "The Canonical String should have been x-amz-security-token:*** ***");
+        assert_eq!(after("7"), Fault::Unavailable { retry_after: Some(Duration::from_secs(7)) });
+        assert_eq!(after("Wed, 21 Oct 2015 07:28:00 GMT"), NOW);
     }
 
     #[test]
@@ -489,6 +477,15 @@ mod tests {
             ("*.amazonaws.com", "kinesis.eu-west-1.AMAZONAWS.com", true),
             ("amazonaws.com", "notamazonaws.com", false),
             (" a , [::1] ", "::1", true),
+            ("10.0.0.0/8", "10.200.3.4", true),
+            ("10.0.0.0/8", "11.0.0.1", false),
+            ("0.0.0.0/0", "11.0.0.1", true),
+            ("192.0.2.7/32", "192.0.2.7", true),
+            ("192.0.2.7/32", "192.0.2.6", false),
+            ("192.0.2.7/33", "192.0.2.7", false),
+            ("10.0.0.0/8", "10.example", false),
+            ("fd00:ec2::/32", "fd00:ec2::254", true),
+            ("fd00:ec2::/32", "fd01::254", false),
             ("", "host", false),
             (",", "host", false),
         ] {
@@ -509,7 +506,9 @@ mod tests {
         assert_eq!(host("https://a/").as_deref(), Some("secure"));
         assert_eq!(host("http://a/").as_deref(), Some("plain"));
         assert_eq!(host("https://direct/"), None);
-        assert_eq!(host("http://169.254.169.254/latest"), None);
+        // What a CGI program's client sends as the header Proxy.
+        let cgi = Environment::empty().var("HTTP_PROXY", "http://evil:4");
+        assert!(proxy(&"http://a/".parse().unwrap(), &cgi).unwrap().is_none());
         let all = Environment::empty().var("ALL_PROXY", "http://all:3");
         assert!(proxy(&"https://a/".parse().unwrap(), &all).unwrap().is_some());
         for bad in ["socks5://user:hush@proxy:1", "://hush"] {

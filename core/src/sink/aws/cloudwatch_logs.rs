@@ -333,6 +333,17 @@ fn outcomes(answer: &[u8], events: &[&Event<'_>]) -> Answer {
     Ok(events.iter().enumerate().map(outcome).collect())
 }
 
+/// What is made of any answer to a call of so many events.
+#[cfg(any(test, feature = "simulation"))]
+pub(super) fn fuzz(answer: &[u8], count: usize) -> Result<(), String> {
+    let events: Vec<_> = (0..count).map(|index| Event { timestamp: index as i64, message: "m", index }).collect();
+    let events: Vec<_> = events.iter().collect();
+    match outcomes(answer, &events) {
+        Ok(outcomes) if outcomes.len() != count => Err(format!("{} outcomes for {count} events", outcomes.len())),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,28 +3,42 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::io::Read;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
 
 use super::Service;
 use crate::error::{Error, ErrorKind, Result};
+use crate::secret::is_secure_execution;
 
 /// The variables and the home directory that configure a sink, in place of the process's own.
 ///
-/// A sink reads them when it is built, and its credentials again whenever they are refreshed. The default is
-/// [`process`](Self::process).
+/// A sink reads them when it is built, and the files that they name again whenever its credentials are refreshed. The
+/// default is [`process`](Self::process); the option `use_environment = false` is [`empty`](Self::empty).
 #[derive(Clone, Default)]
 pub struct Environment {
-    variables: HashMap<String, String>,
+    variables: Arc<HashMap<String, Zeroizing<String>>>,
     home: Option<PathBuf>,
 }
 
 impl Environment {
     /// The process's variables and home directory as they are now. Variables that are not UTF-8 are left out.
+    ///
+    /// In a program that has more rights than who started it (setuid, setgid, capabilities of its file: the kernel's
+    /// `AT_SECURE`), it is [`empty`](Self::empty): whoever started it must not choose what is read, run and trusted
+    /// with those rights.
     pub fn process() -> Self {
+        if is_secure_execution() {
+            return Environment::empty();
+        }
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
+            Some((name.into_string().ok()?, Zeroizing::new(value.into_string().ok()?)))
         };
-        Environment { variables: std::env::vars_os().filter_map(text).collect(), home: std::env::home_dir() }
+        let variables = std::env::vars_os().filter_map(text).collect();
+        Environment { variables: Arc::new(variables), home: std::env::home_dir() }
     }
 
     /// No variables and no home directory: a sink so built depends on its options alone.
@@ -35,7 +49,7 @@ impl Environment {
     /// Sets a variable.
     #[must_use]
     pub fn var(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.variables.insert(name.into(), value.into());
+        Arc::make_mut(&mut self.variables).insert(name.into(), Zeroizing::new(value.into()));
         self
     }
 
@@ -48,16 +62,17 @@ impl Environment {
 
     /// A variable, unless it is empty.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+        self.variables.get(name).map(|value| value.as_str()).filter(|value| !value.is_empty())
     }
 
-    /// A variable by its conventional lower-case name, else by its upper-case name, as curl reads proxies.
+    /// A variable about proxies by its conventional lower-case name, else by its upper-case name, as curl reads them.
+    /// `HTTP_PROXY` is none: a CGI program finds there what a client sent as the header `Proxy`.
     pub(super) fn get_any_case(&self, name: &str) -> Option<&str> {
-        self.get(&name.to_ascii_lowercase()).or_else(|| self.get(name))
+        self.get(&name.to_ascii_lowercase()).or_else(|| self.get(name).filter(|_| name != "HTTP_PROXY"))
     }
 
-    pub(super) fn variables(&self) -> &HashMap<String, String> {
-        &self.variables
+    pub(super) fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     pub(super) fn home_dir(&self) -> Option<&Path> {
@@ -85,15 +100,15 @@ impl fmt::Debug for Environment {
     }
 }
 
-type Section = HashMap<String, String>;
+type Section = HashMap<String, Zeroizing<String>>;
 
 /// The shared configuration files, as far as a sink needs them.
 ///
 /// The format: <https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html>. A key of a nested block is
 /// kept as `block.key`.
 #[derive(Clone, Default)]
-pub(super) struct Profiles {
-    sections: HashMap<String, Section>,
+pub(crate) struct Profiles {
+    sections: Arc<HashMap<String, Section>>,
 }
 
 impl Profiles {
@@ -105,7 +120,7 @@ impl Profiles {
             [("AWS_CONFIG_FILE", "~/.aws/config", false), ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials", true)]
         {
             let Some(path) = environment.path(variable, default) else { continue };
-            match std::fs::read_to_string(&path) {
+            match read_text(&path) {
                 Ok(text) => profiles.add(&text, credentials),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => return Err(Error::io(format_args!("cannot read {}", path.display()), error)),
@@ -116,7 +131,8 @@ impl Profiles {
 
     /// Sections are `[profile name]`, `[services name]` and `[sso-session name]` in the configuration file and
     /// plain `[name]` of profiles in the credentials file.
-    fn add(&mut self, text: &str, credentials: bool) {
+    pub(crate) fn add(&mut self, text: &str, credentials: bool) {
+        let sections = Arc::make_mut(&mut self.sections);
         let mut section: Option<&mut Section> = None;
         let mut block = String::new();
         for line in text.lines() {
@@ -127,7 +143,7 @@ impl Profiles {
             if let Some(name) = trimmed.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
                 let name = name.split_whitespace().collect::<Vec<_>>().join(" ");
                 let name = if credentials || name == "default" { format!("profile {name}") } else { name };
-                section = Some(self.sections.entry(name).or_default());
+                section = Some(sections.entry(name).or_default());
                 block.clear();
                 continue;
             }
@@ -137,12 +153,22 @@ impl Profiles {
             let value = value.split(" #").next().unwrap_or_default().split(" ;").next().unwrap_or_default().trim();
             let nested = line.starts_with([' ', '\t']);
             if nested && !block.is_empty() {
-                section.insert(format!("{block}.{key}"), value.into());
+                section.insert(format!("{block}.{key}"), Zeroizing::new(value.into()));
             } else {
                 block = if value.is_empty() { key.clone() } else { String::new() };
-                section.insert(key, value.into());
+                section.insert(key, Zeroizing::new(value.into()));
             }
         }
+    }
+
+    /// Section, key and value of all that was read.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(super) fn entries(&self) -> std::collections::BTreeSet<(String, String, String)> {
+        let of = |(name, section): (&String, &Section)| {
+            let entry = |(key, value): (&String, &Zeroizing<String>)| (name.clone(), key.clone(), value.to_string());
+            section.iter().map(entry).collect::<Vec<_>>()
+        };
+        self.sections.iter().flat_map(of).collect()
     }
 
     fn section(&self, kind: &str, name: &str) -> Option<&Section> {
@@ -186,7 +212,7 @@ impl Profile {
     }
 
     fn value(&self, kind: &str, name: &str, key: &str) -> Option<&str> {
-        self.profiles.section(kind, name)?.get(key).map(String::as_str).filter(|value| !value.is_empty())
+        self.profiles.section(kind, name)?.get(key).map(|value| value.as_str()).filter(|value| !value.is_empty())
     }
 }
 
@@ -247,7 +273,7 @@ impl Endpoint {
                 return Err(invalid("an endpoint URL of one's own excludes use_fips and use_dualstack"));
             }
             Some(url) => check_url(url)?,
-            None => regional_url(service, region, fips, dualstack)?,
+            None => regional_url(service.signing_name(), region, fips, dualstack)?,
         };
         Ok(Endpoint { url, region: region.into() })
     }
@@ -267,7 +293,7 @@ const PARTITIONS: [(&str, &str, Option<&str>); 8] = [
 ];
 
 /// The service's endpoint of a region, by the endpoint rule sets that the AWS SDKs share.
-fn regional_url(service: Service, region: &str, fips: bool, dualstack: bool) -> Result<String> {
+pub(super) fn regional_url(service: &str, region: &str, fips: bool, dualstack: bool) -> Result<String> {
     let (prefix, plain, dual) =
         PARTITIONS.iter().find(|(prefix, ..)| region.starts_with(prefix)).expect("\"\" is last");
     let suffix = match (dualstack, dual) {
@@ -277,7 +303,7 @@ fn regional_url(service: Service, region: &str, fips: bool, dualstack: bool) -> 
     };
     // The plain endpoints of GovCloud are the FIPS ones.
     let fips = if fips && (dualstack || *prefix != "us-gov-") { "-fips" } else { "" };
-    Ok(format!("https://{}{fips}.{region}.{suffix}", service.signing_name()))
+    Ok(format!("https://{service}{fips}.{region}.{suffix}"))
 }
 
 /// An endpoint URL is a scheme, a host, perhaps a port and a path; it must hold no secret since messages show it.
@@ -295,6 +321,28 @@ fn check_url(url: &str) -> Result<String> {
         return Err(bad("it has a query"));
     }
     Ok(url.trim_end_matches('/').to_owned())
+}
+
+/// The text of a file that may hold keys. A file is as long as configuration is: 1 MiB at most.
+pub(super) fn read_text(path: &Path) -> std::io::Result<Zeroizing<String>> {
+    const MAX: u64 = 1024 * 1024;
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let metadata = file.metadata()?;
+    let wrong = |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
+    // As good as no file: /dev/null is how many say so.
+    if metadata.file_type().is_char_device() {
+        return Ok(Zeroizing::default());
+    }
+    if !metadata.is_file() {
+        return Err(wrong("it is not a regular file"));
+    }
+    if metadata.len() > MAX {
+        return Err(wrong("it is larger than 1 MiB"));
+    }
+    // Of its whole size from the start: a text that grows leaves copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(metadata.len() as usize + 1));
+    file.take(metadata.len()).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// The kind that every wrong option of a sink has.

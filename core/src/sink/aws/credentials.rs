@@ -1,51 +1,53 @@
 //! Keys to sign with: where they come from, how long they are kept. They show in no message and no `Debug`.
 
-use std::collections::HashMap;
+pub(crate) mod answers;
+mod fetch;
+pub(crate) mod process;
+
 use std::error::Error as StdError;
 use std::fmt;
-use std::net::IpAddr;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
-use reqsign_aws_v4::{
-    AssumeRoleCredentialProvider, AssumeRoleWithWebIdentityCredentialProvider, Credential, ECSCredentialProvider,
-    EnvCredentialProvider, IMDSv2CredentialProvider, ProcessCredentialProvider, RequestSigner, SSOCredentialProvider,
-};
-use reqsign_core::time::Timestamp;
-use reqsign_core::{CommandExecute, CommandOutput, Context, Env, FileRead, HttpSend, ProvideCredential};
-use reqsign_core::{Signer, SigningCredential};
-use ureq::http;
+use sha1::{Digest, Sha1};
+use ureq::http::Request;
+use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use ureq::http::{HeaderValue, Method};
+use zeroize::Zeroizing;
 
-use super::client::{self, Tls};
-use super::config::{Environment, Profile};
+use self::answers::Answerer;
+use self::fetch::{Answer, Fetch, url};
+use super::client::Tls;
+use super::config::{Environment, Profile, regional_url};
+use super::sign::{Scope, encode, hex};
+use crate::secret::Secret;
 
 /// Keys of AWS to sign with.
 #[derive(Clone)]
 pub struct Credentials {
-    access_key_id: String,
-    secret_access_key: String,
-    session_token: Option<String>,
-    expires_at: Option<SystemTime>,
+    pub(super) access_key_id: String,
+    pub(super) secret_access_key: Secret,
+    /// Empty for keys that last.
+    pub(super) session_token: Secret,
+    pub(super) expires_at: Option<SystemTime>,
 }
 
 impl Credentials {
     /// Keys that last.
-    pub fn new(access_key_id: impl Into<String>, secret_access_key: impl Into<String>) -> Self {
+    pub fn new(access_key_id: impl Into<String>, secret_access_key: impl Into<Secret>) -> Self {
         Credentials {
             access_key_id: access_key_id.into(),
             secret_access_key: secret_access_key.into(),
-            session_token: None,
+            session_token: Secret::default(),
             expires_at: None,
         }
     }
 
     /// The token that belongs to temporary keys.
     #[must_use]
-    pub fn session_token(mut self, token: impl Into<String>) -> Self {
-        self.session_token = Some(token.into());
+    pub fn session_token(mut self, token: impl Into<Secret>) -> Self {
+        self.session_token = token.into();
         self
     }
 
@@ -55,23 +57,17 @@ impl Credentials {
         self.expires_at = Some(time);
         self
     }
+
+    /// Whether they can be used for so long from now on.
+    fn last(&self, time: Duration) -> bool {
+        self.expires_at.is_none_or(|end| end > SystemTime::now() + time)
+    }
 }
 
 impl fmt::Debug for Credentials {
     /// Shows nothing of them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials").finish_non_exhaustive()
-    }
-}
-
-impl From<Credentials> for Credential {
-    fn from(credentials: Credentials) -> Self {
-        let Credentials { access_key_id, secret_access_key, session_token, expires_at } = credentials;
-        let expires_in = expires_at.and_then(|time| {
-            let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-            Timestamp::from_millisecond(i64::try_from(since.as_millis()).ok()?).ok()
-        });
-        Credential { access_key_id, secret_access_key, session_token, expires_in }
     }
 }
 
@@ -94,50 +90,31 @@ pub(super) enum Source {
 pub(super) struct Keys {
     source: Source,
     region: String,
-    environment: Environment,
-    context: Context,
-    /// It keeps the token of the instance's metadata service.
-    instance: IMDSv2CredentialProvider,
-    cached: Mutex<Option<Credential>>,
+    fetch: Fetch,
+    cached: Mutex<Option<Credentials>>,
 }
 
 impl Keys {
     pub(super) fn new(source: Source, region: &str, environment: &Environment, tls: &Tls) -> Self {
-        let context = Context::new()
-            .with_env(environment.clone())
-            .with_file_read(Files)
-            .with_command_execute(Commands(environment.clone()))
-            .with_http_send(Http { environment: environment.clone(), tls: tls.clone() });
-        Keys {
-            source,
-            region: region.into(),
-            environment: environment.clone(),
-            context,
-            instance: IMDSv2CredentialProvider::new(),
-            cached: Mutex::new(None),
-        }
-    }
-
-    pub(super) fn context(&self) -> &Context {
-        &self.context
+        let fetch = Fetch { environment: environment.clone(), tls: tls.clone() };
+        Keys { source, region: region.into(), fetch, cached: Mutex::new(None) }
     }
 
     /// Keys good for two minutes more, asking their source where need be; the old ones for as long as they
     /// last where the source does not answer.
-    pub(super) fn get(&self) -> Result<Credential, String> {
+    pub(super) fn get(&self) -> Result<Credentials, String> {
         let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(credential) = cached.as_ref().filter(|credential| credential.is_valid()) {
-            return Ok(credential.clone());
+        if let Some(keys) = cached.as_ref().filter(|keys| keys.last(Duration::from_secs(120))) {
+            return Ok(keys.clone());
         }
-        match self.fetch() {
-            Ok(credential) => {
-                let keep = credential.expires_in.is_some() || !matches!(self.source, Source::Function(_));
-                *cached = keep.then(|| credential.clone());
-                Ok(credential)
+        match self.ask() {
+            Ok(keys) => {
+                let keep = keys.expires_at.is_some() || !matches!(self.source, Source::Function(_));
+                *cached = keep.then(|| keys.clone());
+                Ok(keys)
             }
             Err(error) => {
-                let usable =
-                    |credential: &&Credential| credential.is_valid_at(Timestamp::now() + Duration::from_secs(10));
+                let usable = |keys: &&Credentials| keys.last(Duration::from_secs(10));
                 cached.as_ref().filter(usable).cloned().ok_or(error)
             }
         }
@@ -148,44 +125,60 @@ impl Keys {
         *self.cached.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn fetch(&self) -> Result<Credential, String> {
+    fn ask(&self) -> Result<Credentials, String> {
         match &self.source {
-            Source::Fixed(credentials) => Ok(credentials.clone().into()),
-            Source::Function(function) => function().map(Into::into).map_err(|error| error.to_string()),
+            Source::Fixed(keys) => Ok(keys.clone()),
+            Source::Function(function) => function().map_err(|error| error.to_string()),
             Source::Chain { profile } => self.chain(profile),
         }
     }
 
+    fn environment(&self) -> &Environment {
+        &self.fetch.environment
+    }
+
     /// The first source that is configured answers; that it fails is not hidden by trying the next.
-    fn chain(&self, option: &str) -> Result<Credential, String> {
+    fn chain(&self, option: &str) -> Result<Credentials, String> {
         if option.is_empty()
-            && let Some(credential) = self.ask("the environment", EnvCredentialProvider::new())?
+            && let Some(keys) = self.of_environment()?
         {
-            return Ok(credential);
+            return Ok(keys);
         }
-        let profile = Profile::load(option, &self.environment).map_err(|error| error.to_string())?;
-        if let Some(credential) = self.of_profile(&profile, &mut Vec::new())? {
-            return Ok(credential);
+        let profile = Profile::load(option, self.environment()).map_err(|error| error.to_string())?;
+        if let Some(keys) = self.of_profile(&profile, &mut Vec::new())? {
+            return Ok(keys);
         }
-        let token_file = self.environment.get("AWS_WEB_IDENTITY_TOKEN_FILE");
-        if let (Some(role), Some(file)) = (self.environment.get("AWS_ROLE_ARN"), token_file) {
-            let session = self.environment.get("AWS_ROLE_SESSION_NAME");
+        let token_file = self.environment().get("AWS_WEB_IDENTITY_TOKEN_FILE");
+        if let (Some(role), Some(file)) = (self.environment().get("AWS_ROLE_ARN"), token_file) {
+            let session = self.environment().get("AWS_ROLE_SESSION_NAME");
             return self.web_identity(role, file, session);
         }
-        if let Some(credential) = self.ask("the container", ECSCredentialProvider::new())? {
-            return Ok(credential);
+        if let Some(keys) = self.of_container()? {
+            return Ok(keys);
         }
         let none = "no AWS credentials: none in the environment, the profile, a web identity or a container";
-        match self.ask("the instance", self.instance.clone()) {
-            Ok(Some(credential)) => Ok(credential),
+        match self.of_instance(&profile) {
+            Ok(Some(keys)) => Ok(keys),
             Ok(None) => Err(format!("{none}, and the instance's metadata service is disabled")),
             Err(error) => Err(format!("{none}, and {error}")),
         }
     }
 
+    fn of_environment(&self) -> Result<Option<Credentials>, String> {
+        let get = |name: &str| self.environment().get(name);
+        match (get("AWS_ACCESS_KEY_ID"), get("AWS_SECRET_ACCESS_KEY")) {
+            (None, None) => Ok(None),
+            (Some(id), Some(secret)) => {
+                let token = get("AWS_SESSION_TOKEN").map(Secret::new).unwrap_or_default();
+                Ok(Some(Credentials::new(id, Secret::new(secret)).session_token(token)))
+            }
+            _ => Err("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together".into()),
+        }
+    }
+
     /// What a profile says: a role, keys, single sign-on or a process. `visited` holds the profiles that led
     /// here by `source_profile`, against circles.
-    fn of_profile(&self, profile: &Profile, visited: &mut Vec<String>) -> Result<Option<Credential>, String> {
+    fn of_profile(&self, profile: &Profile, visited: &mut Vec<String>) -> Result<Option<Credentials>, String> {
         let name = &profile.name;
         // A profile may be its own source: then its keys assume its role.
         let again = visited.contains(name);
@@ -196,53 +189,35 @@ impl Keys {
             }
             visited.push(name.clone());
             let source = self.source_of_role(profile, visited)?;
-            let signer = Signer::new(self.context.clone(), Given(source), RequestSigner::new("sts", &self.region));
-            let mut provider = AssumeRoleCredentialProvider::new(role.into(), signer)
-                .with_region(self.region.clone())
-                .with_regional_sts_endpoint()
-                .with_role_session_name(session.unwrap_or("unistream").into());
-            if let Some(id) = profile.get("external_id") {
-                provider = provider.with_external_id(id.into());
-            }
-            if let Some(seconds) = profile.get("duration_seconds").and_then(|seconds| seconds.parse().ok()) {
-                provider = provider.with_duration_seconds(seconds);
-            }
-            return self.ask(&format!("the role of profile {name}"), provider);
+            let mut parameters = vec![("RoleArn", role), ("RoleSessionName", session.unwrap_or("unistream"))];
+            let optional = [("ExternalId", "external_id"), ("DurationSeconds", "duration_seconds")];
+            parameters.extend(optional.iter().filter_map(|(name, key)| Some((*name, profile.get(key)?))));
+            return self
+                .role(&format!("the role of profile {name}"), "AssumeRole", &parameters, Some(&source))
+                .map(Some);
         }
         if let (Some(id), Some(secret)) = (profile.get("aws_access_key_id"), profile.get("aws_secret_access_key")) {
-            let mut credentials = Credentials::new(id, secret);
-            credentials.session_token = profile.get("aws_session_token").map(Into::into);
-            return Ok(Some(credentials.into()));
+            let token = profile.get("aws_session_token").map(Secret::new).unwrap_or_default();
+            return Ok(Some(Credentials::new(id, Secret::new(secret)).session_token(token)));
         }
         if let (Some(account), Some(role)) = (profile.get("sso_account_id"), profile.get("sso_role_name")) {
-            // The cached token's file is named after the session where there is one, else after the start URL;
-            // the provider uses what it is told as the start URL for nothing else.
-            let session = profile.get("sso_session");
-            let via = |key: &str| match session {
-                Some(_) => profile.get_via("sso_session", "sso-session", key),
-                None => profile.get(key),
-            };
-            let start_url = session.or_else(|| via("sso_start_url"));
-            let (Some(region), Some(start_url)) = (via("sso_region"), start_url) else {
-                return Err(format!("profile {name} lacks sso_region or sso_start_url"));
-            };
-            let provider = SSOCredentialProvider::new()
-                .with_account_id(account)
-                .with_role_name(role)
-                .with_region(region)
-                .with_start_url(start_url);
-            return self.ask(&format!("single sign-on of profile {name}"), provider);
+            let keys = self.single_sign_on(profile, account, role);
+            return keys.map(Some).map_err(named(&format!("single sign-on of profile {name}")));
         }
         if let Some(command) = profile.get("credential_process") {
-            let provider = ProcessCredentialProvider::new().with_command(command);
-            return self.ask(&format!("the credential_process of profile {name}"), provider);
+            let output = process::run(command, self.environment());
+            let keys = output.and_then(|output| answers::parse(Answerer::Process, &output));
+            return keys.map(Some).map_err(named(&format!("the credential_process of profile {name}")));
         }
         Ok(None)
     }
 
     /// Who may assume the role of a profile.
-    fn source_of_role(&self, profile: &Profile, visited: &mut Vec<String>) -> Result<Credential, String> {
+    fn source_of_role(&self, profile: &Profile, visited: &mut Vec<String>) -> Result<Credentials, String> {
         let name = &profile.name;
+        if profile.get("mfa_serial").is_some() {
+            return Err(format!("profile {name}: nobody is there to be asked for the code of its mfa_serial"));
+        }
         let source = match (profile.get("source_profile"), profile.get("credential_source")) {
             (Some(source), _) if source != name && visited.iter().any(|seen| seen == source) => {
                 return Err(format!("profile {name}: source_profile {source} leads back to itself"));
@@ -253,147 +228,167 @@ impl Keys {
                     .ok_or_else(|| format!("profile {name}: there is no source_profile {source}"))?;
                 self.of_profile(&source, visited)?
             }
-            (None, Some("Environment")) => self.ask("the environment", EnvCredentialProvider::new())?,
-            (None, Some("EcsContainer")) => self.ask("the container", ECSCredentialProvider::new())?,
-            (None, Some("Ec2InstanceMetadata")) => self.ask("the instance", self.instance.clone())?,
+            (None, Some("Environment")) => self.of_environment()?,
+            (None, Some("EcsContainer")) => self.of_container()?,
+            (None, Some("Ec2InstanceMetadata")) => self.of_instance(profile)?,
             _ => return Err(format!("profile {name} has a role_arn but no source_profile or credential_source")),
         };
         source.ok_or_else(|| format!("profile {name}: the source of its role has no credentials"))
     }
 
-    fn web_identity(&self, role: &str, token_file: &str, session: Option<&str>) -> Result<Credential, String> {
-        let provider = AssumeRoleWithWebIdentityCredentialProvider::with_config(role.into(), PathBuf::from(token_file))
-            .with_region(self.region.clone())
-            .with_regional_sts_endpoint()
-            .with_role_session_name(session.unwrap_or("unistream").into());
-        let none = || "the web identity gave no credentials".to_owned();
-        self.ask("the web identity", provider)?.ok_or_else(none)
+    fn web_identity(&self, role: &str, token_file: &str, session: Option<&str>) -> Result<Credentials, String> {
+        let token = read_secret(Path::new(token_file)).map_err(named("the web identity"))?;
+        let session = session.unwrap_or("unistream");
+        let parameters = [("RoleArn", role), ("RoleSessionName", session), ("WebIdentityToken", token.trim())];
+        self.role("the web identity", "AssumeRoleWithWebIdentity", &parameters, None)
     }
 
-    fn ask(
+    /// Asks the security token service of the region.
+    fn role(
         &self,
         place: &str,
-        provider: impl ProvideCredential<Credential = Credential>,
-    ) -> Result<Option<Credential>, String> {
-        pollster::block_on(provider.provide_credential(&self.context)).map_err(|error| {
-            let text = error.to_string();
-            // The parser's own words could quote a secret.
-            let text = if text.starts_with("failed to parse") { "an answer that is not as documented" } else { &text };
-            let hints = error.context().iter().map(|hint| format!(" ({hint})")).collect::<String>();
-            format!("no credentials from {place}: {text}{hints}")
-        })
-    }
-}
-
-/// Keys at hand, as what a signer asks.
-struct Given(Credential);
-
-impl fmt::Debug for Given {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Given")
-    }
-}
-
-impl ProvideCredential for Given {
-    type Credential = Credential;
-
-    async fn provide_credential(&self, _: &Context) -> reqsign_core::Result<Option<Credential>> {
-        Ok(Some(self.0.clone()))
-    }
-}
-
-impl Env for Environment {
-    fn var(&self, key: &str) -> Option<String> {
-        self.get(key).map(Into::into)
-    }
-
-    fn vars(&self) -> HashMap<String, String> {
-        self.variables().clone()
-    }
-
-    fn home_dir(&self) -> Option<PathBuf> {
-        self.home_dir().map(Into::into)
-    }
-}
-
-#[derive(Debug)]
-struct Files;
-
-impl FileRead for Files {
-    async fn file_read(&self, path: &str) -> reqsign_core::Result<Vec<u8>> {
-        std::fs::read(path).map_err(|error| reqsign_core::Error::config_invalid(format!("cannot read {path}: {error}")))
-    }
-}
-
-#[derive(Debug)]
-struct Commands(Environment);
-
-impl CommandExecute for Commands {
-    async fn command_execute<'a>(
-        &'a self,
-        program: &'a str,
-        args: &'a [&'a str],
-    ) -> reqsign_core::Result<CommandOutput> {
-        let output = Command::new(program)
-            .args(args)
-            .env_clear()
-            .envs(self.0.variables())
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .output()
-            .map_err(|error| reqsign_core::Error::config_invalid(format!("cannot run {program}: {error}")))?;
-        // What it says on stderr would end up in messages, and might hold a secret.
-        Ok(CommandOutput { status: output.status.code().unwrap_or(-1), stdout: output.stdout, stderr: Vec::new() })
-    }
-}
-
-/// How credentials are fetched: over TLS as the sink itself calls, or in the clear from this machine and its
-/// link, directly.
-#[derive(Debug)]
-struct Http {
-    environment: Environment,
-    tls: Tls,
-}
-
-impl HttpSend for Http {
-    async fn http_send(&self, request: http::Request<Bytes>) -> reqsign_core::Result<http::Response<Bytes>> {
-        let unexpected = |message: String| reqsign_core::Error::unexpected(message);
-        let uri = request.uri().clone();
-        let host = uri.host().unwrap_or_default();
-        let (connect, total) = if uri.scheme_str() == Some("https") {
-            (Duration::from_secs(5), Duration::from_secs(30))
-        } else if self.is_near(&uri) {
-            (Duration::from_secs(1), Duration::from_secs(5))
-        } else {
-            return Err(unexpected(format!("credentials are not fetched from {host} without TLS")));
+        action: &str,
+        parameters: &[(&str, &str)],
+        signer: Option<&Credentials>,
+    ) -> Result<Credentials, String> {
+        let ask = || {
+            let endpoint = match self.environment().get("AWS_ENDPOINT_URL_STS") {
+                Some(url) => url.to_owned(),
+                None => regional_url("sts", &self.region, false, false).map_err(|error| error.to_string())?,
+            };
+            // A web identity's token stands here.
+            let length = parameters.iter().map(|(name, value)| name.len() + 3 * value.len() + 2).sum::<usize>();
+            let mut form = Zeroizing::new(String::with_capacity(length + 64));
+            form.push_str(&format!("Action={action}&Version=2011-06-15"));
+            for (name, value) in parameters {
+                form.push_str(&format!("&{name}="));
+                form.push_str(&Zeroizing::new(encode(value, b"")));
+            }
+            let mut request = request(Method::POST, &endpoint, "/", form.as_bytes())?;
+            let form_type = HeaderValue::from_static("application/x-www-form-urlencoded; charset=utf-8");
+            request.headers_mut().insert(CONTENT_TYPE, form_type);
+            if let Some(keys) = signer {
+                Scope { region: &self.region, service: "sts" }.sign(&mut request, keys, SystemTime::now())?;
+            }
+            let answer = self.fetch.remote(request)?;
+            if answer.status != 200 {
+                let code = answers::error_code(&answer.body).map(|code| format!(", {code}")).unwrap_or_default();
+                return Err(format!("HTTP status {}{code}", answer.status));
+            }
+            answers::parse(Answerer::TokenService, &answer.body)
         };
-        let agent =
-            client::agent(&uri, &self.environment, &self.tls, connect, total).map_err(|e| unexpected(e.to_string()))?;
-        let (parts, body) = request.into_parts();
-        let answer = match body.is_empty() {
-            true => agent.run(http::Request::from_parts(parts, ())),
-            false => agent.run(http::Request::from_parts(parts, &body[..])),
-        };
-        let mut answer = answer.map_err(|error| unexpected(format!("{host}: {error}")))?;
-        let body = answer.body_mut().read_to_vec().map_err(|error| unexpected(format!("{host}: {error}")))?;
-        let (parts, _) = answer.into_parts();
-        Ok(http::Response::from_parts(parts, body.into()))
+        ask().map_err(named(place))
     }
-}
 
-impl Http {
-    /// Loopback, link-local, the addresses of the metadata services, and what a variable puts in their place.
-    fn is_near(&self, uri: &http::Uri) -> bool {
-        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-        let replaced = ["AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_SSO_ENDPOINT"].iter().any(|name| {
-            let authority = |url: &str| url.parse::<http::Uri>().ok()?.authority().cloned();
-            self.environment.get(name).and_then(authority).as_ref() == uri.authority()
+    /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html>
+    fn of_container(&self) -> Result<Option<Credentials>, String> {
+        let get = |name: &str| self.environment().get(name);
+        let relative = get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI").map(|path| ("http://169.254.170.2", path));
+        let full = get("AWS_CONTAINER_CREDENTIALS_FULL_URI").map(|url| (url, ""));
+        let Some((base, path)) = relative.or(full) else { return Ok(None) };
+        let ask = || {
+            let mut request = request(Method::GET, base, path, b"")?;
+            let token = match get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE") {
+                Some(file) => Some(read_secret(Path::new(file))?),
+                None => get("AWS_CONTAINER_AUTHORIZATION_TOKEN").map(|token| Zeroizing::new(token.into())),
+            };
+            if let Some(token) = token {
+                request.headers_mut().insert(AUTHORIZATION, secret_header(token.trim())?);
+            }
+            answers::parse(Answerer::Container, &good(self.fetch.nearby(request)?)?)
+        };
+        ask().map(Some).map_err(named("the container"))
+    }
+
+    /// The instance's metadata service, version 2. `None`: it is not to be asked.
+    fn of_instance(&self, profile: &Profile) -> Result<Option<Credentials>, String> {
+        let get = |name: &str| self.environment().get(name);
+        if get("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+            return Ok(None);
+        }
+        let setting = |variable: &str, key: &str| get(variable).or_else(|| profile.get(key));
+        let mode = setting("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "ec2_metadata_service_endpoint_mode");
+        let v6 = mode.is_some_and(|mode| mode.eq_ignore_ascii_case("ipv6"));
+        let base = setting("AWS_EC2_METADATA_SERVICE_ENDPOINT", "ec2_metadata_service_endpoint").unwrap_or(match v6 {
+            true => "http://[fd00:ec2::254]",
+            false => "http://169.254.169.254",
         });
-        let near = match host.parse() {
-            Ok(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_link_local(),
-            Ok(IpAddr::V6(ip)) => ip.is_loopback() || ip.segments()[..2] == [0xfd00, 0x0ec2],
-            Err(_) => host == "localhost",
+        let ask = || {
+            let mut token = request(Method::PUT, base, "/latest/api/token", b"")?;
+            token.headers_mut().insert("x-aws-ec2-metadata-token-ttl-seconds", HeaderValue::from_static("300"));
+            let token = good(self.fetch.nearby(token)?)?;
+            let token = secret_header(std::str::from_utf8(&token).map_err(|_| "a token that is no text")?)?;
+            let ask = |path: &str| {
+                let mut request = request(Method::GET, base, path, b"")?;
+                request.headers_mut().insert("x-aws-ec2-metadata-token", token.clone());
+                good(self.fetch.nearby(request)?)
+            };
+            const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
+            let roles = ask(ROLES)?;
+            let role = std::str::from_utf8(&roles).ok().and_then(|roles| roles.lines().next()).unwrap_or_default();
+            if role.is_empty() {
+                return Err("it has no role".into());
+            }
+            answers::parse(Answerer::Instance, &ask(&format!("{ROLES}{}", encode(role, b"")))?)
         };
-        near || replaced
+        ask().map(Some).map_err(named("the instance"))
     }
+
+    /// What `aws sso login` has left in its cache is changed for keys.
+    fn single_sign_on(&self, profile: &Profile, account: &str, role: &str) -> Result<Credentials, String> {
+        let session = profile.get("sso_session");
+        let via = |key: &str| match session {
+            Some(_) => profile.get_via("sso_session", "sso-session", key),
+            None => profile.get(key),
+        };
+        // The cached token's file is named after the session where there is one, else after the start URL.
+        let (Some(region), Some(of)) = (via("sso_region"), session.or_else(|| via("sso_start_url"))) else {
+            return Err("the profile lacks sso_region or sso_start_url".into());
+        };
+        let login = "there is no token that lasts; run aws sso login";
+        let home = self.environment().home_dir().ok_or(login)?;
+        let name = format!(".aws/sso/cache/{}.json", hex(&Sha1::digest(of.as_bytes())));
+        let cached = read_secret(&home.join(name)).map_err(|_| login)?;
+        let (token, end) = answers::cached_token(cached.as_bytes()).ok_or(login)?;
+        if end <= SystemTime::now() {
+            return Err(login.into());
+        }
+        let endpoint = match self.environment().get("AWS_ENDPOINT_URL_SSO") {
+            Some(url) => url.to_owned(),
+            None => regional_url("portal.sso", region, false, false).map_err(|error| error.to_string())?,
+        };
+        let query = format!("?role_name={}&account_id={}", encode(role, b""), encode(account, b""));
+        let mut request = request(Method::GET, &endpoint, &format!("/federation/credentials{query}"), b"")?;
+        request.headers_mut().insert("x-amz-sso_bearer_token", secret_header(token.reveal())?);
+        let answer = self.fetch.remote(request)?;
+        match answer.status {
+            401 => Err(login.into()),
+            _ => answers::parse(Answerer::SingleSignOn, &good(answer)?),
+        }
+    }
+}
+
+/// Names in an error whom it is about.
+fn named(place: &str) -> impl Fn(String) -> String {
+    move |error| format!("no credentials from {place}: {error}")
+}
+
+fn request<'b>(method: Method, base: &str, rest: &str, body: &'b [u8]) -> Result<Request<&'b [u8]>, String> {
+    Request::builder().method(method).uri(url(base, rest)?).body(body).map_err(|error| error.to_string())
+}
+
+fn secret_header(text: &str) -> Result<HeaderValue, String> {
+    let mut value = HeaderValue::from_str(text).map_err(|_| "its token cannot stand in a header")?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The body of a good answer. Those of others are not repeated: they could hold anything.
+fn good(answer: Answer) -> Result<Zeroizing<Vec<u8>>, String> {
+    if answer.status == 200 { Ok(answer.body) } else { Err(format!("HTTP status {}", answer.status)) }
+}
+
+/// The text of a small file with a secret.
+fn read_secret(path: &Path) -> Result<Zeroizing<String>, String> {
+    super::config::read_text(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
 }

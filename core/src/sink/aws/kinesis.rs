@@ -450,7 +450,7 @@ fn held_back() -> Outcome {
 
 /// What an answer says about each record of the call. An answer with more or fewer entries than records says
 /// nothing about any.
-fn outcomes(answer: &[u8], records: usize) -> Answer {
+pub(super) fn outcomes(answer: &[u8], records: usize) -> Answer {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Body {

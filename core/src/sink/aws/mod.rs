@@ -18,8 +18,15 @@
 //! | endpoint | option `endpoint_url`, `AWS_ENDPOINT_URL_KINESIS` or `_CLOUDWATCH_LOGS`, `AWS_ENDPOINT_URL`, the profile's `services` section, its `endpoint_url`, the region's endpoint in its partition |
 //! | FIPS, dual-stack | options `use_fips`, `use_dualstack`, `AWS_USE_FIPS_ENDPOINT`, `AWS_USE_DUALSTACK_ENDPOINT`, profile |
 //! | credentials | builder or options, environment, profile (role, keys, single sign-on, process), web identity, container, instance (IMDSv2). A profile that is named by the option goes before the environment |
-//! | proxy | `HTTPS_PROXY` or `HTTP_PROXY` by the endpoint's scheme, `ALL_PROXY`, but for hosts of `NO_PROXY` |
+//! | proxy | `https_proxy` or `http_proxy` by the endpoint's scheme, `all_proxy`, but for hosts and networks of `no_proxy`; in upper case too, but for `HTTP_PROXY`, which a CGI program's client chooses |
 //! | trust | option `ca_bundle`, `AWS_CA_BUNDLE`, profile, `SSL_CERT_FILE`, Mozilla's authorities |
+//!
+//! The option `use_environment = false` leaves variables and files out, and so does a program that is setuid, setgid or has
+//! capabilities of its file: who started it must not choose what it reads, runs and trusts.
+//!
+//! Containers and instances are asked for credentials directly, never through a proxy, and without TLS only at loopback
+//! and at the addresses that AWS documents; no redirection is followed. A `credential_process` is run without a shell,
+//! for at most 60 s and 64 KiB of output.
 //!
 //! What a failure means to the producer:
 //!
@@ -29,11 +36,13 @@
 //! | the call is refused for an argument | halved until the culprit is alone: that record is rejected, the others go on |
 //! | anything else | failed |
 //!
-//! The feature makes the stripped shared library of C 3.3 MB larger (4.2 MB instead of 0.9 MB on x86-64 Linux): HTTP,
+//! The feature makes the stripped shared library of C 2.5 MB larger (3.4 MB instead of 0.9 MB on x86-64 Linux): HTTP,
 //! TLS and signing, without an async runtime. `tests/aws/bench.sh` measures it.
 //!
 //! Credentials show in no message, name or `Debug`, and in no log record of level `DEBUG` or above; a program that
-//! switches on `TRACE` for the crate `ureq_proto` asks for a dump of the wire, and gets one.
+//! switches on `TRACE` for the crate `ureq_proto` asks for a dump of the wire, and gets one. Keys lie in memory that core
+//! dumps leave out, and what they were read into is cleared; the copies of a token in the headers of a call are the HTTP
+//! library's, and are not.
 //!
 //! A call that the service accepted without our seeing its answer is sent again: delivery is at least once.
 
@@ -42,7 +51,11 @@ mod cloudwatch_logs;
 mod config;
 mod credentials;
 mod delivery;
+#[cfg(any(test, feature = "simulation"))]
+pub(crate) mod fuzz;
 mod kinesis;
+mod redact;
+mod sign;
 
 pub use self::cloudwatch_logs::{CloudWatchLogsBuilder, CloudWatchLogsOptions, CloudWatchLogsSink};
 pub use self::config::Environment;
@@ -112,6 +125,10 @@ macro_rules! aws_options {
             use_dualstack: bool = "false", "true, false", |_| true;
             /// A file of PEM certificates to trust instead of Mozilla's authorities.
             ca_bundle: Text = "", "a path, or empty", |_| true;
+            /// Read variables and the files that they or the home directory name: regions, endpoints, profiles,
+            /// credentials, proxies, authorities. Without it the options alone count, and the instance's metadata
+            /// service. A program that is setuid, setgid or has capabilities of its file never reads them.
+            use_environment: bool = "true", "true, false", |_| true;
             /// The longest time to connect, TLS included.
             connect_timeout: Duration = "5", "0.01 to 600",
                 |v| (Duration::from_millis(10)..=Duration::from_secs(600)).contains(v);
@@ -136,10 +153,11 @@ macro_rules! aws_options {
                         use_dualstack: self.use_dualstack,
                     },
                     profile: &self.profile,
-                    access_key_id: self.access_key_id.reveal(),
-                    secret_access_key: self.secret_access_key.reveal(),
-                    session_token: self.session_token.reveal(),
+                    access_key_id: &self.access_key_id,
+                    secret_access_key: &self.secret_access_key,
+                    session_token: &self.session_token,
                     ca_bundle: &self.ca_bundle,
+                    use_environment: self.use_environment,
                     connect_timeout: self.connect_timeout,
                     timeout: self.timeout,
                 })
@@ -153,10 +171,11 @@ use aws_options;
 struct ConnectOptions<'a> {
     endpoint: EndpointOptions<'a>,
     profile: &'a str,
-    access_key_id: &'a str,
-    secret_access_key: &'a str,
-    session_token: &'a str,
+    access_key_id: &'a Secret,
+    secret_access_key: &'a Secret,
+    session_token: &'a Secret,
     ca_bundle: &'a str,
+    use_environment: bool,
     connect_timeout: std::time::Duration,
     timeout: std::time::Duration,
 }
@@ -170,7 +189,12 @@ struct Connection {
 
 impl Connection {
     fn open(self, service: Service, options: ConnectOptions<'_>) -> Result<Client> {
-        let environment = self.environment.unwrap_or_else(Environment::process);
+        let environment = match (self.environment, options.use_environment) {
+            (Some(_), false) => return Err(invalid("an environment is given, and use_environment is false")),
+            (Some(environment), true) => environment,
+            (None, true) => Environment::process(),
+            (None, false) => Environment::empty(),
+        };
         let profile = Profile::load(options.profile, &environment)?;
         let endpoint = Endpoint::resolve(service, &options.endpoint, &environment, &profile)?;
         let tls = Tls::load(options.ca_bundle, &environment, &profile)?;
@@ -180,8 +204,7 @@ impl Connection {
             (Some(_), ..) => return Err(invalid("credentials are given twice, to the builder and as options")),
             (None, true, true) if token.is_empty() => Source::Chain { profile: options.profile.into() },
             (None, false, false) => {
-                let fixed = Credentials::new(id, secret);
-                Source::Fixed(if token.is_empty() { fixed } else { fixed.session_token(token) })
+                Source::Fixed(Credentials::new(id.reveal(), secret.clone()).session_token(token.clone()))
             }
             _ => return Err(invalid("access_key_id and secret_access_key go together")),
         };

@@ -23,7 +23,13 @@ use crate::buffer::storage::simulated::Dice;
 type Target = (&'static str, fn(&[u8]) -> Result<(), String>);
 
 /// All targets.
-const TARGETS: [Target; 3] = [("decode", decode::run), ("directory", directory::run), ("options", options::run)];
+const TARGETS: &[Target] = &[
+    ("decode", decode::run),
+    ("directory", directory::run),
+    ("options", options::run),
+    #[cfg(feature = "aws")]
+    ("aws", crate::sink::aws::fuzz::run),
+];
 
 /// Hands bytes to a target, for fuzzers.
 ///
@@ -58,19 +64,27 @@ fn kept(target: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
 
 /// Runs every target on all that is kept, and on so many mutations of it.
 pub(crate) fn all(mutations: u64, figures: &mut Figures) -> Result<(), String> {
-    for target in TARGETS {
-        let inputs = kept(target.0)?;
-        for_all(&inputs, figures, |_, (name, input), figures| attempt(target, input, name, figures))?;
-        let seeds: Vec<u64> = (0..mutations).collect();
-        for_all(&seeds, figures, |_, seed, figures| {
-            let mut dice = Dice::new(*seed);
-            let (name, input) = &inputs[*seed as usize % inputs.len()];
-            let (_, other) = &inputs[dice.below(inputs.len())];
-            let mutated = mutate::mutate(input, other, &mut dice);
-            attempt(target, &mutated, &format!("{name}, changed with seed {seed}"), figures)
-        })?;
-    }
-    Ok(())
+    TARGETS.iter().try_for_each(|target| one(*target, mutations, figures))
+}
+
+/// Runs one target as [`all`] does.
+#[cfg(all(test, feature = "aws"))]
+pub(crate) fn fuzz_kept(target: &str, mutations: u64) -> Result<(), String> {
+    let found = TARGETS.iter().find(|(name, _)| *name == target).ok_or("there is no such target")?;
+    one(*found, mutations, &mut Figures::default())
+}
+
+fn one(target: Target, mutations: u64, figures: &mut Figures) -> Result<(), String> {
+    let inputs = kept(target.0)?;
+    for_all(&inputs, figures, |_, (name, input), figures| attempt(target, input, name, figures))?;
+    let seeds: Vec<u64> = (0..mutations).collect();
+    for_all(&seeds, figures, |_, seed, figures| {
+        let mut dice = Dice::new(*seed);
+        let (name, input) = &inputs[*seed as usize % inputs.len()];
+        let (_, other) = &inputs[dice.below(inputs.len())];
+        let mutated = mutate::mutate(input, other, &mut dice);
+        attempt(target, &mutated, &format!("{name}, changed with seed {seed}"), figures)
+    })
 }
 
 /// One case. What fails is told with its bytes, in the form that `xxd -r -p` reads.

@@ -1,0 +1,211 @@
+//! `credential_process`: a program that prints keys, bounded in time and in what it may print.
+
+use std::io::{ErrorKind, Read};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use zeroize::Zeroizing;
+
+use super::super::config::Environment;
+
+/// How long it may run, and how much it may print: more than enough for keys, and for a person who is asked for a
+/// second factor.
+const TIME: Duration = Duration::from_secs(60);
+const BYTES: usize = 64 * 1024;
+
+/// What the program printed.
+///
+/// It is run without a shell, with the sink's own variables, no input, and in a process group of its own, which is
+/// killed in the end. What it says on stderr goes nowhere: it might hold a secret.
+pub(super) fn run(command: &str, environment: &Environment) -> Result<Zeroizing<Vec<u8>>, String> {
+    let words = words(command).ok_or("it has a quotation mark or a backslash without an end")?;
+    let (program, arguments) = words.split_first().ok_or("it is empty")?;
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().envs(environment.variables());
+    bounded(command, TIME, BYTES).map_err(|error| format!("{program}: {error}"))
+}
+
+fn bounded(mut command: Command, time: Duration, bytes: usize) -> Result<Zeroizing<Vec<u8>>, String> {
+    let end = Instant::now() + time;
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+    let program = command.spawn().map_err(|error| format!("it cannot be run: {error}"))?;
+    let mut group = Group { program, ended: false };
+    // Of its whole size from the start: a vector that grows leaves copies behind.
+    let mut output = Zeroizing::new(Vec::with_capacity(bytes));
+    let late = || format!("it took longer than {} s", time.as_secs_f32());
+    let mut pipe = group.program.stdout.take().ok_or("it has no output")?;
+    let mut chunk = Zeroizing::new([0; 4096]);
+    loop {
+        let left = end.checked_duration_since(Instant::now()).ok_or_else(late)?;
+        let left = Timespec { tv_sec: left.as_secs() as _, tv_nsec: left.subsec_nanos().into() };
+        match poll(&mut [PollFd::new(&pipe, PollFlags::IN)], Some(&left)) {
+            Ok(0) => return Err(late()),
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(error) => return Err(format!("its output cannot be waited for: {error}")),
+        }
+        let len = match pipe.read(&mut *chunk) {
+            Ok(0) => break,
+            Ok(len) => len,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(format!("its output cannot be read: {error}")),
+        };
+        if output.len() + len > bytes {
+            return Err(format!("it printed more than {bytes} bytes"));
+        }
+        output.extend_from_slice(&chunk[..len]);
+    }
+    match group.wait(end)? {
+        None => Err(late()),
+        Some(status) if status.success() => Ok(output),
+        Some(status) => Err(match (status.code(), status.signal()) {
+            (Some(code), _) => format!("it ended with status {code}"),
+            (None, signal) => format!("it was ended by signal {}", signal.unwrap_or_default()),
+        }),
+    }
+}
+
+/// A program and what it has started, which do not outlive this.
+struct Group {
+    program: Child,
+    ended: bool,
+}
+
+impl Group {
+    /// How the program itself ended; `None`: not by then.
+    fn wait(&mut self, end: Instant) -> Result<Option<ExitStatus>, String> {
+        let failed = |error: std::io::Error| format!("it cannot be waited for: {error}");
+        // The program's number stays its own until it is waited for below.
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        while waitid(WaitId::Pid(self.id()), options).map_err(|error| failed(error.into()))?.is_none() {
+            if Instant::now() >= end {
+                return Ok(None);
+            }
+            // It has closed its output and is about to end.
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        self.kill();
+        self.program.wait().map(Some).map_err(failed)
+    }
+
+    fn id(&self) -> Pid {
+        Pid::from_child(&self.program)
+    }
+
+    fn kill(&mut self) {
+        self.ended = true;
+        let _ = kill_process_group(self.id(), Signal::KILL);
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.kill();
+            let _ = self.program.wait();
+        }
+    }
+}
+
+/// The words of a command line by the rules of quoting in a POSIX shell, of which nothing else is interpreted. `None`:
+/// a quotation has no end.
+pub(crate) fn words(line: &str) -> Option<Vec<String>> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut chars = line.chars();
+    while let Some(char) = chars.next() {
+        match char {
+            ' ' | '\t' | '\n' | '\r' => words.extend(word.take()),
+            '\'' => {
+                let (quoted, rest) = chars.as_str().split_once('\'')?;
+                word.get_or_insert_default().push_str(quoted);
+                chars = rest.chars();
+            }
+            '"' => {
+                let word = word.get_or_insert_default();
+                loop {
+                    match chars.next()? {
+                        '"' => break,
+                        '\\' => match chars.next()? {
+                            escaped @ ('"' | '\\' | '$' | '`') => word.push(escaped),
+                            other => word.extend(['\\', other]),
+                        },
+                        other => word.push(other),
+                    }
+                }
+            }
+            '\\' => word.get_or_insert_default().push(chars.next()?),
+            other => word.get_or_insert_default().push(other),
+        }
+    }
+    words.extend(word);
+    Some(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_quoted_as_in_a_shell() {
+        for (line, expected) in [
+            ("", Some(&[][..])),
+            ("  a\tb  ", Some(&["a", "b"])),
+            ("'/opt/my tool' --x='y z'", Some(&["/opt/my tool", "--x=y z"])),
+            (r#""a \"b\" \c $HOME" d\ e"#, Some(&["a \"b\" \\c $HOME", "d e"])),
+            ("'' \"\"", Some(&["", ""])),
+            ("a;b|c `d` $(e) >f", Some(&["a;b|c", "`d`", "$(e)", ">f"])),
+            ("'a", None),
+            ("\"a", None),
+            ("a\\", None),
+        ] {
+            let expected = expected.map(|words| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+            assert_eq!(words(line), expected, "{line}");
+        }
+    }
+
+    fn shell(script: &str, time: Duration) -> Result<Zeroizing<Vec<u8>>, String> {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        bounded(command, time, BYTES)
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// The bug: yes(1) took 2.3 GB before anybody looked.
+    #[test]
+    fn a_program_that_prints_for_ever_is_ended() {
+        let started = Instant::now();
+        let error = shell("yes", LONG).unwrap_err();
+        assert!(error.contains("more than 65536 bytes"), "{error}");
+        assert!(started.elapsed() < LONG / 2);
+    }
+
+    /// A program that hangs, one that closes its output and hangs, and one whose child keeps the output open.
+    #[test]
+    fn a_program_that_takes_for_ever_is_ended_with_its_children() {
+        for script in ["sleep 600", "exec >&-; sleep 600", "sleep 600 & exit 0"] {
+            let started = Instant::now();
+            let error = shell(script, Duration::from_millis(300)).unwrap_err();
+            assert!(error.contains("longer than 0.3 s"), "{script}: {error}");
+            assert!(started.elapsed() < LONG, "{script}");
+        }
+        // The child of a program that has ended is killed as well: it would print its number again otherwise.
+        let mark = std::env::temp_dir().join(format!("unistream-process-{}", std::process::id()));
+        let script = format!("(sleep 2; touch {}) > /dev/null & echo done", mark.display());
+        assert_eq!(&*shell(&script, LONG).unwrap(), b"done\n");
+        std::thread::sleep(Duration::from_secs(3));
+        assert!(!mark.exists());
+    }
+
+    #[test]
+    fn how_a_program_ended_is_said_but_not_what_it_said() {
+        assert_eq!(shell("echo hush; echo hush >&2; exit 3", LONG).unwrap_err(), "it ended with status 3");
+        assert_eq!(shell("kill -9 $$", LONG).unwrap_err(), "it was ended by signal 9");
+        let error = bounded(Command::new("/nonexistent/tool"), LONG, BYTES).unwrap_err();
+        assert!(error.contains("cannot be run"), "{error}");
+    }
+}

@@ -1,0 +1,22 @@
+#!/bin/sh
+# Builds the C library twice, from copies of what is committed in two directories, and compares every byte of what is
+# installed. What a directory or a home is called is kept out of the builds as packagers do it.
+set -eu
+root=$(cd "$(dirname "$0")/../.." && pwd)
+commit=$(git -C "$root" rev-parse HEAD)
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+trap 'exit 1' INT TERM
+build() {
+  place=$scratch/$1
+  mkdir -p "$place"
+  git -C "$root" archive "$commit" | tar -x -C "$place"
+  flags="--remap-path-prefix=$place=/unistream --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
+  (cd "$place" && unset CARGO_TARGET_DIR && RUSTFLAGS="$flags" cargo build --quiet --release --locked -p unistream-ffi &&
+    DESTDIR="$scratch/installed-$1" PREFIX=/usr ffi/install.sh)
+  rm -rf "$place"
+}
+build first
+build a/second/of/another/length
+diff -r "$scratch/installed-first" "$scratch/installed-a/second/of/another/length" || exit 1
+echo "two builds, the same bytes"
