@@ -218,7 +218,7 @@ fn what_was_passed_over_does_not_stay_pending() {
 #[test]
 fn where_no_more_can_be_guarded_plain_writes_do() {
     let root = tempfile::tempdir_in("/dev/shm").unwrap();
-    let dir = OsDisk.directory(root.path(), true).unwrap();
+    let dir = OsDisk.directory(root.path(), true, Trust::Owner).unwrap();
     let file = dir.open("file", Open::Create).unwrap();
     file.allocate(4096).unwrap();
     let mut mapped = Vec::new();
