@@ -1,6 +1,7 @@
 """Files of lines into a buffer, each line once, however often the process dies and whatever else puts in between.
 
-Beside the buffer stands the file `intake` with notes, one a line, of which the last one about a file counts:
+In the buffer's directory, the file `intake` has notes, one a line, of which the last one about a file counts (and
+`intake.lock` is empty, for one run at a time):
 
     SOURCE TAG LINES OFFSET SEQ DIGEST BOOT SYNCED
 
@@ -18,6 +19,7 @@ after a sync (SYNCED is 1), and all lines behind them are put again.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -107,10 +109,11 @@ class Intake:
         """
         self._directory, self._fields, self._tell = directory, fields, tell
         self._folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._file = -1
+        self._file = self._lock = -1
         try:
             # A run with a sink opens the buffer twice: nobody else may take the same file in between.
-            fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock = self._open(f"{NOTES}.lock", os.O_CREAT)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
             stats = Inspection(directory).stats()
             self._buffer, self._next_seq = stats["buffer_id"], stats["next_seq"]
@@ -126,10 +129,10 @@ class Intake:
 
     def close(self) -> None:
         """Let go of the directory."""
-        for handle in (self._file, self._folder):
+        for handle in (self._file, self._lock, self._folder):
             if handle >= 0:
                 os.close(handle)
-        self._file = self._folder = -1
+        self._file = self._lock = self._folder = -1
 
     def source(self, found: os.stat_result) -> str:
         """Return the name of a file in the notes. One that a run names twice is taken in twice."""
@@ -237,17 +240,29 @@ class Intake:
 
     # ------------------------------------------------------------------------------------------------------- notes
 
+    def _open(self, name: str, how: int) -> int:
+        """Open a file beside the buffer that nobody else can have written."""
+        flags = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | how
+        foreign = PermissionError(f"{self._directory / name} is not a file that only we can write; remove it")
+        try:
+            file = os.open(name, flags, 0o600, dir_fd=self._folder)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+                raise foreign from error
+            raise OSError(error.errno, error.strerror, str(self._directory / name)) from error
+        if not is_ours(os.fstat(file)) or os.fstat(file).st_mode & 0o022:
+            os.close(file)
+            raise foreign
+        return file
+
     def _read(self) -> dict[str, _Note]:
         notes: dict[str, _Note] = {}
-        flags = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            self._file = os.open(NOTES, flags, dir_fd=self._folder)
+            self._file = self._open(NOTES, 0)
         except FileNotFoundError:
             return notes
-        except OSError as error:
-            raise self._foreign() from error
-        if not is_ours(os.fstat(self._file)) or os.fstat(self._file).st_mode & 0o022:
-            raise self._foreign()
         end = 0
         with open(self._file, "rb", closefd=False) as file:
             while found := _NOTE.fullmatch(line := file.readline(_MOST_NOTE)):
@@ -260,9 +275,6 @@ class Intake:
         # The notes before hold, whatever follows; what a death tore goes.
         os.ftruncate(self._file, end)
         return notes
-
-    def _foreign(self) -> OSError:
-        return PermissionError(f"{self._directory / NOTES} is not a file that only we can write; remove it")
 
     def _note(self, source: str, place: _Place, *, synced: bool) -> None:
         digest = place.hash.hexdigest()
