@@ -71,7 +71,7 @@ pub struct FileSink {
 
 enum Target {
     Log(Box<Mutex<Log>>),
-    Stream(Stream),
+    Stream(Box<Stream>),
 }
 
 impl FileSink {
@@ -176,7 +176,7 @@ impl FileSinkBuilder {
         options.mode.check()?;
         match Stream::at(&path, &options)? {
             Some(stream) => {
-                let target = Target::Stream(stream);
+                let target = Target::Stream(Box::new(stream));
                 Ok(FileSink { path, framing: options.framing, sync: options.sync, fork: ForkGuard::new(), target })
             }
             None => FileSink::create_on(Arc::new(OsDisk), &path, &options, Layout::DEFAULT),
