@@ -234,7 +234,8 @@ fn another_program_appends_to_the_same_file() {
     let counted = |who: &str, count: usize| (0..count).map(|n| format!("{who} {n}")).collect::<Vec<_>>().join("\n");
     assert!(of("ours") == counted("ours", 20_000), "ours");
     assert!(of("other") == counted("other", theirs), "theirs");
-    assert_eq!(text.lines().count(), 20_000 + theirs);
+    // A line of theirs that was seen half written for long is ended once more: an empty line.
+    assert_eq!(text.lines().filter(|line| !line.is_empty()).count(), 20_000 + theirs);
 }
 
 /// The crash came between a write and another program's: what is whole counts, what is not is written again.

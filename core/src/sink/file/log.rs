@@ -12,6 +12,7 @@ use crate::batch::Batch;
 use crate::buffer::storage::{Disk, File, FileId, FileKind, Seen, Sharing, sync_name};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::{FileOptions, Report};
+use crate::sync::thread;
 
 pub(super) struct Log {
     disk: Arc<dyn Disk>,
@@ -62,6 +63,8 @@ impl Current {
 
 /// So often a piece is written before it is given up for now: each time others rotated or truncated the file meanwhile.
 const ATTEMPTS: usize = 5;
+/// How often half a line is looked at before it counts as one that stays.
+const LOOKS: usize = 10;
 /// Names of a directory that are looked at for a file that was renamed.
 const MOST_NAMES: usize = 10_000;
 
@@ -194,7 +197,7 @@ impl Log {
     fn write(&mut self, mut start: u64) -> io::Result<u64> {
         for _ in 0..ATTEMPTS {
             // If this fails the piece before it is still the last one.
-            self.begin(start)?;
+            start = self.begin(start)?;
             let written = self.send(start);
             if let Ok(Some(end)) = written {
                 self.piece.clear();
@@ -221,22 +224,36 @@ impl Log {
         Err(io::Error::other("others rotate or truncate it again and again"))
     }
 
-    /// Marks the piece in the sidecar.
-    fn begin(&mut self, start: u64) -> io::Result<()> {
-        let Current { file, id, line_end, .. } = &self.current;
-        let mut ends_a_line = false;
-        if self.framing == Framing::Lines && *line_end != Some(start) && start > 0 {
-            // Half a line that nobody knows of, by another program or a power loss: it stays, and ends there.
-            let mut last = *b"\n";
-            file.read_at(&mut last, start - 1)?;
-            ends_a_line = last != *b"\n";
-        }
-        let mark = Mark { file: *id, start, framing: self.framing, ends_a_line, ..Mark::default() };
+    /// Marks the piece in the sidecar. Returns where the file ends.
+    fn begin(&mut self, start: u64) -> io::Result<u64> {
+        let (start, ends_a_line) = self.look_for_half_a_line(start)?;
+        let mark = Mark { file: self.current.id, start, framing: self.framing, ends_a_line, ..Mark::default() };
         if self.sync {
             // A cut, too: a mark must not meet a length from before the cut.
             self.keep()?;
         }
-        self.sidecar.mark(&self.piece, mark, self.sync)
+        self.sidecar.mark(&self.piece, mark, self.sync)?;
+        Ok(start)
+    }
+
+    /// Where the file ends, and whether with half a line that nobody knows of, by another program that died or a power loss:
+    /// it stays, and ends there.
+    fn look_for_half_a_line(&self, mut start: u64) -> io::Result<(u64, bool)> {
+        let Current { file, line_end, .. } = &self.current;
+        if self.framing != Framing::Lines || *line_end == Some(start) || start == 0 {
+            return Ok((start, false));
+        }
+        let mut last = *b"\n";
+        for _ in 0..LOOKS {
+            file.read_at(&mut last, start - 1)?;
+            if last == *b"\n" {
+                return Ok((start, false));
+            }
+            // A line of others that crosses a page is seen half written for a moment.
+            thread::yield_now();
+            start = file.len()?.max(1);
+        }
+        Ok((start, true))
     }
 
     /// Appends the piece and looks where it is then. `None`: not where anybody will find it.
