@@ -42,6 +42,11 @@ impl ForkGuard {
         }
     }
 
+    /// What no other process has, and is not 0.
+    pub(super) fn number(&self) -> u64 {
+        self.own
+    }
+
     /// Whether this is a child, which must not touch what belongs to its parent. It costs a load, where `getpid` costs a
     /// system call.
     #[inline]
