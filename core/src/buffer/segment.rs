@@ -104,7 +104,7 @@ pub(crate) fn open(dir: &dyn Directory, index: u64, access: Access) -> io::Resul
     Ok(Some(Finished { header, length, reader }))
 }
 
-/// The header and the length of a segment's file. A header that belongs to an earlier use of the file counts
+/// The header of a segment's file, and how far it can be a segment. A header that belongs to an earlier use of the file counts
 /// as none: the segment was prepared and never begun.
 pub(crate) fn read_header(file: &dyn File, index: u64) -> io::Result<(HeaderState, u64)> {
     let mut bytes = [0; SEGMENT_HEADER_BYTES];
@@ -113,7 +113,12 @@ pub(crate) fn read_header(file: &dyn File, index: u64) -> io::Result<(HeaderStat
         HeaderState::Valid(header) if header.index != index => HeaderState::Blank,
         state => state,
     };
-    Ok((state, length(file)?))
+    // What somebody made longer is as long as it was.
+    let most = match state {
+        HeaderState::Valid(header) => header.length,
+        _ => u64::MAX,
+    };
+    Ok((state, length(file)?.min(most)))
 }
 
 /// The header in a segment's file, whatever its index.

@@ -235,3 +235,18 @@ fn where_no_more_can_be_guarded_plain_writes_do() {
     drop(mapped);
     assert!(file.map(4096, true).is_ok());
 }
+
+/// It was mapped as far as it went, up to a gigabyte, and every page of it made.
+#[test]
+fn a_segment_that_somebody_made_longer_is_read_as_far_as_it_was() {
+    let root = tempfile::tempdir_in("/dev/shm").unwrap();
+    let options = Options { segment_bytes: 64 << 10, ..Options::default() };
+    let core = Core::open(root.path(), options, Limits::default(), Environment::system()).unwrap();
+    core.put(NewRecord::new(b"x"), None).unwrap();
+    core.close().unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(root.path().join(segment::name(1))).unwrap();
+    file.set_len(100 << 30).unwrap();
+    let dir = OsDisk.directory(root.path(), false, Trust::Owner).unwrap();
+    let found = segment::open(&*dir, 1, segment::Access { mapped: true, dumped: true }).unwrap().unwrap();
+    assert_eq!(found.length, 64 << 10);
+}
