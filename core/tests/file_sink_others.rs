@@ -170,7 +170,8 @@ fn a_batch_of_a_file_that_nobody_can_find() {
 /// As `mv` and `create` do it without a word to the program, again and again while records come.
 #[test]
 fn nothing_is_lost_or_doubled_while_somebody_rotates() {
-    for sync in [false, true] {
+    // Lines that say the same, too.
+    for (sync, most) in [(false, u64::MAX), (true, u64::MAX), (false, 2), (false, 1)] {
         let place = Place::new();
         let (rotations, over) = (AtomicUsize::new(0), AtomicBool::new(false));
         let mut records = 0;
@@ -189,7 +190,7 @@ fn nothing_is_lost_or_doubled_while_somebody_rotates() {
             });
             let producer = quick(&place.outbox()).open(place.sink().sync(sync)).unwrap();
             while rotations.load(Ordering::Relaxed) < 100 {
-                (0..100).for_each(|more| assert!(producer.put(&format!("{}", records + more)).unwrap() > 0));
+                (0..100).for_each(|more| assert!(producer.put(&format!("{}", (records + more) % most)).unwrap() > 0));
                 records += 100;
                 producer.flush(LONG).unwrap();
             }
@@ -200,7 +201,7 @@ fn nothing_is_lost_or_doubled_while_somebody_rotates() {
         let count = rotations.load(Ordering::Relaxed);
         let mut all: String = (0..count).map(|count| text(place.beside(&format!("app.log.{count:06}")))).collect();
         all += &fs::read_to_string(&place.log).unwrap_or_default();
-        let expected: String = (0..records).map(|number| format!("{number}\n")).collect();
+        let expected: String = (0..records).map(|number| format!("{}\n", number % most)).collect();
         assert!(all == expected, "{} lines of {records}", all.lines().count());
     }
 }
@@ -260,6 +261,48 @@ fn others_wrote_behind_a_torn_batch() {
         sink.send(&two).unwrap();
         assert_eq!(text(&place.log), expected, "{torn:?}");
     }
+}
+
+/// The same where ours says what another program's line ends with: that line is not taken for ours, and not cut.
+#[test]
+fn a_line_of_others_that_ends_as_ours_is_theirs() {
+    for (others, batch) in [("a tick\n", batch(&["tick"])), ("a tick\n", batch(&["tick", "tock"]))] {
+        let place = Place::new();
+        let sink = place.sink();
+        sink.send(&batch).unwrap();
+        drop(sink);
+        fs::write(&place.log, others).unwrap();
+        let sink = place.sink();
+        assert_eq!(text(&place.log), others);
+        sink.send(&batch).unwrap();
+        let ours: String =
+            batch.iter().map(|record| String::from_utf8_lossy(record.data).into_owned() + "\n").collect();
+        assert_eq!(text(&place.log), others.to_owned() + &ours);
+    }
+}
+
+/// Both say the same.
+#[test]
+fn another_program_appends_the_same_lines() {
+    let place = Place::new();
+    let over = AtomicBool::new(false);
+    let theirs = std::thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            let mut file = OpenOptions::new().append(true).create(true).open(&place.log).unwrap();
+            let mut count = 0;
+            while !over.load(Ordering::Relaxed) {
+                file.write_all(b"tick\n").unwrap();
+                count += 1;
+            }
+            count
+        });
+        let producer = place.producer();
+        (0..20_000).for_each(|_| assert!(producer.put("tick").unwrap() > 0));
+        producer.flush(LONG).unwrap();
+        over.store(true, Ordering::Relaxed);
+        other.join().unwrap()
+    });
+    assert_eq!(text(&place.log).lines().filter(|line| *line == "tick").count(), 20_000 + theirs);
 }
 
 /// The program that administrators run. It is part of every Debian.

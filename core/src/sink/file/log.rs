@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::piece::{Entry, Piece, fingerprint};
-use super::search::{Found, find};
+use super::search::{Found, find, stands_at};
 use super::sidecar::{Layout, Mark, Sidecar, Standing};
 use super::{Framing, NEWLINE, not_opened};
 use crate::batch::Batch;
@@ -259,20 +259,32 @@ impl Log {
     /// Appends the piece and looks where it is then. `None`: not where anybody will find it.
     fn send(&mut self, start: u64) -> io::Result<Option<u64>> {
         let current = &mut self.current;
-        let mut end = start + self.sidecar.last.length;
+        let length = self.sidecar.last.length;
         (current.unsynced, current.line_end) = (true, None);
-        current.file.append(self.piece.framed(self.sidecar.last.ends_a_line), start)?;
-        match self.disk.look(&self.path, self.sharing.follow)? {
-            Some(seen) if seen.id == current.id && seen.length == end => current.line_end = Some(end),
-            // Others appended or truncated meanwhile.
-            Some(seen) if seen.id == current.id => {
-                let (found, length) = find(&*current.file, &self.sidecar.last)?;
-                let Found::Whole { at } = found else { return Ok(None) };
-                (self.sidecar.last.start, end) = (at, length);
+        let end = current.file.append(self.piece.framed(self.sidecar.last.ends_a_line), start)?;
+        let seen = self.disk.look(&self.path, self.sharing.follow)?.filter(|seen| seen.id == current.id);
+        let end = match seen {
+            Some(seen) if end == start + length && seen.length == end => {
+                current.line_end = Some(end);
+                end
             }
-            // Rotated meanwhile. Whoever compresses it may have read it already, so that it goes to the new file instead.
-            _ => return Ok(None),
-        }
+            // Others appended, truncated or rotated meanwhile.
+            seen => {
+                let last = &mut self.sidecar.last;
+                // Some filesystems may not tell where an append ended.
+                let mut places = [end.checked_sub(length), Some(start)].into_iter().flatten();
+                last.start = loop {
+                    match places.next() {
+                        Some(at) if stands_at(&*current.file, last, at)? => break at,
+                        Some(_) => {}
+                        None => return Ok(None),
+                    }
+                };
+                // Whoever compresses what was renamed may have read it already, so that it goes to the new file instead.
+                let Some(seen) = seen else { return Ok(None) };
+                seen.length
+            }
+        };
         if self.sync {
             current.sync()?;
         }
@@ -309,7 +321,9 @@ fn settle(sidecar: &mut Sidecar, file: &dyn File) -> io::Result<()> {
         let retracted = sidecar.standing() == Standing::Retract;
         let cut = match found {
             Found::Torn { at, .. } => Some(at),
-            Found::Whole { at } if retracted && at + sidecar.last.length == length => Some(at),
+            Found::Whole { at } if retracted && at == sidecar.last.start && at + sidecar.last.length == length => {
+                Some(at)
+            }
             _ => None,
         };
         if let Some(at) = cut {
