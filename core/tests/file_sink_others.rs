@@ -505,6 +505,43 @@ fn a_slow_reader_gets_every_line_once() {
     assert!(text.lines().eq(lines.iter().map(String::as_str)), "{} lines", text.lines().count());
 }
 
+/// An interruption is of the calls that wait. The next has patience with a reader again.
+#[test]
+fn a_stream_that_was_interrupted_once_waits_again() {
+    let place = Place::new();
+    assert!(Command::new("mkfifo").arg(&place.log).status().unwrap().success());
+    let sink = place.sink();
+    let mut reader = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&place.log).unwrap();
+    let lines = vec!["x".repeat(1000); 200];
+    let many = batch(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+    sink.interrupt();
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| sink.send(&many).unwrap());
+        std::thread::sleep(Duration::from_millis(700));
+        assert!(!call.is_finished(), "it waits for the reader");
+        sink.interrupt();
+        assert!(!call.join().unwrap().is_delivered());
+    });
+    assert!(started.elapsed() < Duration::from_millis(1900), "{:?}", started.elapsed());
+    // Full by now: a reader that comes after a while is waited for.
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(500));
+            let mut window = vec![0; 1 << 20];
+            let mut quiet = 0;
+            while quiet < 100 {
+                match reader.read(&mut window) {
+                    Ok(count) if count > 0 => quiet = 0,
+                    _ => quiet += 1,
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        assert!(sink.send(&batch(&["next"])).unwrap().is_delivered());
+    });
+}
+
 #[test]
 fn a_reader_that_went_is_waited_for() {
     let place = Place::new();
