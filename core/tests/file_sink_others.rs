@@ -664,6 +664,29 @@ fn a_sidecar_that_others_can_change_is_refused() {
     assert!(!place.beside("precious").exists());
 }
 
+/// A cleaner's work, say.
+#[test]
+fn a_sidecar_that_was_removed_gives_the_file_to_one_sink_only() {
+    let place = Place::new();
+    let sink = place.sink();
+    sink.send(&batch(&["a"])).unwrap();
+    // It is made again with the next batch, and is this sink's.
+    fs::remove_file(&place.sidecar).unwrap();
+    sink.send(&batch(&["b"])).unwrap();
+    assert_eq!(FileSink::create(&place.log).unwrap_err().kind(), ErrorKind::InUse);
+    // Whoever comes before that has the file, and the first waits.
+    fs::remove_file(&place.sidecar).unwrap();
+    let second = place.sink();
+    let waits = batch(&["d"]);
+    assert!(unavailable(sink.send(&waits)).contains("another FileSink"));
+    second.send(&batch(&["c"])).unwrap();
+    assert!(unavailable(sink.send(&waits)).contains("another FileSink"));
+    drop(second);
+    sink.send(&waits).unwrap();
+    sink.send(&waits).unwrap();
+    assert_eq!(text(&place.log), "a\nb\nc\nd\n");
+}
+
 #[test]
 fn links_at_the_logs_path_are_followed_only_if_the_program_says_so() {
     let place = Place::new();

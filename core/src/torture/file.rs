@@ -25,7 +25,7 @@ const AS_BEFORE: usize = 1;
 /// Before this one somebody renames the file.
 const ROTATED: usize = 2;
 /// More than a process does.
-const MOST_OPERATIONS: u64 = 90;
+const MOST_OPERATIONS: u64 = 100;
 /// So often a batch is sent before a process gives up.
 const ATTEMPTS: usize = 3;
 
