@@ -251,21 +251,90 @@ fn large_batches_are_written_in_pieces() {
 
 #[test]
 fn a_torn_batch_is_cut_off_and_written_again_wherever_it_was_torn() {
-    let (one, two) = (batch(&["first", "second"]), batch(&["third", "", "fourth"]));
-    let whole = "first\nsecond\nthird\n\nfourth\n";
-    for torn in "first\nsecond\n".len()..=whole.len() {
+    // Lines that say the same, too: what was acknowledged before is not taken for the batch.
+    for (first, second) in [
+        (["first", "second"], ["third", "", "fourth"]),
+        (["tick", "tick"], ["tick", "tick", "tick"]),
+        (["tick", "tock"], ["tick", "tock", "tick"]),
+        (["", ""], ["", "", ""]),
+    ] {
+        let (one, two) = (batch(&first), batch(&second));
+        let before = first.map(|line| format!("{line}\n")).concat();
+        let whole = before.clone() + &second.map(|line| format!("{line}\n")).concat();
+        for torn in before.len()..=whole.len() {
+            let place = place();
+            let sink = FileSink::create(&place.path).unwrap();
+            sink.send(&one).unwrap();
+            sink.send(&two).unwrap();
+            drop(sink);
+            // The crash came while the second batch was written: its mark is there, the file ends somewhere in it.
+            fs::OpenOptions::new().write(true).open(&place.path).unwrap().set_len(torn as u64).unwrap();
+            let sink = FileSink::create(&place.path).unwrap();
+            sink.send(&two).unwrap();
+            assert_eq!(text(&place.path), whole, "torn at {torn}");
+            sink.send(&batch(&["fifth"])).unwrap();
+            assert_eq!(text(&place.path), format!("{whole}fifth\n"), "torn at {torn}");
+        }
+    }
+}
+
+/// The process may not make the file longer, so that nothing of the batch is written: the lines before it say the same, and
+/// are neither taken for it nor cut off.
+#[test]
+fn a_batch_that_was_refused_is_not_found_in_lines_that_say_the_same() {
+    let place = place();
+    let path = place.path.to_str().unwrap();
+    for count in ["3", "100", "1000"] {
+        Process::spawn("refused", &[("PATH_OF_FILE", path), ("COUNT", count)]).finish();
+    }
+}
+
+fn refused_by_a_limit() {
+    let path = PathBuf::from(argument("PATH_OF_FILE"));
+    let limit = |length: Option<u64>| {
+        let limit = libc::rlimit { rlim_cur: length.unwrap_or(libc::RLIM_INFINITY), rlim_max: libc::RLIM_INFINITY };
+        // SAFETY: it reads the struct, which outlives the call.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) }, 0);
+    };
+    let ticks = vec!["tick"; argument("COUNT").parse().unwrap()];
+    let sink = FileSink::create(&path).unwrap();
+    // The sidecar has its length after two batches.
+    let (before, more) = (batch(&ticks), batch(&["tick"; 16]));
+    [&before, &more].iter().for_each(|batch| assert!(sink.send(batch).unwrap().is_delivered()));
+    fs::write(&path, "").unwrap();
+    sink.send(&batch(&["x".repeat(50_000).as_str()])).unwrap();
+    let acknowledged = batch(&ticks[..3]);
+    sink.send(&acknowledged).unwrap();
+    let (had, refused) = (text(&path), batch(&ticks));
+    limit(Some(had.len() as u64));
+    assert!(matches!(sink.send(&refused), Err(SendError::Unavailable { .. })));
+    limit(None);
+    assert_eq!(text(&path), had);
+    assert!(sink.send(&refused).unwrap().is_delivered());
+    assert_eq!(text(&path), had.clone() + &"tick\n".repeat(ticks.len()));
+    drop(sink);
+    let sink = FileSink::create(&path).unwrap();
+    [acknowledged, refused].iter().for_each(|batch| assert!(sink.send(batch).unwrap().is_delivered()));
+    assert_eq!(text(&path), had + &"tick\n".repeat(ticks.len()));
+}
+
+/// Somebody cut the file: what is there now says the same as the batch, and was acknowledged. Better a line twice than none.
+#[test]
+fn what_is_left_of_a_file_that_was_cut_stays() {
+    let (one, two) = (batch(&["tick"; 5]), batch(&["tick"; 50]));
+    for left in [0, 3, 5, 10, 24] {
         let place = place();
         let sink = FileSink::create(&place.path).unwrap();
         sink.send(&one).unwrap();
         sink.send(&two).unwrap();
         drop(sink);
-        // The crash came while the second batch was written: its mark is there, the file ends somewhere in it.
-        fs::OpenOptions::new().write(true).open(&place.path).unwrap().set_len(torn as u64).unwrap();
+        fs::OpenOptions::new().write(true).open(&place.path).unwrap().set_len(left).unwrap();
+        let had = text(&place.path);
         let sink = FileSink::create(&place.path).unwrap();
+        assert_eq!(text(&place.path), had);
         sink.send(&two).unwrap();
-        assert_eq!(text(&place.path), whole, "torn at {torn}");
-        sink.send(&batch(&["fifth"])).unwrap();
-        assert_eq!(text(&place.path), format!("{whole}fifth\n"), "torn at {torn}");
+        let end = if had.is_empty() || had.ends_with('\n') { "" } else { "\n" };
+        assert_eq!(text(&place.path), had + end + &"tick\n".repeat(50), "{left}");
     }
 }
 
@@ -387,9 +456,13 @@ fn one_file_sink_at_a_time_has_a_file() {
 #[test]
 #[ignore = "the child's side of the other tests"]
 fn child() {
-    if role().is_some() {
-        let error = FileSink::create(argument("PATH_OF_FILE")).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InUse);
+    match role().as_deref() {
+        Some("second opener") => {
+            let error = FileSink::create(argument("PATH_OF_FILE")).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InUse);
+        }
+        Some("refused") => refused_by_a_limit(),
+        _ => {}
     }
 }
 

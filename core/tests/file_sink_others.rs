@@ -170,7 +170,8 @@ fn a_batch_of_a_file_that_nobody_can_find() {
 /// As `mv` and `create` do it without a word to the program, again and again while records come.
 #[test]
 fn nothing_is_lost_or_doubled_while_somebody_rotates() {
-    for sync in [false, true] {
+    // Lines that say the same, too.
+    for (sync, most) in [(false, u64::MAX), (true, u64::MAX), (false, 2), (false, 1)] {
         let place = Place::new();
         let (rotations, over) = (AtomicUsize::new(0), AtomicBool::new(false));
         let mut records = 0;
@@ -189,7 +190,7 @@ fn nothing_is_lost_or_doubled_while_somebody_rotates() {
             });
             let producer = quick(&place.outbox()).open(place.sink().sync(sync)).unwrap();
             while rotations.load(Ordering::Relaxed) < 100 {
-                (0..100).for_each(|more| assert!(producer.put(&format!("{}", records + more)).unwrap() > 0));
+                (0..100).for_each(|more| assert!(producer.put(&format!("{}", (records + more) % most)).unwrap() > 0));
                 records += 100;
                 producer.flush(LONG).unwrap();
             }
@@ -200,7 +201,7 @@ fn nothing_is_lost_or_doubled_while_somebody_rotates() {
         let count = rotations.load(Ordering::Relaxed);
         let mut all: String = (0..count).map(|count| text(place.beside(&format!("app.log.{count:06}")))).collect();
         all += &fs::read_to_string(&place.log).unwrap_or_default();
-        let expected: String = (0..records).map(|number| format!("{number}\n")).collect();
+        let expected: String = (0..records).map(|number| format!("{}\n", number % most)).collect();
         assert!(all == expected, "{} lines of {records}", all.lines().count());
     }
 }
@@ -260,6 +261,48 @@ fn others_wrote_behind_a_torn_batch() {
         sink.send(&two).unwrap();
         assert_eq!(text(&place.log), expected, "{torn:?}");
     }
+}
+
+/// The same where ours says what another program's line ends with: that line is not taken for ours, and not cut.
+#[test]
+fn a_line_of_others_that_ends_as_ours_is_theirs() {
+    for (others, batch) in [("a tick\n", batch(&["tick"])), ("a tick\n", batch(&["tick", "tock"]))] {
+        let place = Place::new();
+        let sink = place.sink();
+        sink.send(&batch).unwrap();
+        drop(sink);
+        fs::write(&place.log, others).unwrap();
+        let sink = place.sink();
+        assert_eq!(text(&place.log), others);
+        sink.send(&batch).unwrap();
+        let ours: String =
+            batch.iter().map(|record| String::from_utf8_lossy(record.data).into_owned() + "\n").collect();
+        assert_eq!(text(&place.log), others.to_owned() + &ours);
+    }
+}
+
+/// Both say the same.
+#[test]
+fn another_program_appends_the_same_lines() {
+    let place = Place::new();
+    let over = AtomicBool::new(false);
+    let theirs = std::thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            let mut file = OpenOptions::new().append(true).create(true).open(&place.log).unwrap();
+            let mut count = 0;
+            while !over.load(Ordering::Relaxed) {
+                file.write_all(b"tick\n").unwrap();
+                count += 1;
+            }
+            count
+        });
+        let producer = place.producer();
+        (0..20_000).for_each(|_| assert!(producer.put("tick").unwrap() > 0));
+        producer.flush(LONG).unwrap();
+        over.store(true, Ordering::Relaxed);
+        other.join().unwrap()
+    });
+    assert_eq!(text(&place.log).lines().filter(|line| *line == "tick").count(), 20_000 + theirs);
 }
 
 /// The program that administrators run. It is part of every Debian.
@@ -462,6 +505,43 @@ fn a_slow_reader_gets_every_line_once() {
     assert!(text.lines().eq(lines.iter().map(String::as_str)), "{} lines", text.lines().count());
 }
 
+/// An interruption is of the calls that wait. The next has patience with a reader again.
+#[test]
+fn a_stream_that_was_interrupted_once_waits_again() {
+    let place = Place::new();
+    assert!(Command::new("mkfifo").arg(&place.log).status().unwrap().success());
+    let sink = place.sink();
+    let mut reader = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&place.log).unwrap();
+    let lines = vec!["x".repeat(1000); 200];
+    let many = batch(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+    sink.interrupt();
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| sink.send(&many).unwrap());
+        std::thread::sleep(Duration::from_millis(700));
+        assert!(!call.is_finished(), "it waits for the reader");
+        sink.interrupt();
+        assert!(!call.join().unwrap().is_delivered());
+    });
+    assert!(started.elapsed() < Duration::from_millis(1900), "{:?}", started.elapsed());
+    // Full by now: a reader that comes after a while is waited for.
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(500));
+            let mut window = vec![0; 1 << 20];
+            let mut quiet = 0;
+            while quiet < 100 {
+                match reader.read(&mut window) {
+                    Ok(count) if count > 0 => quiet = 0,
+                    _ => quiet += 1,
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        assert!(sink.send(&batch(&["next"])).unwrap().is_delivered());
+    });
+}
+
 #[test]
 fn a_reader_that_went_is_waited_for() {
     let place = Place::new();
@@ -582,6 +662,29 @@ fn a_sidecar_that_others_can_change_is_refused() {
     let error = FileSink::create(&place.log).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
     assert!(!place.beside("precious").exists());
+}
+
+/// A cleaner's work, say.
+#[test]
+fn a_sidecar_that_was_removed_gives_the_file_to_one_sink_only() {
+    let place = Place::new();
+    let sink = place.sink();
+    sink.send(&batch(&["a"])).unwrap();
+    // It is made again with the next batch, and is this sink's.
+    fs::remove_file(&place.sidecar).unwrap();
+    sink.send(&batch(&["b"])).unwrap();
+    assert_eq!(FileSink::create(&place.log).unwrap_err().kind(), ErrorKind::InUse);
+    // Whoever comes before that has the file, and the first waits.
+    fs::remove_file(&place.sidecar).unwrap();
+    let second = place.sink();
+    let waits = batch(&["d"]);
+    assert!(unavailable(sink.send(&waits)).contains("another FileSink"));
+    second.send(&batch(&["c"])).unwrap();
+    assert!(unavailable(sink.send(&waits)).contains("another FileSink"));
+    drop(second);
+    sink.send(&waits).unwrap();
+    sink.send(&waits).unwrap();
+    assert_eq!(text(&place.log), "a\nb\nc\nd\n");
 }
 
 #[test]

@@ -25,20 +25,47 @@ const AS_BEFORE: usize = 1;
 /// Before this one somebody renames the file.
 const ROTATED: usize = 2;
 /// More than a process does.
-const MOST_OPERATIONS: u64 = 90;
+const MOST_OPERATIONS: u64 = 100;
 /// So often a batch is sent before a process gives up.
 const ATTEMPTS: usize = 3;
 
-/// A line of more than half a sector.
-fn line(number: usize) -> String {
-    format!("{:0>300}", number + 1)
+/// What the lines say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lines {
+    Numbered,
+    /// All say the same, as those of a program that says "tick".
+    Alike,
 }
 
-fn batch(number: usize) -> Batch {
-    let lines: Vec<String> = (0..RECORDS).map(|at| line(number * RECORDS + at)).collect();
+impl Lines {
+    /// A line of more than half a sector.
+    fn line(self, number: usize) -> String {
+        format!("{:0>300}", if self == Lines::Alike { 1 } else { number + 1 })
+    }
+
+    fn text(self, numbers: impl IntoIterator<Item = usize>) -> String {
+        let records = numbers.into_iter().flat_map(|number| (0..RECORDS).map(move |at| number * RECORDS + at));
+        records.map(|number| self.line(number) + "\n").collect()
+    }
+}
+
+fn batch(number: usize, says: Lines) -> Batch {
+    let lines: Vec<String> = (0..RECORDS).map(|at| says.line(number * RECORDS + at)).collect();
     let place = if number == BROUGHT_BACK { AS_BEFORE } else { number };
     let first_seq = (place * RECORDS) as u64 + 1;
-    Batch::of(BatchId { buffer_id: 7, epoch: 0, first_seq }, lines.iter().map(|line| NewRecord::new(line.as_bytes())))
+    // What tells them from those that had their seqs before, where the lines do not.
+    let made = number as i64;
+    Batch::of(
+        BatchId { buffer_id: 7, epoch: 0, first_seq },
+        lines.iter().map(|line| NewRecord::new(line.as_bytes()).created_at(made)),
+    )
+}
+
+/// How a run goes.
+#[derive(Clone, Copy, Debug)]
+struct How {
+    sync: bool,
+    says: Lines,
 }
 
 /// The disk before an operation, and how many batches were acknowledged by then.
@@ -46,7 +73,7 @@ type Pictures = Vec<(Snapshot, usize)>;
 
 /// A process that sends the batches from `from` on, of which so many are acknowledged already; with pictures of its
 /// operations, if wanted, and of its end.
-fn process(disk: &SimulatedDisk, from: usize, acknowledged: usize, sync: bool, wanted: bool) -> Pictures {
+fn process(disk: &SimulatedDisk, from: usize, acknowledged: usize, how: How, wanted: bool) -> Pictures {
     let state = Arc::new(Mutex::new((Pictures::new(), acknowledged)));
     let seen = state.clone();
     disk.record(wanted.then(|| -> Recorder {
@@ -56,9 +83,9 @@ fn process(disk: &SimulatedDisk, from: usize, acknowledged: usize, sync: bool, w
         })
     }));
     if let Ok(sink) = file_sink_on(Arc::new(disk.clone())) {
-        let sink = sink.sync(sync);
+        let sink = sink.sync(how.sync);
         for number in from..BATCHES {
-            let batch = batch(number);
+            let batch = batch(number, how.says);
             if number == ROTATED && rotate(disk).is_err() {
                 break;
             }
@@ -91,10 +118,6 @@ fn oldest(acknowledged: usize) -> usize {
     if acknowledged >= BROUGHT_BACK { BROUGHT_BACK } else { 0 }
 }
 
-fn lines(numbers: impl IntoIterator<Item = usize>) -> String {
-    numbers.into_iter().flat_map(|number| (0..RECORDS).map(move |at| line(number * RECORDS + at) + "\n")).collect()
-}
-
 fn has(disk: &SimulatedDisk, whole: &str) -> Result<(), String> {
     let rotated = disk.files(Path::new("/out")).into_iter().find(|(path, _)| path.ends_with("events.log.1"));
     let file = [rotated.map(|(_, bytes)| bytes).unwrap_or_default(), file_on(disk)].concat();
@@ -107,30 +130,31 @@ fn has(disk: &SimulatedDisk, whole: &str) -> Result<(), String> {
 }
 
 /// The last process: nothing fails any more, and the file has every record once.
-fn finish(disk: &SimulatedDisk, from: usize, sync: bool) -> Result<(), String> {
-    if process(disk, from, from, sync, false).iter().any(|(_, acknowledged)| *acknowledged != BATCHES) {
+fn finish(disk: &SimulatedDisk, from: usize, how: How) -> Result<(), String> {
+    if process(disk, from, from, how, false).iter().any(|(_, acknowledged)| *acknowledged != BATCHES) {
         return Err("a batch could not be sent".into());
     }
-    has(disk, &lines(0..BATCHES))
+    has(disk, &how.says.text(0..BATCHES))
 }
 
 /// The disk fails while the second batch is sent, from each operation on, and the batch is given up; then the disk is
 /// well again: what was given up is not in the file.
-fn give_up(sync: bool, figures: &mut Figures) -> Result<(), String> {
+fn give_up(how: How, figures: &mut Figures) -> Result<(), String> {
     for trouble in TROUBLES {
         for at in 0.. {
             let disk = SimulatedDisk::new(false);
             make_file_dir(&disk);
-            let told = |what: String| format!("a file alone, sync {sync}, given up at {at} by {trouble:?}: {what}");
+            let told = |what: String| format!("a file alone, {how:?}, given up at {at} by {trouble:?}: {what}");
             let sink = file_sink_on(Arc::new(disk.clone()));
-            let sink = sink.map_err(|error| told(error.to_string()))?.sync(sync);
-            let send = |number| sink.send(&batch(number)).map_err(|error| told(error.to_string()));
+            let sink = sink.map_err(|error| told(error.to_string()))?.sync(how.sync);
+            let send = |number| sink.send(&batch(number, how.says)).map_err(|error| told(error.to_string()));
             send(0)?;
             disk.set_fault(Some(Fault { at: disk.operations().0 + at, trouble, lasts: true }));
             let result = send(1);
             disk.set_fault(None);
             send(2)?;
-            has(&disk, &lines((0..BROUGHT_BACK).filter(|number| *number != 1 || result.is_ok()))).map_err(told)?;
+            let there = (0..BROUGHT_BACK).filter(|number| *number != 1 || result.is_ok());
+            has(&disk, &how.says.text(there)).map_err(told)?;
             figures.operations += disk.operations().0;
             if disk.operations().1 == 0 {
                 break;
@@ -152,7 +176,7 @@ enum Meets {
 /// end. Then a third. A power loss may also take back that batches were noted as sent: then all come again.
 fn crash_twice(
     fault: Option<(Meets, Fault)>,
-    sync: bool,
+    how: How,
     powers: u64,
     seed: u64,
     figures: &mut Figures,
@@ -162,14 +186,15 @@ fn crash_twice(
         let fault = fault.filter(|(meets, _)| *meets == who).map(|(_, fault)| fault);
         disk.set_fault(fault);
         // What happens before a fault, or where none comes up, is tried without.
-        let pictures = process(disk, from, acknowledged, sync, fault.is_none());
+        let pictures = process(disk, from, acknowledged, how, fault.is_none());
         let (operations, faults) = disk.operations();
         figures.operations += operations;
         figures.faults += faults.min(1);
         if fault.is_some() && faults == 0 { Pictures::new() } else { pictures }
     };
     // What is not synced is promised to survive the process, not the machine.
-    let crashes = |powers| [Crash::Kill].into_iter().chain((0..if sync { powers } else { 0 }).map(|_| Crash::Power));
+    let crashes =
+        |powers| [Crash::Kill].into_iter().chain((0..if how.sync { powers } else { 0 }).map(|_| Crash::Power));
     let disk = SimulatedDisk::new(false);
     make_file_dir(&disk);
     let first = run(&disk, 0, 0, Meets::First);
@@ -184,10 +209,10 @@ fn crash_twice(
                     let from =
                         if then == Crash::Power && dice.chance(2) { oldest(*acknowledged) } else { *acknowledged };
                     figures.second_crashes += 1;
-                    finish(&snapshot.crash(then, dice.roll()), from, sync).map_err(|what| {
+                    finish(&snapshot.crash(then, dice.roll()), from, how).map_err(|what| {
                         let (before, behind) = (&first[at].0.op, &snapshot.op);
                         format!(
-                            "a file alone, sync {sync}, {fault:?}, seed {seed}: {crash:?} at {at} ({before:?}), \
+                            "a file alone, {how:?}, {fault:?}, seed {seed}: {crash:?} at {at} ({before:?}), \
                              {then:?} at {again} ({behind:?}), from batch {from}: {what}"
                         )
                     })?;
@@ -200,18 +225,24 @@ fn crash_twice(
 
 /// Every pair of crashes, `seeds` times over; and with every fault at every operation of either process.
 pub(crate) fn alone(sync: bool, seeds: u64, powers: u64, figures: &mut Figures) -> Result<(), String> {
-    for seed in 0..seeds {
-        crash_twice(None, sync, 10, seed, figures)?;
+    let mut seed = 0;
+    for how in [Lines::Numbered, Lines::Alike].map(|says| How { sync, says }) {
+        for _ in 0..seeds {
+            seed += 1;
+            crash_twice(None, how, 10, seed, figures)?;
+        }
+        give_up(how, figures)?;
     }
-    give_up(sync, figures)?;
-    let mut seed = seeds;
+    let says = [Lines::Numbered, Lines::Alike];
     for trouble in TROUBLES {
         for (meets, lasts) in
             [(Meets::First, false), (Meets::First, true), (Meets::Second, false), (Meets::Second, true)]
         {
             for at in 0..MOST_OPERATIONS {
                 seed += 1;
-                crash_twice(Some((meets, Fault { at, trouble, lasts })), sync, 4 * powers, seed, figures)?;
+                // One of both, so that it takes no longer.
+                let how = How { sync, says: says[(at / 2 % 2) as usize] };
+                crash_twice(Some((meets, Fault { at, trouble, lasts })), how, 4 * powers, seed, figures)?;
             }
         }
     }

@@ -137,9 +137,10 @@ pub(crate) trait File: Send + Sync {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes all of `bytes`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
-    /// Writes all of `bytes` where the file ends, which is at `end` as far as is known.
-    fn append(&self, bytes: &[u8], end: u64) -> io::Result<()> {
-        self.write_at(bytes, end)
+    /// Writes all of `bytes` where the file ends, which is at `end` as far as is known. Returns where the last of them ended.
+    fn append(&self, bytes: &[u8], end: u64) -> io::Result<u64> {
+        self.write_at(bytes, end)?;
+        Ok(end + bytes.len() as u64)
     }
     /// Which file it is, and what anybody else sees of it.
     fn look(&self) -> io::Result<Seen>;

@@ -1,7 +1,7 @@
 //! Files that others rotate, truncate and append to: looked up by their path each time, appended to wherever they end.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -216,9 +216,12 @@ impl File for SharedFile {
         self.0.look()
     }
 
-    fn append(&self, bytes: &[u8], end: u64) -> io::Result<()> {
+    fn append(&self, bytes: &[u8], end: u64) -> io::Result<u64> {
         may_write(end + bytes.len() as u64)?;
-        (&self.0.file).write_all(bytes)
+        let mut file = &self.0.file;
+        file.write_all(bytes)?;
+        // All else is read and written at its place, so that this is where the kernel put it.
+        file.stream_position()
     }
 
     /// `pwrite` appends as long as the descriptor does, so that it is told not to.

@@ -852,9 +852,10 @@ impl File for SimulatedFile {
         Ok(())
     }
 
-    fn append(&self, bytes: &[u8], _: u64) -> io::Result<()> {
+    fn append(&self, bytes: &[u8], _: u64) -> io::Result<u64> {
         let end = lock(&self.disk.shared.state).inode(self.inode).bytes.len() as u64;
-        self.write_at(bytes, end)
+        self.write_at(bytes, end)?;
+        Ok(end + bytes.len() as u64)
     }
 
     fn look(&self) -> io::Result<Seen> {

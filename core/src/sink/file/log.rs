@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::piece::{Entry, Piece, fingerprint};
-use super::search::{Found, find};
+use super::search::{Found, find, stands_at};
 use super::sidecar::{Layout, Mark, Sidecar, Standing};
 use super::{Framing, NEWLINE, not_opened};
 use crate::batch::Batch;
@@ -24,13 +24,17 @@ pub(super) struct Log {
     /// The file that was at the path when it was last looked at.
     current: Current,
     sidecar: Sidecar,
+    layout: Layout,
+    /// Which file the sidecar is, and its lock; none where another took it.
+    held: Option<Held>,
     /// What earlier processes left is durable, in the sidecar and of the last piece.
     kept: bool,
     /// Used again for every batch.
     piece: Piece,
     new: Vec<(usize, Entry)>,
-    _lock: Box<dyn Send + Sync>,
 }
+
+type Held = (FileId, Box<dyn Send + Sync>);
 
 struct Current {
     file: Arc<dyn File>,
@@ -75,10 +79,22 @@ impl Log {
         let FileOptions { follow_links, mode, framing, sync, .. } = *options;
         let sharing = Sharing { create: true, follow: follow_links, mode: mode.0 };
         let (current, _) = Current::open(&*disk, path, sharing).map_err(failed)?;
-        let (sidecar, lock) = open_sidecar(&*disk, path, layout)?;
+        let (sidecar, held) = open_sidecar(&*disk, path, layout)?;
         let (path, piece, new) = (path.clone(), Piece::default(), Vec::new());
-        let mut log =
-            Log { disk, path, sharing, framing, sync, current, sidecar, kept: false, piece, new, _lock: lock };
+        let mut log = Log {
+            disk,
+            path,
+            sharing,
+            framing,
+            sync,
+            current,
+            sidecar,
+            layout,
+            held: Some(held),
+            kept: false,
+            piece,
+            new,
+        };
         log.resolve().map_err(failed)?;
         Ok(log)
     }
@@ -87,6 +103,7 @@ impl Log {
     pub(super) fn append(&mut self, batch: &Batch, framing: Framing, sync: bool) -> io::Result<Report> {
         (self.framing, self.sync) = (framing, sync);
         let mut report = Report::delivered();
+        self.own()?;
         let mut start = self.follow()?;
         self.piece.clear();
         self.new.clear();
@@ -118,6 +135,25 @@ impl Log {
             self.keep()?;
         }
         Ok(report)
+    }
+
+    /// Whoever finds no sidecar makes one and takes the file. So the one that this sink holds must be the one that is there.
+    fn own(&mut self) -> io::Result<()> {
+        let seen = self.disk.look(&sidecar_of(&self.path), false)?;
+        match (&self.held, seen) {
+            (Some((id, _)), Some(seen)) if seen.id == *id => Ok(()),
+            _ => self.own_again(),
+        }
+    }
+
+    /// As when the sink was opened: what is known of earlier batches is what this sidecar knows.
+    #[cold]
+    fn own_again(&mut self) -> io::Result<()> {
+        self.held = None;
+        let (sidecar, held) = open_sidecar(&*self.disk, &self.path, self.layout).map_err(io::Error::other)?;
+        (self.sidecar, self.held, self.kept) = (sidecar, Some(held), false);
+        (self.current.named, self.current.line_end) = (false, None);
+        Ok(())
     }
 
     /// Opens what is at the path now, if that is another file, and settles what is known of the last piece. Returns where
@@ -259,20 +295,32 @@ impl Log {
     /// Appends the piece and looks where it is then. `None`: not where anybody will find it.
     fn send(&mut self, start: u64) -> io::Result<Option<u64>> {
         let current = &mut self.current;
-        let mut end = start + self.sidecar.last.length;
+        let length = self.sidecar.last.length;
         (current.unsynced, current.line_end) = (true, None);
-        current.file.append(self.piece.framed(self.sidecar.last.ends_a_line), start)?;
-        match self.disk.look(&self.path, self.sharing.follow)? {
-            Some(seen) if seen.id == current.id && seen.length == end => current.line_end = Some(end),
-            // Others appended or truncated meanwhile.
-            Some(seen) if seen.id == current.id => {
-                let (found, length) = find(&*current.file, &self.sidecar.last)?;
-                let Found::Whole { at } = found else { return Ok(None) };
-                (self.sidecar.last.start, end) = (at, length);
+        let end = current.file.append(self.piece.framed(self.sidecar.last.ends_a_line), start)?;
+        let seen = self.disk.look(&self.path, self.sharing.follow)?.filter(|seen| seen.id == current.id);
+        let end = match seen {
+            Some(seen) if end == start + length && seen.length == end => {
+                current.line_end = Some(end);
+                end
             }
-            // Rotated meanwhile. Whoever compresses it may have read it already, so that it goes to the new file instead.
-            _ => return Ok(None),
-        }
+            // Others appended, truncated or rotated meanwhile.
+            seen => {
+                let last = &mut self.sidecar.last;
+                // Some filesystems may not tell where an append ended.
+                let mut places = [end.checked_sub(length), Some(start)].into_iter().flatten();
+                last.start = loop {
+                    match places.next() {
+                        Some(at) if stands_at(&*current.file, last, at)? => break at,
+                        Some(_) => {}
+                        None => return Ok(None),
+                    }
+                };
+                // Whoever compresses what was renamed may have read it already, so that it goes to the new file instead.
+                let Some(seen) = seen else { return Ok(None) };
+                seen.length
+            }
+        };
         if self.sync {
             current.sync()?;
         }
@@ -309,7 +357,9 @@ fn settle(sidecar: &mut Sidecar, file: &dyn File) -> io::Result<()> {
         let retracted = sidecar.standing() == Standing::Retract;
         let cut = match found {
             Found::Torn { at, .. } => Some(at),
-            Found::Whole { at } if retracted && at + sidecar.last.length == length => Some(at),
+            Found::Whole { at } if retracted && at == sidecar.last.start && at + sidecar.last.length == length => {
+                Some(at)
+            }
             _ => None,
         };
         if let Some(at) = cut {
@@ -351,22 +401,31 @@ fn store_again(file: &dyn File, start: u64, length: u64) -> io::Result<()> {
     }
 }
 
-/// Opens the file beside `path` and takes it for this sink.
-fn open_sidecar(disk: &dyn Disk, path: &Path, layout: Layout) -> Result<(Sidecar, Box<dyn Send + Sync>)> {
+fn sidecar_of(path: &Path) -> PathBuf {
     let mut name = path.to_path_buf().into_os_string();
     name.push(".unistream");
-    let sidecar = PathBuf::from(name);
+    PathBuf::from(name)
+}
+
+/// Opens the file beside `path` and takes it for this sink.
+fn open_sidecar(disk: &dyn Disk, path: &Path, layout: Layout) -> Result<(Sidecar, Held)> {
+    let sidecar = sidecar_of(path);
     let failed = |error| not_opened(&sidecar, error);
+    let in_use = || Error::new(ErrorKind::InUse, format!("{} is in use by another FileSink", path.display()));
     if let Some(seen) = disk.look(&sidecar, false).map_err(failed)? {
         require_trust(&sidecar, &seen)?;
     }
-    let lock = disk
-        .lock(&sidecar)
-        .map_err(failed)?
-        .map_err(|_| Error::new(ErrorKind::InUse, format!("{} is in use by another FileSink", path.display())))?;
-    let file = disk.open(&sidecar).map_err(failed)?;
-    require_trust(&sidecar, &file.look().map_err(failed)?)?;
-    Ok((Sidecar::open(file, layout).map_err(failed)?, lock))
+    for _ in 0..ATTEMPTS {
+        let file = disk.open(&sidecar).map_err(failed)?;
+        let seen = file.look().map_err(failed)?;
+        require_trust(&sidecar, &seen)?;
+        let lock = disk.lock(&sidecar).map_err(failed)?.map_err(|_| in_use())?;
+        // Somebody may have removed it in between: then the lock is another file's.
+        if disk.look(&sidecar, false).map_err(failed)?.is_some_and(|there| there.id == seen.id) {
+            return Ok((Sidecar::open(file, layout).map_err(failed)?, (seen.id, lock)));
+        }
+    }
+    Err(in_use())
 }
 
 /// An error if another user can change the sidecar: its marks say what is cut off the file.

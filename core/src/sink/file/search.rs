@@ -3,6 +3,7 @@
 
 use std::io;
 
+use super::Framing;
 use super::piece::whole_records;
 use super::sidecar::Mark;
 use crate::buffer::storage::File;
@@ -40,42 +41,50 @@ pub(super) fn find(file: &dyn File, mark: &Mark) -> io::Result<(Found, u64)> {
 
 fn find_in(file: &dyn File, mark: &Mark, length: u64) -> io::Result<Found> {
     let (start, end) = (mark.start, mark.start + mark.length);
-    if length >= end && checksum(file, start, mark.length)? == Some(mark.crc) {
+    // Nothing was written; or somebody cut the file, and what is there now may be anybody's. What stands before the place
+    // was acknowledged, if it is ours: lines that say the same as the piece are not it.
+    if length <= start {
+        return Ok(Found::Nothing);
+    }
+    if stands_at(file, mark, start)? {
         return Ok(Found::Whole { at: start });
     }
-    if length > start {
-        let mut there = vec![0; mark.contents.len().min((length - start) as usize)];
-        let got = file.read_at(&mut there, start)?;
-        there.truncate(got);
-        let records = whole(mark, common(&there, &mark.contents));
-        if length <= end && there.iter().zip(&mark.contents).all(|(is, was)| is == was || *is == 0) {
-            return Ok(Found::Torn { at: start, records });
-        }
-        if records > 0 {
-            return Ok(Found::Broken { records });
-        }
+    let mut there = vec![0; mark.contents.len().min((length - start) as usize)];
+    let got = file.read_at(&mut there, start)?;
+    there.truncate(got);
+    let records = whole(mark, common(&there, &mark.contents));
+    if length <= end && there.iter().zip(&mark.contents).all(|(is, was)| is == was || *is == 0) {
+        return Ok(Found::Torn { at: start, records });
     }
-    // Somebody appended first; or cut the file, which then ends before the place.
-    search(file, mark, if length > start { start } else { 0 }, length)
+    if records > 0 {
+        return Ok(Found::Broken { records });
+    }
+    // Somebody appended first.
+    search(file, mark, length)
 }
 
-fn search(file: &dyn File, mark: &Mark, from: u64, length: u64) -> io::Result<Found> {
+/// Whether the whole piece is there.
+pub(super) fn stands_at(file: &dyn File, mark: &Mark, at: u64) -> io::Result<bool> {
+    Ok(checksum(file, at, mark.length)? == Some(mark.crc))
+}
+
+/// The whole piece behind its place. Half of one is not told from what others wrote there, and stays.
+fn search(file: &dyn File, mark: &Mark, length: u64) -> io::Result<Found> {
+    let from = mark.start;
     let mut there = vec![0; (length - from).min(SEARCHED + mark.contents.len() as u64) as usize];
     let got = file.read_at(&mut there, from)?;
     there.truncate(got);
     let mut compared = 0;
+    // A line of others may end as ours do.
+    let begins = |at: usize| {
+        mark.framing != Framing::Lines || mark.ends_a_line || at.checked_sub(1).is_some_and(|at| there[at] == b'\n')
+    };
     let Some(first) = mark.contents.first() else { return Ok(Found::Nothing) };
-    for (at, _) in there.iter().enumerate().filter(|(_, byte)| *byte == first) {
+    for (at, _) in there.iter().enumerate().filter(|(at, byte)| *byte == first && begins(*at)) {
         let same = common(&there[at..], &mark.contents);
         let place = from + at as u64;
-        if same == mark.contents.len() {
-            let whole = length >= place + mark.length && checksum(file, place, mark.length)? == Some(mark.crc);
-            if whole {
-                return Ok(Found::Whole { at: place });
-            }
-        }
-        if place + same as u64 == length || (same == mark.contents.len() && length < place + mark.length) {
-            return Ok(Found::Torn { at: place, records: whole(mark, same) });
+        if same == mark.contents.len() && stands_at(file, mark, place)? {
+            return Ok(Found::Whole { at: place });
         }
         compared += same;
         if compared > COMPARED {

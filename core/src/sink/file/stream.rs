@@ -20,14 +20,16 @@ use crate::environment::lock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::{FileOptions, Outcome, Report};
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) struct Stream {
     /// What is opened; none for the program's own output.
     path: Option<PathBuf>,
     follow: bool,
     state: Mutex<State>,
-    interrupted: AtomicBool,
+    /// How many calls there were, and how many of them are to end. Those that come later are another producer's.
+    calls: AtomicU64,
+    interrupted: AtomicU64,
 }
 
 #[derive(Default)]
@@ -54,7 +56,8 @@ impl Stream {
         let failed = |error: io::Error| not_opened(path, error);
         let stream = |path, fd| {
             let state = Mutex::new(State { fd, ..State::default() });
-            Some(Stream { path, follow: options.follow_links, state, interrupted: AtomicBool::new(false) })
+            let (calls, interrupted) = (AtomicU64::new(0), AtomicU64::new(0));
+            Some(Stream { path, follow: options.follow_links, state, calls, interrupted })
         };
         // Opened by their names they would be files with a place of their own in them, and sockets cannot be opened.
         let own = match path.to_str() {
@@ -83,11 +86,12 @@ impl Stream {
     }
 
     pub(super) fn interrupt(&self) {
-        self.interrupted.store(true, Ordering::Relaxed);
+        self.interrupted.store(self.calls.load(Ordering::SeqCst), Ordering::SeqCst);
     }
 
     /// Writes the records. Those that are written whole are delivered, whatever becomes of the others.
     pub(super) fn write(&self, batch: &Batch, framing: Framing) -> io::Result<Report> {
+        let call = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
         let state = &mut *lock(&self.state);
         if state.fd.is_none() {
             state.fd = Some(self.open()?);
@@ -100,7 +104,7 @@ impl Stream {
         let begun = state.of.take().filter(|(_, (_, print))| *print != UNKNOWN);
         // The rest of a line comes before anything else. If it is of the batch's first record, that one is written then.
         let rest = std::mem::take(&mut state.rest);
-        match self.push(state, &rest) {
+        match self.push(state, call, &rest) {
             (_, None) if begun.is_some() && begun == head => first = 1,
             (_, None) => {}
             (written, Some(error)) => {
@@ -130,7 +134,7 @@ impl Stream {
             }
             let piece = std::mem::take(&mut state.piece);
             let bytes = piece.framed(false);
-            let (written, error) = self.push(state, bytes);
+            let (written, error) = self.push(state, call, bytes);
             if let Some(error) = error {
                 let whole = ends.partition_point(|end| *end <= written);
                 let begins = whole.checked_sub(1).map_or(0, |last| ends[last]);
@@ -193,14 +197,14 @@ impl Stream {
     }
 
     /// Writes bytes. Returns how many, and why not more.
-    fn push(&self, state: &State, bytes: &[u8]) -> (usize, Option<io::Error>) {
+    fn push(&self, state: &State, call: u64, bytes: &[u8]) -> (usize, Option<io::Error>) {
         let mut written = 0;
         let mut since = Instant::now();
         let Some(fd) = &state.fd else { return (0, Some(Errno::BADF.into())) };
         while written < bytes.len() {
             match self.has_room(fd) {
                 Ok(true) => {}
-                Ok(false) if since.elapsed() < PATIENCE && !self.interrupted.load(Ordering::Relaxed) => continue,
+                Ok(false) if since.elapsed() < PATIENCE && self.interrupted.load(Ordering::SeqCst) < call => continue,
                 Ok(false) => {
                     return (written, Some(io::Error::new(io::ErrorKind::TimedOut, "its reader takes nothing")));
                 }
