@@ -178,6 +178,8 @@
  *       that does not fit.
  *   unavailable_since     Since when the sink has been unavailable in every attempt, in microseconds since the epoch;
  *       0 when it is not.
+ *   unreadable_since      Since when the log cannot be read, so that nothing is sent, in microseconds since the
+ *       epoch; 0 when it can.
  *
  * Options of the sink kinesis: unistream_sink_kinesis(), unistream_sink_from_options(), unistream_sink_from_url()
  *
@@ -826,9 +828,10 @@ void unistream_config_free(unistream_config *config);
 
 /**
  * What happened: `put`, `on_hold`, `should_not_emit`, `send_started`, `send_succeeded`, `send_failed`, `rejected`,
- * `skipped`, `stopped`, `recovered`, `corrupt`, `put_waiting` (a put waits for space; told at most once a minute) or
- * `sink_unavailable` (it has been so for a minute, two, four and so on, then told every hour). Later versions may add
- * names. The text lives as long as the event.
+ * `skipped`, `stopped`, `recovered`, `corrupt`, `put_waiting` (a put waits for space; told at most once a minute),
+ * `sink_unavailable` (it has been so for a minute, two, four and so on, then told every hour) or `log_unreadable` (the
+ * log cannot be read, so nothing is sent: told when it begins, then as the one before). Later versions may add names.
+ * The text lives as long as the event.
  */
 const char *unistream_event_name(const unistream_event *event);
 
@@ -849,8 +852,8 @@ const char *unistream_event_message(const unistream_event *event);
 const unistream_batch *unistream_event_batch(const unistream_event *event);
 
 /**
- * The error that `send_failed`, `skipped`, `stopped` and `sink_unavailable` are about; NULL for other events. It belongs to the event
- * and lives as long.
+ * The error that `send_failed`, `skipped`, `stopped`, `sink_unavailable` and `log_unreadable` are about; NULL for other
+ * events. It belongs to the event and lives as long.
  */
 const unistream_error *unistream_event_error(const unistream_event *event);
 
@@ -1014,9 +1017,10 @@ unistream_error *unistream_producer_failed(const unistream_producer *producer,
 
 /**
  * Mode manual: says what became of the batch as a callback does, with an outcome and a report (NULL: no more to
- * say). Takes the batch over, in every case; borrows the report.
+ * say). Takes the batch over, in every case but one; borrows the report.
  *
- * Errors: as of `unistream_producer_failed()`.
+ * Errors: as of `unistream_producer_failed()`, and `UNISTREAM_INVALID_ARGUMENT` for a report that names a record the
+ * batch does not have: nothing has changed then, and the batch is still the caller's, to be given back or freed.
  */
 unistream_error *unistream_producer_settle(const unistream_producer *producer,
                                            unistream_batch *batch,

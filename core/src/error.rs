@@ -133,10 +133,7 @@ impl Error {
     /// system [`ErrorKind::ResourceExhausted`], what is not to be trusted [`ErrorKind::NotTrusted`].
     #[cold]
     pub fn io(what: impl fmt::Display, source: io::Error) -> Self {
-        let full = matches!(
-            source.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-        );
+        let full = is_full(&source);
         let too_large = source.kind() == io::ErrorKind::FileTooLarge;
         let (kind, advice) = match limit(&source) {
             Some(advice) => (ErrorKind::ResourceExhausted, advice),
@@ -217,6 +214,12 @@ pub(crate) fn os_error(error: &(dyn StdError + 'static)) -> Option<i32> {
         None => os_error(error.source()?),
         number => number,
     }
+}
+
+/// Whether an error says that there is no room.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 /// What to do where an error says that a limit of the process or the system was reached.

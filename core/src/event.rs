@@ -118,6 +118,18 @@ pub enum Event<'a> {
         /// What the last attempt found.
         error: &'a Error,
     },
+    /// The log cannot be read, so nothing is sent; it is tried again every second. Told when that begins, after a minute,
+    /// after two, and so on, at last every hour.
+    LogUnreadable {
+        /// Since when, in microseconds since the epoch.
+        since: i64,
+        /// For how long.
+        lasting: Duration,
+        /// Records that are not finished.
+        pending: u64,
+        /// What the last attempt to read it said.
+        error: &'a Error,
+    },
     /// Bytes of the log were not what was written; they are set aside.
     Corrupt {
         /// The segment's file name.
@@ -147,6 +159,7 @@ impl Event<'_> {
             Event::Recovered { .. } => "recovered",
             Event::PutWaiting { .. } => "put_waiting",
             Event::SinkUnavailable { .. } => "sink_unavailable",
+            Event::LogUnreadable { .. } => "log_unreadable",
             Event::Corrupt { .. } => "corrupt",
         }
     }
@@ -157,7 +170,8 @@ impl Event<'_> {
             Event::Put { .. } | Event::OnHold { .. } | Event::ShouldNotEmit => Level::Debug,
             Event::SendStarted { .. } | Event::SendSucceeded { .. } => Level::Debug,
             Event::Recovered { .. } => Level::Info,
-            Event::SendFailed { .. } | Event::PutWaiting { .. } | Event::SinkUnavailable { .. } => Level::Warning,
+            Event::SendFailed { .. } | Event::PutWaiting { .. } => Level::Warning,
+            Event::SinkUnavailable { .. } | Event::LogUnreadable { .. } => Level::Warning,
             Event::Rejected { .. } | Event::Skipped { .. } => Level::Error,
             Event::Stopped { .. } | Event::Corrupt { .. } => Level::Error,
         }
@@ -200,6 +214,10 @@ impl Event<'_> {
             Event::SinkUnavailable { lasting, attempts, pending, error, .. } => {
                 let lasting = humantime::format_duration(Duration::from_secs(lasting.as_secs()));
                 format!("sink unavailable for {lasting} ({attempts} attempts); {pending} records wait: {error}")
+            }
+            Event::LogUnreadable { lasting, pending, error, .. } => {
+                let lasting = humantime::format_duration(Duration::from_secs(lasting.as_secs()));
+                format!("the log cannot be read, for {lasting} now; {pending} records wait: {error}")
             }
             Event::Corrupt { segment, offset, bytes, records } => {
                 format!("set aside {bytes} corrupt bytes of {segment} at {offset}; {records} records lost")
@@ -310,4 +328,6 @@ counters! {
     refused_puts,
     /// Since when the sink has been unavailable in every attempt, in microseconds since the epoch; 0 when it is not.
     unavailable_since,
+    /// Since when the log cannot be read, so that nothing is sent, in microseconds since the epoch; 0 when it can.
+    unreadable_since,
 }

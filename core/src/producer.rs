@@ -18,7 +18,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::batch::Batch;
-use crate::buffer::{self, Buffer, Core, Taken};
+use crate::buffer::{self, Buffer, Core, Taken, Wait};
 use crate::dead_letter::DeadLetters;
 use crate::environment::lock;
 use crate::error::{Error, ErrorKind, Result};
@@ -34,7 +34,7 @@ use crate::text::bounded;
 
 pub use builder::Builder;
 use outage::Outage;
-use sender::Senders;
+use sender::{AGAIN, Senders};
 
 /// Puts records into a durable buffer and sends them, in batches and in order, to a sink.
 ///
@@ -76,9 +76,11 @@ struct Shared {
     progress: (Mutex<()>, Condvar),
     senders: Arc<Senders>,
     quitting: AtomicBool,
-    /// The sink was interrupted, or the program is ending: what fails now says nothing of the batch.
+    /// The sink was interrupted by the close: what fails now says nothing of the batch.
     ending: AtomicBool,
     outage: Outage,
+    /// The log cannot be read.
+    unreadable: Outage,
     /// Milliseconds of the monotonic clock before which no further put that waits is told of.
     next_waiting: AtomicU64,
     /// Serialises inline sends.
@@ -146,7 +148,8 @@ impl Producer {
             senders: Arc::default(),
             quitting: AtomicBool::new(false),
             ending: AtomicBool::new(false),
-            outage: Outage::default(),
+            outage: Outage::of_sink(),
+            unreadable: Outage::of_log(),
             next_waiting: AtomicU64::new(0),
             inline: Mutex::new(()),
             holding: AtomicU8::new(0),
@@ -198,17 +201,18 @@ impl Producer {
     /// Those of [`put`](Self::put).
     #[inline]
     pub fn put_within<'a>(&self, record: impl Into<NewRecord<'a>>, wait: Duration) -> Result<u64> {
-        self.shared.put(record.into(), Some(wait), true)
+        self.shared.put(record.into(), Some(wait.into()), true)
     }
 
     /// As [`put_within`](Self::put_within), for a caller that waits in slices to look up in between, and tries again after
-    /// `BufferFull`: that is then no refused put, neither in [`Stats`] nor as the last error.
+    /// `BufferFull`: that is then no refused put, neither in [`Stats`] nor as the last error. `whole` is how long it waits
+    /// in all, which the event `put_waiting` tells; a slice may be zero.
     ///
     /// # Errors
     /// Those of [`put`](Self::put).
     #[inline]
-    pub fn put_in_slice<'a>(&self, record: impl Into<NewRecord<'a>>, slice: Duration) -> Result<u64> {
-        self.shared.put(record.into(), Some(slice), false)
+    pub fn put_in_slice<'a>(&self, record: impl Into<NewRecord<'a>>, slice: Duration, whole: Duration) -> Result<u64> {
+        self.shared.put(record.into(), Some(Wait { slice, whole }), false)
     }
 
     /// As [`put`](Self::put), but it waits neither for space nor for the next segment to be made: for a caller that
@@ -287,15 +291,18 @@ impl Producer {
         shared.quitting.store(true, Ordering::Release);
         shared.wake_sender();
         shared.notify();
-        let stuck = !shared.wait_for_senders(&senders);
         let note_left = || {
             let left = shared.core().pending().0;
             *lock(&shared.left) = Some(left);
             left
         };
-        if stuck {
+        if !shared.wait_for_senders(&senders) {
+            // The threads have the buffer until the sink returns; the last of them closes it. It looks for what is noted
+            // here after it has ended, so one of the two sees the other.
             let left = note_left();
-            // Its threads have the buffer until the sink returns; the last of them closes it.
+            if shared.senders.living.load(Ordering::SeqCst) == 0 {
+                let _ = shared.buffer.close();
+            }
             senders.clear();
             return Err(Error::new(
                 ErrorKind::Timeout,
@@ -340,13 +347,6 @@ impl Producer {
         }
         shared.wake_sender();
         Ok(())
-    }
-
-    /// The program is ending: from now on attempts that fail count nothing, as if each were [`SendError::Interrupted`].
-    /// All else goes on, deliveries too. [`close`](Self::close) does the same when it interrupts the sink; this is for
-    /// programs whose ending makes sinks fail before that, as an interpreter's does. Callable from anywhere.
-    pub fn wind_down(&self) {
-        self.shared.ending.store(true, Ordering::Release);
     }
 
     /// Makes every record put so far durable against power loss, whatever the durability mode.
@@ -447,11 +447,13 @@ impl Producer {
         let shared = &*self.shared;
         shared.check().ok()?;
         let now = shared.core().env.clock.monotonic();
-        let linger = shared.core().seal_if_old().ok()?;
-        let ready = match shared.take(false).ok()? {
-            Taken::Batch(_) => Some(Duration::ZERO),
-            Taken::Wait { ready_at, .. } => Some(ready_at.saturating_sub(now)),
-            Taken::Nothing => None,
+        // What the disk has refused may go well a little later.
+        let linger = shared.core().seal_if_old().unwrap_or(Some(now + AGAIN));
+        let ready = match shared.take(false) {
+            Ok(Taken::Batch(_)) => Some(Duration::ZERO),
+            Ok(Taken::Wait { ready_at, .. }) => Some(ready_at.saturating_sub(now)),
+            Ok(Taken::Nothing) => None,
+            Err(_) => Some(AGAIN),
         };
         let linger = linger.map(|due| due.saturating_sub(now));
         [ready, linger].into_iter().flatten().min()
@@ -462,7 +464,8 @@ impl Producer {
     ///
     /// # Errors
     /// `WrongMode` in other modes; `Closed`; `NotFound` for a batch that waits for no answer: each handing-out takes one,
-    /// and the batch of a dead letter or of an earlier opening none. Nothing has changed then. `RetriesExhausted` or
+    /// and the batch of a dead letter or of an earlier opening none; `InvalidArgument` for a report that names a record
+    /// the batch does not have. Nothing has changed then: a clone of the batch can still be given back. `RetriesExhausted` or
     /// `DeadLettersFull` if this stops the producer; `DiskFull` or `Io` if it could not be noted on disk.
     pub fn settle(&self, batch: Batch, answer: Result<Report, SendError>) -> Result<()> {
         let shared = &*self.shared;
@@ -470,6 +473,10 @@ impl Producer {
         shared.check_manual()?;
         if shared.status.load(Ordering::Acquire) == CLOSED {
             shared.refuse()?;
+        }
+        if let Ok(report) = &answer {
+            let refused = |error| Error::new(ErrorKind::InvalidArgument, format!("{error}"));
+            report.check(batch.len()).map_err(refused)?;
         }
         shared.settle(batch, answer, Duration::ZERO)
     }
@@ -641,7 +648,7 @@ impl Shared {
     }
 
     #[inline]
-    fn put(&self, record: NewRecord<'_>, wait: Option<Duration>, is_last: bool) -> Result<u64> {
+    fn put(&self, record: NewRecord<'_>, wait: Option<Wait>, is_last: bool) -> Result<u64> {
         self.check().map_err(|error| self.refuse_put(error))?;
         if self.checks_records {
             self.admit(&record).map_err(|error| self.refuse_put(error))?;
@@ -650,7 +657,7 @@ impl Shared {
         let is_refused = |error: &Error| is_last || error.kind() != ErrorKind::BufferFull;
         let core = self.core();
         if core.options.mode == Mode::Inline {
-            let put = self.put_inline(record, wait.unwrap_or_default());
+            let put = self.put_inline(record, wait.unwrap_or(Duration::ZERO.into()));
             return put.map_err(|error| if is_refused(&error) { self.refuse_put(error) } else { error });
         }
         let appended = match core.put(record, wait) {
@@ -686,6 +693,7 @@ impl Shared {
         stats.skipped_records = read(&self.counters.skipped);
         stats.refused_puts = read(&self.counters.refused);
         stats.unavailable_since = self.outage.since();
+        stats.unreadable_since = self.unreadable.since();
         (stats.dead_letters, stats.dead_letter_bytes) = self.letters.usage();
         stats.state = match (self.status.load(Ordering::Acquire), self.holding.load(Ordering::Relaxed)) {
             (CLOSED, _) => State::Closed,

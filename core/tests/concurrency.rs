@@ -263,6 +263,34 @@ fn a_sink_that_never_returns_keeps_the_buffer_until_it_does() {
     assert_eq!(reopened.unwrap().stats().pending_records, 0, "what the sink took at last is committed");
 }
 
+/// The bug: the first thread that came back released the buffer, and the next producer sent what the others were sending.
+#[test]
+fn several_sinks_that_do_not_return_keep_the_buffer_until_the_last_does() {
+    let (dir, gate, events) = (scratch(), Gate::default(), Events::default());
+    let builder = builder(&dir).max_records(1).max_in_flight(3);
+    let producer = builder.clone().observer(events.observer()).open(gate.clone()).unwrap();
+    for text in ["a", "b", "c"] {
+        producer.put(text).unwrap();
+    }
+    wait_until("all three hang", || gate.inside().len() == 3);
+    assert_eq!(producer.close(Duration::ZERO).unwrap_err().kind(), ErrorKind::Timeout);
+    for (seq, told) in [(2, 1), (1, 2)] {
+        gate.let_go(seq);
+        wait_until("its answer is told", || events.count("send_succeeded") == told);
+        // Time for its thread to end.
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(builder.clone().open(NullSink).unwrap_err().kind(), ErrorKind::InUse);
+    }
+    gate.let_go(3);
+    let mut reopened = None;
+    wait_until("it is released", || {
+        reopened = builder.clone().open(NullSink).ok();
+        reopened.is_some()
+    });
+    assert_eq!((reopened.unwrap().stats().pending_records, events.count("send_succeeded")), (0, 3));
+    assert_eq!(producer.stats().delivered_records, 3);
+}
+
 #[test]
 fn a_stop_is_told_at_once_and_resume_goes_on_where_it_was() {
     let dir = scratch();

@@ -49,6 +49,96 @@ fn child() {
     }
 }
 
+/// The bug: the producer was `running`, its log silent, and flush timed out without a reason.
+#[test]
+fn a_log_that_cannot_be_read_is_told_of() {
+    for mode in [Mode::Background, Mode::Inline, Mode::Manual] {
+        let (dir, events, sent) = (scratch(), Events::default(), Collector::default());
+        let fill = builder(&dir).max_records(10).segment_bytes(64 << 10).open_manual(Limits::default()).unwrap();
+        for _ in 0..200 {
+            fill.put(&[b'x'; 1000]).unwrap();
+        }
+        assert_eq!(fill.close(Duration::ZERO).unwrap(), 200);
+
+        let up = Arc::new(AtomicBool::new(false));
+        let (is_up, kept) = (up.clone(), sent.clone());
+        let sink = sink::from_fn(move |batch: &Batch| match is_up.load(Ordering::Relaxed) {
+            true => {
+                kept.add(batch);
+                Ok(())
+            }
+            false => Err(SendError::unavailable("down")),
+        });
+        let builder = builder(&dir).mode(mode).max_records(10).segment_bytes(64 << 10).observer(events.observer());
+        let producer = match mode {
+            Mode::Manual => builder.open_manual(Limits::default()).unwrap(),
+            _ => builder.schedule_max(Duration::from_millis(20)).open(sink).unwrap(),
+        };
+        // Names of the segments outside of the buffer: whoever has them may write there.
+        let others = scratch();
+        let mut links = Vec::new();
+        for entry in fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.extension().is_some_and(|extension| extension == "seg") {
+                let link = others.path().join(entry.file_name().unwrap());
+                fs::hard_link(&entry, &link).unwrap();
+                links.push(link);
+            }
+        }
+        assert!(links.len() > 1, "{links:?}");
+        up.store(true, Ordering::Relaxed);
+        if mode == Mode::Manual {
+            let answer = |batch| producer.settle(batch, Ok(Report::delivered())).unwrap();
+            let error = loop {
+                match producer.next_batch() {
+                    Ok(batch) => answer(batch.expect("the log has more")),
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(producer.stats().last_error, error.to_string());
+            let wait = producer.next_wait().expect("it is tried again without a put");
+            assert!(wait <= Duration::from_secs(1), "{wait:?}");
+        } else {
+            wait_until("it is told", || {
+                let error = producer.flush(Duration::from_millis(50)).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Timeout);
+                events.count("log_unreadable") > 0 && error.to_string().contains(&producer.stats().last_error)
+            });
+        }
+        let stats = producer.stats();
+        assert!(stats.unreadable_since > 1_700_000_000_000_000 && stats.pending_records > 0, "{stats:?}");
+        // Once, however often it is tried.
+        let told = events.messages("log_unreadable");
+        assert_eq!(told.len(), 1, "{told:?}");
+        let begin = format!("the log cannot be read, for 0s now; {} records wait: ", stats.pending_records);
+        assert_eq!(told[0], begin + &stats.last_error);
+
+        links.iter().for_each(|link| fs::remove_file(link).unwrap());
+        if mode == Mode::Manual {
+            assert!(producer.next_batch().unwrap().is_some());
+        } else {
+            producer.flush(LONG).unwrap();
+        }
+        assert_eq!(producer.stats().unreadable_since, 0);
+    }
+}
+
+/// The bug: Python waits in slices of 50 ms, or of none at all where threads are greenlets, and that is what was told.
+#[test]
+fn a_put_that_waits_in_slices_tells_of_the_whole_wait() {
+    for (mode, slice) in [Mode::Background, Mode::Inline].into_iter().flat_map(|mode| [(mode, 0), (mode, 5)]) {
+        let (dir, events) = (scratch(), Events::default());
+        let builder = builder(&dir).mode(mode).max_buffer_bytes(256 << 10).segment_bytes(64 << 10);
+        let producer = builder.observer(events.observer()).open(down()).unwrap();
+        let payload = [b'x'; 10_000];
+        let put = || producer.put_in_slice(&payload, Duration::from_millis(slice), LONG);
+        let error = (0..100).find_map(|_| put().err()).expect("it is full some time");
+        assert_eq!((error.kind(), put().unwrap_err().kind()), (ErrorKind::BufferFull, ErrorKind::BufferFull));
+        let told = events.messages("put_waiting");
+        assert_eq!(told.len(), 1, "{mode:?} {slice}: {told:?}");
+        assert!(told[0].starts_with("put waits for space, at most 60.000s"), "{}", told[0]);
+    }
+}
+
 /// A put that waited for space looked like one that hung: nobody was told, and nothing was counted.
 #[test]
 fn a_put_that_waits_or_is_refused_can_be_seen() {
@@ -66,7 +156,7 @@ fn a_put_that_waits_or_is_refused_can_be_seen() {
     assert!(told[0].starts_with("put waits for space, at most 30.000ms"), "{}", told[0]);
 
     // Who waits in slices is not refused until the last of them.
-    let slice = producer.put_in_slice(&payload, Duration::from_millis(1)).unwrap_err();
+    let slice = producer.put_in_slice(&payload, Duration::from_millis(1), LONG).unwrap_err();
     assert_eq!((slice.kind(), producer.stats().refused_puts), (ErrorKind::BufferFull, refused as u64));
     assert_eq!(producer.try_put(&payload).unwrap_err().kind(), ErrorKind::BufferFull);
     assert_eq!(producer.stats().refused_puts, refused as u64);

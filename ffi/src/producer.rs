@@ -340,9 +340,10 @@ pub unsafe extern "C" fn unistream_producer_failed(
 }
 
 /// Mode manual: says what became of the batch as a callback does, with an outcome and a report (NULL: no more to
-/// say). Takes the batch over, in every case; borrows the report.
+/// say). Takes the batch over, in every case but one; borrows the report.
 ///
-/// Errors: as of `unistream_producer_failed()`.
+/// Errors: as of `unistream_producer_failed()`, and `UNISTREAM_INVALID_ARGUMENT` for a report that names a record the
+/// batch does not have: nothing has changed then, and the batch is still the caller's, to be given back or freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_producer_settle(
     producer: Option<&unistream_producer>,
@@ -362,9 +363,14 @@ fn settle(
     answer: impl FnOnce(usize) -> std::result::Result<Report, SendError>,
 ) -> Option<Box<unistream_error>> {
     unistream_producer::call(producer, |engine| {
-        let batch = required(batch, "batch")?.batch.into_owned();
-        let answer = answer(batch.len());
-        engine.settle(batch, answer)
+        let batch = required(batch, "batch")?;
+        let answer = answer(batch.batch.len());
+        engine.settle(batch.batch.clone().into_owned(), answer).inspect_err(|error| {
+            if error.kind() == ErrorKind::InvalidArgument {
+                // It stays the caller's.
+                Box::leak(batch);
+            }
+        })
     })
 }
 

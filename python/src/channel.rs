@@ -189,13 +189,17 @@ pub(crate) struct Job {
 
 #[pymethods]
 impl Job {
-    /// The batch, for the sink that is now called.
+    /// The batch, for the sink that is now called; `None` in a forked child, which sends nothing and where the lock may
+    /// never be free.
     ///
     /// It is Python code that calls it: an interpreter that ends stops the thread where it is, and there must be no
     /// frame of ours below.
-    fn begin(&self, py: Python<'_>) -> Batch {
+    fn begin(&self, py: Python<'_>) -> Option<Batch> {
+        if self.batch.is_forked() {
+            return None;
+        }
         self.channel.enter(py);
-        Batch::new(&self.batch)
+        Some(Batch::new(&self.batch))
     }
 
     /// Whether the sink came back in a forked child, which sends nothing.
@@ -222,7 +226,7 @@ impl Job {
             return;
         }
         self.channel.leave(py);
-        let answer = self.channel.judge.answer(returned, py, self.batch.len());
+        let answer = self.channel.judge.answer(returned, py);
         self.answered.store(true, Ordering::Relaxed);
         self.channel.settle(self.job, answer);
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use pyo3::exceptions::{PyException, PyIndexError, PyTypeError};
+use pyo3::exceptions::{PyException, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
@@ -34,8 +34,8 @@ impl Judge {
         Judge { name, added, defect: Mutex::default() }
     }
 
-    /// What `returned`, for a batch of `len` records, means.
-    pub(crate) fn answer(&self, returned: PyResult<Bound<'_, PyAny>>, py: Python<'_>, len: usize) -> Answer {
+    /// What `returned` means.
+    pub(crate) fn answer(&self, returned: PyResult<Bound<'_, PyAny>>, py: Python<'_>) -> Answer {
         let returned = match returned {
             Ok(returned) => returned,
             Err(error) => return Err(self.error(py, error)),
@@ -44,7 +44,7 @@ impl Judge {
             return Ok(unistream::Report::delivered());
         }
         match returned.cast::<Report>() {
-            Ok(report) => report.get().of_batch(len).map_err(|error| self.error(py, error)),
+            Ok(report) => Ok(lock(&report.get().core).clone()),
             // It may be a reply that says "failed" in its own way, and taking it for success could lose records. Or it
             // may be a success, and sending again would deliver twice, every time.
             Err(_) => Err(self.misunderstood(py, &returned)),
@@ -106,19 +106,6 @@ impl Judge {
     }
 }
 
-impl Report {
-    /// The core's report, if it speaks of a batch of `len` records.
-    pub(crate) fn of_batch(&self, len: usize) -> PyResult<unistream::Report> {
-        let report = lock(&self.core).clone();
-        match report.exceptions().map(|(index, _)| index).max().filter(|index| *index >= len) {
-            None => Ok(report),
-            Some(index) => {
-                Err(PyIndexError::new_err(format!("the report speaks of record {index} of a batch of {len} records")))
-            }
-        }
-    }
-}
-
 /// A Python callable, called on the thread that the core sends on: for inline mode, where that is the caller's.
 pub(crate) struct Direct {
     pub(crate) send: Py<PyAny>,
@@ -151,7 +138,7 @@ impl Sink for Direct {
                     *lock(&self.interruption) = Some(error);
                     Err(SendError::Interrupted(cause))
                 }
-                returned => self.judge.answer(returned, py, batch.len()),
+                returned => self.judge.answer(returned, py),
             }
         };
         Python::try_attach(call).unwrap_or_else(|| Err(SendError::interrupted("the interpreter is shutting down")))

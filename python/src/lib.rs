@@ -52,6 +52,10 @@ mod _native {
     #[pymodule_export]
     use crate::sink::{FileSink, NativeSink, NullSink};
 
+    /// The most seconds that a sink's wish not to be tried is kept.
+    #[pymodule_export]
+    const MAX_WAIT: f64 = unistream::MAX_WAIT.as_secs() as f64;
+
     /// The version of the crate, which is the package's.
     #[pymodule_export]
     #[allow(non_upper_case_globals)]

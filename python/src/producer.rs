@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pyo3::exceptions::{PyBaseException, PyException};
+use pyo3::exceptions::{PyBaseException, PyException, PyIndexError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyIterator};
 use unistream::{Durability, Error, ErrorKind, Limits, Mode, NewRecord, SendError, WhenFull};
@@ -18,6 +18,7 @@ use crate::payload::{self, Encoded};
 use crate::record::Batch;
 use crate::report::Report;
 use crate::sink::{Lease, NativeSink};
+use crate::sync::lock;
 use crate::time::{self, Timeout};
 use crate::{event, options};
 
@@ -253,7 +254,8 @@ impl Producer {
         DeadLetters::of(slf)
     }
 
-    /// Manual mode: the next batch whose time has come, or `None`. The same again until it is settled.
+    /// Manual mode: the next batch whose time has come, or `None`. It is not handed out again until it is
+    /// settled; what was never settled is handed out again when the producer is closed and opened again.
     fn next_batch(&self, py: Python<'_>) -> PyResult<Option<Batch>> {
         let batch = py.detach(|| self.core().next_batch()).or_raise(py)?;
         Ok(batch.as_ref().map(Batch::new))
@@ -282,9 +284,10 @@ impl Producer {
     }
 
     /// Manual mode: the report says what became of each record. Raises `IndexError` for one that speaks of records that
-    /// the batch does not have.
+    /// the batch does not have; nothing has changed then.
     fn settle(&self, py: Python<'_>, batch: &Bound<'_, Batch>, report: &Bound<'_, Report>) -> PyResult<()> {
-        self.answer(py, batch, Ok(report.get().of_batch(batch.get().core.len())?))
+        let report = lock(&report.get().core).clone();
+        self.answer(py, batch, Ok(report))
     }
 }
 
@@ -320,9 +323,15 @@ impl Producer {
         }
     }
 
-    /// What interrupted a sink that ran on this thread comes out of the call that ran it.
-    fn interruption(&self) -> PyResult<()> {
-        self.direct.as_ref().and_then(|direct| direct.interruption()).map_or(Ok(()), Err)
+    /// What interrupted a sink that ran on this thread comes out of the call that ran it. It says, as other errors do, if
+    /// that was a put whose record is in the log.
+    fn interruption<T>(&self, py: Python<'_>, put: Option<&unistream::Result<T>>) -> PyResult<()> {
+        let Some(error) = self.direct.as_ref().and_then(|direct| direct.interruption()) else { return Ok(()) };
+        if let Some(put) = put {
+            let accepted = put.as_ref().map_or_else(Error::record_accepted, |_| true);
+            let _ = error.value(py).setattr("record_accepted", accepted);
+        }
+        Err(error)
     }
 
     fn put_each(&self, items: &Bound<'_, PyAny>, count: &mut u64) -> PyResult<()> {
@@ -369,8 +378,8 @@ impl Producer {
     fn append(&self, py: Python<'_>, record: NewRecord<'_>) -> PyResult<u64> {
         let core = self.core();
         let result = if self.put_waits || record.data.len() >= LARGE {
-            let result = py.detach(|| core.put_in_slice(record, Duration::ZERO));
-            self.interruption()?;
+            let result = py.detach(|| core.put_in_slice(record, Duration::ZERO, Duration::ZERO));
+            self.interruption(py, Some(&result))?;
             result
         } else {
             // Handing the GIL over and taking it back would cost more than the append itself.
@@ -383,7 +392,7 @@ impl Producer {
                 let timeout = if self.is_sending_here(py) { Duration::ZERO } else { self.full_timeout };
                 self.in_slices(py, timeout, ErrorKind::BufferFull, |slice, last| {
                     // Only the last slice can refuse the record.
-                    if last { core.put_within(record, slice) } else { core.put_in_slice(record, slice) }
+                    if last { core.put_within(record, slice) } else { core.put_in_slice(record, slice, timeout) }
                 })
             }
             Err(error) => Err(raise(py, error)),
@@ -406,7 +415,7 @@ impl Producer {
             let slice = if self.pause.is_some() { Duration::ZERO } else { left.min(SLICE) };
             let last = left <= slice;
             let result = py.detach(|| wait(slice, last));
-            self.interruption()?;
+            self.interruption(py, (over == ErrorKind::BufferFull).then_some(&result))?;
             match result {
                 Err(error) if error.kind() == over && !last => {
                     if let Some(defect) = self.sinks_judge().and_then(Judge::defect) {
@@ -425,7 +434,10 @@ impl Producer {
 
     fn answer(&self, py: Python<'_>, batch: &Bound<'_, Batch>, answer: Answer) -> PyResult<()> {
         let batch = batch.get().core.clone();
-        py.detach(|| self.core().settle(batch, answer)).or_raise(py)
+        py.detach(|| self.core().settle(batch, answer)).map_err(|error| match error.kind() {
+            ErrorKind::InvalidArgument => PyIndexError::new_err(error.message().to_owned()),
+            _ => raise(py, error),
+        })
     }
 }
 

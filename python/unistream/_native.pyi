@@ -11,6 +11,7 @@ from typing_extensions import disjoint_base
 from ._options import CloudWatchLogsOptions, Credentials, KinesisOptions, Seconds
 from ._payload import Payload
 
+MAX_WAIT: float
 __version__: str
 __all__ = [
     "Batch",
@@ -25,6 +26,7 @@ __all__ = [
     "Inspection",
     "Job",
     "KinesisSink",
+    "MAX_WAIT",
     "NativeSink",
     "NullSink",
     "Producer",
@@ -263,7 +265,7 @@ class Channel:
 
 @final
 class Job:
-    def begin(self) -> Batch: ...
+    def begin(self) -> Batch | None: ...
     def returned(self, value: object) -> None: ...
     def raised(self, error: BaseException) -> None: ...
     @property

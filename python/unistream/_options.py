@@ -148,7 +148,8 @@ class Stats:
     """A snapshot of a producer.
 
     Counters start at 0 when the producer opens; what is pending, on disk and in the dead letters is what is there now.
-    `unavailable_since` is in microseconds since the epoch, and 0 when the sink is not unavailable.
+    `unavailable_since` and `unreadable_since` are in microseconds since the epoch, and 0 when the sink can be reached and the
+    log be read.
     """
 
     put_records: int
@@ -173,5 +174,6 @@ class Stats:
     next_seq: int
     refused_puts: int
     unavailable_since: int
+    unreadable_since: int
     state: Literal["running", "on_hold", "unavailable", "stopped", "closed"]
     last_error: str

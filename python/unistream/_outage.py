@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeAlias, cast
 
 from . import _ending
 from ._errors import SinkUnavailable
+from ._native import MAX_WAIT
 from ._logging import logger
 from ._options import Seconds
 
@@ -145,8 +146,6 @@ _REQUEST_ERRNOS = frozenset(
         errno.EILSEQ,
     }
 )
-
-_DAY = 86400.0
 
 
 def check(unavailable: Unavailable) -> Callable[[BaseException], Verdict] | None:
@@ -288,7 +287,7 @@ def seconds(wait: object) -> float | None:
         span = math.inf if cast("int", wait) > 0 else math.nan
     except (TypeError, ValueError):
         return None
-    return min(span, _DAY) if span >= 0 else None
+    return min(span, MAX_WAIT) if span >= 0 else None
 
 
 def _seconds_of_text(text: str) -> float:

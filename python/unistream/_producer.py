@@ -196,6 +196,8 @@ class Producer(_native.Producer):
         """Do as `close`, without blocking the event loop."""
         if timeout is ...:
             timeout = self._close_timeout
+        if self._mode == "manual":
+            timeout = 0
         try:
             # What is wrong, closing says again.
             with contextlib.suppress(Exception):

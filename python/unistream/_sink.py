@@ -129,7 +129,9 @@ def _serve(channel: Channel, send: Send, green: Library, bell: Bell) -> None:
 
 def _run(job: Job, send: Send) -> None:
     try:
-        answer = send(job.begin())
+        if (batch := job.begin()) is None:
+            return
+        answer = send(batch)
     except BaseException as error:  # noqa: BLE001 the engine judges it
         job.raised(error)
     else:

@@ -95,10 +95,13 @@ static void settle_speaks_for_each_record(void) {
   unistream_report_message(report, "partly");
   unistream_report_retry_after(report, 1);
   OK(unistream_producer_settle(producer, batch, UNISTREAM_DELIVERED, report));
-  unistream_report_free(report);
   CHECK((batch = next(producer)) != NULL);
   CHECK(unistream_batch_count(batch) == 1 && unistream_batch_record(batch, 0, &record));
   CHECK(record.data_length == 6);
+  /* A report about records that are not there changes nothing, and the batch is still ours. */
+  FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_producer_settle(producer, batch, UNISTREAM_DELIVERED, report));
+  unistream_report_free(report);
+  CHECK(counter(producer, "failed_attempts") == 1);
   OK(unistream_producer_settle(producer, batch, UNISTREAM_UNAVAILABLE, NULL));
   CHECK((batch = next(producer)) != NULL);
   OK(unistream_producer_settle(producer, batch, UNISTREAM_DELIVERED, NULL));

@@ -204,3 +204,17 @@ def test_manual_mode_in_a_loop(path: Path) -> None:
 
     asyncio.run(main())
     assert sent == [b"1", b"2", b"3"]
+
+
+def test_leaving_manual_mode_waits_for_nothing(path: Path) -> None:
+    """It is the program itself that would send; `async with` waited the whole `close_timeout` for that."""
+
+    async def main() -> int:
+        async with Producer(path, mode="manual", close_timeout=600) as producer:
+            producer.put("a")
+        producer = Producer(path, mode="manual", close_timeout=600)
+        return await producer.aclose()
+
+    began = time.monotonic()
+    assert asyncio.run(main()) == 1
+    assert time.monotonic() - began < 60

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 import unistream
-from conftest import Collector
+from conftest import Collector, wait_until
 from unistream import Batch, Buffer, DeadLetters, FileSink, NullSink, Producer, Report, Schedule, SinkUnavailable
 from unistream._native import encode
 
@@ -369,3 +370,35 @@ def test_an_async_sink_outside_of_a_loop_is_a_sentence(path: Path) -> None:
     with pytest.raises(RuntimeError, match="make the producer inside a coroutine, or give it a sink that is not async"):
         Producer(path, send)
     assert not path.exists()
+
+
+def test_a_log_that_cannot_be_read_is_a_warning(path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing was sent any more, and `running` was all that anybody could see."""
+    with Producer(path, mode="manual", max_records=10, segment_bytes="64KiB") as producer:
+        producer.put_many([b"x" * 1000] * 200)
+    links: list[Path] = []
+    sent: list[str] = []
+
+    def send(batch: Batch) -> None:
+        if not links:
+            down(batch)
+        sent.extend(record.id for record in batch)
+
+    with Producer(path, send, max_records=10) as producer:
+        wait_until(lambda: producer.stats().attempts > 0)
+        # Names of the segments outside of the buffer: whoever has them may write there.
+        for segment in path.glob("*.seg"):
+            links.append(tmp_path / f"link-{segment.name}")
+            links[-1].hardlink_to(segment)
+        assert len(links) > 1
+        producer.resume()
+        wait_until(lambda: producer.stats().unreadable_since > 0)
+        stats = producer.stats()
+        with pytest.raises(unistream.Timeout, match=f"; the last error: {re.escape(stats.last_error)}"):
+            producer.flush(0.1)
+        wait_until(lambda: any("the log cannot be read" in message for message in caplog.messages))
+        for link in links:
+            link.unlink()
+        producer.flush(60)
+        assert producer.stats().unreadable_since == 0
+    assert len(sent) == 200

@@ -5,6 +5,7 @@ import logging
 import multiprocessing
 import os
 import pickle
+import queue
 import re
 import shutil
 import signal
@@ -19,7 +20,7 @@ from typing import Any
 import pytest
 import unistream
 from conftest import Collector, wait_until
-from unistream import FileSink, Producer
+from unistream import FileSink, Producer, _native, _sink
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -500,3 +501,22 @@ def test_memory_is_flat(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mebibyte = 1 << 20
     assert after_puts - before < 8 * mebibyte
     assert after_failures - after_puts < 8 * mebibyte
+
+
+def test_a_batch_that_was_taken_is_not_sent_in_a_forked_child(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A greenlet that was about to call the sink went on in the child, where it waited for the parent's lock."""
+    taken: queue.Queue[_native.Job | None] = queue.Queue()
+    monkeypatch.setattr(_sink, "_work", lambda channel, _: taken.put(channel.receive()))
+    with unistream.Producer(path, print, linger=0, close_timeout=0) as producer:
+        producer.put("a")
+        job = taken.get(timeout=60)
+        assert job is not None
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if job.begin() is None else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        batch = job.begin()
+        assert batch is not None
+        assert [record.text for record in batch] == ["a"]
+        job.returned(None)
+        producer.flush(30)

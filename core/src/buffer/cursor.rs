@@ -10,7 +10,8 @@ use std::sync::Arc;
 use super::format::{ALIGN, MOST, le_u32, le_u64};
 use super::losses::Losses;
 use super::outgoing::CORRUPT;
-use super::storage::{Directory, File, Open, is_full, read_past};
+use super::storage::{Directory, File, Open, read_past};
+use crate::error::is_full;
 
 /// A place between two frames of the log, and what lies before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -173,7 +173,7 @@ impl Buffer {
         if self.core.fork.is_forked() {
             return Err(forked());
         }
-        self.core.put(record.into(), Some(wait)).map(|appended| appended.seq)
+        self.core.put(record.into(), Some(wait.into())).map(|appended| appended.seq)
     }
 
     /// Ends the batch being filled; `false` if it was empty.
@@ -268,13 +268,28 @@ impl std::fmt::Debug for Buffer {
     }
 }
 
+/// How long a put may wait for space.
+#[derive(Clone, Copy)]
+pub(crate) struct Wait {
+    /// Until it returns, at most.
+    pub(crate) slice: Duration,
+    /// With all the calls that its caller makes of it: what is told of. Zero waits for nothing.
+    pub(crate) whole: Duration,
+}
+
+impl From<Duration> for Wait {
+    fn from(wait: Duration) -> Self {
+        Wait { slice: wait, whole: wait }
+    }
+}
+
 impl Core {
     // ------------------------------------------------------------------------------------------------ in
 
     /// Appends a record, waiting for space at most `wait`; `None` does not even prepare the next segment. The caller has
     /// seen to it that this is no forked child.
     #[inline]
-    pub(crate) fn put(&self, record: NewRecord<'_>, wait: Option<Duration>) -> Result<Appended> {
+    pub(crate) fn put(&self, record: NewRecord<'_>, wait: Option<Wait>) -> Result<Appended> {
         let body = Body { id: record.id, key: record.key, data: record.data };
         let key_len = record.key.map_or(0, <[u8]>::len);
         let id_len = record.id.map_or(0, str::len);
@@ -324,9 +339,9 @@ impl Core {
         body_crc: u32,
         created_at: i64,
         counted: u64,
-        wait: Duration,
+        wait: Wait,
     ) -> Result<Appended> {
-        let deadline = self.env.clock.monotonic().saturating_add(wait);
+        let deadline = self.env.clock.monotonic().saturating_add(wait.slice);
         let clock = &*self.env.clock;
         let mut told = false;
         loop {
@@ -347,8 +362,7 @@ impl Core {
             {
                 tell();
             }
-            let left = deadline.saturating_sub(clock.monotonic());
-            if left.is_zero() || !self.env.threads {
+            if wait.whole.is_zero() || !self.env.threads {
                 return Err(error);
             }
             if self.freed.load(Ordering::Acquire) != freed {
@@ -357,8 +371,12 @@ impl Core {
             if !told && let Some(tell) = self.when_waiting.get() {
                 told = true;
                 drop(log);
-                tell(wait);
+                tell(wait.whole);
                 continue;
+            }
+            let left = deadline.saturating_sub(clock.monotonic());
+            if left.is_zero() {
+                return Err(error);
             }
             // In steps: what is committed now is freed by the next `prepare`.
             drop(self.space.wait_timeout(log, left.min(Duration::from_millis(50))));

@@ -25,7 +25,7 @@ fn directory(disk: &SimulatedDisk) -> Arc<dyn Directory> {
 
 fn put(core: &Core, records: usize, bytes: usize) {
     for _ in 0..records {
-        core.put(NewRecord::new(&vec![7; bytes]), Some(Duration::ZERO)).unwrap();
+        core.put(NewRecord::new(&vec![7; bytes]), Some(Duration::ZERO.into())).unwrap();
     }
 }
 
@@ -119,7 +119,7 @@ fn what_a_failed_sync_dropped_is_stored_again_by_the_next_owner() {
         let core = open(&disk, durability);
         put(&core, 10, 10_000);
         core.sync().unwrap();
-        let put_more = || core.put(NewRecord::new(&[7; 10_000]), Some(Duration::ZERO));
+        let put_more = || core.put(NewRecord::new(&[7; 10_000]), Some(Duration::ZERO.into()));
         // The sync comes after so many other operations.
         let fails = |others: u64| {
             let at = disk.operations().0 + others;

@@ -1,6 +1,7 @@
 //! What follows from a sink's answer: what is finished, what goes to the dead letters, when the rest is tried again,
 //! and whether the producer stops.
 
+use std::cell::Cell;
 use std::fmt;
 use std::time::Duration;
 
@@ -58,11 +59,14 @@ impl Shared {
     }
 
     fn succeed(&self, batch: &Batch, elapsed: Duration) -> Result<()> {
+        let known = Cell::new(false);
         let count = || {
+            known.set(true);
             self.counters.delivered.fetch_add(batch.len() as u64, Ordering::Relaxed);
         };
         let noted = self.core().settle(batch, Settle { finished: true, ..Settle::default() }, count);
-        if noted.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+        if !known.get() {
+            // It came too late, or after the buffer was closed: the batch will be sent again.
             return noted;
         }
         self.holding.store(0, Ordering::Relaxed);
@@ -159,7 +163,9 @@ impl Shared {
         let settle =
             Settle { finished: left == 0, done: places, progress: Some(progress), ready_at: clock.monotonic() + wait };
         let counters = &self.counters;
+        let known = Cell::new(false);
         let noted = core.settle(batch, settle, || {
+            known.set(true);
             counters.delivered.fetch_add(sorted.delivered.len() as u64, Ordering::Relaxed);
             if error.is_some() && !interrupted {
                 if counts { &counters.failed } else { &counters.unavailable }.fetch_add(1, Ordering::Relaxed);
@@ -169,7 +175,7 @@ impl Shared {
                 counters.skipped.fetch_add(given_up.len() as u64, Ordering::Relaxed);
             }
         });
-        if noted.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+        if !known.get() {
             return noted;
         }
 

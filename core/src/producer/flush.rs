@@ -36,8 +36,7 @@ impl Shared {
             }
             let left = deadline.saturating_sub(clock.monotonic());
             if left.is_zero() {
-                let message = format!("{} records are not delivered yet; they stay in the buffer", core.pending().0);
-                return Err(Error::new(ErrorKind::Timeout, message));
+                return Err(self.late());
             }
             if core.options.mode == Mode::Inline {
                 // Looking for the next batch passes over what an earlier run finished.
@@ -53,6 +52,17 @@ impl Shared {
                 }
             }
         }
+    }
+
+    /// Says how much is left and, where something holds it up, what.
+    #[cold]
+    fn late(&self) -> Error {
+        let mut message = format!("{} records are not delivered yet; they stay in the buffer", self.core().pending().0);
+        if self.unreadable.since() != 0 || self.holding.load(Ordering::Relaxed) != 0 {
+            message.push_str("; the last error: ");
+            message.push_str(&lock(&self.last_error));
+        }
+        Error::new(ErrorKind::Timeout, message)
     }
 
     /// Those who wait look again.

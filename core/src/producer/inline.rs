@@ -3,29 +3,33 @@
 use std::time::Duration;
 
 use super::{STOPPED, Shared};
-use crate::buffer::{self, Taken};
+use crate::buffer::{self, Taken, Wait};
 use crate::error::{ErrorKind, Result};
 use crate::event::Event;
 use crate::record::NewRecord;
 use crate::sync::atomic::Ordering;
 
 impl Shared {
-    pub(super) fn put_inline(&self, record: NewRecord<'_>, wait: Duration) -> Result<u64> {
+    pub(super) fn put_inline(&self, record: NewRecord<'_>, wait: Wait) -> Result<u64> {
         let core = self.core();
         let clock = &*core.env.clock;
-        let deadline = clock.monotonic().saturating_add(wait);
+        let deadline = clock.monotonic().saturating_add(wait.slice);
         let mut told = false;
         let appended = loop {
-            match core.put(record, Some(Duration::ZERO)) {
+            match core.put(record, Some(Duration::ZERO.into())) {
                 Err(error) if error.kind() == ErrorKind::BufferFull => {
-                    // Sending makes room.
-                    let left = deadline.saturating_sub(clock.monotonic());
-                    if left.is_zero() {
+                    if wait.whole.is_zero() {
                         return Err(error);
                     }
-                    if let Some(pause) = self.send_one()? {
+                    // Sending makes room, also where a slice has no time.
+                    let sent = self.send_one()?;
+                    let left = deadline.saturating_sub(clock.monotonic());
+                    if let Some(pause) = sent {
                         if !std::mem::replace(&mut told, true) {
-                            self.tell_of_waiting(wait);
+                            self.tell_of_waiting(wait.whole);
+                        }
+                        if left.is_zero() {
+                            return Err(error);
                         }
                         clock.sleep(pause.min(left).min(Duration::from_millis(50)));
                     }
@@ -70,10 +74,7 @@ impl Shared {
                 self.tell(&Event::ShouldNotEmit);
                 Ok(Some(linger.map_or(NOTHING, |due| due.saturating_sub(core.env.clock.monotonic()))))
             }
-            Err(error) => {
-                self.note_error(&error);
-                Ok(Some(NOTHING))
-            }
+            Err(_) => Ok(Some(NOTHING)),
         }
     }
 }

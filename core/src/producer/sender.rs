@@ -2,19 +2,20 @@
 
 use std::time::Duration;
 
+use super::outage::Lasting;
 use super::{Producer, STOPPED, Shared};
 use crate::batch::Batch;
 use crate::buffer::{self, Taken};
 use crate::environment::lock;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::sink::SendError;
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::thread::{self, JoinHandle, Thread};
 
 /// How long the sender waits after the disk has refused something.
-const AGAIN: Duration = Duration::from_secs(1);
+pub(super) const AGAIN: Duration = Duration::from_secs(1);
 /// How long closing waits for a sink that was interrupted.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -24,6 +25,8 @@ pub(super) struct Senders {
     /// One sleeps with nothing to do and wants to hear of the next put.
     pub(super) idle: AtomicBool,
     threads: Mutex<Vec<Thread>>,
+    /// Threads that have not ended: the last of them closes what `close` had to leave to them.
+    pub(super) living: AtomicU64,
 }
 
 impl Senders {
@@ -41,9 +44,13 @@ impl Producer {
         let shared = &self.shared;
         for _ in 0..number {
             let sending = shared.clone();
+            shared.senders.living.fetch_add(1, Ordering::SeqCst);
             let sender = thread::Builder::new().name("unistream-send".into()).spawn(move || sending.run());
             // Dropping the producer ends those that run already.
-            let sender = sender.map_err(|error| Error::io("could not start the sender's thread", error))?;
+            let sender = sender.map_err(|error| {
+                shared.senders.living.fetch_sub(1, Ordering::SeqCst);
+                Error::io("could not start the sender's thread", error)
+            })?;
             lock(&shared.senders.threads).push(sender.thread().clone());
             lock(&self.senders).push(sender);
         }
@@ -95,8 +102,13 @@ impl Shared {
                 None => continue,
             }
         }
-        if !fork.is_forked() && lock(&self.left).is_some() {
-            // `close` did not wait for this thread: what it left undone is done here.
+        if fork.is_forked() {
+            return;
+        }
+        // `close` did not wait for the threads: the last one does what it left undone. As long as others are inside the
+        // sink, another producer on the buffer would send again what they are sending.
+        let is_last = self.senders.living.fetch_sub(1, Ordering::SeqCst) == 1;
+        if is_last && lock(&self.left).is_some() {
             let _ = self.buffer.close();
         }
     }
@@ -136,10 +148,7 @@ impl Shared {
                 }
                 LONG
             }
-            Err(error) => {
-                self.note_error(&error);
-                AGAIN
-            }
+            Err(_) => AGAIN,
         };
         Some(linger.map_or(wait, |due| wait.min(due.saturating_sub(now))))
     }
@@ -152,7 +161,23 @@ impl Shared {
             let buffer::Region { offset, bytes, records, .. } = region;
             self.tell(&Event::Corrupt { segment: &segment, offset, bytes, records });
         }
+        match &taken {
+            Ok(_) => self.unreadable.is_over(),
+            Err(error) if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Forked) => {}
+            Err(error) => self.tell_of_unreadable(error),
+        }
         taken
+    }
+
+    /// Nothing is sent as long as the log cannot be read, and the sink knows nothing of it.
+    #[cold]
+    fn tell_of_unreadable(&self, error: &Error) {
+        self.note_error(error);
+        let clock = &*self.core().env.clock;
+        if let Some(Lasting { since, time: lasting, .. }) = self.unreadable.goes_on(clock.monotonic(), clock.wall()) {
+            let pending = self.core().pending().0;
+            self.tell(&Event::LogUnreadable { since, lasting, pending, error });
+        }
     }
 
     pub(super) fn on_hold(&self, ready_at: Duration, attempts: u32) {

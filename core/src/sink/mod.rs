@@ -20,9 +20,8 @@ pub use file::{FileSink, FileSinkBuilder, Framing};
 pub use url::{FileMode, FileOptions, from_options, from_url, options_of};
 
 use crate::batch::Batch;
-use crate::error::{Cause, Error, ErrorKind};
+use crate::error::Cause;
 use crate::record::{MAX_OWN_ID_BYTES, NewRecord};
-use crate::schedule::MAX_WAIT;
 use crate::text::cut;
 
 /// A destination of batches.
@@ -149,21 +148,6 @@ pub(crate) fn reason_bytes(records: usize) -> usize {
     (MAX_REASONS_BYTES / records.max(1)).clamp(64, MAX_REASON_BYTES)
 }
 
-/// A service's wish not to be asked for so many seconds, as the wait that is kept: at most [`MAX_WAIT`], a day, also
-/// for an infinite one.
-///
-/// # Errors
-/// `InvalidArgument` for a negative number, and for none.
-pub fn retry_after(seconds: f64) -> Result<Duration, Error> {
-    if seconds.is_nan() || seconds < 0.0 {
-        return Err(Error::new(
-            ErrorKind::InvalidArgument,
-            format!("retry_after is {seconds} seconds; it takes 0 or more"),
-        ));
-    }
-    Ok(Duration::try_from_secs_f64(seconds).unwrap_or(MAX_WAIT).min(MAX_WAIT))
-}
-
 /// What became of the records of one `send`: delivered, unless it says otherwise.
 ///
 /// Indices count the records of the batch that was passed to `send`; the last setting of an index holds. A report that
@@ -203,7 +187,7 @@ pub enum Outcome {
     Unavailable {
         /// Why.
         error: Cause,
-        /// The sink asks not to be tried before this; at most [`MAX_WAIT`], a day, is waited.
+        /// The sink asks not to be tried before this; at most [`MAX_WAIT`](crate::MAX_WAIT), a day, is waited.
         retry_after: Option<Duration>,
     },
 }
@@ -281,7 +265,7 @@ impl Report {
     pub(crate) fn check(&self, len: usize) -> Result<(), SendError> {
         match self.named.checked_sub(1) {
             Some(last) if last >= len => Err(SendError::failed(format!(
-                "the sink answered for record {last} of a batch of {len}, counted from 0"
+                "the report speaks of record {last} of a batch of {len}, counted from 0"
             ))),
             _ => Ok(()),
         }
@@ -309,7 +293,7 @@ pub enum SendError {
     Unavailable {
         /// Why.
         error: Cause,
-        /// The sink asks not to be tried before this; at most [`MAX_WAIT`], a day, is waited.
+        /// The sink asks not to be tried before this; at most [`MAX_WAIT`](crate::MAX_WAIT), a day, is waited.
         retry_after: Option<Duration>,
     },
     /// The sink will never take any record of this batch.

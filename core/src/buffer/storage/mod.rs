@@ -76,11 +76,6 @@ pub(crate) trait Directory: Send + Sync {
     }
 }
 
-/// Whether an error says that there is no room.
-pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
 /// The lock of a directory, held until it is dropped.
 pub(crate) trait Ownership: Send + Sync {
     /// An error if another may have the directory by now, because the file that stands for the lock is gone.

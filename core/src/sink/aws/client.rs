@@ -17,6 +17,7 @@ use super::credentials::{Credentials, Keys};
 use super::redact::{Mask, brief};
 use super::sign::Scope;
 use crate::error::{Error, Result};
+use crate::schedule::MAX_WAIT;
 use crate::sink::Outcome;
 
 /// Whom to trust.
@@ -278,7 +279,7 @@ impl CallError {
         let code = code.rsplit('#').next().unwrap_or_default().split(':').next().unwrap_or_default().trim();
         let seconds = header("retry-after").and_then(|value| value.trim().parse().ok());
         // A day at most: a longer one is a mistake, and would be one of the schedule too.
-        let retry_after = seconds.map(|seconds: u64| Duration::from_secs(seconds.min(24 * 60 * 60)));
+        let retry_after = seconds.map(|seconds: u64| Duration::from_secs(seconds).min(MAX_WAIT));
         let message = brief(&parsed.message.unwrap_or_default(), 1000);
         CallError {
             operation,

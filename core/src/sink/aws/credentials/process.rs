@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use zeroize::Zeroizing;
 
@@ -44,7 +45,7 @@ fn bounded(mut command: Command, time: Duration, bytes: usize) -> Result<Zeroizi
         match poll(&mut [PollFd::new(&pipe, PollFlags::IN)], Some(&left)) {
             Ok(0) => return Err(late()),
             Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => continue,
+            Err(Errno::INTR) => continue,
             Err(error) => return Err(format!("its output cannot be waited for: {error}")),
         }
         let len = match pipe.read(&mut *chunk) {
@@ -59,9 +60,11 @@ fn bounded(mut command: Command, time: Duration, bytes: usize) -> Result<Zeroizi
         output.extend_from_slice(&chunk[..len]);
     }
     match group.wait(end)? {
-        None => Err(late()),
-        Some(status) if status.success() => Ok(output),
-        Some(status) => Err(match (status.code(), status.signal()) {
+        End::Late => Err(late()),
+        // All that it had to say has been said; whether that is keys, who reads them sees.
+        End::Unknown => Ok(output),
+        End::Status(status) if status.success() => Ok(output),
+        End::Status(status) => Err(match (status.code(), status.signal()) {
             (Some(code), _) => format!("it ended with status {code}"),
             (None, signal) => format!("it was ended by signal {}", signal.unwrap_or_default()),
         }),
@@ -74,21 +77,43 @@ struct Group {
     ended: bool,
 }
 
+/// How a program ended.
+enum End {
+    Status(ExitStatus),
+    /// It did not, by then.
+    Late,
+    /// Somebody else has waited for it: a host that ignores SIGCHLD, or that waits for every child.
+    Unknown,
+}
+
 impl Group {
-    /// How the program itself ended; `None`: not by then.
-    fn wait(&mut self, end: Instant) -> Result<Option<ExitStatus>, String> {
+    /// How the program itself ended.
+    fn wait(&mut self, end: Instant) -> Result<End, String> {
         let failed = |error: std::io::Error| format!("it cannot be waited for: {error}");
-        // The program's number stays its own until it is waited for below.
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        while waitid(WaitId::Pid(self.id()), options).map_err(|error| failed(error.into()))?.is_none() {
-            if Instant::now() >= end {
-                return Ok(None);
+        loop {
+            match self.look() {
+                Ok(true) => break,
+                Ok(false) if Instant::now() >= end => return Ok(End::Late),
+                // It has closed its output and is about to end.
+                Ok(false) => std::thread::sleep(Duration::from_millis(2)),
+                Err(Errno::CHILD) => {
+                    self.ended = true;
+                    return Ok(End::Unknown);
+                }
+                Err(error) => return Err(failed(error.into())),
             }
-            // It has closed its output and is about to end.
-            std::thread::sleep(Duration::from_millis(2));
         }
         self.kill();
-        self.program.wait().map(Some).map_err(failed)
+        match self.program.wait() {
+            Err(error) if error.raw_os_error() == Some(Errno::CHILD.raw_os_error()) => Ok(End::Unknown),
+            status => status.map(End::Status).map_err(failed),
+        }
+    }
+
+    /// Whether the program has ended. Its number stays its own until it is waited for; an error says that somebody has.
+    fn look(&self) -> rustix::io::Result<bool> {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        rustix::io::retry_on_intr(|| waitid(WaitId::Pid(self.id()), options)).map(|status| status.is_some())
     }
 
     fn id(&self) -> Pid {
@@ -103,7 +128,8 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if !self.ended {
+        // A number that is no longer the program's may be anybody's.
+        if !self.ended && self.look().is_ok() {
             self.kill();
             let _ = self.program.wait();
         }
@@ -199,6 +225,33 @@ mod tests {
         assert_eq!(&*shell(&script, LONG).unwrap(), b"done\n");
         std::thread::sleep(Duration::from_secs(3));
         assert!(!mark.exists());
+    }
+
+    /// Hosts that ignore SIGCHLD, or wait for all their children, had no keys. In a process of its own: a signal's
+    /// disposition is everybody's.
+    #[test]
+    fn a_host_that_reaps_the_program_has_its_keys_all_the_same() {
+        if std::env::var_os("REAPS").is_some() {
+            let scripts = ["echo keys", "echo keys; exec >&-; sleep 0.1", "echo keys; exit 3"];
+            for script in scripts {
+                assert_eq!(&*shell(script, LONG).unwrap(), b"keys\n", "{script}");
+            }
+            let late = shell("sleep 600", Duration::from_millis(100)).unwrap_err();
+            assert!(late.contains("longer than 0.1 s"), "{late}");
+            return;
+        }
+        let name = "sink::aws::credentials::process::tests::a_host_that_reaps_the_program_has_its_keys_all_the_same";
+        // A program inherits what its starter ignores.
+        let mut host = Command::new("env");
+        let this = std::env::current_exe().unwrap();
+        host.arg("--ignore-signal=CHLD").arg(this).args(["--exact", name, "--nocapture"]).env("REAPS", "1");
+        let output = host.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && text.contains("1 passed"),
+            "{text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 
     #[test]
