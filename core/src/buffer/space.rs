@@ -146,7 +146,8 @@ impl Core {
             }
             reader.state.committed.segment
         };
-        let is_due = chores.stuck.as_ref().is_some_and(|stuck| stuck.is_due(self.env.clock.monotonic()));
+        let now = self.env.clock.monotonic();
+        let is_due = chores.stuck.as_ref().is_some_and(|stuck| stuck.is_due(now));
         if !is_due && lock(&self.log).past.front().is_none_or(|past| past.index >= committed) {
             return Ok(());
         }
@@ -156,7 +157,8 @@ impl Core {
             self.sync_cursor()?;
         }
         // Those of before: whatever stood in the way may be gone.
-        let mut left = chores.stuck.take().map(|stuck| stuck.segments).unwrap_or_default();
+        let before = chores.stuck.take_if(|stuck| stuck.is_due(now));
+        let mut left = before.map(|stuck| stuck.segments).unwrap_or_default();
         loop {
             let (past, keep) = {
                 let mut log = lock(&self.log);
@@ -201,7 +203,10 @@ impl Core {
             failed = error.or(failed.take());
             is_left
         });
-        chores.stuck = failed.map(|error| Stuck { segments: left, error, since: self.env.clock.monotonic() });
+        if let Some(error) = failed {
+            let new = || Stuck { segments: Vec::new(), error, since: now };
+            chores.stuck.get_or_insert_with(new).segments.append(&mut left);
+        }
         Ok(())
     }
 
@@ -212,7 +217,11 @@ impl Core {
         stuck.segments.retain(|(index, _)| {
             !lock(&self.unreadable).contains(index) || self.dir.remove(&segment::name(*index)).is_err()
         });
-        before > stuck.segments.len()
+        let left = stuck.segments.len();
+        if left == 0 {
+            chores.stuck = None;
+        }
+        before > left
     }
 
     pub(super) fn tell_of_space(&self) {
