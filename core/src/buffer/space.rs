@@ -174,19 +174,16 @@ impl Core {
             };
             let Past { index, length, writer } = past;
             self.look_for_damage(index);
-            match writer {
-                Some(mut writer)
-                    if keep && length == self.segment_bytes && !lock(&self.unreadable).contains(&index) =>
-                {
-                    // A batch that is still in somebody's hands keeps its bytes: then the file goes.
-                    if writer.recycle() {
-                        let mut log = lock(&self.log);
-                        log.pool.push(Spare { index, length, writer });
-                        self.tell_of_space();
-                        continue;
-                    }
-                }
-                _ => {}
+            let keep = keep && length == self.segment_bytes && !lock(&self.unreadable).contains(&index);
+            // A batch that is still in somebody's hands keeps its bytes: then the file goes.
+            if let Some(mut writer) = writer
+                && keep
+                && writer.recycle()
+            {
+                let mut log = lock(&self.log);
+                log.pool.push(Spare { index, length, writer });
+                self.tell_of_space();
+                continue;
             }
             left.push((index, length));
         }
@@ -196,7 +193,8 @@ impl Core {
             let error = self.unlink(*index).err();
             if error.is_none() || lock(&self.unreadable).contains(index) {
                 // What is set aside does not count, also where it is set aside in its old place.
-                lock(&self.log).disk_bytes -= std::mem::take(length);
+                let mut log = lock(&self.log);
+                log.disk_bytes -= std::mem::take(length);
                 self.tell_of_space();
             }
             let is_left = error.is_some();
