@@ -217,9 +217,16 @@ impl DeadLetters {
         let failed = |error| Error::io(format_args!("could not delete dead letter {id}"), error);
         let folder = self.place.open(false).map_err(failed)?;
         folder.remove(&json_of(id)).and_then(|()| folder.sync()).map_err(failed)?;
-        // One that cannot be read was counted, with no bytes.
-        self.usage.sub(letter.map_or(0, |letter| letter.bytes));
-        letter.map_or(Ok(()), |letter| folder.remove(&letter.records_file).map_err(failed))
+        if let Some(letter) = letter {
+            self.usage.sub(letter.bytes);
+            return folder.remove(&letter.records_file).map_err(failed);
+        }
+        // Which are the records of one that cannot be read is not known: all that have its name.
+        let names = folder.list().map_err(failed)?;
+        let removed = names.iter().filter(|name| file::id_of_records(name) == Some(id)).map(|name| folder.remove(name));
+        let removed = removed.fold(Ok(()), io::Result::and);
+        self.scan(false)?;
+        removed.map_err(failed)
     }
 
     /// Puts every record of a letter again with `put`, in order, with its id, key and time; then `done`, which
@@ -332,7 +339,8 @@ impl DeadLetters {
             // records of that other one must not go first.
             folder.sync().map_err(failed)?;
             for name in left_over {
-                folder.remove(name).map_err(failed)?;
+                // Nothing reads it. What cannot be removed, a directory of such a name, say, is in nobody's way.
+                let _ = folder.remove(name);
             }
         }
         Ok(())

@@ -366,6 +366,21 @@ fn half_written_letters_are_no_letters_and_are_cleared_away() {
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
 }
 
+/// What has the name of half a letter and cannot be cleared away stopped the producer from opening.
+#[test]
+fn what_cannot_be_cleared_away_stops_nobody() {
+    let dir = scratch();
+    let folder = dir.path().join("dead-letters");
+    fs::create_dir_all(folder.join("00000000000000ff-1-8.0.records")).unwrap();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut folder.metadata().unwrap().permissions(), 0o700);
+    fs::write(folder.join("00000000000000ff-1-9.0.records"), b"half").unwrap();
+    let producer = builder(dir.path()).open(failing()).unwrap();
+    producer.put("1").unwrap();
+    producer.flush(LONG).unwrap();
+    assert_eq!(producer.dead_letters().list().unwrap().len(), 1);
+    assert!(!folder.join("00000000000000ff-1-9.0.records").exists());
+}
+
 #[test]
 fn letters_are_read_beside_a_live_producer_and_by_another_process() {
     let dir = scratch();
@@ -428,7 +443,9 @@ fn damaged_letters_are_errors_and_can_be_deleted() {
         producer.dead_letters().delete(&letter.id).unwrap();
     }
     assert!(producer.dead_letters().list().unwrap().is_empty());
-    assert_eq!(producer.stats().dead_letters, 0);
+    assert_eq!((producer.stats().dead_letters, producer.stats().dead_letter_bytes), (0, 0));
+    // Also the records of the one that did not say any more which they were.
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
 }
 
 #[test]

@@ -362,3 +362,32 @@ fn a_batch_whose_bytes_went_away_is_not_committed() {
     assert_eq!((stats.delivered_records, stats.delivered_records + stats.lost_records), (whole, 30));
     assert!(stats.corrupt_regions > 0);
 }
+
+/// The disk that is full of the log has no room for `corrupt/` either: it has to become empty all the same.
+#[test]
+fn a_full_disk_with_a_damaged_segment_empties_itself() {
+    let disk = small_disk!(2 << 20);
+    let dir = disk.path().join("buffer");
+    let producer = builder(&disk.path(), Storage::Auto).open_manual(Limits::default()).unwrap();
+    let (seqs, error) = put_until_refused(&producer);
+    assert_eq!(error.kind(), ErrorKind::DiskFull, "{error}");
+    for segment in segments(&dir).iter().rev().skip(2) {
+        let file = fs::OpenOptions::new().write(true).open(segment).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, b"damage!!", 20_000).unwrap();
+    }
+    disk.fill();
+    let mut delivered = 0;
+    // Each time as much again as there is room for.
+    for _ in 0..3 {
+        delivered += take_all(&producer).iter().map(|batch| batch.records.len()).sum::<usize>();
+        let deadline = std::time::Instant::now() + LONG;
+        while let Err(error) = producer.put(&vec![b'x'; 1024]) {
+            assert!(error.is_retryable() && std::time::Instant::now() < deadline, "{error}");
+        }
+        for _ in 0..200 {
+            producer.put(&vec![b'x'; 1024]).unwrap();
+        }
+    }
+    assert!(delivered > seqs.len() / 2, "{delivered} of {}", seqs.len());
+    producer.close(Duration::ZERO).unwrap();
+}

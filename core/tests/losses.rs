@@ -259,3 +259,46 @@ fn a_segment_of_a_gigabyte_opens_with_flat_memory() {
         assert!(grown < 64 << 20, "{grown} bytes");
     }
 }
+
+/// A damaged segment that could be neither copied nor moved to `corrupt/` stopped everything behind it from being freed, and
+/// then every put.
+#[test]
+fn damage_that_cannot_be_set_aside_stops_nobody_and_is_set_aside_later() {
+    for link in [false, true] {
+        let root = scratch();
+        let dir = root.path().join("outbox");
+        log(&dir, 3000, false);
+        let damaged = dir.join("0000000000000002.seg");
+        let mut bytes = fs::read(&damaged).unwrap();
+        bytes[20_000..20_008].copy_from_slice(b"damage!!");
+        fs::write(&damaged, bytes).unwrap();
+        let corrupt = dir.join("corrupt");
+        if link { std::os::unix::fs::symlink(root.path(), &corrupt) } else { fs::write(&corrupt, "") }.unwrap();
+        let open = || builder(&dir).max_buffer_bytes(1 << 20).when_full(WhenFull::Error).open_manual(Limits::default());
+        let producer = open().unwrap();
+        let mut delivered: usize = take_all(&producer).iter().map(|batch| batch.records.len()).sum();
+        // Several times what the buffer may take.
+        for _ in 0..40 {
+            for _ in 0..100 {
+                producer.put(&"y".repeat(1000)).unwrap();
+            }
+            delivered += take_all(&producer).iter().map(|batch| batch.records.len()).sum::<usize>();
+        }
+        let stats = producer.stats();
+        assert_eq!((delivered as u64 + stats.lost_records, stats.corrupt_regions), (7000, 1));
+        assert!(stats.buffer_bytes <= 1 << 20, "{}", stats.buffer_bytes);
+        let error = producer.close(LONG).unwrap_err();
+        assert!(error.message().contains("0000000000000002.seg"), "{error}");
+        assert!(damaged.exists() && segments(&dir).len() < 5, "{:?}", segments(&dir));
+        drop(producer);
+        // The next run finds it again: the file was removed then, with what could not be copied.
+        fs::remove_file(&corrupt).unwrap();
+        let producer = open().unwrap();
+        producer.put("z").unwrap();
+        assert_eq!(take_all(&producer).len(), 1);
+        producer.close(LONG).unwrap();
+        assert!(!damaged.exists());
+        let kept: Vec<u8> = set_aside(&dir).iter().flat_map(|file| fs::read(file).unwrap()).collect();
+        assert!(kept.windows(8).any(|bytes| bytes == b"damage!!"), "{:?}", set_aside(&dir));
+    }
+}

@@ -199,7 +199,10 @@ fn links_in_the_directory_lead_nowhere() {
             let victim = Victim::new(root.path().join("secret"));
             let _ = fs::remove_file(dir.join(name));
             if hard { fs::hard_link(&victim.0, dir.join(name)) } else { symlink(&victim.0, dir.join(name)) }.unwrap();
-            let error = refusal(&dir, Trust::Owner);
+            // A hard link is somebody else's doing where others can make names.
+            let trust = if hard { Trust::Group } else { Trust::Owner };
+            chmod(&dir, if hard { 0o770 } else { 0o700 });
+            let error = refusal(&dir, trust);
             assert_eq!(error.kind(), if hard { ErrorKind::NotTrusted } else { ErrorKind::Io }, "{name}: {error}");
             let what = if hard { "hard links" } else { "is a symbolic link, not a file" };
             assert!(error.message().contains(name) && error.message().contains(what), "{name}: {error}");
@@ -445,4 +448,51 @@ fn what_is_only_long_costs_no_memory() {
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let kilobytes: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
     assert!(kilobytes < 512 << 10, "{kilobytes} KiB");
+}
+
+/// `cp -al` of a live buffer, as backups do it, stopped its delivery, and it could not be opened any more.
+#[test]
+fn a_backup_of_hard_links_stops_nobody() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("outbox");
+    let mut texts = left_behind(&dir);
+    let link_all = |to: &str| {
+        let backup = root.path().join(to);
+        fs::create_dir(&backup).unwrap();
+        for name in names(&dir).iter().filter(|name| dir.join(name).is_file()) {
+            fs::hard_link(dir.join(name), backup.join(name)).unwrap();
+        }
+    };
+    link_all("before");
+    let producer = open(&dir).unwrap();
+    link_all("live");
+    producer.put("one more").unwrap();
+    texts.push("one more".into());
+    producer.sync().unwrap();
+    let taken: Vec<String> = take_all(&producer).iter().flat_map(SeenBatch::texts).collect();
+    assert_eq!(taken, texts);
+    producer.close(Duration::ZERO).unwrap();
+    link_all("after");
+    open(&dir).unwrap().close(Duration::ZERO).unwrap();
+}
+
+/// A sync that finds a file which it does not trust has lost nothing: it was taken for a disk that failed, and the log
+/// refused everything from then on.
+#[test]
+fn a_file_that_is_not_trusted_for_a_while_is_synced_later() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("outbox");
+    fs::create_dir(&dir).unwrap();
+    chmod(&dir, 0o755);
+    let producer = builder(&dir).sync_interval(Duration::from_secs(3600)).open_manual(Limits::default()).unwrap();
+    for _ in 0..1500 {
+        producer.put(&"x".repeat(1000)).unwrap();
+    }
+    chmod(dir.join("0000000000000001.seg"), 0o666);
+    let error = producer.sync().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotTrusted, "{error}");
+    producer.put("x").unwrap();
+    chmod(dir.join("0000000000000001.seg"), 0o600);
+    producer.sync().unwrap();
+    producer.close(Duration::ZERO).unwrap();
 }

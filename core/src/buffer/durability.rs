@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use super::log::Status;
 use super::{Core, forked, segment, storage};
 use crate::environment::lock;
-use crate::error::{Error, Result, os_error};
+use crate::error::{Error, ErrorKind, Result, os_error};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Condvar, MutexGuard, thread};
 
@@ -107,9 +107,9 @@ impl Core {
         });
         for synced in std::iter::once(names).chain(files) {
             synced.map_err(|error| {
-                let is_tried = !matches!(os_error(&error), Some(libc::EMFILE | libc::ENFILE));
+                let no_file = matches!(os_error(&error), Some(libc::EMFILE | libc::ENFILE));
                 let error = Error::io("could not sync the log", error);
-                if is_tried {
+                if !no_file && error.kind() != ErrorKind::NotTrusted {
                     return self.fail(error);
                 }
                 // It could not even be opened, so that nothing is lost: the next sync begins anew.

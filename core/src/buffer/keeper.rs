@@ -81,7 +81,8 @@ impl Core {
                 let reader = lock(&self.reader);
                 (reader.state.committed.segment, reader.reserved, reader.unwritten)
             };
-            if frees.is_some_and(|first| first < committed) || unwritten {
+            let again = chores.stuck.as_ref().is_some_and(|stuck| stuck.is_due(now));
+            if frees.is_some_and(|first| first < committed) || unwritten || again {
                 // A full or failing disk: tried again on the next round.
                 let _ = self.free(&mut chores);
             }
@@ -126,7 +127,7 @@ impl Core {
             log.spare.is_some() || !log.pool.is_empty()
         };
         if !kept {
-            return None;
+            return lock(&self.chores).stuck.as_ref().map(|_| TRIM_AFTER);
         }
         if self.pending().0 > 0 {
             // Who finishes the rest of it may have no reason to tell.
@@ -140,8 +141,9 @@ impl Core {
             chores.unchanged.0
         };
         if now >= since + TRIM_AFTER {
-            self.trim(&mut lock(&self.chores));
-            return None;
+            let mut chores = lock(&self.chores);
+            self.trim(&mut chores);
+            return chores.stuck.as_ref().map(|_| TRIM_AFTER);
         }
         Some(since + TRIM_AFTER - now)
     }

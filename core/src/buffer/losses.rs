@@ -4,6 +4,8 @@
 //! cursor keeps the count of what lies behind the committed position, which nobody reads again; what lies ahead of it is
 //! found anew.
 
+use std::cmp::Ordering;
+
 use super::cursor::Position;
 use super::walk::Region;
 use crate::environment::lock;
@@ -42,20 +44,29 @@ struct Places {
     ahead: Vec<Region>,
     /// More than are remembered: they count as passed.
     more: Losses,
+    /// The last places of those. They were found by rising position, so that what lies before them was found.
+    last: Vec<Region>,
 }
 
 impl Found {
     /// Notes a place. `false` if it was found before.
     pub(crate) fn note(&self, region: &Region) -> bool {
         let mut places = lock(&self.0);
-        if places.ahead.contains(region) {
+        if places.ahead.contains(region) || places.last.contains(region) {
             return false;
         }
         if places.ahead.len() < MOST {
-            places.ahead.push(region.clone())
-        } else {
-            places.more.add(region)
+            places.ahead.push(region.clone());
+            return true;
         }
+        let reached = places.last.last().map(|last| (last.segment, last.offset));
+        match (region.segment, region.offset).cmp(&reached.unwrap_or_default()) {
+            Ordering::Less => return false,
+            Ordering::Equal => {}
+            Ordering::Greater => places.last.clear(),
+        }
+        places.last.push(region.clone());
+        places.more.add(region);
         true
     }
 
@@ -71,5 +82,30 @@ impl Found {
             is_ahead
         });
         kept.add_all(std::mem::take(&mut places.more));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Those beyond what is remembered one by one were counted, and told, each time that they were read again.
+    #[test]
+    fn many_places_that_are_found_again_are_counted_once() {
+        let region =
+            |number: u64| Region { segment: 1 + number / 100, offset: number % 100 * 8, bytes: number % 2, records: 1 };
+        let found = Found::default();
+        let all = 3 * MOST as u64;
+        assert!((0..all).all(|number| found.note(&region(number))));
+        let mut kept = Losses::default();
+        for again in 0..3 {
+            assert!((0..all).all(|number| !found.note(&region(number))), "{again}");
+            found.pass(&Position::default(), &mut kept);
+        }
+        // What comes behind them is new, also two at one place.
+        let behind = region(all);
+        assert!(found.note(&behind) && found.note(&Region { records: 7, ..behind.clone() }) && !found.note(&behind));
+        found.pass(&Position { segment: u64::MAX, ..Position::default() }, &mut kept);
+        assert_eq!((kept.regions, kept.records), (all + 2, all + 8));
     }
 }

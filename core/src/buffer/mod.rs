@@ -116,6 +116,8 @@ pub(crate) struct Core {
     found: Arc<losses::Found>,
     /// Segments with bytes that could not be copied: the files are kept.
     unreadable: Mutex<BTreeSet<u64>>,
+    /// What lies before it was passed by earlier runs, which found damage: what of it they could not copy is not known.
+    inherited: cursor::Position,
     /// Held until the buffer is closed.
     owner: Mutex<Option<Arc<dyn Ownership>>>,
 }
@@ -137,6 +139,8 @@ struct Chores {
     /// Since when the log has stood at which lsn, for giving space back.
     unchanged: (Duration, u64),
     last_sync: Duration,
+    /// What could not be cleaned up.
+    stuck: Option<space::Stuck>,
 }
 
 impl Buffer {
@@ -565,6 +569,7 @@ impl Core {
             let mut chores = lock(&self.chores);
             self.trim(&mut chores);
             let freed = self.free(&mut chores);
+            let freed = freed.and(chores.stuck.as_ref().map_or(Ok(()), |stuck| Err(stuck.error.clone())));
             self.trim(&mut chores);
             let mut reader = lock(&self.reader);
             reader.state.closed = match result.is_ok() && lock(&self.log).jumped_from.is_none() {

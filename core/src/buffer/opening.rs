@@ -83,6 +83,7 @@ impl Core {
         counts.corrupt_bytes.store(bytes, Ordering::Relaxed);
         counts.lost_records.store(records, Ordering::Relaxed);
         let losses = Arc::<losses::Found>::default();
+        let inherited = if bytes > 0 { found.state.committed } else { Position::default() };
         let mut reader = Reader::new(found.cursor, found.state, losses.clone(), limits, caps);
         reader.walk.begin(Position {
             segment: log.index,
@@ -131,6 +132,7 @@ impl Core {
             regions: Mutex::default(),
             found: losses,
             unreadable: Mutex::default(),
+            inherited,
             owner: Mutex::new(Some(owner)),
             options,
             env,

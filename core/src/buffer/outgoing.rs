@@ -1,14 +1,16 @@
 //! Batches on their way out: read, taken, settled, forgotten.
 
+use std::cell::RefCell;
 use std::io;
 use std::time::Duration;
 
-use super::cursor::Progress;
+use super::cursor::{Position, Progress};
 use super::format;
 use super::reader::{Head, Reader};
 use super::resync::PIECE;
+use super::segment::Access;
 use super::storage::{Directory, File, Open, read_past};
-use super::walk::{Region, Source};
+use super::walk::{Region, Source, Step, Walk};
 use super::{Core, forked, log, segment};
 use crate::batch::{Batch, Turn};
 use crate::environment::lock;
@@ -320,6 +322,69 @@ impl Core {
             regions.push(region.clone());
         }
     }
+}
+
+/// Reads once more what an earlier run has read, to keep what it may not have been able to keep.
+struct Anew<'a> {
+    core: &'a Core,
+    kept: RefCell<io::Result<bool>>,
+}
+
+impl Source for Anew<'_> {
+    fn open(&self, index: u64) -> Result<Option<segment::Finished>> {
+        segment::open(&*self.core.dir, index, Access::PLAIN).map_err(|error| unreadable(index, error))
+    }
+
+    fn segment_after(&self, index: u64) -> Option<u64> {
+        self.core.segment_after(index)
+    }
+
+    fn set_aside(&self, region: &Region) {
+        if region.bytes > 0 {
+            let file = self.core.dir.open(&segment::name(region.segment), Open::Read);
+            let kept = file.and_then(|file| keep(&*self.core.dir, region, &*file));
+            let mut all = self.kept.borrow_mut();
+            match (kept, &mut *all) {
+                (Ok(whole), Ok(all)) => *all &= whole,
+                (Err(error), Ok(_)) => *all = Err(error),
+                (_, Err(_)) => {}
+            }
+        }
+    }
+}
+
+impl Core {
+    /// Has a finished segment set aside, not removed, if an earlier run passed damage in it and may have died before it freed it.
+    pub(super) fn look_for_damage(&self, index: u64) {
+        let Position { segment, .. } = self.inherited;
+        let upto = if index < segment { behind(index) } else { self.inherited };
+        if index <= segment && !self.keep_anew(index, &upto).is_ok_and(|whole| whole) {
+            lock(&self.unreadable).insert(index);
+        }
+    }
+
+    /// Copies the damaged bytes of a finished segment once more. Whether all of them could be read.
+    pub(super) fn keep_damage(&self, index: u64) -> io::Result<bool> {
+        self.keep_anew(index, &behind(index))
+    }
+
+    fn keep_anew(&self, index: u64, upto: &Position) -> io::Result<bool> {
+        let source = Anew { core: self, kept: RefCell::new(Ok(true)) };
+        let start = Position { segment: index, ..Position::default() };
+        let mut walk = Walk::new(lock(&self.log).buffer_id, start);
+        loop {
+            match walk.step(&source, upto) {
+                Ok(Step::Limit) => return source.kept.into_inner(),
+                Ok(_) => {}
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        }
+    }
+}
+
+/// Where a segment is passed.
+fn behind(index: u64) -> Position {
+    Position { segment: index + 1, ..Position::default() }
 }
 
 /// Copies the bytes of a region to a file of their own. Whether all of them could be read.

@@ -1,18 +1,37 @@
 //! Room in the log: the next segment is prepared, finished ones are used again, removed, or given back.
 
 use std::io;
+use std::time::Duration;
 
 use super::log::{Past, Spare};
 use super::opening::{LEAST_BYTES, make_segment};
 use super::outgoing::CORRUPT;
 use super::{Chores, Core, segment};
 use crate::environment::lock;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, is_full};
 use crate::options::Durability;
 use crate::sync::atomic::Ordering;
 
 /// Segments kept for use again beside the spare one.
 const POOL: usize = 2;
+/// After this long it is tried again to remove what could not be removed.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+
+/// Finished segments that can be neither removed nor set aside: something stands in the place of `corrupt/`, say. They are
+/// left where they are and tried again; a later run finds them, too.
+pub(super) struct Stuck {
+    /// With the bytes that they still count.
+    segments: Vec<(u64, u64)>,
+    pub(super) error: Error,
+    /// The last try.
+    since: Duration,
+}
+
+impl Stuck {
+    pub(super) fn is_due(&self, now: Duration) -> bool {
+        now >= self.since + RETRY_AFTER
+    }
+}
 
 impl Core {
     /// Sees to it that a spare segment of at least `needed` bytes is there.
@@ -22,7 +41,8 @@ impl Core {
             return Ok(());
         }
         self.check_owner()?;
-        self.free(&mut chores)?;
+        // What cannot be freed is no reason not to use what is free.
+        let freed = self.free(&mut chores);
         let length = self.segment_bytes.max(needed);
         let failed = |error| Error::io("could not prepare a segment", error);
         let small = {
@@ -53,7 +73,9 @@ impl Core {
                 }
                 while lock(&self.log).disk_bytes + length > cap {
                     // Kept segments that are too small for this.
-                    let Some(kept) = lock(&self.log).pool.pop() else { return Err(full(cap)) };
+                    let Some(kept) = lock(&self.log).pool.pop() else {
+                        return Err(freed.err().unwrap_or_else(|| full(cap)));
+                    };
                     self.discard(kept).map_err(failed)?;
                 }
                 let least = needed.max(LEAST_BYTES).min(length);
@@ -62,7 +84,7 @@ impl Core {
                     // A file that was removed takes its space for as long as a sync has it.
                     ErrorKind::DiskFull => {
                         self.wait_for_sync();
-                        make()
+                        make().or_else(|error| if self.give_up(&mut chores) { make() } else { Err(error) })
                     }
                     _ => Err(error),
                 })?;
@@ -114,8 +136,9 @@ impl Core {
         removed
     }
 
-    /// Frees the segments before the committed position: keeps one or two for use again, removes the others.
-    pub(super) fn free(&self, _: &mut Chores) -> Result<()> {
+    /// Frees the segments before the committed position: keeps one or two for use again, removes the others. One that can be
+    /// neither removed nor set aside stays where it is, and nothing behind it waits.
+    pub(super) fn free(&self, chores: &mut Chores) -> Result<()> {
         let committed = {
             let mut reader = lock(&self.reader);
             if reader.unwritten {
@@ -123,7 +146,9 @@ impl Core {
             }
             reader.state.committed.segment
         };
-        if lock(&self.log).past.front().is_none_or(|past| past.index >= committed) {
+        let now = self.env.clock.monotonic();
+        let is_due = chores.stuck.as_ref().is_some_and(|stuck| stuck.is_due(now));
+        if !is_due && lock(&self.log).past.front().is_none_or(|past| past.index >= committed) {
             return Ok(());
         }
         self.check_owner()?;
@@ -131,6 +156,9 @@ impl Core {
         if self.options.durability != Durability::Os {
             self.sync_cursor()?;
         }
+        // Those of before: whatever stood in the way may be gone.
+        let before = chores.stuck.take_if(|stuck| stuck.is_due(now));
+        let mut left = before.map(|stuck| stuck.segments).unwrap_or_default();
         loop {
             let (past, keep) = {
                 let mut log = lock(&self.log);
@@ -145,23 +173,53 @@ impl Core {
                 }
             };
             let Past { index, length, writer } = past;
-            match writer {
-                Some(mut writer)
-                    if keep && length == self.segment_bytes && !lock(&self.unreadable).contains(&index) =>
-                {
-                    // A batch that is still in somebody's hands keeps its bytes: then the file goes.
-                    if writer.recycle() {
-                        let mut log = lock(&self.log);
-                        log.pool.push(Spare { index, length, writer });
-                        self.tell_of_space();
-                        continue;
-                    }
-                    self.unlink(index, length)?;
-                }
-                _ => self.unlink(index, length)?,
+            self.look_for_damage(index);
+            let keep = keep && length == self.segment_bytes && !lock(&self.unreadable).contains(&index);
+            // A batch that is still in somebody's hands keeps its bytes: then the file goes.
+            if let Some(mut writer) = writer
+                && keep
+                && writer.recycle()
+            {
+                let mut log = lock(&self.log);
+                log.pool.push(Spare { index, length, writer });
+                self.tell_of_space();
+                continue;
             }
+            left.push((index, length));
+        }
+        // Behind the others: what they took may be what is missing.
+        let mut failed = None;
+        left.retain_mut(|(index, length)| {
+            let error = self.unlink(*index).err();
+            if error.is_none() || lock(&self.unreadable).contains(index) {
+                // What is set aside does not count, also where it is set aside in its old place.
+                let mut log = lock(&self.log);
+                log.disk_bytes -= std::mem::take(length);
+                self.tell_of_space();
+            }
+            let is_left = error.is_some();
+            failed = error.or(failed.take());
+            is_left
+        });
+        if let Some(error) = failed {
+            let new = || Stuck { segments: Vec::new(), error, since: now };
+            chores.stuck.get_or_insert_with(new).segments.append(&mut left);
         }
         Ok(())
+    }
+
+    /// Removes segments that were to be set aside and cannot be: on a full disk, what is put comes first. Whether there were any.
+    fn give_up(&self, chores: &mut Chores) -> bool {
+        let Some(stuck) = &mut chores.stuck else { return false };
+        let before = stuck.segments.len();
+        stuck.segments.retain(|(index, _)| {
+            !lock(&self.unreadable).contains(index) || self.dir.remove(&segment::name(*index)).is_err()
+        });
+        let left = stuck.segments.len();
+        if left == 0 {
+            chores.stuck = None;
+        }
+        before > left
     }
 
     pub(super) fn tell_of_space(&self) {
@@ -169,21 +227,17 @@ impl Core {
         self.space.notify_all();
     }
 
-    pub(super) fn unlink(&self, index: u64, length: u64) -> Result<()> {
-        // What could not be copied of it may be read some day.
-        let removed = match lock(&self.unreadable).contains(&index) {
-            true => self.dir.move_into(&segment::name(index), CORRUPT),
-            false => self.dir.remove(&segment::name(index)),
+    fn unlink(&self, index: u64) -> Result<()> {
+        let name = segment::name(index);
+        let is_unreadable = lock(&self.unreadable).contains(&index);
+        let removed = match if is_unreadable { self.keep_damage(index) } else { Ok(true) } {
+            Ok(true) => self.dir.remove(&name),
+            // There is room for the copy when others are gone; a whole segment would stay.
+            Err(error) if is_full(&error) => Err(error),
+            // What could not be copied of it may be read some day.
+            Ok(false) | Err(_) => self.dir.move_into(&name, CORRUPT),
         };
-        let mut log = lock(&self.log);
-        if let Err(error) = removed {
-            // It is tried again.
-            log.past.push_front(Past { index, length, writer: None });
-            return Err(Error::io(format_args!("could not remove {}", segment::name(index)), error));
-        }
-        log.disk_bytes -= length;
-        self.tell_of_space();
-        Ok(())
+        removed.map_err(|error| Error::io(format_args!("could not remove {}", segment::name(index)), error))
     }
 
     /// Gives kept and prepared segments back to the filesystem. Without the chores another would be prepared meanwhile,

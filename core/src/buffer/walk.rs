@@ -159,6 +159,8 @@ impl Walk {
                     self.at.bytes += frame.data.len() as u64;
                     return Ok(Step::Record { segment, offset, base });
                 }
+                // A page went away while it was read: what was read of it were zeros.
+                Err(_) if window.chunk.as_ref().is_some_and(Chunk::is_faulted) => window.chunk = None,
                 Err(bad) => {
                     let open_ended = last && upto.offset == u64::MAX;
                     return self.pass(source, bad, end, last, open_ended);

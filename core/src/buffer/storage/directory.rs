@@ -37,6 +37,9 @@ pub(crate) struct OsDirectory {
     trust: Trust,
     /// What others may do to a file in it, if the file's mode lets them: write permission for those who may search it.
     reach: u32,
+    /// Others can make names in it, also one for a file that is not theirs. Where nobody else can, a second name is this
+    /// user's own doing: a backup of hard links.
+    shared: bool,
 }
 
 impl OsDirectory {
@@ -104,7 +107,10 @@ impl OsDirectory {
         };
         match complaint {
             Some(complaint) => Err(not_trusted(complaint)),
-            None => Ok(OsDirectory { fd: Arc::new(fd), path, trust, reach: (mode & 0o011) << 1 }),
+            None => {
+                let shared = by_group || !is_ours(&found);
+                Ok(OsDirectory { fd: Arc::new(fd), path, trust, reach: (mode & 0o011) << 1, shared })
+            }
         }
     }
 
@@ -202,7 +208,7 @@ impl OsDirectory {
         let others = self.reach & if self.trust == Trust::Group { 0o002 } else { 0o022 };
         let complaint = if self.trust == Trust::Anyone {
             return Ok(found.st_size.unsigned_abs());
-        } else if found.st_nlink > 1 {
+        } else if self.shared && found.st_nlink > 1 {
             format!("has {} names (hard links); put a copy in its place", found.st_nlink)
         } else if self.trust == Trust::Owner && !is_ours(&found) {
             format!("belongs to the user with uid {}", found.st_uid)

@@ -8,7 +8,7 @@
 
 use std::io;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence};
 
 /// Mappings that can be guarded at once. A buffer has some ten; where there are more buffers, their segments are written
 /// without a mapping.
@@ -72,7 +72,10 @@ fn mapped() -> impl Iterator<Item = (&'static Slot, usize, usize)> {
     TABLE.iter().filter_map(|slot| {
         let start = slot.start.load(Ordering::Acquire);
         let len = slot.len.load(Ordering::Relaxed);
-        (start != 0 && start != CLAIMED).then_some((slot, start, len))
+        // The length is that of this start only if the slot had no other owner meanwhile.
+        fence(Ordering::Acquire);
+        let same = slot.start.load(Ordering::Relaxed) == start;
+        (same && start != 0 && start != CLAIMED).then_some((slot, start, len))
     })
 }
 

@@ -233,14 +233,17 @@ impl SegmentReader for MappedReader {
     fn read(self: Arc<Self>, offset: usize, len: usize) -> io::Result<Chunk> {
         // The program may have installed a handler of its own meanwhile.
         guard::ensure();
-        if self.0.left.load(Ordering::Acquire)
-            && let Some(file) = &self.0.file
-        {
-            return Arc::new(PlainReader(file.clone())).read(offset, len);
-        }
+        let left = self.0.left.load(Ordering::Acquire);
         // Cut where publication ends: from here on the range is known to be published.
         let end = offset.saturating_add(len).min(self.0.published.load(Ordering::Acquire));
         let start = offset.min(end);
+        // A page that faulted is one of zeros, which are not what the file has.
+        if (left || self.0.guard.faults() > 0)
+            && let Some(file) = &self.0.file
+        {
+            let len = if left { len } else { end - start };
+            return Arc::new(PlainReader(file.clone())).read(offset, len);
+        }
         Ok(Chunk::Mapped(MappedBytes {
             mapping: self.0.clone(),
             start,
@@ -290,5 +293,35 @@ impl MappedBytes {
         // while the mapping is shared. Another *program* that overwrites the file can change them; readers treat
         // them as plain bytes.
         unsafe { std::slice::from_raw_parts(self.mapping.base.as_ptr().add(self.start), self.len) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+    use crate::buffer::storage::Chunk;
+
+    /// A page that could not be stored to is one of zeros in memory, and what it is in the file: readers took the zeros for
+    /// damage until the writer went on with plain writes.
+    #[test]
+    fn what_a_page_did_not_take_is_read_from_the_file() {
+        const LENGTH: usize = 64 << 10;
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(LENGTH as u64).unwrap();
+        let mut writer = MappedWriter::new(Arc::new(OsFile { file: file.try_clone().unwrap() }), LENGTH, true).unwrap();
+        writer.space(0, 8192).unwrap().fill(7);
+        writer.append(0, 8000).unwrap();
+        let before = writer.reader().read(0, 8000).unwrap();
+        // The page goes away under a store, and comes back.
+        file.set_len(4096).unwrap();
+        writer.space(8000, 100).unwrap().fill(8);
+        file.set_len(LENGTH as u64).unwrap();
+        file.write_all_at(&[7; 8192], 0).unwrap();
+        assert!(before.is_faulted() && before.bytes()[4096..] != [7; 8000 - 4096]);
+        let chunk = writer.reader().read(0, 9000).unwrap();
+        assert!(matches!(chunk, Chunk::Heap(_)));
+        assert_eq!(chunk.bytes(), [7; 8000], "published, and as it is in the file");
     }
 }

@@ -132,6 +132,10 @@ pub(crate) trait File: Send + Sync {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes all of `bytes`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// As `write_at`, inside a file of which the caller knows that it may be written so far.
+    fn write_within(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_at(bytes, offset)
+    }
     /// Writes all of `bytes` where the file ends, which is at `end` as far as is known. Returns where the last of them ended.
     fn append(&self, bytes: &[u8], end: u64) -> io::Result<u64> {
         self.write_at(bytes, end)?;
@@ -208,6 +212,8 @@ impl Chunk {
 pub(crate) struct PlainWriter {
     file: Arc<dyn File>,
     scratch: Vec<u8>,
+    /// Whether the limit on the size of files lets all of this segment be written: asked once, not with each frame.
+    within_limit: Option<bool>,
     /// Shared with readers only to know whether any is left.
     reader: Arc<PlainReader>,
 }
@@ -215,7 +221,7 @@ pub(crate) struct PlainWriter {
 impl PlainWriter {
     pub(crate) fn new(file: Arc<dyn File>) -> Self {
         let reader = Arc::new(PlainReader(file.clone()));
-        PlainWriter { file, scratch: Vec::new(), reader }
+        PlainWriter { file, scratch: Vec::new(), within_limit: None, reader }
     }
 }
 
@@ -230,7 +236,11 @@ impl SegmentWriter for PlainWriter {
     }
 
     fn append(&mut self, offset: usize, _: usize) -> io::Result<()> {
-        let written = self.file.write_at(&self.scratch, offset as u64);
+        let whole = || self.file.len().is_ok_and(|length| may_write(length).is_ok());
+        let written = match *self.within_limit.get_or_insert_with(whole) {
+            true => self.file.write_within(&self.scratch, offset as u64),
+            false => self.file.write_at(&self.scratch, offset as u64),
+        };
         if written.is_err() {
             // All but the terminator may be there: a frame that is refused must not be found later.
             let _ = self.file.write_at(&[0; TERMINATOR_BYTES], offset as u64);
@@ -245,6 +255,7 @@ impl SegmentWriter for PlainWriter {
     }
 
     fn recycle(&mut self) -> bool {
+        self.within_limit = None;
         Arc::get_mut(&mut self.reader).is_some()
     }
 

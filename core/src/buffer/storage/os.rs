@@ -123,6 +123,10 @@ impl File for OsFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         may_write(offset.saturating_add(bytes.len() as u64))?;
+        self.write_within(bytes, offset)
+    }
+
+    fn write_within(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.file.write_all_at(bytes, offset)
     }
 
