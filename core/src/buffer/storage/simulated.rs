@@ -620,7 +620,7 @@ impl Disk for SimulatedDisk {
         lock(&self.shared.state).boot_id
     }
 
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+    fn open(&self, path: &Path, _: bool) -> io::Result<Arc<dyn File>> {
         self.open_file(path, Open::Create)
     }
 
@@ -643,7 +643,7 @@ impl Disk for SimulatedDisk {
         Ok(())
     }
 
-    fn lock(&self, path: &Path) -> io::Result<Result<Box<dyn Send + Sync>, Holder>> {
+    fn lock(&self, path: &Path, _: bool) -> io::Result<Result<Box<dyn Send + Sync>, Holder>> {
         self.enter(Op::Lock, || None)?;
         drop(self.open_file(path, Open::Create)?);
         if !lock(&self.shared.locked).insert(path.to_path_buf()) {
@@ -741,7 +741,7 @@ impl Directory for SimulatedDirectory {
 
     fn lock(&self, name: &str) -> io::Result<Result<Arc<dyn Ownership>, Holder>> {
         let path = self.path.join(name);
-        match self.disk.lock(&path)? {
+        match self.disk.lock(&path, false)? {
             Ok(held) => {
                 let inode = lock(&self.disk.shared.state).lookup(&path)?;
                 Ok(Ok(Arc::new(Owner { disk: self.disk.clone(), path, inode, _held: held })))

@@ -75,7 +75,7 @@ impl Log {
         let FileOptions { follow_links, mode, framing, sync, .. } = *options;
         let sharing = Sharing { create: true, follow: follow_links, mode: mode.0 };
         let (current, _) = Current::open(&*disk, path, sharing).map_err(failed)?;
-        let (sidecar, lock) = open_sidecar(&*disk, path, layout)?;
+        let (sidecar, lock) = open_sidecar(&*disk, path, follow_links, layout)?;
         let (path, piece, new) = (path.clone(), Piece::default(), Vec::new());
         let mut log =
             Log { disk, path, sharing, framing, sync, current, sidecar, kept: false, piece, new, _lock: lock };
@@ -174,14 +174,16 @@ impl Log {
     /// The file that an earlier process wrote to, where a rotation left it: beside.
     fn find_renamed(&self, id: FileId) -> io::Result<Option<Arc<dyn File>>> {
         let how = Sharing { create: false, follow: false, mode: None };
-        let find = || {
+        let find = || -> io::Result<Option<Arc<dyn File>>> {
             let Some(parent) = self.path.parent() else { return Ok(None) };
             for name in
                 self.disk.directory(parent, false, crate::options::Trust::Anyone)?.list()?.into_iter().take(MOST_NAMES)
             {
                 let path = parent.join(name);
                 if self.disk.look(&path, false)?.is_some_and(|seen| seen.id == id && seen.kind == FileKind::Regular) {
-                    return self.disk.open_shared(&path, how).map(Some);
+                    let file = self.disk.open_shared(&path, how)?;
+                    // Somebody may have put another in its place.
+                    return Ok((file.look()?.id == id).then_some(file));
                 }
             }
             Ok(None)
@@ -352,7 +354,7 @@ fn store_again(file: &dyn File, start: u64, length: u64) -> io::Result<()> {
 }
 
 /// Opens the file beside `path` and takes it for this sink.
-fn open_sidecar(disk: &dyn Disk, path: &Path, layout: Layout) -> Result<(Sidecar, Box<dyn Send + Sync>)> {
+fn open_sidecar(disk: &dyn Disk, path: &Path, follow: bool, layout: Layout) -> Result<(Sidecar, Box<dyn Send + Sync>)> {
     let mut name = path.to_path_buf().into_os_string();
     name.push(".unistream");
     let sidecar = PathBuf::from(name);
@@ -361,10 +363,10 @@ fn open_sidecar(disk: &dyn Disk, path: &Path, layout: Layout) -> Result<(Sidecar
         require_trust(&sidecar, &seen)?;
     }
     let lock = disk
-        .lock(&sidecar)
+        .lock(&sidecar, follow)
         .map_err(failed)?
         .map_err(|_| Error::new(ErrorKind::InUse, format!("{} is in use by another FileSink", path.display())))?;
-    let file = disk.open(&sidecar).map_err(failed)?;
+    let file = disk.open(&sidecar, follow).map_err(failed)?;
     require_trust(&sidecar, &file.look().map_err(failed)?)?;
     Ok((Sidecar::open(file, layout).map_err(failed)?, lock))
 }
