@@ -162,6 +162,11 @@ struct Dirty {
 }
 
 impl Inode {
+    fn synced(bytes: &[u8]) -> Inode {
+        let blocks = blocks_of(bytes.len() as u64);
+        Inode { blocks, bytes: bytes.into(), synced: bytes.into(), ..Inode::default() }
+    }
+
     fn sector(bytes: &[u8], index: usize) -> [u8; SECTOR] {
         let mut sector = [0; SECTOR];
         let start = (index * SECTOR).min(bytes.len());
@@ -411,6 +416,7 @@ struct Control {
     operations: u64,
     fault: Option<Fault>,
     faults: u64,
+    longest_read: usize,
     recorder: Option<Recorder>,
 }
 
@@ -467,6 +473,11 @@ impl SimulatedDisk {
         (control.operations, control.faults)
     }
 
+    /// The most bytes that anybody had room for in one read.
+    pub(crate) fn longest_read(&self) -> usize {
+        lock(&self.shared.control).longest_read
+    }
+
     /// Leaves room for so many more blocks of 4096 bytes.
     pub(crate) fn set_free_blocks(&self, free: u64) {
         let mut state = lock(&self.shared.state);
@@ -478,13 +489,7 @@ impl SimulatedDisk {
         let mut state = lock(&self.shared.state);
         state.make_dirs(path.parent().unwrap_or(Path::new("/")));
         let inode = state.new_inode();
-        let contents = Inode {
-            blocks: blocks_of(bytes.len() as u64),
-            bytes: bytes.into(),
-            synced: bytes.into(),
-            ..Inode::default()
-        };
-        state.inodes.insert(inode, Arc::new(contents));
+        state.inodes.insert(inode, Arc::new(Inode::synced(bytes)));
         let change = Change { removed: None, added: Some((name_of(path), inode)) };
         if let Ok(names) = state.names(path.parent().unwrap_or(Path::new("/"))) {
             names.change(change);
@@ -493,6 +498,20 @@ impl SimulatedDisk {
             names.synced = names.now.clone();
             names.unsynced.clear();
         }
+    }
+
+    /// Puts other bytes into a file that is there, synced.
+    pub(crate) fn overwrite(&self, path: &str, bytes: &[u8]) {
+        let mut state = lock(&self.shared.state);
+        if let Ok(inode) = state.lookup(Path::new(path)) {
+            state.inodes.insert(inode, Arc::new(Inode::synced(bytes)));
+        }
+    }
+
+    /// What is in a file; nothing if there is none.
+    pub(crate) fn contents(&self, path: &str) -> Vec<u8> {
+        let mut state = lock(&self.shared.state);
+        state.lookup(Path::new(path)).map(|inode| state.inode(inode).bytes.clone()).unwrap_or_default()
     }
 
     /// Every file under `dir` and what is in it.
@@ -864,6 +883,8 @@ impl File for SimulatedFile {
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         self.disk.enter(Op::Read, || None)?;
+        let longest = &mut lock(&self.disk.shared.control).longest_read;
+        *longest = buf.len().max(*longest);
         Ok(self.read(buf, offset))
     }
 

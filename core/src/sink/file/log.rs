@@ -65,6 +65,8 @@ impl Current {
 const ATTEMPTS: usize = 5;
 /// How often half a line is looked at before it counts as one that stays.
 const LOOKS: usize = 10;
+/// Bytes that are stored again at once.
+const AT_ONCE: usize = 1 << 20;
 /// Names of a directory that are looked at for a file that was renamed.
 const MOST_NAMES: usize = 10_000;
 
@@ -343,14 +345,23 @@ fn settle(sidecar: &mut Sidecar, file: &dyn File) -> io::Result<()> {
 }
 
 /// Stores bytes of the file where they are, so that the next sync writes them.
-fn store_again(file: &dyn File, start: u64, length: u64) -> io::Result<()> {
-    let mut bytes = vec![0; length as usize];
-    let got = file.read_at(&mut bytes, start)?;
-    match file.write_at(&bytes[..got], start) {
-        // It may be appended to only.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-        result => result,
+fn store_again(file: &dyn File, mut start: u64, length: u64) -> io::Result<()> {
+    let end = start + length;
+    let mut window = vec![0; AT_ONCE.min(length as usize)];
+    while start < end {
+        let wanted = window.len().min((end - start) as usize);
+        let got = file.read_at(&mut window[..wanted], start)?;
+        match file.write_at(&window[..got], start) {
+            // It may be appended to only.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+            result => result?,
+        }
+        if got < wanted {
+            break;
+        }
+        start += got as u64;
     }
+    Ok(())
 }
 
 /// Opens the file beside `path` and takes it for this sink.

@@ -28,7 +28,7 @@ pub(super) enum Found {
 
 /// Where it is not where it was to be, it is looked for behind that: others appended, too.
 const SEARCHED: u64 = 4 << 20;
-/// Bytes compared in such a search before it is given up.
+/// Bytes compared in such a search, or read for checksums, before it is given up.
 const COMPARED: usize = 64 << 20;
 const WINDOW: usize = 64 << 10;
 
@@ -73,6 +73,7 @@ fn search(file: &dyn File, mark: &Mark, from: u64, length: u64) -> io::Result<Fo
             if whole {
                 return Ok(Found::Whole { at: place });
             }
+            compared += mark.length as usize;
         }
         if place + same as u64 == length || (same == mark.contents.len() && length < place + mark.length) {
             return Ok(Found::Torn { at: place, records: whole(mark, same) });
