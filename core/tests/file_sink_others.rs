@@ -634,7 +634,10 @@ fn a_file_that_another_user_put_there_is_not_written_to() {
             let sink = FileSink::builder(&place.log).follow_links(follow).build();
             sink.and_then(|sink| match sink.send(&batch(&["a"])) {
                 Err(SendError::Unavailable { error, .. }) => Err(Error::new(ErrorKind::NotTrusted, error.to_string())),
-                sent => Ok(drop(sent.unwrap())),
+                sent => {
+                    assert!(sent.unwrap().is_delivered());
+                    Ok(())
+                }
             })
         };
         for mode in [0o777, 0o1777, 0o770] {

@@ -219,7 +219,8 @@ fn require_trust(dir: &OwnedFd, seen: &Seen) -> io::Result<()> {
         let message = "it has a second name, which others may have made; the option follow_links permits that";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
-    if !ours(seen.owner) && !(one_writes && above.st_uid == seen.owner) {
+    let given = ours(seen.owner) || (one_writes && above.st_uid == seen.owner);
+    if !given {
         return Err(not_trusted(format!(
             "it belongs to the user with uid {}, who may have put it there; the option follow_links permits that",
             seen.owner
