@@ -258,8 +258,8 @@
  *   sync (boolean: true, false; default false) Sync each batch to stable storage before it counts as delivered.
  *   mode (text: an octal number such as 0640; empty: 0640 less the umask; default empty) The permissions of a file
  *       that is created, whatever the umask.
- *   follow_links (boolean: true, false; default false) Follow symbolic links at the path, and take a file that has a
- *       second name.
+ *   follow_links (boolean: true, false; default false) Follow symbolic links at the path, and take a file that another
+ *       user may have put there.
  */
 
 

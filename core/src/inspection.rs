@@ -93,7 +93,7 @@ impl Inspection {
         let dir = dir.as_ref();
         let failed = |error| Error::io(format_args!("could not read the buffer {}", dir.display()), error);
         let missing = || Error::new(ErrorKind::NotFound, format!("there is no buffer in {}", dir.display()));
-        let dir = match OsDirectory::open(dir, Trust::Anyone) {
+        let dir = match OsDirectory::open(dir, false, Trust::Anyone) {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 return Err(missing());
             }

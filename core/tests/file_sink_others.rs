@@ -717,6 +717,68 @@ fn links_at_the_logs_path_are_followed_only_if_the_program_says_so() {
     fs::set_permissions(place.dir.path(), Permissions::from_mode(0o700)).unwrap();
 }
 
+/// Who made the file before the program did would read all that is written to it, and so would who is behind a pipe.
+#[test]
+fn a_file_that_another_user_put_there_is_not_written_to() {
+    if !rustix::process::geteuid().is_root() {
+        return say("not root: only root can give files to another user");
+    }
+    for fifo in [false, true] {
+        let place = Place::new();
+        if fifo {
+            let kind = rustix::fs::FileType::Fifo;
+            rustix::fs::mknodat(rustix::fs::CWD, &place.log, kind, 0o666.into(), 0).unwrap();
+        } else {
+            fs::write(&place.log, "old\n").unwrap();
+        }
+        let mut reader = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&place.log).unwrap();
+        std::os::unix::fs::chown(&place.log, Some(12345), Some(12345)).unwrap();
+        let send = |follow| {
+            let sink = FileSink::builder(&place.log).follow_links(follow).build();
+            sink.and_then(|sink| match sink.send(&batch(&["a"])) {
+                Err(SendError::Unavailable { error, .. }) => Err(Error::new(ErrorKind::NotTrusted, error.to_string())),
+                sent => {
+                    assert!(sent.unwrap().is_delivered());
+                    Ok(())
+                }
+            })
+        };
+        for mode in [0o777, 0o1777, 0o770] {
+            fs::set_permissions(place.dir.path(), Permissions::from_mode(mode)).unwrap();
+            let error = send(false).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NotTrusted, "{error}");
+            assert!(error.message().contains("uid 12345") && error.message().contains("follow_links"), "{error}");
+        }
+        // Only root makes names there: it is meant to be so. And so it is where the program says it.
+        fs::set_permissions(place.dir.path(), Permissions::from_mode(0o700)).unwrap();
+        std::os::unix::fs::chown(place.dir.path(), Some(12345), None).unwrap();
+        send(false).unwrap();
+        fs::set_permissions(place.dir.path(), Permissions::from_mode(0o777)).unwrap();
+        send(true).unwrap();
+        let mut text = String::new();
+        let _ = reader.read_to_string(&mut text);
+        assert_eq!(text, if fifo { "a\na\n" } else { "old\na\na\n" });
+    }
+}
+
+/// A directory above that is a link of another user's would have the file made where he may not.
+#[test]
+fn links_on_the_way_to_the_log_are_followed_if_they_are_ones_own() {
+    let place = Place::new();
+    let (real, link) = (place.beside("real"), place.beside("link"));
+    fs::create_dir(&real).unwrap();
+    symlink("real", &link).unwrap();
+    FileSink::create(link.join("app.log")).unwrap().send(&batch(&["a"])).unwrap();
+    assert_eq!(text(real.join("app.log")), "a\n");
+    if std::os::unix::fs::lchown(&link, Some(12345), None).is_ok() {
+        let error = FileSink::create(link.join("app.log")).unwrap_err();
+        assert!(error.kind() == ErrorKind::NotTrusted && error.message().contains("uid 12345"), "{error}");
+        let sink = FileSink::builder(link.join("app.log")).follow_links(true).build().unwrap();
+        sink.send(&batch(&["b"])).unwrap();
+        assert_eq!(text(real.join("app.log")), "a\nb\n");
+    }
+}
+
 /// The header of a mark, as the format's page has it.
 fn header(words: [u64; 5], crc: u32, entries: u32, contents: u32, body: &[u8]) -> Vec<u8> {
     let mut header = b"unimark3".to_vec();

@@ -317,6 +317,27 @@ fn the_path_may_end_in_a_link_of_ones_own() {
     }
 }
 
+/// A directory above that is a link had root make directories wherever it led.
+#[test]
+fn a_link_on_the_way_counts_only_if_it_is_ones_own() {
+    let root = tempfile::tempdir().unwrap();
+    let (real, link) = (root.path().join("real"), root.path().join("link"));
+    fs::create_dir(&real).unwrap();
+    symlink("real", &link).unwrap();
+    open(link.join("one/outbox")).unwrap().put("x").unwrap();
+    assert!(real.join("one/outbox/cursor.0").exists());
+    if rustix::process::geteuid().is_root() {
+        lchown(&link, Some(NOBODY), Some(NOBODY)).unwrap();
+        for path in ["one/outbox", "two/outbox", "two/../one/outbox"] {
+            let error = refusal(link.join(path), Trust::Group);
+            assert_eq!(error.kind(), ErrorKind::NotTrusted, "{path}: {error}");
+            assert!(error.message().contains("link is a symbolic link that the user with uid 65534 made"), "{error}");
+        }
+        assert_eq!(names(&real), ["one"]);
+        builder(link.join("two/outbox")).trust(Trust::Anyone).open_manual(Limits::default()).unwrap();
+    }
+}
+
 /// A named pipe in place of a segment made opening hang; other things were errors that named nothing.
 #[test]
 fn what_is_no_file_is_an_error_that_names_it() {

@@ -119,7 +119,7 @@ impl Sink for Lease {
 ///     bytes, each record after its length.
 /// :param sync: whether each batch is on stable storage before it counts as delivered.
 /// :param mode: the permissions of a file that is created, whatever the umask, such as `0o600`; `None`: 0640 less the umask.
-/// :param follow_links: whether symbolic links at the path are followed, and a file may have a second name.
+/// :param follow_links: whether symbolic links at the path are followed, and a file may be one that another user put there.
 #[pyclass(frozen, extends = NativeSink, module = "unistream")]
 pub(crate) struct FileSink {
     path: PathBuf,

@@ -205,7 +205,7 @@ fn what_was_passed_over_does_not_stay_pending() {
         *end = lock(&core.log).tail;
     }
     let path = Path::new(DIR).join(segment::name(lock(&core.log).index));
-    let file = disk.open(&path).unwrap();
+    let file = disk.open(&path, false).unwrap();
     file.write_at(&vec![0xaa; ends[1] - ends[0]], ends[0] as u64).unwrap();
     let Taken::Batch(batch) = core.take(2, true).unwrap() else { panic!("no batch may go out") };
     assert!(matches!(core.take(2, true).unwrap(), Taken::Nothing));

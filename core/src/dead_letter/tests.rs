@@ -22,8 +22,8 @@ impl<F: Fn() + Send + Sync + 'static> Disk for BetweenDisk<F> {
     fn boot_id(&self) -> u64 {
         OsDisk.boot_id()
     }
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        OsDisk.open(path)
+    fn open(&self, path: &Path, follow: bool) -> io::Result<Arc<dyn File>> {
+        OsDisk.open(path, follow)
     }
     fn open_shared(&self, path: &Path, how: Sharing) -> io::Result<Arc<dyn File>> {
         OsDisk.open_shared(path, how)
@@ -34,8 +34,8 @@ impl<F: Fn() + Send + Sync + 'static> Disk for BetweenDisk<F> {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         OsDisk.sync_dir(dir)
     }
-    fn lock(&self, path: &Path) -> io::Result<std::result::Result<Box<dyn Send + Sync>, Holder>> {
-        OsDisk.lock(path)
+    fn lock(&self, path: &Path, follow: bool) -> io::Result<std::result::Result<Box<dyn Send + Sync>, Holder>> {
+        OsDisk.lock(path, follow)
     }
 }
 

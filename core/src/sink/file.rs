@@ -80,7 +80,7 @@ impl FileSink {
     ///
     /// # Errors
     /// `InUse` if another `FileSink` has the file; `InvalidArgument` if something else than a file stands at its path or its
-    /// sidecar's; `NotTrusted` if another user can change the sidecar; `Io` or `DiskFull` from the disk.
+    /// sidecar's; `NotTrusted` if another user can change the sidecar, or may have put the file there; `Io` or `DiskFull` from the disk.
     pub fn create(path: impl AsRef<Path>) -> Result<FileSink> {
         FileSink::builder(path.as_ref()).build()
     }
@@ -159,8 +159,9 @@ impl FileSinkBuilder {
         self
     }
 
-    /// Whether symbolic links at the path are followed, and a file may have a second name. Default `false`: who may write
-    /// in the directory could have the records written anywhere.
+    /// Whether symbolic links at the path are followed, and those on the way to it that another user made; and whether a
+    /// file may have a second name, and it or a pipe belong to another user, in a directory where others write. Default
+    /// `false`: who may write in the directory could have the records written anywhere, or read them.
     #[must_use]
     pub fn follow_links(mut self, follow: bool) -> Self {
         self.options.follow_links = follow;

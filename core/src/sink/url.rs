@@ -72,7 +72,7 @@ option_table! {
     sync: bool = "false", "true, false", |_| true;
     /// The permissions of a file that is created, whatever the umask.
     mode: FileMode = "", "an octal number such as 0640; empty: 0640 less the umask", |v| v.check().is_ok();
-    /// Follow symbolic links at the path, and take a file that has a second name.
+    /// Follow symbolic links at the path, and take a file that another user may have put there.
     follow_links: bool = "false", "true, false", |_| true;
 }
 

@@ -1,11 +1,9 @@
 //! The real disk's directories, by descriptor: a path is looked up once, and what stands there is looked at before it is
 //! used.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,16 +14,15 @@ use rustix::process::{getegid, geteuid, getgroups};
 use super::limits::apart_from_streams;
 use super::os::OsFile;
 use super::{Directory, File, Holder, Open, Ownership};
-use super::{lock, ownership};
+use super::{lock, ownership, way};
 use crate::error::NotTrusted;
 use crate::options::Trust;
 
 /// How to open a directory: for reading its names.
-const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+pub(super) const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// How to open a file: nothing leads out of the directory, and nothing that is no file makes the opening wait.
 const FILE: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
-/// As many symbolic links are followed as by the kernel.
-const MOST_LINKS: usize = 40;
 /// How often a name is freed for a new file, if somebody takes it again each time.
 const MOST_TRIES: usize = 10;
 
@@ -43,37 +40,13 @@ pub(crate) struct OsDirectory {
 }
 
 impl OsDirectory {
-    /// Opens a directory by its path, which may end in a symbolic link only if nobody but this process's user, or root,
-    /// can have made it.
-    pub(crate) fn open(path: &Path, trust: Trust) -> io::Result<OsDirectory> {
-        // Without what stands for nothing, such as a `/` at the end, which would follow a link there.
+    /// Opens a directory by its path. Links on the way are followed only if nobody but this process's user, or root, can have
+    /// made them. `create`: made if it is missing, see [`way::find`].
+    pub(crate) fn open(path: &Path, create: bool, trust: Trust) -> io::Result<OsDirectory> {
         let path: PathBuf = std::path::absolute(path)?.components().collect();
-        let mut at = path.clone();
-        for _ in 0..MOST_LINKS {
-            let named = |error: Errno| if at == path { error.into() } else { naming(&at.display(), error.into()) };
-            let look = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let looked = apart_from_streams(|| rustix::fs::open(&at, look, Mode::empty()).map_err(named))?;
-            let found = rustix::fs::fstat(&looked).map_err(named)?;
-            match FileType::from_raw_mode(found.st_mode) {
-                FileType::Directory => {
-                    let open = || rustix::fs::openat(&looked, ".", DIRECTORY, Mode::empty()).map_err(named);
-                    return OsDirectory::check(apart_from_streams(open)?, path, trust);
-                }
-                FileType::Symlink => {
-                    if trust != Trust::Anyone && !is_ours(&found) {
-                        let (link, uid) = (at.display(), found.st_uid);
-                        return Err(not_trusted(format!(
-                            "{link} is a symbolic link that the user with uid {uid} made"
-                        )));
-                    }
-                    let target = rustix::fs::readlinkat(&looked, "", Vec::new()).map_err(named)?;
-                    let target = Path::new(OsStr::from_bytes(target.as_bytes()));
-                    at = at.parent().unwrap_or(Path::new("/")).join(target).components().collect();
-                }
-                other => return Err(is_no(&at.display(), what(other), "directory")),
-            }
-        }
-        Err(Errno::LOOP.into())
+        let found = way::find(&path, create, trust)?;
+        let open = || Ok(rustix::fs::openat(&found, ".", DIRECTORY, Mode::empty())?);
+        OsDirectory::check(apart_from_streams(open)?, path, trust)
     }
 
     /// The directory, if nobody can have made it, or can change what is in it, who is not trusted.
@@ -310,7 +283,7 @@ fn write_in_place(file: impl AsFd + Copy) {
 }
 
 /// Whether it belongs to the user that the process runs as, or to root, who can do everything anyway.
-fn is_ours(found: &Stat) -> bool {
+pub(super) fn is_ours(found: &Stat) -> bool {
     found.st_uid == geteuid().as_raw() || found.st_uid == 0
 }
 
@@ -320,7 +293,7 @@ fn single(name: &str) -> Result<&str, Errno> {
 }
 
 /// What something is, for a person.
-fn what(kind: FileType) -> &'static str {
+pub(super) fn what(kind: FileType) -> &'static str {
     match kind {
         FileType::RegularFile => "a file",
         FileType::Directory => "a directory",
@@ -332,19 +305,19 @@ fn what(kind: FileType) -> &'static str {
 }
 
 #[cold]
-fn is_no(name: &dyn std::fmt::Display, is: &str, should: &str) -> io::Error {
+pub(super) fn is_no(name: &dyn std::fmt::Display, is: &str, should: &str) -> io::Error {
     let kind = if should == "directory" { io::ErrorKind::NotADirectory } else { io::ErrorKind::InvalidInput };
     io::Error::new(kind, format!("{name} is {is}, not a {should}"))
 }
 
 #[cold]
-fn not_trusted(complaint: String) -> io::Error {
+pub(super) fn not_trusted(complaint: String) -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, NotTrusted(complaint))
 }
 
 /// The error with the name that it is about.
 #[cold]
-fn naming(name: &dyn std::fmt::Display, error: io::Error) -> io::Error {
+pub(super) fn naming(name: &dyn std::fmt::Display, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), Named { name: name.to_string(), error })
 }
 

@@ -12,6 +12,7 @@ mod shared;
 #[cfg(any(test, feature = "simulation"))]
 pub(crate) mod simulated;
 mod unreadable;
+mod way;
 
 use std::io;
 use std::path::Path;
@@ -22,10 +23,10 @@ use crate::options::Trust;
 
 pub(crate) use directory::OsDirectory;
 pub(crate) use fork::ForkGuard;
-pub(crate) use limits::{apart_from_streams, may_write};
+pub(crate) use limits::may_write;
 pub(crate) use mapped::MappedBytes;
 pub(crate) use os::OsDisk;
-pub(crate) use shared::{FileId, FileKind, Seen, Sharing};
+pub(crate) use shared::{FileId, FileKind, Seen, Sharing, open_stream};
 pub(crate) use unreadable::read_past;
 
 /// A disk. Errors are the operating system's own.
@@ -35,9 +36,9 @@ pub(crate) trait Disk: Send + Sync {
     fn directory(&self, path: &Path, create: bool, trust: Trust) -> io::Result<Arc<dyn Directory>>;
     /// Changes whenever unsynced bytes may have been lost: the kernel's boot id.
     fn boot_id(&self) -> u64;
-    /// Opens a file for reading and writing, wherever it is, and creates one that does not exist, 0600. Only a file: links are
-    /// not followed.
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// Opens a file for reading and writing, wherever it is, and creates one that does not exist, 0600. Only a file: it is no
+    /// link. With `follow` it may be behind links of others, see [`Sharing::follow`].
+    fn open(&self, path: &Path, follow: bool) -> io::Result<Arc<dyn File>>;
     /// Opens a file for appending and reading that others rotate, truncate and append to.
     fn open_shared(&self, path: &Path, how: Sharing) -> io::Result<Arc<dyn File>>;
     /// What stands at a path, if anything does; with `follow` where the links there lead.
@@ -45,7 +46,7 @@ pub(crate) trait Disk: Send + Sync {
     /// Makes creations, renames and removals in `dir` durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Takes the lock that this file stands for, for as long as the result lives.
-    fn lock(&self, path: &Path) -> io::Result<Result<Box<dyn Send + Sync>, Holder>>;
+    fn lock(&self, path: &Path, follow: bool) -> io::Result<Result<Box<dyn Send + Sync>, Holder>>;
 }
 
 /// An open directory: what is done in it is done there, whatever becomes of the path that led to it. Names are single

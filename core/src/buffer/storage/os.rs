@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,9 +11,7 @@ use rustix::fs::{AtFlags, FallocateFlags, StatxFlags};
 use super::limits::{apart_from_streams, may_have_length, may_write};
 use super::lock;
 use super::mapped::{self, MappedWriter};
-use super::{
-    Directory, Disk, File, Holder, OsDirectory, Seen, SegmentReader, SegmentWriter, Sharing, shared, sync_name,
-};
+use super::{Directory, Disk, File, Holder, OsDirectory, Seen, SegmentReader, SegmentWriter, Sharing, shared};
 use crate::options::Trust;
 
 /// The operating system's files.
@@ -21,10 +19,7 @@ pub(crate) struct OsDisk;
 
 impl Disk for OsDisk {
     fn directory(&self, path: &Path, create: bool, trust: Trust) -> io::Result<Arc<dyn Directory>> {
-        if create {
-            create_dir(path)?;
-        }
-        Ok(Arc::new(OsDirectory::open(path, trust)?))
+        Ok(Arc::new(OsDirectory::open(path, create, trust)?))
     }
 
     fn boot_id(&self) -> u64 {
@@ -37,8 +32,8 @@ impl Disk for OsDisk {
         }
     }
 
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(OsFile { file: shared::open_alone(path)? }))
+    fn open(&self, path: &Path, follow: bool) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(OsFile { file: shared::open_alone(path, follow)? }))
     }
 
     fn open_shared(&self, path: &Path, how: Sharing) -> io::Result<Arc<dyn File>> {
@@ -54,24 +49,9 @@ impl Disk for OsDisk {
         apart_from_streams(|| fs::File::open(dir))?.sync_all()
     }
 
-    fn lock(&self, path: &Path) -> io::Result<Result<Box<dyn Send + Sync>, Holder>> {
-        lock::take(|| shared::open_alone(path), false)
+    fn lock(&self, path: &Path, follow: bool) -> io::Result<Result<Box<dyn Send + Sync>, Holder>> {
+        lock::take(|| shared::open_alone(path, follow), false)
     }
-}
-
-/// Makes a directory, and those above it, with names that survive a power loss. What exists is no error: whoever opens it
-/// finds out what it is.
-fn create_dir(dir: &Path) -> io::Result<()> {
-    let made = match fs::DirBuilder::new().mode(0o700).create(dir) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).ok_or(error)?;
-            create_dir(parent)?;
-            fs::DirBuilder::new().mode(0o700).create(dir)
-        }
-        result => result,
-    };
-    made.and_then(|()| sync_name(&OsDisk, dir))
 }
 
 pub(super) struct OsFile {

@@ -2,16 +2,18 @@
 
 use std::fs;
 use std::io::{self, Seek, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, FileType, OFlags, StatxFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 
+use super::directory::not_trusted;
 use super::limits::{apart_from_streams, may_write};
 use super::os::OsFile;
-use super::{File, SegmentReader, SegmentWriter};
+use super::{File, SegmentReader, SegmentWriter, way};
 
 /// Which file it is, whatever its name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -155,57 +157,76 @@ pub(super) fn look_at(file: &fs::File) -> io::Result<Seen> {
     }
 }
 
-/// Opens a file to append to. Nothing that stands there instead makes it wait.
+/// What every file is opened with: nothing that stands there instead makes it wait.
+const FILE: OFlags = OFlags::RDWR.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+
+/// Opens a file to append to.
 pub(super) fn open(path: &Path, how: Sharing) -> io::Result<Arc<dyn File>> {
-    let mut flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let (dir, name) = way::above(path, how.follow)?;
+    let mut flags = FILE | OFlags::APPEND;
     flags.set(OFlags::NOFOLLOW, !how.follow);
-    let options = || {
-        let mut options = fs::OpenOptions::new();
-        options.read(true).append(true).mode(how.mode.unwrap_or(DEFAULT_MODE));
-        #[allow(clippy::cast_possible_wrap)] // The flags of open(2).
-        options.custom_flags(flags.bits() as i32);
-        options
-    };
-    let open = |options: &fs::OpenOptions| apart_from_streams(|| options.open(path));
-    let file = match open(&options()) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && how.create => {
-            let file = open(options().create(true))?;
-            if let Some(mode) = how.mode
-                && look_at(&file)?.length == 0
-            {
-                // Whatever the umask says.
-                file.set_permissions(fs::Permissions::from_mode(mode))?;
-            }
-            file
-        }
-        result => result?,
+    let mode = Mode::from(how.mode.unwrap_or(DEFAULT_MODE));
+    let open = |flags| apart_from_streams(|| Ok(fs::File::from(rustix::fs::openat(&dir, name, flags, mode)?)));
+    let (file, is_new) = match open(flags) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && how.create => (open(flags | OFlags::CREATE)?, true),
+        result => (result?, false),
     };
     let seen = look_at(&file)?;
     seen.require_file()?;
-    if seen.links > 1 && !how.follow && !only_we_name_files_in(path)? {
-        let message = "it has a second name, which others may have made; the option follow_links permits that";
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    if !how.follow {
+        require_trust(&dir, &seen)?;
+    }
+    if let Some(mode) = how.mode.filter(|_| is_new && seen.length == 0) {
+        // Whatever the umask says.
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
     }
     Ok(Arc::new(SharedFile(OsFile { file })))
 }
 
 /// Opens a file that nobody else uses, or creates it.
-pub(super) fn open_alone(path: &Path) -> io::Result<fs::File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let mut options = fs::OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    #[allow(clippy::cast_possible_wrap)] // The flags of open(2).
-    let options = options.custom_flags(flags.bits() as i32);
-    let file = apart_from_streams(|| options.open(path))?;
+pub(super) fn open_alone(path: &Path, follow: bool) -> io::Result<fs::File> {
+    let (dir, name) = way::above(path, follow)?;
+    let flags = FILE | OFlags::NOFOLLOW | OFlags::CREATE;
+    let open = || Ok(fs::File::from(rustix::fs::openat(&dir, name, flags, Mode::from(0o600))?));
+    let file = apart_from_streams(open)?;
     look_at(&file)?.require_file()?;
     Ok(file)
 }
 
-/// Whether nobody but this user and root can make names beside that path.
-fn only_we_name_files_in(path: &Path) -> io::Result<bool> {
-    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let Some(above) = look(above, true)? else { return Ok(false) };
-    Ok((above.owner == 0 || above.owner == rustix::process::geteuid().as_raw()) && above.mode & 0o022 == 0)
+/// Opens what is no file, for writing only.
+pub(crate) fn open_stream(path: &Path, follow: bool) -> io::Result<OwnedFd> {
+    let (dir, name) = way::above(path, follow)?;
+    let mut flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    flags.set(OFlags::NOFOLLOW, !follow);
+    let open = || Ok(fs::File::from(rustix::fs::openat(&dir, name, flags, Mode::empty())?));
+    let stream = apart_from_streams(open)?;
+    if !follow {
+        require_trust(&dir, &look_at(&stream)?)?;
+    }
+    Ok(stream.into())
+}
+
+/// An error if another may have put it there than whom the directory is of: he would read what is written, or have it written
+/// where he may not himself. (The kernel's `protected_regular` and `protected_hardlinks` are the same where they are on.)
+fn require_trust(dir: &OwnedFd, seen: &Seen) -> io::Result<()> {
+    let ours = |owner: u32| owner == 0 || owner == rustix::process::geteuid().as_raw();
+    if ours(seen.owner) && seen.links <= 1 {
+        return Ok(());
+    }
+    let above = rustix::fs::fstat(dir)?;
+    let one_writes = above.st_mode & 0o022 == 0;
+    if seen.links > 1 && !(one_writes && ours(above.st_uid)) {
+        let message = "it has a second name, which others may have made; the option follow_links permits that";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    let given = ours(seen.owner) || (one_writes && above.st_uid == seen.owner);
+    if !given {
+        return Err(not_trusted(format!(
+            "it belongs to the user with uid {}, who may have put it there; the option follow_links permits that",
+            seen.owner
+        )));
+    }
+    Ok(())
 }
 
 /// A file opened with `O_APPEND`: a write goes where the file ends in that moment, so that it is over nobody else's bytes.

@@ -69,6 +69,8 @@ impl Current {
 const ATTEMPTS: usize = 5;
 /// How often half a line is looked at before it counts as one that stays.
 const LOOKS: usize = 10;
+/// Bytes that are stored again at once.
+const AT_ONCE: usize = 1 << 20;
 /// Names of a directory that are looked at for a file that was renamed.
 const MOST_NAMES: usize = 10_000;
 
@@ -79,7 +81,7 @@ impl Log {
         let FileOptions { follow_links, mode, framing, sync, .. } = *options;
         let sharing = Sharing { create: true, follow: follow_links, mode: mode.0 };
         let (current, _) = Current::open(&*disk, path, sharing).map_err(failed)?;
-        let (sidecar, held) = open_sidecar(&*disk, path, layout)?;
+        let (sidecar, held) = open_sidecar(&*disk, path, follow_links, layout)?;
         let (path, piece, new) = (path.clone(), Piece::default(), Vec::new());
         let mut log = Log {
             disk,
@@ -150,7 +152,7 @@ impl Log {
     #[cold]
     fn own_again(&mut self) -> io::Result<()> {
         self.held = None;
-        let (sidecar, held) = open_sidecar(&*self.disk, &self.path, self.layout).map_err(io::Error::other)?;
+        let (sidecar, held) = open_sidecar(&*self.disk, &self.path, self.sharing.follow, self.layout).map_err(io::Error::other)?;
         (self.sidecar, self.held, self.kept) = (sidecar, Some(held), false);
         (self.current.named, self.current.line_end) = (false, None);
         Ok(())
@@ -210,14 +212,16 @@ impl Log {
     /// The file that an earlier process wrote to, where a rotation left it: beside.
     fn find_renamed(&self, id: FileId) -> io::Result<Option<Arc<dyn File>>> {
         let how = Sharing { create: false, follow: false, mode: None };
-        let find = || {
+        let find = || -> io::Result<Option<Arc<dyn File>>> {
             let Some(parent) = self.path.parent() else { return Ok(None) };
             for name in
                 self.disk.directory(parent, false, crate::options::Trust::Anyone)?.list()?.into_iter().take(MOST_NAMES)
             {
                 let path = parent.join(name);
                 if self.disk.look(&path, false)?.is_some_and(|seen| seen.id == id && seen.kind == FileKind::Regular) {
-                    return self.disk.open_shared(&path, how).map(Some);
+                    let file = self.disk.open_shared(&path, how)?;
+                    // Somebody may have put another in its place.
+                    return Ok((file.look()?.id == id).then_some(file));
                 }
             }
             Ok(None)
@@ -391,14 +395,23 @@ fn settle(sidecar: &mut Sidecar, file: &dyn File) -> io::Result<()> {
 }
 
 /// Stores bytes of the file where they are, so that the next sync writes them.
-fn store_again(file: &dyn File, start: u64, length: u64) -> io::Result<()> {
-    let mut bytes = vec![0; length as usize];
-    let got = file.read_at(&mut bytes, start)?;
-    match file.write_at(&bytes[..got], start) {
-        // It may be appended to only.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-        result => result,
+fn store_again(file: &dyn File, mut start: u64, length: u64) -> io::Result<()> {
+    let end = start + length;
+    let mut window = vec![0; AT_ONCE.min(length as usize)];
+    while start < end {
+        let wanted = window.len().min((end - start) as usize);
+        let got = file.read_at(&mut window[..wanted], start)?;
+        match file.write_at(&window[..got], start) {
+            // It may be appended to only.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+            result => result?,
+        }
+        if got < wanted {
+            break;
+        }
+        start += got as u64;
     }
+    Ok(())
 }
 
 fn sidecar_of(path: &Path) -> PathBuf {
@@ -408,7 +421,7 @@ fn sidecar_of(path: &Path) -> PathBuf {
 }
 
 /// Opens the file beside `path` and takes it for this sink.
-fn open_sidecar(disk: &dyn Disk, path: &Path, layout: Layout) -> Result<(Sidecar, Held)> {
+fn open_sidecar(disk: &dyn Disk, path: &Path, follow: bool, layout: Layout) -> Result<(Sidecar, Held)> {
     let sidecar = sidecar_of(path);
     let failed = |error| not_opened(&sidecar, error);
     let in_use = || Error::new(ErrorKind::InUse, format!("{} is in use by another FileSink", path.display()));
@@ -416,10 +429,10 @@ fn open_sidecar(disk: &dyn Disk, path: &Path, layout: Layout) -> Result<(Sidecar
         require_trust(&sidecar, &seen)?;
     }
     for _ in 0..ATTEMPTS {
-        let file = disk.open(&sidecar).map_err(failed)?;
+        let file = disk.open(&sidecar, follow).map_err(failed)?;
         let seen = file.look().map_err(failed)?;
         require_trust(&sidecar, &seen)?;
-        let lock = disk.lock(&sidecar).map_err(failed)?.map_err(|_| in_use())?;
+        let lock = disk.lock(&sidecar, follow).map_err(failed)?.map_err(|_| in_use())?;
         // Somebody may have removed it in between: then the lock is another file's.
         if disk.look(&sidecar, false).map_err(failed)?.is_some_and(|there| there.id == seen.id) {
             return Ok((Sidecar::open(file, layout).map_err(failed)?, (seen.id, lock)));

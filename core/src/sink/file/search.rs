@@ -29,7 +29,7 @@ pub(super) enum Found {
 
 /// Where it is not where it was to be, it is looked for behind that: others appended, too.
 const SEARCHED: u64 = 4 << 20;
-/// Bytes compared in such a search before it is given up.
+/// Bytes compared in such a search, or read for checksums, before it is given up.
 const COMPARED: usize = 64 << 20;
 const WINDOW: usize = 64 << 10;
 
@@ -83,8 +83,11 @@ fn search(file: &dyn File, mark: &Mark, length: u64) -> io::Result<Found> {
     for (at, _) in there.iter().enumerate().filter(|(at, byte)| *byte == first && begins(*at)) {
         let same = common(&there[at..], &mark.contents);
         let place = from + at as u64;
-        if same == mark.contents.len() && stands_at(file, mark, place)? {
-            return Ok(Found::Whole { at: place });
+        if same == mark.contents.len() {
+            if stands_at(file, mark, place)? {
+                return Ok(Found::Whole { at: place });
+            }
+            compared += mark.length as usize;
         }
         compared += same;
         if compared > COMPARED {

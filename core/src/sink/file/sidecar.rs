@@ -50,6 +50,9 @@ const MAGIC: [u8; 8] = *b"unimark3";
 /// The longest record, with what frames it.
 const MOST_BYTES: u64 = (256 << 20) + 16;
 
+/// More than anybody writes, with room to count on.
+const MOST_GENERATIONS: u64 = u64::MAX - (1 << 32);
+
 const PRECEDED: u32 = 1;
 const LENGTH_PREFIXED: u32 = 1 << 1;
 const ENDS_A_LINE: u32 = 1 << 2;
@@ -340,10 +343,12 @@ fn decode(header: &[u8; HEADER], layout: &Layout) -> Option<(u64, Mark, Sizes)> 
     };
     let (entries, contents) = (le_u32(header, 56) as usize, le_u32(header, 60) as usize);
     // What no writer writes would have us read, or cut, more than a piece.
-    let possible = mark.start.checked_add(mark.length).is_some()
+    let generation = le_u64(header, 8);
+    let possible = generation < MOST_GENERATIONS
+        && mark.start.checked_add(mark.length).is_some()
         && mark.length <= MOST_BYTES
         && (1..=layout.records).contains(&entries)
         && contents == (mark.length as usize).min(layout.contents)
         && (entries == 1 || mark.length as usize <= layout.contents);
-    possible.then_some((le_u64(header, 8), mark, Sizes { entries, contents, crc: le_u32(header, 64) }))
+    possible.then_some((generation, mark, Sizes { entries, contents, crc: le_u32(header, 64) }))
 }

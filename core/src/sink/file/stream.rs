@@ -1,21 +1,18 @@
 //! What is no file: a pipe, a terminal, a device, the program's own output. It cannot be looked at again, so that there is no
 //! sidecar: whoever crashes in between sends again. Nothing here waits for a reader for long.
 
-use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::OFlags;
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
 use super::piece::{Entry, Piece, UNKNOWN, fingerprint};
 use super::{Framing, NEWLINE, not_opened};
 use crate::batch::Batch;
-use crate::buffer::storage::{FileKind, apart_from_streams, may_write};
+use crate::buffer::storage::{FileKind, may_write, open_stream};
 use crate::environment::lock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::{FileOptions, Outcome, Report};
@@ -175,16 +172,11 @@ impl Stream {
             _ => return Err(io::Error::new(io::ErrorKind::NotFound, "the pipe or device is gone")),
         }
         // Not to wait for a reader that may never come.
-        let mut flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-        flags.set(OFlags::NOFOLLOW, !self.follow);
-        #[allow(clippy::cast_possible_wrap)] // The flags of open(2).
-        let open = || fs::OpenOptions::new().write(true).custom_flags(flags.bits() as i32).open(path);
-        let opened = apart_from_streams(open);
-        match opened {
+        match open_stream(path, self.follow) {
             Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
                 Err(io::Error::new(error.kind(), "nobody reads from it"))
             }
-            result => result.map(OwnedFd::from),
+            result => result,
         }
     }
 

@@ -9,6 +9,7 @@ mod directory;
 mod draft;
 mod mutate;
 mod options;
+mod sidecar;
 mod source;
 
 use std::fmt::Write as _;
@@ -27,6 +28,7 @@ const TARGETS: &[Target] = &[
     ("decode", decode::run),
     ("directory", directory::run),
     ("options", options::run),
+    ("sidecar", sidecar::run),
     #[cfg(feature = "aws")]
     ("aws", crate::sink::aws::fuzz::run),
 ];

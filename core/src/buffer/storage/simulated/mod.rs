@@ -4,24 +4,24 @@
 //! each unsynced 512-byte sector, any state that it had since the last sync, and of the unsynced creations, renames
 //! and removals any prefix or any subset. The death of the process keeps every store, but may tear the one under way.
 
+mod contents;
+mod handles;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
+use contents::{Change, Inode, Names};
+use handles::{Held, SimulatedDirectory, SimulatedFile};
+
 use super::super::format::SEGMENT_HEADER_BYTES;
-use super::{
-    Chunk, Directory, Disk, File, FileId, FileKind, Holder, Open, Ownership, Seen, SegmentReader, SegmentWriter,
-    Sharing, sync_name,
-};
+use super::{Directory, Disk, File, FileId, FileKind, Holder, Open, Seen, Sharing, sync_name};
 use crate::environment::{Clock, Environment, lock};
 use crate::options::Trust;
 use crate::sync::Mutex;
 
-const SECTOR: usize = 512;
 const BLOCK: u64 = 4096;
-/// States of an unsynced sector that a power loss chooses from, besides the synced one.
-const VERSIONS: usize = 4;
 
 /// A reproducible source of random numbers (SplitMix64).
 #[derive(Clone, Debug)]
@@ -142,169 +142,6 @@ pub(crate) enum Crash {
     Power,
 }
 
-/// The contents of a file, sector by sector.
-#[derive(Clone, Default)]
-struct Inode {
-    bytes: Vec<u8>,
-    synced: Vec<u8>,
-    /// The lengths since the last sync.
-    lengths: Vec<u64>,
-    /// Unsynced sectors and the states they had.
-    dirty: BTreeMap<usize, Dirty>,
-    blocks: BTreeSet<u64>,
-}
-
-#[derive(Clone)]
-struct Dirty {
-    versions: Vec<[u8; SECTOR]>,
-    /// A sync of it failed: the kernel takes it for clean and never writes it unless it is stored to again.
-    abandoned: bool,
-}
-
-impl Inode {
-    fn sector(bytes: &[u8], index: usize) -> [u8; SECTOR] {
-        let mut sector = [0; SECTOR];
-        let start = (index * SECTOR).min(bytes.len());
-        let end = (start + SECTOR).min(bytes.len());
-        sector[..end - start].copy_from_slice(&bytes[start..end]);
-        sector
-    }
-
-    fn touch(&mut self, from: usize, to: usize) {
-        for index in from / SECTOR..to.div_ceil(SECTOR) {
-            let version = Inode::sector(&self.bytes, index);
-            let dirty = self.dirty.entry(index).or_insert(Dirty { versions: Vec::new(), abandoned: false });
-            dirty.abandoned = false;
-            if dirty.versions.len() == VERSIONS {
-                // The oldest but one: both ends of the history stay.
-                dirty.versions.remove(1);
-            }
-            dirty.versions.push(version);
-        }
-    }
-
-    fn write(&mut self, bytes: &[u8], offset: usize) {
-        let end = offset + bytes.len();
-        if self.bytes.len() < end {
-            self.resize(end);
-        }
-        self.bytes[offset..end].copy_from_slice(bytes);
-        self.touch(offset, end);
-    }
-
-    fn resize(&mut self, len: usize) {
-        let old = self.bytes.len();
-        self.bytes.resize(len, 0);
-        self.lengths.push(len as u64);
-        if len < old {
-            self.blocks.retain(|block| block * BLOCK < len as u64);
-            self.touch(len, old);
-        }
-    }
-
-    fn sync(&mut self, failed: bool) {
-        if failed {
-            self.dirty.values_mut().for_each(|dirty| dirty.abandoned = true);
-            return;
-        }
-        self.synced.resize(self.bytes.len(), 0);
-        self.lengths.clear();
-        let bytes = &self.bytes;
-        let synced = &mut self.synced;
-        self.dirty.retain(|index, dirty| {
-            let start = (index * SECTOR).min(bytes.len());
-            let end = (start + SECTOR).min(bytes.len());
-            if !dirty.abandoned {
-                synced[start..end].copy_from_slice(&bytes[start..end]);
-            }
-            dirty.abandoned
-        });
-    }
-
-    /// What a power loss leaves.
-    fn after_power_loss(&self, dice: &mut Dice) -> Inode {
-        let choice = dice.below(self.lengths.len() + 1);
-        let length = if choice == 0 { self.synced.len() as u64 } else { self.lengths[choice - 1] };
-        let mut bytes = self.synced.clone();
-        bytes.resize(length as usize, 0);
-        // Often all or none of a file, else sector by sector.
-        let mood = dice.below(4);
-        for (index, dirty) in &self.dirty {
-            let Some(newest) = dirty.versions.last() else { continue };
-            let start = (index * SECTOR).min(bytes.len());
-            let end = (start + SECTOR).min(bytes.len());
-            let kept = match mood {
-                0 => None,
-                1 => Some(newest),
-                _ => match dice.below(dirty.versions.len() + 1) {
-                    0 => None,
-                    at => Some(&dirty.versions[at - 1]),
-                },
-            };
-            if let Some(kept) = kept {
-                bytes[start..end].copy_from_slice(&kept[..end - start]);
-            }
-        }
-        Inode { blocks: blocks_of(bytes.len() as u64), synced: bytes.clone(), bytes, ..Inode::default() }
-    }
-}
-
-fn blocks_of(len: u64) -> BTreeSet<u64> {
-    (0..len.div_ceil(BLOCK)).collect()
-}
-
-/// A change to the names of a directory.
-#[derive(Clone)]
-struct Change {
-    removed: Option<String>,
-    added: Option<(String, u64)>,
-}
-
-#[derive(Clone, Default)]
-struct Names {
-    now: BTreeMap<String, u64>,
-    synced: BTreeMap<String, u64>,
-    unsynced: Vec<Change>,
-}
-
-impl Names {
-    fn change(&mut self, change: Change) {
-        Names::apply(&mut self.now, &change);
-        self.unsynced.push(change);
-    }
-
-    fn apply(names: &mut BTreeMap<String, u64>, change: &Change) {
-        if let Some(name) = &change.removed {
-            names.remove(name);
-        }
-        if let Some((name, inode)) = &change.added {
-            names.insert(name.clone(), *inode);
-        }
-    }
-
-    /// Those that have a name, or may have one after a power loss.
-    fn inodes(&self) -> impl Iterator<Item = u64> {
-        let unsynced = self.unsynced.iter().filter_map(|change| change.added.as_ref().map(|(_, inode)| *inode));
-        self.now.values().chain(self.synced.values()).copied().chain(unsynced)
-    }
-
-    fn after_power_loss(&self, dice: &mut Dice) -> Names {
-        let mut names = self.synced.clone();
-        // A journal keeps a prefix; the standard promises nothing of the kind.
-        let prefix = dice.chance(2).then(|| dice.below(self.unsynced.len() + 1));
-        for (at, change) in self.unsynced.iter().enumerate() {
-            let kept = match prefix {
-                Some(prefix) => at < prefix,
-                None => dice.chance(2),
-            };
-            if kept {
-                Names::apply(&mut names, change);
-            }
-        }
-        Names { now: names.clone(), synced: names, unsynced: Vec::new() }
-    }
-}
-
 /// A directory's entry in the one above it.
 const DIRECTORY: u64 = 0;
 
@@ -411,6 +248,7 @@ struct Control {
     operations: u64,
     fault: Option<Fault>,
     faults: u64,
+    longest_read: usize,
     recorder: Option<Recorder>,
 }
 
@@ -467,6 +305,11 @@ impl SimulatedDisk {
         (control.operations, control.faults)
     }
 
+    /// The most bytes that anybody had room for in one read.
+    pub(crate) fn longest_read(&self) -> usize {
+        lock(&self.shared.control).longest_read
+    }
+
     /// Leaves room for so many more blocks of 4096 bytes.
     pub(crate) fn set_free_blocks(&self, free: u64) {
         let mut state = lock(&self.shared.state);
@@ -478,13 +321,7 @@ impl SimulatedDisk {
         let mut state = lock(&self.shared.state);
         state.make_dirs(path.parent().unwrap_or(Path::new("/")));
         let inode = state.new_inode();
-        let contents = Inode {
-            blocks: blocks_of(bytes.len() as u64),
-            bytes: bytes.into(),
-            synced: bytes.into(),
-            ..Inode::default()
-        };
-        state.inodes.insert(inode, Arc::new(contents));
+        state.inodes.insert(inode, Arc::new(Inode::synced(bytes)));
         let change = Change { removed: None, added: Some((name_of(path), inode)) };
         if let Ok(names) = state.names(path.parent().unwrap_or(Path::new("/"))) {
             names.change(change);
@@ -493,6 +330,20 @@ impl SimulatedDisk {
             names.synced = names.now.clone();
             names.unsynced.clear();
         }
+    }
+
+    /// Puts other bytes into a file that is there, synced.
+    pub(crate) fn overwrite(&self, path: &str, bytes: &[u8]) {
+        let mut state = lock(&self.shared.state);
+        if let Ok(inode) = state.lookup(Path::new(path)) {
+            state.inodes.insert(inode, Arc::new(Inode::synced(bytes)));
+        }
+    }
+
+    /// What is in a file; nothing if there is none.
+    pub(crate) fn contents(&self, path: &str) -> Vec<u8> {
+        let mut state = lock(&self.shared.state);
+        state.lookup(Path::new(path)).map(|inode| state.inode(inode).bytes.clone()).unwrap_or_default()
     }
 
     /// Every file under `dir` and what is in it.
@@ -620,7 +471,7 @@ impl Disk for SimulatedDisk {
         lock(&self.shared.state).boot_id
     }
 
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+    fn open(&self, path: &Path, _: bool) -> io::Result<Arc<dyn File>> {
         self.open_file(path, Open::Create)
     }
 
@@ -643,7 +494,7 @@ impl Disk for SimulatedDisk {
         Ok(())
     }
 
-    fn lock(&self, path: &Path) -> io::Result<Result<Box<dyn Send + Sync>, Holder>> {
+    fn lock(&self, path: &Path, _: bool) -> io::Result<Result<Box<dyn Send + Sync>, Holder>> {
         self.enter(Op::Lock, || None)?;
         drop(self.open_file(path, Open::Create)?);
         if !lock(&self.shared.locked).insert(path.to_path_buf()) {
@@ -677,272 +528,5 @@ impl SimulatedDisk {
         };
         *state.opened.entry(inode).or_default() += 1;
         Ok(Arc::new(SimulatedFile { disk: self.clone(), inode }))
-    }
-}
-
-/// A directory of the simulated disk, which nobody moves.
-struct SimulatedDirectory {
-    disk: SimulatedDisk,
-    path: PathBuf,
-}
-
-impl Directory for SimulatedDirectory {
-    fn path(&self) -> &Path {
-        &self.path
-    }
-
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.disk.enter(Op::List, || None)?;
-        Ok(lock(&self.disk.shared.state).names(&self.path)?.now.keys().cloned().collect())
-    }
-
-    fn open(&self, name: &str, how: Open) -> io::Result<Arc<dyn File>> {
-        self.disk.open_file(&self.path.join(name), how)
-    }
-
-    fn directory(&self, name: &str, create: bool) -> io::Result<Arc<dyn Directory>> {
-        self.disk.directory(&self.path.join(name), create, Trust::Owner)
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.enter(Op::Rename, || None)?;
-        let mut state = lock(&self.disk.shared.state);
-        let inode = state.lookup(&self.path.join(from))?;
-        let change = Change { removed: Some(from.to_owned()), added: Some((to.to_owned(), inode)) };
-        state.names(&self.path)?.change(change);
-        Ok(())
-    }
-
-    fn move_into(&self, name: &str, directory: &str) -> io::Result<()> {
-        self.directory(directory, true)?;
-        self.disk.enter(Op::Rename, || None)?;
-        let mut state = lock(&self.disk.shared.state);
-        let inode = state.lookup(&self.path.join(name))?;
-        state
-            .names(&self.path.join(directory))?
-            .change(Change { removed: None, added: Some((name.to_owned(), inode)) });
-        state.names(&self.path)?.change(Change { removed: Some(name.to_owned()), added: None });
-        Ok(())
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.disk.enter(Op::Remove, || None)?;
-        let mut state = lock(&self.disk.shared.state);
-        if state.lookup(&self.path.join(name)).is_err() {
-            return Ok(());
-        }
-        state.names(&self.path)?.change(Change { removed: Some(name.to_owned()), added: None });
-        Ok(())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.disk.sync_dir(&self.path)
-    }
-
-    fn lock(&self, name: &str) -> io::Result<Result<Arc<dyn Ownership>, Holder>> {
-        let path = self.path.join(name);
-        match self.disk.lock(&path)? {
-            Ok(held) => {
-                let inode = lock(&self.disk.shared.state).lookup(&path)?;
-                Ok(Ok(Arc::new(Owner { disk: self.disk.clone(), path, inode, _held: held })))
-            }
-            Err(holder) => Ok(Err(holder)),
-        }
-    }
-
-    fn may_map(&self) -> io::Result<bool> {
-        self.disk.enter(Op::MayMap, || None)?;
-        Ok(lock(&self.disk.shared.state).mapped)
-    }
-}
-
-struct Owner {
-    disk: SimulatedDisk,
-    path: PathBuf,
-    inode: u64,
-    _held: Box<dyn Send + Sync>,
-}
-
-impl Ownership for Owner {
-    fn check(&self) -> io::Result<()> {
-        match lock(&self.disk.shared.state).lookup(&self.path) {
-            Ok(inode) if inode == self.inode => Ok(()),
-            _ => Err(io::ErrorKind::NotFound.into()),
-        }
-    }
-}
-
-struct Held {
-    disk: SimulatedDisk,
-    path: PathBuf,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        lock(&self.disk.shared.locked).remove(&self.path);
-    }
-}
-
-struct SimulatedFile {
-    disk: SimulatedDisk,
-    inode: u64,
-}
-
-impl Drop for SimulatedFile {
-    fn drop(&mut self) {
-        let mut state = lock(&self.disk.shared.state);
-        if let Some(opened) = state.opened.get_mut(&self.inode) {
-            *opened -= 1;
-            if *opened == 0 {
-                state.opened.remove(&self.inode);
-            }
-        }
-    }
-}
-
-impl SimulatedFile {
-    /// Stores what a mapped page or a write takes.
-    fn store(&self, op: Op, bytes: &[u8], offset: u64, in_order: bool) -> io::Result<()> {
-        let torn = || Some(Torn { inode: self.inode, offset: offset as usize, bytes: bytes.to_vec(), in_order });
-        let entered = self.disk.enter(op, torn);
-        let mut state = lock(&self.disk.shared.state);
-        if let Err(error) = entered {
-            if let Some(part) = self.disk.stored_part(op, bytes.len()) {
-                state.inode(self.inode).write(&bytes[..part], offset as usize);
-            }
-            return Err(error);
-        }
-        if op != Op::Store {
-            state.take_blocks(self.inode, offset..offset + bytes.len() as u64)?;
-        }
-        state.inode(self.inode).write(bytes, offset as usize);
-        Ok(())
-    }
-
-    fn read(&self, buf: &mut [u8], offset: u64) -> usize {
-        let mut state = lock(&self.disk.shared.state);
-        let bytes = &state.inode(self.inode).bytes;
-        let start = (offset as usize).min(bytes.len());
-        let got = buf.len().min(bytes.len() - start);
-        buf[..got].copy_from_slice(&bytes[start..start + got]);
-        got
-    }
-}
-
-impl File for SimulatedFile {
-    fn len(&self) -> io::Result<u64> {
-        self.disk.enter(Op::Len, || None)?;
-        Ok(lock(&self.disk.shared.state).inode(self.inode).bytes.len() as u64)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.disk.enter(Op::SetLen, || None)?;
-        lock(&self.disk.shared.state).inode(self.inode).resize(len as usize);
-        Ok(())
-    }
-
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        self.disk.enter(Op::Allocate, || None)?;
-        let mut state = lock(&self.disk.shared.state);
-        state.take_blocks(self.inode, 0..len)?;
-        let inode = state.inode(self.inode);
-        if (inode.bytes.len() as u64) < len {
-            inode.resize(len as usize);
-        }
-        Ok(())
-    }
-
-    fn append(&self, bytes: &[u8], _: u64) -> io::Result<u64> {
-        let end = lock(&self.disk.shared.state).inode(self.inode).bytes.len() as u64;
-        self.write_at(bytes, end)?;
-        Ok(end + bytes.len() as u64)
-    }
-
-    fn look(&self) -> io::Result<Seen> {
-        self.disk.enter(Op::Len, || None)?;
-        Ok(lock(&self.disk.shared.state).seen(self.inode))
-    }
-
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.disk.enter(Op::Read, || None)?;
-        Ok(self.read(buf, offset))
-    }
-
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let op = if bytes.len() > 8 { Op::Write } else { Op::WriteWord };
-        self.store(op, bytes, offset, true)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let entered = self.disk.enter(Op::Sync, || None);
-        #[cfg(feature = "shuttle")]
-        crate::sync::scheduled::take_long();
-        lock(&self.disk.shared.state).inode(self.inode).sync(entered.is_err());
-        entered
-    }
-
-    fn map(self: Arc<Self>, _: usize, _: bool) -> io::Result<Box<dyn SegmentWriter>> {
-        self.disk.enter(Op::Map, || None)?;
-        let reader = Arc::new(SimulatedMapping { file: self });
-        Ok(Box::new(SimulatedWriter { reader, scratch: Vec::new() }))
-    }
-
-    fn map_read(&self, _: usize, _: bool) -> io::Result<Arc<dyn SegmentReader>> {
-        self.disk.enter(Op::MapRead, || None)?;
-        *lock(&self.disk.shared.state).opened.entry(self.inode).or_default() += 1;
-        let file = Arc::new(SimulatedFile { disk: self.disk.clone(), inode: self.inode });
-        Ok(Arc::new(SimulatedMapping { file }))
-    }
-}
-
-/// A mapping: stores to it cost no system call and need no space.
-struct SimulatedWriter {
-    reader: Arc<SimulatedMapping>,
-    scratch: Vec<u8>,
-}
-
-struct SimulatedMapping {
-    file: Arc<SimulatedFile>,
-}
-
-impl SegmentWriter for SimulatedWriter {
-    fn write(&mut self, offset: usize, bytes: &[u8]) -> io::Result<()> {
-        self.reader.file.store(Op::Store, bytes, offset as u64, true)
-    }
-
-    fn space(&mut self, _: usize, len: usize) -> io::Result<&mut [u8]> {
-        // What is in it before is undefined: make that visible.
-        self.scratch.clear();
-        self.scratch.resize(len, 0xa5);
-        Ok(&mut self.scratch)
-    }
-
-    fn append(&mut self, offset: usize, _: usize) -> io::Result<()> {
-        self.reader.file.store(Op::Store, &self.scratch, offset as u64, false)
-    }
-
-    fn publish(&mut self, _: usize) {}
-
-    fn reader(&self) -> Arc<dyn SegmentReader> {
-        self.reader.clone()
-    }
-
-    fn recycle(&mut self) -> bool {
-        Arc::get_mut(&mut self.reader).is_some()
-    }
-
-    fn warm(&mut self, _: usize, _: usize) {}
-}
-
-impl SegmentReader for SimulatedMapping {
-    fn read(self: Arc<Self>, offset: usize, len: usize) -> io::Result<Chunk> {
-        let mut bytes = vec![0; len];
-        let got = self.file.read(&mut bytes, offset as u64);
-        bytes.truncate(got);
-        Ok(Chunk::Heap(bytes.into()))
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.file.sync()
     }
 }
