@@ -505,7 +505,7 @@ fn a_file_that_is_not_trusted_for_a_while_is_synced_later() {
     let dir = root.path().join("outbox");
     fs::create_dir(&dir).unwrap();
     chmod(&dir, 0o755);
-    let producer = builder(&dir).sync_interval(Duration::from_secs(3600)).open_manual(Limits::default()).unwrap();
+    let producer = builder(&dir).durability(Durability::Os).open_manual(Limits::default()).unwrap();
     for _ in 0..1500 {
         producer.put(&"x".repeat(1000)).unwrap();
     }
