@@ -101,7 +101,7 @@ fn a_log_that_cannot_be_read_is_told_of() {
             wait_until("it is told", || {
                 let error = producer.flush(Duration::from_millis(50)).unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::Timeout);
-                events.count("log_unreadable") > 0 && error.to_string().contains(&producer.stats().last_error)
+                events.count("log_unreadable") > 0 && error.to_string().contains("; the last error: could not read ")
             });
         }
         let stats = producer.stats();
@@ -110,7 +110,7 @@ fn a_log_that_cannot_be_read_is_told_of() {
         let told = events.messages("log_unreadable");
         assert_eq!(told.len(), 1, "{told:?}");
         let begin = format!("the log cannot be read, for 0s now; {} records wait: ", stats.pending_records);
-        assert_eq!(told[0], begin + &stats.last_error);
+        assert!(told[0].starts_with(&begin) && told[0].contains("has 2 names"), "{}", told[0]);
 
         links.iter().for_each(|link| fs::remove_file(link).unwrap());
         if mode == Mode::Manual {

@@ -14,6 +14,7 @@ from ._payload import Payload
 MAX_WAIT: float
 __version__: str
 __all__ = [
+    "MAX_WAIT",
     "Batch",
     "Buffer",
     "Channel",
@@ -26,7 +27,6 @@ __all__ = [
     "Inspection",
     "Job",
     "KinesisSink",
-    "MAX_WAIT",
     "NativeSink",
     "NullSink",
     "Producer",

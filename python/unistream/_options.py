@@ -148,8 +148,8 @@ class Stats:
     """A snapshot of a producer.
 
     Counters start at 0 when the producer opens; what is pending, on disk and in the dead letters is what is there now.
-    `unavailable_since` and `unreadable_since` are in microseconds since the epoch, and 0 when the sink can be reached and the
-    log be read.
+    `unavailable_since` and `unreadable_since` are in microseconds since the epoch, and 0 when the sink can be reached
+    and the log be read.
     """
 
     put_records: int

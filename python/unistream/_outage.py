@@ -18,8 +18,8 @@ from typing import Any, Literal, TypeAlias, cast
 
 from . import _ending
 from ._errors import SinkUnavailable
-from ._native import MAX_WAIT
 from ._logging import logger
+from ._native import MAX_WAIT
 from ._options import Seconds
 
 Verdict: TypeAlias = bool | Seconds | None

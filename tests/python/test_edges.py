@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import re
 import signal
 import struct
 import subprocess
@@ -393,8 +392,7 @@ def test_a_log_that_cannot_be_read_is_a_warning(path: Path, tmp_path: Path, capl
         assert len(links) > 1
         producer.resume()
         wait_until(lambda: producer.stats().unreadable_since > 0)
-        stats = producer.stats()
-        with pytest.raises(unistream.Timeout, match=f"; the last error: {re.escape(stats.last_error)}"):
+        with pytest.raises(unistream.Timeout, match=r"; the last error: could not read .* has 2 names"):
             producer.flush(0.1)
         wait_until(lambda: any("the log cannot be read" in message for message in caplog.messages))
         for link in links:
