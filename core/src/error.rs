@@ -218,8 +218,13 @@ pub(crate) fn os_error(error: &(dyn StdError + 'static)) -> Option<i32> {
 
 /// Whether an error says that there is no room.
 pub(crate) fn is_full(error: &io::Error) -> bool {
-    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+    lacks_space(error) || error.kind() == io::ErrorKind::FileTooLarge
+}
+
+/// Whether the disk is full, so that less may still fit. A limit on the length of files is no such thing: it was set by
+/// somebody who wants to hear of it.
+pub(crate) fn lacks_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// What to do where an error says that a limit of the process or the system was reached.

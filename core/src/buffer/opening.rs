@@ -14,7 +14,7 @@ use super::segment::Access;
 use super::storage::{Directory, ForkGuard, Open};
 use super::{Core, Counts, LOCK, format, segment};
 use crate::environment::{Apart, Environment};
-use crate::error::{Error, ErrorKind, Result, is_full};
+use crate::error::{Error, ErrorKind, Result, lacks_space};
 use crate::options::{CoreDumps, Durability, Options, Storage};
 use crate::sink::Limits;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -296,7 +296,7 @@ pub(super) fn make_segment(
             Err(error) => error,
         };
         let _ = dir.remove(&name);
-        if !is_full(&error) || length / 2 < least {
+        if !lacks_space(&error) || length / 2 < least {
             let dir = dir.path().display();
             return Err(Error::io(format_args!("could not make a segment of {length} bytes in {dir}"), error));
         }

@@ -8,7 +8,7 @@ use super::opening::{LEAST_BYTES, make_segment};
 use super::outgoing::CORRUPT;
 use super::{Chores, Core, segment};
 use crate::environment::lock;
-use crate::error::{Error, ErrorKind, Result, is_full};
+use crate::error::{Error, ErrorKind, Result, lacks_space};
 use crate::options::Durability;
 use crate::sync::atomic::Ordering;
 
@@ -233,7 +233,7 @@ impl Core {
         let removed = match if is_unreadable { self.keep_damage(index) } else { Ok(true) } {
             Ok(true) => self.dir.remove(&name),
             // There is room for the copy when others are gone; a whole segment would stay.
-            Err(error) if is_full(&error) && error.kind() != io::ErrorKind::FileTooLarge => Err(error),
+            Err(error) if lacks_space(&error) => Err(error),
             // What could not be copied of it may be read some day.
             Ok(false) | Err(_) => self.dir.move_into(&name, CORRUPT),
         };

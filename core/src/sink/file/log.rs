@@ -152,7 +152,8 @@ impl Log {
     #[cold]
     fn own_again(&mut self) -> io::Result<()> {
         self.held = None;
-        let (sidecar, held) = open_sidecar(&*self.disk, &self.path, self.sharing.follow, self.layout).map_err(io::Error::other)?;
+        let (sidecar, held) =
+            open_sidecar(&*self.disk, &self.path, self.sharing.follow, self.layout).map_err(io::Error::other)?;
         (self.sidecar, self.held, self.kept) = (sidecar, Some(held), false);
         (self.current.named, self.current.line_end) = (false, None);
         Ok(())
