@@ -89,6 +89,8 @@
  *   when it maps, reads or syncs the log; such a handler should pass on what is not its own all the same. For the same
  *   reasons the library stays loaded after a dlclose().
  *   A file that RLIMIT_FSIZE does not allow is UNISTREAM_DISK_FULL and no SIGXFSZ.
+ *   No function of this header may be called from a signal handler: the handler may have interrupted the very call that
+ *   it waits for. Have it set a flag, or write to a pipe.
  *   The library's threads begin with the signal mask of the thread that opens a producer: a program that wants its
  *   signals on threads of its own blocks them around unistream_producer_open().
  *
@@ -258,8 +260,8 @@
  *   sync (boolean: true, false; default false) Sync each batch to stable storage before it counts as delivered.
  *   mode (text: an octal number such as 0640; empty: 0640 less the umask; default empty) The permissions of a file
  *       that is created, whatever the umask.
- *   follow_links (boolean: true, false; default false) Follow symbolic links at the path, and take a file that another
- *       user may have put there.
+ *   follow_links (boolean: true, false; default false) Follow symbolic links at the path, and take a file that
+ *       another user may have put there.
  */
 
 
@@ -1043,7 +1045,8 @@ unistream_error *unistream_producer_dead_letters(const unistream_producer *produ
  * keys and times; then deletes the letter.
  *
  * Writes to `records`, unless NULL, on success how many there were.
- * Errors: `UNISTREAM_NOT_FOUND`, and those of `unistream_producer_put()`; the letter then stays.
+ * Errors: `UNISTREAM_NOT_FOUND`, `UNISTREAM_IN_USE` while another thread replays or deletes it, and those of
+ * `unistream_producer_put()`; the letter then stays.
  */
 unistream_error *unistream_producer_replay(const unistream_producer *producer, const char *id, uint64_t *records);
 

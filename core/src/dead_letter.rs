@@ -5,7 +5,7 @@
 
 mod file;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
@@ -79,7 +79,21 @@ pub struct DeadLetters {
     usage: Arc<Usage>,
     /// Held while a letter is read to be written anew or deleted.
     changes: Arc<Mutex<()>>,
+    /// The letters that are being replayed.
+    replayed: Arc<Mutex<BTreeSet<String>>>,
     fork: ForkGuard,
+}
+
+/// The right to replay a letter, which one at a time has.
+struct Turn<'a> {
+    letters: &'a DeadLetters,
+    id: &'a str,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        lock(&self.letters.replayed).remove(self.id);
+    }
 }
 
 /// Where the letters are: in a buffer's directory as long as it is open, else in the one that has its path.
@@ -148,7 +162,13 @@ impl DeadLetters {
     }
 
     fn at(place: Place) -> DeadLetters {
-        DeadLetters { place, usage: Arc::default(), changes: Arc::default(), fork: ForkGuard::new() }
+        DeadLetters {
+            place,
+            usage: Arc::default(),
+            changes: Arc::default(),
+            replayed: Arc::default(),
+            fork: ForkGuard::new(),
+        }
     }
 
     /// All letters, those of the oldest records first. One that is damaged is left out; [`get`](Self::get) says what
@@ -202,8 +222,9 @@ impl DeadLetters {
     /// [`replay`](Self::replay) is what deletes only what it has read.
     ///
     /// # Errors
-    /// `NotFound`; `Io` from the disk.
+    /// `NotFound`; `InUse` while it is replayed; `Io` from the disk.
     pub fn delete(&self, id: &str) -> Result<()> {
+        let _turn = self.turn(id)?;
         let _changes = self.change()?;
         let letter = match self.get(id) {
             // One that cannot be read can still be deleted.
@@ -235,14 +256,15 @@ impl DeadLetters {
     /// [`dead_letters`](crate::Producer::dead_letters): those that are opened by path do not wait while it adds to one.
     ///
     /// # Errors
-    /// Those of `put` and `done`. The letter is still there then; what was put before is delivered twice if it
-    /// is replayed again.
+    /// `NotFound`; `InUse` while another call replays it; those of `put` and `done`. The letter is still there then; what was
+    /// put before is delivered twice if it is replayed again.
     pub fn replay(
         &self,
         id: &str,
         mut put: impl FnMut(crate::NewRecord<'_>) -> Result<u64>,
         done: impl FnOnce() -> Result<()>,
     ) -> Result<u64> {
+        let _turn = self.turn(id)?;
         let (letter, batch) = loop {
             let letter = self.get(id)?;
             match letter.batch() {
@@ -276,6 +298,17 @@ impl DeadLetters {
         dead.0.retain(|seq, _| !read.contains(seq));
         let folder = self.place.open(false).map_err(|error| not_written(&now.id, error))?;
         self.write(&*folder, &now.id, &now.story(), &dead, Some(&now), u64::MAX)
+    }
+
+    /// Without it, two calls at once would both put the records of a letter, or one put what another has deleted.
+    fn turn<'a>(&'a self, id: &'a str) -> Result<Turn<'a>> {
+        if self.fork.is_forked() {
+            return Err(buffer::forked());
+        }
+        if lock(&self.replayed).insert(id.to_owned()) {
+            return Ok(Turn { letters: self, id });
+        }
+        Err(Error::new(ErrorKind::InUse, format!("dead letter {id} is being replayed or deleted by another call")))
     }
 
     fn change(&self) -> Result<MutexGuard<'_, ()>> {

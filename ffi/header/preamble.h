@@ -74,6 +74,8 @@
  *   when it maps, reads or syncs the log; such a handler should pass on what is not its own all the same. For the same
  *   reasons the library stays loaded after a dlclose().
  *   A file that RLIMIT_FSIZE does not allow is UNISTREAM_DISK_FULL and no SIGXFSZ.
+ *   No function of this header may be called from a signal handler: the handler may have interrupted the very call that
+ *   it waits for. Have it set a flag, or write to a pipe.
  *   The library's threads begin with the signal mask of the thread that opens a producer: a program that wants its
  *   signals on threads of its own blocks them around unistream_producer_open().
  *

@@ -397,7 +397,8 @@ pub extern "C" fn unistream_producer_dead_letters(
 /// keys and times; then deletes the letter.
 ///
 /// Writes to `records`, unless NULL, on success how many there were.
-/// Errors: `UNISTREAM_NOT_FOUND`, and those of `unistream_producer_put()`; the letter then stays.
+/// Errors: `UNISTREAM_NOT_FOUND`, `UNISTREAM_IN_USE` while another thread replays or deletes it, and those of
+/// `unistream_producer_put()`; the letter then stays.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unistream_producer_replay(
     producer: Option<&unistream_producer>,

@@ -490,7 +490,7 @@ fn replay(run: &Run) {
         threads.push(spawn(move || {
             for letter in producer.dead_letters().list().unwrap_or_default() {
                 match producer.replay_dead_letter(&letter.id) {
-                    Err(error) if error.kind() != ErrorKind::NotFound => {
+                    Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InUse) => {
                         locked(&ledger).violate(format!("replaying: {error}"));
                     }
                     _ => {}
