@@ -375,28 +375,29 @@ def test_a_log_that_cannot_be_read_is_a_warning(path: Path, tmp_path: Path, capl
     """Nothing was sent any more, and `running` was all that anybody could see."""
     with Producer(path, mode="manual", max_records=10, segment_bytes="64KiB") as producer:
         producer.put_many([b"x" * 1000] * 200)
-    links: list[Path] = []
+    moved: list[Path] = []
     sent: list[str] = []
 
     def send(batch: Batch) -> None:
-        if not links:
+        if not moved:
             down(batch)
         sent.extend(record.id for record in batch)
 
     with Producer(path, send, max_records=10) as producer:
         wait_until(lambda: producer.stats().attempts > 0)
-        # Names of the segments outside of the buffer: whoever has them may write there.
-        for segment in path.glob("*.seg"):
-            links.append(tmp_path / f"link-{segment.name}")
-            links[-1].hardlink_to(segment)
-        assert len(links) > 1
+        # A directory in the place of each segment but the last.
+        for segment in sorted(path.glob("*.seg"))[:-1]:
+            moved.append(segment.rename(tmp_path / segment.name))
+            segment.mkdir()
+        assert len(moved) > 1
         producer.resume()
         wait_until(lambda: producer.stats().unreadable_since > 0)
-        with pytest.raises(unistream.Timeout, match=r"; the last error: could not read .* has 2 names"):
+        with pytest.raises(unistream.Timeout, match=r"; the last error: could not read .* is a directory"):
             producer.flush(0.1)
         wait_until(lambda: any("the log cannot be read" in message for message in caplog.messages))
-        for link in links:
-            link.unlink()
+        for file in moved:
+            (path / file.name).rmdir()
+            file.rename(path / file.name)
         producer.flush(60)
         assert producer.stats().unreadable_since == 0
     assert len(sent) == 200
