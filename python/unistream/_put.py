@@ -34,20 +34,27 @@ sinks:
 run again:
   Until a run ends with 0 or 7, the buffer remembers how many lines of each FILE are in it, and the same command goes
   on behind them, whatever killed it and whatever else was put in between. A file is known by its device and inode and
-  by its contents up to there; it may have grown; if it is another, all of it is put. Lines that were delivered in the
-  instant of the kill may be put twice, with the same ids. Standard input and pipes cannot be read again: a run that
-  stops says how many of their lines are in.
+  by its contents up to there; it may have grown; if it is another, all of it is put. Lines of which nothing is left in
+  the buffer, because they were delivered before the kill, may be put twice, with the same ids: at most the last 4,096,
+  or a whole file that was killed after its last line. Standard input and pipes cannot be read again: a run that stops
+  says how many of their lines are in.
 """
 
 
-def put(arguments: argparse.Namespace) -> int:
-    """Do what `unistream put` is told."""
+def keywords_of(pairs: list[str]) -> dict[str, Any]:
+    """Make keywords of a producer of KEY=VALUE pairs."""
     keywords: dict[str, Any] = {}
-    for pair in arguments.option:
+    for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or key not in {row["key"] for row in options()} - {"mode"}:
             raise Failure(USAGE, f"--option {pair}: KEY=VALUE with a key of 'unistream options'")
         keywords[key] = value
+    return keywords
+
+
+def put(arguments: argparse.Namespace) -> int:
+    """Do what `unistream put` is told."""
+    keywords = keywords_of(arguments.option)
     if arguments.format != "ndjson" and (arguments.id or arguments.key):
         raise Failure(USAGE, "--id and --key name fields of --format ndjson")
     sink = _sink(arguments.to) if arguments.to is not None else None

@@ -139,9 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     put.add_argument("--format", choices=["lines", "ndjson"], default="lines", help="ndjson: each line must be JSON")
     put.add_argument("--id", metavar="FIELD", help="ndjson: the field that is the record's id")
     put.add_argument("--key", metavar="FIELD", help="ndjson: the field that is the record's key")
-    put.add_argument(
-        "-o", "--option", action="append", default=[], metavar="KEY=VALUE", help="an option, see 'unistream options'"
-    )
+    _option(put)
     put.add_argument(
         "--timeout", type=_seconds, metavar="SECONDS", help="the most to wait for delivery (default: none)"
     )
@@ -167,11 +165,19 @@ def _parser() -> argparse.ArgumentParser:
         elif name != "list":
             action.add_argument("ids", nargs="*", metavar="ID", help="the dead letters' ids")
             action.add_argument("--all", action="store_true", help="all of them")
+        if name == "replay":
+            _option(action)
 
     table = commands.add_parser("options", help="print the options of a producer")
     table.add_argument("--json", action="store_true", help="for machines")
     table.set_defaults(run=_options)
     return parser
+
+
+def _option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-o", "--option", action="append", default=[], metavar="KEY=VALUE", help="an option, see 'unistream options'"
+    )
 
 
 def _buffer_command(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:
@@ -300,7 +306,7 @@ def _summary(letter: DeadLetter) -> dict[str, Any]:
 def _replay(arguments: argparse.Namespace) -> int:
     _check_ids(arguments)
     _letters(arguments)  # opening a producer would make a buffer where there is none
-    with Producer(arguments.buffer, mode="manual") as producer:
+    with Producer(arguments.buffer, mode="manual", **_put.keywords_of(arguments.option)) as producer:
         for id in _ids(arguments):
             _done(arguments, id, "replayed", producer.dead_letters.replay(id))
     return OK

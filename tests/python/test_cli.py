@@ -130,6 +130,20 @@ def test_dead_letters(cli: Cli, tmp_path: Path) -> None:
     assert [record["seq"] for record in lines(cli("cat", "outbox", "--json"))] == [6, 7]
 
 
+def test_a_replay_takes_the_options_that_the_buffer_needs(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "outbox"
+    path.mkdir()
+    path.chmod(0o775)
+    with Producer(path, lambda batch: unistream.Report().rejected(0, "no"), trust="group") as producer:
+        producer.put("x")
+        producer.flush(30)
+    refused = cli("dead-letters", "replay", "outbox", "--all")
+    assert refused.returncode == 1
+    assert "set the option trust to group" in refused.stderr
+    assert cli("dead-letters", "replay", "outbox", "--all", "-o", "trust=group").returncode == 0
+    assert cli("dead-letters", "replay", "outbox", "--all", "-o", "nothing=1").returncode == 2
+
+
 def test_delivery_that_does_not_come_about(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "mysinks.py").write_text("def refuse(batch):\n    raise RuntimeError('refused')\n")
     arguments = ("put", "outbox", "--to", "python:mysinks:refuse", "--timeout", "0.2", "-o", "schedule_min=5")

@@ -67,9 +67,10 @@ impl OsDirectory {
             Trust::Group if is_ours(&found) || (by_group && in_group()) => None,
             Trust::Owner | Trust::Group if !is_ours(&found) => Some(format!(
                 "{named} belongs to the user with uid {}, and this process runs as uid {}: use a directory of its own, give it \
-                 this one (chown), or set the option trust",
+                 this one with all that is in it (chown -R), or set the option trust to {}",
                 found.st_uid,
                 geteuid().as_raw(),
+                if by_group && in_group() { "group" } else { "anyone" },
             )),
             _ if by_group => Some(format!(
                 "{named} can be written by its group (gid {}, mode {mode:04o}): take that from it (chmod g-w), or set the \
