@@ -222,40 +222,6 @@ fn bytes_that_look_like_frames_take_no_square_of_the_time() {
     }
 }
 
-/// What was in a last file that somebody cut or removed counted as nothing.
-#[test]
-fn what_is_cut_off_a_closed_log_is_counted() {
-    const RECORDS: u64 = 1500;
-    type Harm = fn(&[PathBuf]);
-    let harms: [(&str, Harm); 4] = [
-        ("the last one cut", |segments| {
-            let last = fs::OpenOptions::new().write(true).open(segments.last().unwrap()).unwrap();
-            last.set_len(10_000).unwrap();
-        }),
-        ("the last one empty", |segments| fs::write(segments.last().unwrap(), b"").unwrap()),
-        ("the last one removed", |segments| fs::remove_file(segments.last().unwrap()).unwrap()),
-        ("all removed", |segments| segments.iter().for_each(|segment| fs::remove_file(segment).unwrap())),
-    ];
-    for (what, harm) in harms {
-        let dir = scratch();
-        let producer = builder(dir.path()).durability(Durability::Interval).open_manual(Limits::default()).unwrap();
-        for number in 0..RECORDS {
-            producer.put(&format!("{number:03}{}", "x".repeat(97))).unwrap();
-        }
-        producer.close(Duration::ZERO).unwrap();
-        drop(producer);
-        let found = segments(dir.path());
-        assert!(found.len() > 2);
-        harm(&found);
-        let drained = drain(dir.path());
-        let delivered = drained.records().len() as u64;
-        assert!(delivered < RECORDS, "{what}");
-        assert_eq!(drained.stats.lost_records, RECORDS - delivered, "{what}");
-        // And stays said.
-        assert_eq!(drain(dir.path()).stats.lost_records, RECORDS - delivered, "{what}");
-    }
-}
-
 fn resident() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();

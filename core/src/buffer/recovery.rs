@@ -237,9 +237,6 @@ pub(crate) fn recover(
         }
         _ => {}
     }
-    if known && !cursor_lost && recovered.state.closed == Closed::Durably {
-        recovered.count_what_was_cut_off();
-    }
     if cursor_lost || headless {
         // Which seqs were given out is not known any more.
         let limit = recovered.end.next_seq.saturating_add(RESERVED_SEQS);
@@ -306,25 +303,6 @@ impl Recovered {
         for region in self.missing.iter().filter(|region| region.segment == last.index && region.bytes > 0) {
             // For whoever wants to look at it; not being able to keep it is no reason to stop.
             let _ = outgoing::keep(dir, region, &*last.file);
-        }
-    }
-
-    /// A log that was closed in order says where it ended: what is not there of it was put.
-    fn count_what_was_cut_off(&mut self) {
-        let counted: u64 = self.missing.iter().map(|region| region.records).sum();
-        let records = self.state.seq_limit.saturating_sub(self.end.next_seq.saturating_add(counted));
-        if records == 0 {
-            return;
-        }
-        match self.missing.last_mut() {
-            Some(region) => {
-                region.records += records;
-                self.state.lost.records = self.state.lost.records.saturating_add(records);
-            }
-            None => {
-                let (segment, offset) = self.last.as_ref().map_or((0, 0), |last| (last.index, last.tail as u64));
-                self.miss(Region { segment, offset, bytes: 0, records });
-            }
         }
     }
 
