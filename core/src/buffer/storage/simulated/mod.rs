@@ -16,6 +16,7 @@ use contents::{Change, Inode, Names};
 use handles::{Held, SimulatedDirectory, SimulatedFile};
 
 use super::super::format::SEGMENT_HEADER_BYTES;
+use super::directory::is_no;
 use super::{Directory, Disk, File, FileId, FileKind, Holder, Open, Seen, Sharing, sync_name};
 use crate::environment::{Clock, Environment, lock};
 use crate::options::Trust;
@@ -142,8 +143,19 @@ pub(crate) enum Crash {
     Power,
 }
 
-/// A directory's entry in the one above it.
+/// What names stand for that are no files, instead of a file's number: directories, and what others put in their places.
 const DIRECTORY: u64 = 0;
+const LINK: u64 = 1;
+const FIFO: u64 = 2;
+
+fn kind_of(inode: u64) -> FileKind {
+    match inode {
+        DIRECTORY => FileKind::Directory,
+        LINK => FileKind::Link,
+        FIFO => FileKind::Fifo,
+        _ => FileKind::Regular,
+    }
+}
 
 #[derive(Clone)]
 struct State {
@@ -264,7 +276,7 @@ impl SimulatedDisk {
         SimulatedDisk::with(State {
             dirs: BTreeMap::from([(PathBuf::from("/"), Names::default())]),
             inodes: BTreeMap::new(),
-            next_inode: DIRECTORY + 1,
+            next_inode: FIFO,
             opened: BTreeMap::new(),
             boot_id: 1,
             mapped,
@@ -318,32 +330,44 @@ impl SimulatedDisk {
 
     /// Puts a file there, synced, for tests that make directories of their own.
     pub(crate) fn install(&self, path: &Path, bytes: &[u8]) {
+        self.install_sparse(path, bytes, 0);
+    }
+
+    /// As [`install`](Self::install), with a hole behind the bytes if it is to be longer.
+    pub(crate) fn install_sparse(&self, path: &Path, bytes: &[u8], length: u64) {
         let mut state = lock(&self.shared.state);
-        state.make_dirs(path.parent().unwrap_or(Path::new("/")));
         let inode = state.new_inode();
-        state.inodes.insert(inode, Arc::new(Inode::synced(bytes)));
-        let change = Change { removed: None, added: Some((name_of(path), inode)) };
-        if let Ok(names) = state.names(path.parent().unwrap_or(Path::new("/"))) {
-            names.change(change);
+        state.inodes.insert(inode, Arc::new(Inode::synced(bytes.into(), length)));
+        state.install(path, inode);
+    }
+
+    /// Puts there what is no file: a directory, a named pipe, or a symbolic link, wherever it leads.
+    pub(crate) fn install_other(&self, path: &Path, kind: FileKind) {
+        let mut state = lock(&self.shared.state);
+        match kind {
+            FileKind::Directory => state.make_dirs(path),
+            FileKind::Fifo => state.install(path, FIFO),
+            _ => state.install(path, LINK),
         }
-        for names in state.dirs.values_mut() {
-            names.synced = names.now.clone();
-            names.unsynced.clear();
-        }
+    }
+
+    /// What has a name, if anything does.
+    pub(crate) fn kind(&self, path: &Path) -> Option<FileKind> {
+        lock(&self.shared.state).lookup(path).ok().map(kind_of)
     }
 
     /// Puts other bytes into a file that is there, synced.
     pub(crate) fn overwrite(&self, path: &str, bytes: &[u8]) {
         let mut state = lock(&self.shared.state);
         if let Ok(inode) = state.lookup(Path::new(path)) {
-            state.inodes.insert(inode, Arc::new(Inode::synced(bytes)));
+            state.inodes.insert(inode, Arc::new(Inode::synced(bytes.into(), 0)));
         }
     }
 
     /// What is in a file; nothing if there is none.
     pub(crate) fn contents(&self, path: &str) -> Vec<u8> {
         let mut state = lock(&self.shared.state);
-        state.lookup(Path::new(path)).map(|inode| state.inode(inode).bytes.clone()).unwrap_or_default()
+        state.lookup(Path::new(path)).map(|inode| state.inode(inode).all()).unwrap_or_default()
     }
 
     /// Every file under `dir` and what is in it.
@@ -351,8 +375,8 @@ impl SimulatedDisk {
         let state = lock(&self.shared.state);
         let mut files = Vec::new();
         for (path, names) in state.dirs.iter().filter(|(path, _)| path.starts_with(dir)) {
-            for (name, inode) in names.now.iter().filter(|(_, inode)| **inode != DIRECTORY) {
-                files.push((path.join(name), state.inodes[inode].bytes.clone()));
+            for (name, inode) in names.now.iter().filter(|(_, inode)| kind_of(**inode) == FileKind::Regular) {
+                files.push((path.join(name), state.inodes[inode].all()));
             }
         }
         files
@@ -387,6 +411,12 @@ impl SimulatedDisk {
 
 impl State {
     fn names(&mut self, dir: &Path) -> io::Result<&mut Names> {
+        if !self.dirs.contains_key(dir)
+            && let Some(names) = dir.parent().and_then(|above| self.dirs.get(above))
+            && let Some(inode) = names.now.get(&name_of(dir))
+        {
+            return Err(is_no(&dir.display(), kind_of(*inode).name(), "directory"));
+        }
         self.dirs.get_mut(dir).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
@@ -405,15 +435,29 @@ impl State {
     }
 
     fn seen(&mut self, inode: u64) -> Seen {
-        let kind = if inode == DIRECTORY { FileKind::Directory } else { FileKind::Regular };
-        let length = self.inode(inode).bytes.len() as u64;
+        let kind = kind_of(inode);
+        let length = self.inodes.get(&inode).map_or(0, |inode| inode.length);
         let owner = rustix::process::geteuid().as_raw();
         let named = self.dirs.values().any(|names| names.now.values().any(|named| *named == inode));
         Seen { id: FileId { device: 1, inode }, length, links: named.into(), kind, owner, mode: 0o600 }
     }
 
+    /// Gives a file, or what is none, a name, synced.
+    fn install(&mut self, path: &Path, inode: u64) {
+        let above = path.parent().unwrap_or(Path::new("/"));
+        self.make_dirs(above);
+        if let Ok(names) = self.names(above) {
+            names.change(Change { removed: None, added: Some((name_of(path), inode)) });
+        }
+        for names in self.dirs.values_mut() {
+            names.synced = names.now.clone();
+            names.unsynced.clear();
+        }
+    }
+
+    /// Makes a directory, and those above it. What has its name, or one of theirs, stays.
     fn make_dirs(&mut self, dir: &Path) {
-        if self.dirs.contains_key(dir) {
+        if self.dirs.contains_key(dir) || self.lookup(dir).is_ok() {
             return;
         }
         if let Some(parent) = dir.parent() {
@@ -423,9 +467,8 @@ impl State {
                 above.synced = above.now.clone();
                 above.unsynced.clear();
             }
-            if let Some(names) = self.dirs.get_mut(parent) {
-                names.change(Change { removed: None, added: Some((name_of(dir), DIRECTORY)) });
-            }
+            let Some(names) = self.dirs.get_mut(parent) else { return };
+            names.change(Change { removed: None, added: Some((name_of(dir), DIRECTORY)) });
         }
         self.dirs.insert(dir.to_path_buf(), Names::default());
     }
@@ -515,7 +558,9 @@ impl SimulatedDisk {
             state.names(dir)?.change(Change { removed: Some(name_of(path)), added: None });
         }
         let inode = match state.lookup(path) {
-            Ok(DIRECTORY) => return Err(io::Error::from_raw_os_error(libc::EISDIR)),
+            Ok(inode) if kind_of(inode) != FileKind::Regular => {
+                return Err(is_no(&name_of(path), kind_of(inode).name(), "file"));
+            }
             Ok(inode) => inode,
             Err(_) if how.creates() => {
                 let inode = state.new_inode();
