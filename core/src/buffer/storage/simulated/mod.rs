@@ -6,6 +6,7 @@
 
 mod contents;
 mod handles;
+mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -14,10 +15,11 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
 use contents::{Change, Inode, Names};
 use handles::{Held, SimulatedDirectory, SimulatedFile};
+use state::{DIRECTORY, FIFO, LINK, State, kind_of, name_of};
 
 use super::super::format::SEGMENT_HEADER_BYTES;
 use super::directory::is_no;
-use super::{Directory, Disk, File, FileId, FileKind, Holder, Open, Seen, Sharing, sync_name};
+use super::{Directory, Disk, File, FileKind, Holder, Open, Seen, Sharing, sync_name};
 use crate::environment::{Clock, Environment, lock};
 use crate::options::Trust;
 use crate::sync::Mutex;
@@ -141,32 +143,6 @@ pub(crate) enum Crash {
     Kill,
     /// Only what was synced is certain.
     Power,
-}
-
-/// What names stand for that are no files, instead of a file's number: directories, and what others put in their places.
-const DIRECTORY: u64 = 0;
-const LINK: u64 = 1;
-const FIFO: u64 = 2;
-
-fn kind_of(inode: u64) -> FileKind {
-    match inode {
-        DIRECTORY => FileKind::Directory,
-        LINK => FileKind::Link,
-        FIFO => FileKind::Fifo,
-        _ => FileKind::Regular,
-    }
-}
-
-#[derive(Clone)]
-struct State {
-    dirs: BTreeMap<PathBuf, Names>,
-    inodes: BTreeMap<u64, Arc<Inode>>,
-    next_inode: u64,
-    /// How often each file is open: one that was removed keeps its blocks as long.
-    opened: BTreeMap<u64, usize>,
-    boot_id: u64,
-    mapped: bool,
-    capacity_blocks: u64,
 }
 
 /// The disk at the instant before an operation.
@@ -407,95 +383,6 @@ impl SimulatedDisk {
         let short = op == Op::Write && control.fault.is_some_and(|fault| fault.trouble == Trouble::Short);
         short.then(|| if control.operations.is_multiple_of(2) { len.saturating_sub(8) } else { len / 2 })
     }
-}
-
-impl State {
-    fn names(&mut self, dir: &Path) -> io::Result<&mut Names> {
-        if !self.dirs.contains_key(dir)
-            && let Some(names) = dir.parent().and_then(|above| self.dirs.get(above))
-            && let Some(inode) = names.now.get(&name_of(dir))
-        {
-            return Err(is_no(&dir.display(), kind_of(*inode).name(), "directory"));
-        }
-        self.dirs.get_mut(dir).ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-
-    fn lookup(&mut self, path: &Path) -> io::Result<u64> {
-        let names = self.names(path.parent().unwrap_or(Path::new("/")))?;
-        names.now.get(&name_of(path)).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-
-    fn new_inode(&mut self) -> u64 {
-        self.next_inode += 1;
-        self.next_inode
-    }
-
-    fn inode(&mut self, inode: u64) -> &mut Inode {
-        Arc::make_mut(self.inodes.entry(inode).or_default())
-    }
-
-    fn seen(&mut self, inode: u64) -> Seen {
-        let kind = kind_of(inode);
-        let length = self.inodes.get(&inode).map_or(0, |inode| inode.length);
-        let owner = rustix::process::geteuid().as_raw();
-        let named = self.dirs.values().any(|names| names.now.values().any(|named| *named == inode));
-        Seen { id: FileId { device: 1, inode }, length, links: named.into(), kind, owner, mode: 0o600 }
-    }
-
-    /// Gives a file, or what is none, a name, synced.
-    fn install(&mut self, path: &Path, inode: u64) {
-        let above = path.parent().unwrap_or(Path::new("/"));
-        self.make_dirs(above);
-        if let Ok(names) = self.names(above) {
-            names.change(Change { removed: None, added: Some((name_of(path), inode)) });
-        }
-        for names in self.dirs.values_mut() {
-            names.synced = names.now.clone();
-            names.unsynced.clear();
-        }
-    }
-
-    /// Makes a directory, and those above it. What has its name, or one of theirs, stays.
-    fn make_dirs(&mut self, dir: &Path) {
-        if self.dirs.contains_key(dir) || self.lookup(dir).is_ok() {
-            return;
-        }
-        if let Some(parent) = dir.parent() {
-            self.make_dirs(parent);
-            // Those above are made durably.
-            if let Some(above) = parent.parent().and_then(|above| self.dirs.get_mut(above)) {
-                above.synced = above.now.clone();
-                above.unsynced.clear();
-            }
-            let Some(names) = self.dirs.get_mut(parent) else { return };
-            names.change(Change { removed: None, added: Some((name_of(dir), DIRECTORY)) });
-        }
-        self.dirs.insert(dir.to_path_buf(), Names::default());
-    }
-
-    fn used(&self) -> u64 {
-        let named = self.dirs.values().flat_map(|names| names.now.values());
-        let held: BTreeSet<u64> = named.chain(self.opened.keys()).copied().collect();
-        self.inodes.iter().filter(|(inode, _)| held.contains(inode)).map(|(_, inode)| inode.blocks.len() as u64).sum()
-    }
-
-    /// Takes the blocks from 0 to `len`, or those of a range of it.
-    fn take_blocks(&mut self, inode: u64, range: std::ops::Range<u64>) -> io::Result<()> {
-        let used = self.used();
-        let capacity = self.capacity_blocks;
-        let inode = self.inode(inode);
-        let wanted: Vec<u64> =
-            (range.start / BLOCK..range.end.div_ceil(BLOCK)).filter(|block| !inode.blocks.contains(block)).collect();
-        if !wanted.is_empty() && used + wanted.len() as u64 > capacity {
-            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
-        }
-        inode.blocks.extend(wanted);
-        Ok(())
-    }
-}
-
-fn name_of(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 impl Disk for SimulatedDisk {
