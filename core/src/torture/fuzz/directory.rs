@@ -16,6 +16,7 @@ use crate::batch::Batch;
 use crate::buffer::cursor::{Decoded, State};
 use crate::buffer::format::{self, HeaderState, Kind, Seal, SegmentHeader};
 use crate::buffer::segment;
+use crate::buffer::storage::FileKind;
 use crate::buffer::storage::simulated::SimulatedDisk;
 use crate::dead_letter::DeadLetters;
 use crate::environment::{Clock as _, lock};
@@ -30,29 +31,40 @@ use crate::torture::world::{DIR, SimulatedClock};
 
 /// Longer than any schedule here.
 const LONG: Duration = Duration::from_secs(20);
+/// Enough where an unknown version may stop the log: whoever waits reads it again and again, from the last batch on.
+const SHORT: Duration = Duration::from_secs(2);
 
 pub(super) fn run(bytes: &[u8]) -> std::result::Result<(), String> {
     let mut source = Source::new(bytes);
     let options = any_options(&mut source);
     let disk = SimulatedDisk::new(source.byte() & 1 == 0);
     let answers: VecDeque<u8> = source.take(2).iter().copied().collect();
-    let files = Draft::new(&mut source).files;
-    files.iter().for_each(|(path, bytes)| disk.install(path, bytes));
+    let Draft { files, others, holes, .. } = Draft::new(&mut source);
+    others.iter().for_each(|(path, kind)| disk.install_other(path, *kind));
+    for (path, bytes) in &files {
+        disk.install_sparse(path, bytes, holes.get(path).copied().unwrap_or_default());
+    }
+    let found: Files = disk.files(Path::new(DIR)).into_iter().collect();
+    let unknown = found.values().any(|bytes| is_unknown(bytes));
     let case = Case {
-        unknown: files.values().any(|bytes| is_unknown(bytes)),
+        unknown,
         watch: Arc::new(Mutex::new(Watch {
-            files: files.clone(),
+            // With the holes: a frame that was cut may end in one as it did before.
+            files: found.clone(),
             in_order: options.max_in_flight == 1,
-            unknown: files.values().any(|bytes| is_unknown(bytes)),
+            unknown,
             answers,
             ..Watch::default()
         })),
+        found,
+        // Some could not be put where they were to be.
+        others: others.into_iter().filter(|(path, kind)| disk.kind(path) == Some(*kind)).collect(),
         disk,
         clock: SimulatedClock::new(),
         options,
         events: Arc::default(),
     };
-    case.run(files).map_err(|what| {
+    case.run().and_then(|()| case.check_what_is_others()).map_err(|what| {
         let Case { options, events, .. } = &case;
         let Options { mode, durability, max_records, max_in_flight, .. } = options;
         let options = format!("{mode:?}, {durability:?}, max_records {max_records}, max_in_flight {max_in_flight}");
@@ -80,8 +92,35 @@ fn is_unknown(bytes: &[u8]) -> bool {
         || (bytes.starts_with(b"unidead\n") && bytes.get(8..16) != Some(&[1, 0, 0, 0, 0, 0, 0, 0]))
 }
 
+/// Whether a producer may change or remove what has such a name.
+fn is_ours(path: &Path) -> bool {
+    let Ok(name) = path.strip_prefix(DIR) else { return false };
+    let Some(name) = name.to_str() else { return false };
+    let hex = |text: &str, len: usize| {
+        text.len() == len && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    match name.split_once('/') {
+        Some(("dead-letters", name)) => {
+            let (id, suffix) = name.split_once('.').unwrap_or((name, ""));
+            let of_batch = id.split('-').count() == 3 && id.split('-').next().is_some_and(|id| hex(id, 16));
+            of_batch && (["json", "json.tmp"].contains(&suffix) || suffix.ends_with(".records"))
+        }
+        // The same bytes are set aside under the same name.
+        Some((folder, _)) => folder == "corrupt",
+        None => {
+            let numbered = |rest: &str, suffix| rest.strip_suffix(suffix).is_some_and(|index| hex(index, 16));
+            let cursor = name.strip_prefix("cursor.").is_some_and(|slot| slot.len() == 1);
+            ["lock", "dead-letters", "corrupt"].contains(&name) || numbered(name, ".seg") || cursor
+        }
+    }
+}
+
 struct Case {
     disk: SimulatedDisk,
+    /// What was in the directory, as it is long.
+    found: Files,
+    /// And what is no file.
+    others: BTreeMap<PathBuf, FileKind>,
     clock: Arc<SimulatedClock>,
     options: Options,
     watch: Arc<Mutex<Watch>>,
@@ -91,11 +130,36 @@ struct Case {
 }
 
 impl Case {
-    fn run(&self, files: Files) -> std::result::Result<(), String> {
-        let before = files.values().map(Vec::len).sum::<usize>();
+    /// Names that are not a producer's have what they had.
+    fn check_what_is_others(&self) -> std::result::Result<(), String> {
+        let now: Files = self.disk.files(Path::new(DIR)).into_iter().collect();
+        for (path, bytes) in self.found.iter().filter(|(path, _)| !is_ours(path)) {
+            if now.get(path) != Some(bytes) {
+                return Err(format!("{} was not ours, and was changed", path.display()));
+            }
+        }
+        for path in self.others.keys().filter(|path| !is_ours(path)) {
+            if self.disk.kind(path) != self.others.get(path).copied() {
+                return Err(format!("{} was not ours, and is gone", path.display()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether something that is no file has a name that the producer needs: that may end what it does.
+    fn is_hindered(&self) -> bool {
+        self.others.keys().any(|path| is_ours(path))
+    }
+
+    fn run(&self) -> std::result::Result<(), String> {
+        let before = self.found.values().map(Vec::len).sum::<usize>();
         for opening in 0..2 {
             match self.open(opening) {
-                Ok(producer) => self.work(&producer, opening)?,
+                Ok(producer) => match self.work(&producer, opening) {
+                    Err(_) if self.is_hindered() => return lock(&self.watch).wrong.take().map_or(Ok(()), Err),
+                    result => result?,
+                },
+                Err(_) if self.is_hindered() => return Ok(()),
                 // Numbers so high that a log cannot go on from them.
                 Err(error) if error.message().contains("counted further") => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::UnsupportedFormat && self.unknown => {
@@ -105,7 +169,7 @@ impl Case {
                     }
                     let found: Files = self.disk.files(Path::new(DIR)).into_iter().collect();
                     let known = |(path, _): &(&PathBuf, &Vec<u8>)| !path.ends_with("lock");
-                    let same = found.iter().filter(known).eq(files.iter().filter(known));
+                    let same = found.iter().filter(known).eq(self.found.iter().filter(known));
                     return if same { Ok(()) } else { Err("refused, and changed".into()) };
                 }
                 Err(error) => return Err(format!("opening, time {opening}: {error}")),
@@ -188,11 +252,12 @@ impl Case {
     }
 
     fn flush(&self, producer: &Producer) -> Result<()> {
+        let timeout = if self.unknown { SHORT } else { LONG };
         if self.options.mode != Mode::Manual {
-            return producer.flush(LONG);
+            return producer.flush(timeout);
         }
         let point = producer.begin_flush()?;
-        let deadline = self.clock.monotonic() + LONG;
+        let deadline = self.clock.monotonic() + timeout;
         loop {
             while let Some(batch) = producer.next_batch()? {
                 let answer = lock(&self.watch).send(&batch);

@@ -13,6 +13,7 @@ use crate::buffer::cursor::{Closed, Decoded, Position, State};
 use crate::buffer::format::{self, Body, Head, HeaderState, Kind, Seal, SegmentHeader};
 use crate::buffer::losses::Losses;
 use crate::buffer::segment;
+use crate::buffer::storage::FileKind;
 use crate::torture::world::DIR;
 
 /// No file gets longer than this.
@@ -25,6 +26,10 @@ pub(super) type Files = BTreeMap<PathBuf, Vec<u8>>;
 /// The files so far, and what a log that goes on from them would say.
 pub(super) struct Draft {
     pub(super) files: Files,
+    /// Names that stand for no file.
+    pub(super) others: BTreeMap<PathBuf, FileKind>,
+    /// Files that are longer than their bytes.
+    pub(super) holes: BTreeMap<PathBuf, u64>,
     buffer_id: u64,
     epoch: u32,
     index: u64,
@@ -40,6 +45,8 @@ impl Draft {
         let specimens = SPECIMENS.get_or_init(|| damage::corpus(12));
         let mut draft = Draft {
             files: Files::new(),
+            others: BTreeMap::new(),
+            holes: BTreeMap::new(),
             buffer_id: 0x0123_4567_89ab_cdef,
             epoch: 1,
             index: 0,
@@ -56,7 +63,9 @@ impl Draft {
             if source.is_empty() {
                 break;
             }
-            match source.below(16) {
+            let change = source.byte();
+            match change % 16 {
+                _ if change >= 0xfd => draft.other(source),
                 0..4 => draft.segment(source),
                 4 | 5 => draft.cursor(source),
                 6 => draft.letter(source),
@@ -68,7 +77,32 @@ impl Draft {
                 _ => draft.edit(source),
             }
         }
+        let Draft { files, others, holes, .. } = &mut draft;
+        files.retain(|path, _| path.ancestors().all(|above| !others.contains_key(above)));
+        holes.retain(|path, _| files.contains_key(path));
         draft
+    }
+
+    /// Puts a link, a named pipe, a directory or a hole in the place of something.
+    fn other(&mut self, source: &mut Source<'_>) {
+        let kind = match source.below(4) {
+            0 => FileKind::Link,
+            1 => FileKind::Fifo,
+            2 => FileKind::Directory,
+            _ => {
+                let Some(path) = self.pick(source) else { return };
+                let lengths = [1 << 16, 1 << 20, 3 << 20];
+                self.holes.insert(path, lengths[source.below(3)]);
+                return;
+            }
+        };
+        let name = match source.below(8) {
+            0 => "dead-letters".to_owned(),
+            1 => "corrupt".to_owned(),
+            2 => "lock".to_owned(),
+            _ => any_name(source),
+        };
+        self.others.insert(Path::new(DIR).join(name), kind);
     }
 
     /// Goes on from the files that are there.

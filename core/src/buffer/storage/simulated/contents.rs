@@ -8,17 +8,22 @@ const SECTOR: usize = 512;
 /// States of an unsynced sector that a power loss chooses from, besides the synced one.
 const VERSIONS: usize = 4;
 
-/// The contents of a file, sector by sector.
+/// The contents of a file, sector by sector. Behind its bytes there is a hole, as long as it says that it is.
 #[derive(Clone, Default)]
 pub(super) struct Inode {
-    pub(super) bytes: Vec<u8>,
+    bytes: Vec<u8>,
+    pub(super) length: u64,
     synced: Vec<u8>,
+    synced_length: u64,
     /// The lengths since the last sync.
     lengths: Vec<u64>,
     /// Unsynced sectors and the states they had.
     dirty: BTreeMap<usize, Dirty>,
     pub(super) blocks: BTreeSet<u64>,
 }
+
+/// The longest file that is not mostly a hole.
+const LONGEST: u64 = 64 << 20;
 
 #[derive(Clone)]
 struct Dirty {
@@ -28,9 +33,34 @@ struct Dirty {
 }
 
 impl Inode {
-    pub(super) fn synced(bytes: &[u8]) -> Inode {
-        let blocks = blocks_of(bytes.len() as u64);
-        Inode { blocks, bytes: bytes.into(), synced: bytes.into(), ..Inode::default() }
+    /// A file of which everything is synced; behind the bytes is a hole.
+    pub(super) fn synced(bytes: Vec<u8>, length: u64) -> Inode {
+        let length = length.max(bytes.len() as u64);
+        let blocks = blocks_of(if length <= LONGEST { length } else { bytes.len() as u64 });
+        Inode { blocks, synced: bytes.clone(), bytes, length, synced_length: length, ..Inode::default() }
+    }
+
+    /// All of it; of a very long one what is before the hole.
+    pub(super) fn all(&self) -> Vec<u8> {
+        let mut bytes = self.bytes.clone();
+        if self.length <= LONGEST {
+            bytes.resize(self.length as usize, 0);
+        }
+        bytes
+    }
+
+    pub(super) fn read(&self, buf: &mut [u8], offset: u64) -> usize {
+        let got = (buf.len() as u64).min(self.length.saturating_sub(offset)) as usize;
+        let there = usize::try_from(offset).ok().and_then(|start| self.bytes.get(start..)).unwrap_or_default();
+        let (head, hole) = buf[..got].split_at_mut(there.len().min(got));
+        head.copy_from_slice(&there[..head.len()]);
+        hole.fill(0);
+        got
+    }
+
+    /// Whether there is memory to write so far.
+    pub(super) fn has_room(&self, end: u64) -> bool {
+        end <= LONGEST.max(self.bytes.len() as u64)
     }
 
     fn sector(bytes: &[u8], index: usize) -> [u8; SECTOR] {
@@ -57,19 +87,23 @@ impl Inode {
     pub(super) fn write(&mut self, bytes: &[u8], offset: usize) {
         let end = offset + bytes.len();
         if self.bytes.len() < end {
-            self.resize(end);
+            self.bytes.resize(end, 0);
+        }
+        if self.length < end as u64 {
+            self.resize(end as u64);
         }
         self.bytes[offset..end].copy_from_slice(bytes);
         self.touch(offset, end);
     }
 
-    pub(super) fn resize(&mut self, len: usize) {
-        let old = self.bytes.len();
-        self.bytes.resize(len, 0);
-        self.lengths.push(len as u64);
-        if len < old {
-            self.blocks.retain(|block| block * BLOCK < len as u64);
-            self.touch(len, old);
+    pub(super) fn resize(&mut self, length: u64) {
+        let old = std::mem::replace(&mut self.length, length);
+        self.lengths.push(length);
+        if length < old {
+            self.blocks.retain(|block| block * BLOCK < length);
+            let (from, to) = (usize::try_from(length).unwrap_or(usize::MAX), self.bytes.len());
+            self.bytes.truncate(from);
+            self.touch(from.min(to), to);
         }
     }
 
@@ -79,6 +113,7 @@ impl Inode {
             return;
         }
         self.synced.resize(self.bytes.len(), 0);
+        self.synced_length = self.length;
         self.lengths.clear();
         let bytes = &self.bytes;
         let synced = &mut self.synced;
@@ -95,15 +130,16 @@ impl Inode {
     /// What a power loss leaves.
     pub(super) fn after_power_loss(&self, dice: &mut Dice) -> Inode {
         let choice = dice.below(self.lengths.len() + 1);
-        let length = if choice == 0 { self.synced.len() as u64 } else { self.lengths[choice - 1] };
+        let length = if choice == 0 { self.synced_length } else { self.lengths[choice - 1] };
+        let most = usize::try_from(length).unwrap_or(usize::MAX);
         let mut bytes = self.synced.clone();
-        bytes.resize(length as usize, 0);
+        bytes.truncate(most);
         // Often all or none of a file, else sector by sector.
         let mood = dice.below(4);
         for (index, dirty) in &self.dirty {
             let Some(newest) = dirty.versions.last() else { continue };
-            let start = (index * SECTOR).min(bytes.len());
-            let end = (start + SECTOR).min(bytes.len());
+            let start = (index * SECTOR).min(most);
+            let end = (start + SECTOR).min(most);
             let kept = match mood {
                 0 => None,
                 1 => Some(newest),
@@ -113,10 +149,11 @@ impl Inode {
                 },
             };
             if let Some(kept) = kept {
+                bytes.resize(bytes.len().max(end), 0);
                 bytes[start..end].copy_from_slice(&kept[..end - start]);
             }
         }
-        Inode { blocks: blocks_of(bytes.len() as u64), synced: bytes.clone(), bytes, ..Inode::default() }
+        Inode::synced(bytes, length)
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::contents::Change;
-use super::{Op, SimulatedDisk, Torn};
+use super::{DIRECTORY, Op, SimulatedDisk, Torn};
 use crate::buffer::storage::{
     Chunk, Directory, Disk, File, Holder, Open, Ownership, Seen, SegmentReader, SegmentWriter,
 };
@@ -40,6 +40,9 @@ impl Directory for SimulatedDirectory {
         self.disk.enter(Op::Rename, || None)?;
         let mut state = lock(&self.disk.shared.state);
         let inode = state.lookup(&self.path.join(from))?;
+        if state.lookup(&self.path.join(to)).is_ok_and(|there| there == DIRECTORY) {
+            return Err(io::Error::from_raw_os_error(libc::EISDIR));
+        }
         let change = Change { removed: Some(from.to_owned()), added: Some((to.to_owned(), inode)) };
         state.names(&self.path)?.change(change);
         Ok(())
@@ -50,9 +53,11 @@ impl Directory for SimulatedDirectory {
         self.disk.enter(Op::Rename, || None)?;
         let mut state = lock(&self.disk.shared.state);
         let inode = state.lookup(&self.path.join(name))?;
-        state
-            .names(&self.path.join(directory))?
-            .change(Change { removed: None, added: Some((name.to_owned(), inode)) });
+        let (folder, mut to) = (self.path.join(directory), name.to_owned());
+        while state.lookup(&folder.join(&to)).is_ok() {
+            to.push_str(".again");
+        }
+        state.names(&folder)?.change(Change { removed: None, added: Some((to, inode)) });
         state.names(&self.path)?.change(Change { removed: Some(name.to_owned()), added: None });
         Ok(())
     }
@@ -60,8 +65,10 @@ impl Directory for SimulatedDirectory {
     fn remove(&self, name: &str) -> io::Result<()> {
         self.disk.enter(Op::Remove, || None)?;
         let mut state = lock(&self.disk.shared.state);
-        if state.lookup(&self.path.join(name)).is_err() {
-            return Ok(());
+        match state.lookup(&self.path.join(name)) {
+            Ok(DIRECTORY) => return Err(io::Error::from_raw_os_error(libc::EISDIR)),
+            Ok(_) => {}
+            Err(_) => return Ok(()),
         }
         state.names(&self.path)?.change(Change { removed: Some(name.to_owned()), added: None });
         Ok(())
@@ -144,6 +151,9 @@ impl SimulatedFile {
             }
             return Err(error);
         }
+        if !state.inode(self.inode).has_room(offset + bytes.len() as u64) {
+            return Err(io::Error::from_raw_os_error(libc::EFBIG));
+        }
         if op != Op::Store {
             state.take_blocks(self.inode, offset..offset + bytes.len() as u64)?;
         }
@@ -152,24 +162,19 @@ impl SimulatedFile {
     }
 
     fn read(&self, buf: &mut [u8], offset: u64) -> usize {
-        let mut state = lock(&self.disk.shared.state);
-        let bytes = &state.inode(self.inode).bytes;
-        let start = (offset as usize).min(bytes.len());
-        let got = buf.len().min(bytes.len() - start);
-        buf[..got].copy_from_slice(&bytes[start..start + got]);
-        got
+        lock(&self.disk.shared.state).inode(self.inode).read(buf, offset)
     }
 }
 
 impl File for SimulatedFile {
     fn len(&self) -> io::Result<u64> {
         self.disk.enter(Op::Len, || None)?;
-        Ok(lock(&self.disk.shared.state).inode(self.inode).bytes.len() as u64)
+        Ok(lock(&self.disk.shared.state).inode(self.inode).length)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.disk.enter(Op::SetLen, || None)?;
-        lock(&self.disk.shared.state).inode(self.inode).resize(len as usize);
+        lock(&self.disk.shared.state).inode(self.inode).resize(len);
         Ok(())
     }
 
@@ -178,14 +183,14 @@ impl File for SimulatedFile {
         let mut state = lock(&self.disk.shared.state);
         state.take_blocks(self.inode, 0..len)?;
         let inode = state.inode(self.inode);
-        if (inode.bytes.len() as u64) < len {
-            inode.resize(len as usize);
+        if inode.length < len {
+            inode.resize(len);
         }
         Ok(())
     }
 
     fn append(&self, bytes: &[u8], _: u64) -> io::Result<u64> {
-        let end = lock(&self.disk.shared.state).inode(self.inode).bytes.len() as u64;
+        let end = lock(&self.disk.shared.state).inode(self.inode).length;
         self.write_at(bytes, end)?;
         Ok(end + bytes.len() as u64)
     }

@@ -6,6 +6,7 @@
 
 mod contents;
 mod handles;
+mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -14,9 +15,11 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
 use contents::{Change, Inode, Names};
 use handles::{Held, SimulatedDirectory, SimulatedFile};
+use state::{DIRECTORY, FIFO, LINK, State, kind_of, name_of};
 
 use super::super::format::SEGMENT_HEADER_BYTES;
-use super::{Directory, Disk, File, FileId, FileKind, Holder, Open, Seen, Sharing, sync_name};
+use super::directory::is_no;
+use super::{Directory, Disk, File, FileKind, Holder, Open, Seen, Sharing, sync_name};
 use crate::environment::{Clock, Environment, lock};
 use crate::options::Trust;
 use crate::sync::Mutex;
@@ -142,21 +145,6 @@ pub(crate) enum Crash {
     Power,
 }
 
-/// A directory's entry in the one above it.
-const DIRECTORY: u64 = 0;
-
-#[derive(Clone)]
-struct State {
-    dirs: BTreeMap<PathBuf, Names>,
-    inodes: BTreeMap<u64, Arc<Inode>>,
-    next_inode: u64,
-    /// How often each file is open: one that was removed keeps its blocks as long.
-    opened: BTreeMap<u64, usize>,
-    boot_id: u64,
-    mapped: bool,
-    capacity_blocks: u64,
-}
-
 /// The disk at the instant before an operation.
 pub(crate) struct Snapshot {
     /// The operation, for messages.
@@ -264,7 +252,7 @@ impl SimulatedDisk {
         SimulatedDisk::with(State {
             dirs: BTreeMap::from([(PathBuf::from("/"), Names::default())]),
             inodes: BTreeMap::new(),
-            next_inode: DIRECTORY + 1,
+            next_inode: FIFO,
             opened: BTreeMap::new(),
             boot_id: 1,
             mapped,
@@ -318,32 +306,44 @@ impl SimulatedDisk {
 
     /// Puts a file there, synced, for tests that make directories of their own.
     pub(crate) fn install(&self, path: &Path, bytes: &[u8]) {
+        self.install_sparse(path, bytes, 0);
+    }
+
+    /// As [`install`](Self::install), with a hole behind the bytes if it is to be longer.
+    pub(crate) fn install_sparse(&self, path: &Path, bytes: &[u8], length: u64) {
         let mut state = lock(&self.shared.state);
-        state.make_dirs(path.parent().unwrap_or(Path::new("/")));
         let inode = state.new_inode();
-        state.inodes.insert(inode, Arc::new(Inode::synced(bytes)));
-        let change = Change { removed: None, added: Some((name_of(path), inode)) };
-        if let Ok(names) = state.names(path.parent().unwrap_or(Path::new("/"))) {
-            names.change(change);
+        state.inodes.insert(inode, Arc::new(Inode::synced(bytes.into(), length)));
+        state.install(path, inode);
+    }
+
+    /// Puts there what is no file: a directory, a named pipe, or a symbolic link, wherever it leads.
+    pub(crate) fn install_other(&self, path: &Path, kind: FileKind) {
+        let mut state = lock(&self.shared.state);
+        match kind {
+            FileKind::Directory => state.make_dirs(path),
+            FileKind::Fifo => state.install(path, FIFO),
+            _ => state.install(path, LINK),
         }
-        for names in state.dirs.values_mut() {
-            names.synced = names.now.clone();
-            names.unsynced.clear();
-        }
+    }
+
+    /// What has a name, if anything does.
+    pub(crate) fn kind(&self, path: &Path) -> Option<FileKind> {
+        lock(&self.shared.state).lookup(path).ok().map(kind_of)
     }
 
     /// Puts other bytes into a file that is there, synced.
     pub(crate) fn overwrite(&self, path: &str, bytes: &[u8]) {
         let mut state = lock(&self.shared.state);
         if let Ok(inode) = state.lookup(Path::new(path)) {
-            state.inodes.insert(inode, Arc::new(Inode::synced(bytes)));
+            state.inodes.insert(inode, Arc::new(Inode::synced(bytes.into(), 0)));
         }
     }
 
     /// What is in a file; nothing if there is none.
     pub(crate) fn contents(&self, path: &str) -> Vec<u8> {
         let mut state = lock(&self.shared.state);
-        state.lookup(Path::new(path)).map(|inode| state.inode(inode).bytes.clone()).unwrap_or_default()
+        state.lookup(Path::new(path)).map(|inode| state.inode(inode).all()).unwrap_or_default()
     }
 
     /// Every file under `dir` and what is in it.
@@ -351,8 +351,8 @@ impl SimulatedDisk {
         let state = lock(&self.shared.state);
         let mut files = Vec::new();
         for (path, names) in state.dirs.iter().filter(|(path, _)| path.starts_with(dir)) {
-            for (name, inode) in names.now.iter().filter(|(_, inode)| **inode != DIRECTORY) {
-                files.push((path.join(name), state.inodes[inode].bytes.clone()));
+            for (name, inode) in names.now.iter().filter(|(_, inode)| kind_of(**inode) == FileKind::Regular) {
+                files.push((path.join(name), state.inodes[inode].all()));
             }
         }
         files
@@ -383,76 +383,6 @@ impl SimulatedDisk {
         let short = op == Op::Write && control.fault.is_some_and(|fault| fault.trouble == Trouble::Short);
         short.then(|| if control.operations.is_multiple_of(2) { len.saturating_sub(8) } else { len / 2 })
     }
-}
-
-impl State {
-    fn names(&mut self, dir: &Path) -> io::Result<&mut Names> {
-        self.dirs.get_mut(dir).ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-
-    fn lookup(&mut self, path: &Path) -> io::Result<u64> {
-        let names = self.names(path.parent().unwrap_or(Path::new("/")))?;
-        names.now.get(&name_of(path)).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-
-    fn new_inode(&mut self) -> u64 {
-        self.next_inode += 1;
-        self.next_inode
-    }
-
-    fn inode(&mut self, inode: u64) -> &mut Inode {
-        Arc::make_mut(self.inodes.entry(inode).or_default())
-    }
-
-    fn seen(&mut self, inode: u64) -> Seen {
-        let kind = if inode == DIRECTORY { FileKind::Directory } else { FileKind::Regular };
-        let length = self.inode(inode).bytes.len() as u64;
-        let owner = rustix::process::geteuid().as_raw();
-        let named = self.dirs.values().any(|names| names.now.values().any(|named| *named == inode));
-        Seen { id: FileId { device: 1, inode }, length, links: named.into(), kind, owner, mode: 0o600 }
-    }
-
-    fn make_dirs(&mut self, dir: &Path) {
-        if self.dirs.contains_key(dir) {
-            return;
-        }
-        if let Some(parent) = dir.parent() {
-            self.make_dirs(parent);
-            // Those above are made durably.
-            if let Some(above) = parent.parent().and_then(|above| self.dirs.get_mut(above)) {
-                above.synced = above.now.clone();
-                above.unsynced.clear();
-            }
-            if let Some(names) = self.dirs.get_mut(parent) {
-                names.change(Change { removed: None, added: Some((name_of(dir), DIRECTORY)) });
-            }
-        }
-        self.dirs.insert(dir.to_path_buf(), Names::default());
-    }
-
-    fn used(&self) -> u64 {
-        let named = self.dirs.values().flat_map(|names| names.now.values());
-        let held: BTreeSet<u64> = named.chain(self.opened.keys()).copied().collect();
-        self.inodes.iter().filter(|(inode, _)| held.contains(inode)).map(|(_, inode)| inode.blocks.len() as u64).sum()
-    }
-
-    /// Takes the blocks from 0 to `len`, or those of a range of it.
-    fn take_blocks(&mut self, inode: u64, range: std::ops::Range<u64>) -> io::Result<()> {
-        let used = self.used();
-        let capacity = self.capacity_blocks;
-        let inode = self.inode(inode);
-        let wanted: Vec<u64> =
-            (range.start / BLOCK..range.end.div_ceil(BLOCK)).filter(|block| !inode.blocks.contains(block)).collect();
-        if !wanted.is_empty() && used + wanted.len() as u64 > capacity {
-            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
-        }
-        inode.blocks.extend(wanted);
-        Ok(())
-    }
-}
-
-fn name_of(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 impl Disk for SimulatedDisk {
@@ -515,7 +445,9 @@ impl SimulatedDisk {
             state.names(dir)?.change(Change { removed: Some(name_of(path)), added: None });
         }
         let inode = match state.lookup(path) {
-            Ok(DIRECTORY) => return Err(io::Error::from_raw_os_error(libc::EISDIR)),
+            Ok(inode) if kind_of(inode) != FileKind::Regular => {
+                return Err(is_no(&name_of(path), kind_of(inode).name(), "file"));
+            }
             Ok(inode) => inode,
             Err(_) if how.creates() => {
                 let inode = state.new_inode();
