@@ -12,6 +12,14 @@ use super::Process;
 /// Which filesystem a small disk has.
 const KIND: &str = "UNISTREAM_TEST_DISK";
 
+/// Mounts by a loop device. One that is found free may be another's by the time that it is taken.
+fn mount(arguments: &[&str]) -> bool {
+    (0..20).any(|turn| {
+        std::thread::sleep(std::time::Duration::from_millis(20 * turn));
+        quietly("mount", arguments)
+    })
+}
+
 /// Runs a command that must not be heard. Whether it succeeded.
 fn quietly(program: &str, arguments: &[&str]) -> bool {
     Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
@@ -98,7 +106,7 @@ impl SmallDisk {
 
     fn mount_upper(&self) -> bool {
         let (image, at) = (self.root.path().join("disk/upper"), self.root.path().join("upper"));
-        quietly("mount", &["-t", "ext4", "-o", "loop", image.to_str().unwrap(), at.to_str().unwrap()])
+        mount(&["-t", "ext4", "-o", "loop", image.to_str().unwrap(), at.to_str().unwrap()])
     }
 
     /// Makes these pages of files unreadable: btrfs says so of bytes that are not those that it has a checksum of.
@@ -146,7 +154,7 @@ impl SmallDisk {
     fn mount(&mut self) -> bool {
         let (image, at) = (self.image(), self.root.path().join("disk"));
         let options = if self.kind == "ext4" { "loop,errors=remount-ro" } else { "loop" };
-        self.mounted = quietly("mount", &["-o", options, image.to_str().unwrap(), at.to_str().unwrap()]);
+        self.mounted = mount(&["-o", options, image.to_str().unwrap(), at.to_str().unwrap()]);
         self.mounted
     }
 
