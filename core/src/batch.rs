@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::buffer::cursor::Progress;
+use crate::buffer::checkpoint::Progress;
 use crate::buffer::format::{self, BatchId, Body, Head, Kind};
-use crate::buffer::storage::{Chunk, ForkGuard};
+use crate::platform::{Chunk, ForkGuard};
 use crate::record::{CREATED_AT, NewRecord, Record};
 
 /// Records that go to the sink together.

@@ -3,18 +3,18 @@
 use std::io;
 use std::path::Path;
 
-use crate::buffer::cursor::{Cursor, Found, Position, Progress};
+use crate::buffer::checkpoint::{Checkpoint, Found, Position, Progress};
 use crate::buffer::format::{self, HeaderState, SEGMENT_HEADER_BYTES};
 use crate::buffer::losses::Losses;
+use crate::buffer::scan::{Region, Scan, Source, Step, unknown_format};
 use crate::buffer::segment::{self, Finished};
-use crate::buffer::storage::{Directory, Open, OsDirectory};
-use crate::buffer::walk::{Region, Source, Step, Walk, unknown_format};
 use crate::buffer::{CORRUPT, LOCK};
-use crate::environment::lock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::Trust;
+use crate::platform::environment::lock;
+use crate::platform::sync::Mutex;
+use crate::platform::{Directory, Open, OsDirectory};
 use crate::record::{CREATED_AT, Record};
-use crate::sync::Mutex;
 
 /// A read-only look at a buffer's directory. Nothing in it is changed, and a live producer is not disturbed.
 ///
@@ -103,7 +103,7 @@ impl Inspection {
             return Err(missing());
         }
         // The cursor first: what is committed later is then still in the segments, or gone and passed over.
-        let state = match Cursor::peek(&dir).map_err(failed)? {
+        let state = match Checkpoint::peek(&dir).map_err(failed)? {
             Found::State(state) => Some(state),
             Found::Unknown { version, flags } => return Err(unknown_format(version, flags)),
             Found::Nothing => None,
@@ -173,7 +173,7 @@ impl Inspection {
                 bytes: header.bytes_before,
             };
         }
-        let mut walk = Walk::new(self.buffer_id, end);
+        let mut walk = Scan::new(self.buffer_id, end);
         while !matches!(walk.step(self, &self.limit())?, Step::Limit) {}
         let end = walk.at;
         lock(&self.regions).clear();
@@ -205,7 +205,7 @@ impl Inspection {
     /// # Errors
     /// `Io` if the log cannot be read, `UnsupportedFormat` for a segment of an unknown version.
     pub fn for_each(&self, mut each: impl FnMut(Record<'_>) -> bool) -> Result<()> {
-        let mut walk = Walk::new(self.buffer_id, self.committed);
+        let mut walk = Scan::new(self.buffer_id, self.committed);
         loop {
             match walk.step(self, &self.limit())? {
                 Step::Record { offset, base, .. } => {

@@ -36,18 +36,17 @@
 
 mod batch;
 mod buffer;
-mod dead_letter;
-mod environment;
+mod dead_letters;
 mod error;
 mod event;
 mod inspection;
 mod options;
+mod platform;
 mod producer;
 mod record;
 mod schedule;
 mod secret;
 pub mod sink;
-mod sync;
 mod text;
 #[cfg(any(test, feature = "simulation"))]
 #[doc(hidden)]
@@ -55,7 +54,7 @@ pub mod torture;
 
 pub use batch::Batch;
 pub use buffer::Buffer;
-pub use dead_letter::{DeadLetter, DeadLetters, DeadRecord};
+pub use dead_letters::{DeadLetter, DeadLetters, DeadRecord};
 pub use error::{Cause, Error, ErrorKind, Result};
 pub use event::{Event, Level, Observer, State, Stats};
 pub use inspection::{Inspection, InspectionStats, Verification};

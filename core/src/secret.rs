@@ -1,15 +1,13 @@
 //! Texts that nobody is to see: keys, tokens, passwords.
 
-mod memory;
-
 use std::fmt;
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use self::memory::Pages;
+use crate::platform::secret_memory::Pages;
 #[cfg(feature = "aws")]
-pub(crate) use self::memory::is_secure_execution;
+pub(crate) use crate::platform::secret_memory::is_secure_execution;
 
 /// A text that neither `Debug` nor the options' text form shows.
 ///

@@ -22,7 +22,7 @@
 use std::fmt;
 use std::sync::atomic::{Ordering, compiler_fence};
 
-use super::cursor::Position;
+use super::checkpoint::Position;
 
 /// A frame's header.
 pub(crate) const FRAME_BYTES: usize = 32;

@@ -6,10 +6,10 @@
 
 use std::cmp::Ordering;
 
-use super::cursor::Position;
-use super::walk::Region;
-use crate::environment::lock;
-use crate::sync::Mutex;
+use super::checkpoint::Position;
+use super::scan::Region;
+use crate::platform::environment::lock;
+use crate::platform::sync::Mutex;
 
 /// Places that are remembered one by one; all are counted.
 const MOST: usize = 1000;

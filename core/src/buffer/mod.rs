@@ -4,22 +4,21 @@
 //! prepares, frees and syncs), `reader` (what goes out), `log` (what comes in), `front` (what the latter tells the former).
 //! `put` takes only the last two, unless it finds no room.
 
-pub(crate) mod cursor;
-mod durability;
+pub(crate) mod checkpoint;
+mod delivery;
 pub(crate) mod format;
-mod keeper;
-mod log;
+mod group_commit;
 pub(crate) mod losses;
+mod maintenance;
 mod opening;
-mod outgoing;
 mod reader;
 mod recovery;
 pub(crate) mod resync;
+pub(crate) mod scan;
 pub(crate) mod segment;
 mod space;
-pub(crate) mod storage;
 mod tail;
-pub(crate) mod walk;
+mod writer;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -27,23 +26,24 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::batch::Batch;
-use crate::environment::{Apart, Environment, lock, lock_briefly};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{Durability, NEVER, Options, WhenFull};
+use crate::platform::environment::{CachePadded, Environment, lock, lock_briefly};
+use crate::platform::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::platform::sync::{Condvar, Mutex, thread};
 use crate::record::{CREATED_AT, MAX_ID_BYTES, NewRecord, no_date};
 use crate::sink::Limits;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Condvar, Mutex, thread};
 
-use cursor::Closed;
-use durability::{Group, disowned};
+use crate::platform::{Directory, ForkGuard, Ownership};
+
+use checkpoint::Closed;
+pub(crate) use delivery::{CORRUPT, Settle, Taken};
 use format::Body;
-use keeper::Keeper;
-use log::{Appended, BatchCaps, Front, Log, Refusal, Status};
-pub(crate) use outgoing::{CORRUPT, Settle, Taken};
+use group_commit::{Group, disowned};
+use maintenance::Maintenance;
 use reader::Reader;
-use storage::{Directory, ForkGuard, Ownership};
-pub(crate) use walk::Region;
+pub(crate) use scan::Region;
+use writer::{Appended, BatchCaps, Front, Log, Refusal, Status};
 
 /// The name of the lock file in the buffer's directory.
 pub(crate) const LOCK: &str = "lock";
@@ -72,7 +72,7 @@ pub(crate) const LOCK: &str = "lock";
 /// ```
 pub struct Buffer {
     core: Arc<Core>,
-    keeper: Option<Keeper>,
+    keeper: Option<Maintenance>,
 }
 
 /// What is shared with the keeper's thread.
@@ -88,9 +88,9 @@ pub(crate) struct Core {
     access: segment::Access,
     pub(crate) fork: ForkGuard,
     chores: Mutex<Chores>,
-    reader: Apart<Mutex<Reader>>,
-    log: Apart<Mutex<Log>>,
-    front: Arc<Apart<Mutex<Front>>>,
+    reader: CachePadded<Mutex<Reader>>,
+    log: CachePadded<Mutex<Log>>,
+    front: Arc<CachePadded<Mutex<Front>>>,
     closed: AtomicBool,
     /// Both clocks at the opening. The waits that earlier runs left are counted from there, whatever the wall does since.
     opened_at: (i64, Duration),
@@ -117,7 +117,7 @@ pub(crate) struct Core {
     /// Segments with bytes that could not be copied: the files are kept.
     unreadable: Mutex<BTreeSet<u64>>,
     /// What lies before it was passed by earlier runs, which found damage: what of it they could not copy is not known.
-    inherited: cursor::Position,
+    inherited: checkpoint::Position,
     /// Held until the buffer is closed.
     owner: Mutex<Option<Arc<dyn Ownership>>>,
 }
@@ -155,7 +155,7 @@ impl Buffer {
 
     pub(crate) fn open_in(dir: &Path, options: Options, limits: Limits, env: Environment) -> Result<Buffer> {
         let core = Arc::new(Core::open(dir, options, limits, env)?);
-        let keeper = if core.env.threads { Some(Keeper::start(core.clone())?) } else { None };
+        let keeper = if core.env.threads { Some(Maintenance::start(core.clone())?) } else { None };
         Ok(Buffer { core, keeper })
     }
 
@@ -586,7 +586,7 @@ impl Core {
             let synced = if durable { self.sync_cursor() } else { Ok(()) };
             result = result.and(freed).and(written).and(synced);
         } else {
-            self.distrust();
+            self.mark_unclean();
         }
         // Under the reader's lock: who settles meanwhile is done with the cursor before the directory is let go.
         let reader = lock(&self.reader);

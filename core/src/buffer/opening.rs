@@ -5,20 +5,20 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use super::cursor::{Closed, Position};
-use super::log::{BatchCaps, Log, Past, Spare, Tail};
+use super::checkpoint::{Closed, Position};
 use super::losses::{self, Losses};
 use super::reader::Reader;
 use super::recovery::{self, Recovered};
 use super::segment::Access;
-use super::storage::{Directory, ForkGuard, Open};
+use super::writer::{BatchCaps, Log, PreparedSegment, SealedSegment, Tail};
 use super::{Core, Counts, LOCK, format, segment};
-use crate::environment::{Apart, Environment};
 use crate::error::{Error, ErrorKind, Result, lacks_space};
 use crate::options::{CoreDumps, Durability, Options, Storage};
+use crate::platform::environment::{CachePadded, Environment};
+use crate::platform::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::platform::sync::{Condvar, Mutex};
+use crate::platform::{Directory, ForkGuard, Open};
 use crate::sink::Limits;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Condvar, Mutex};
 
 impl Core {
     pub(super) fn open(dir: &Path, options: Options, limits: Limits, env: Environment) -> Result<Core> {
@@ -59,7 +59,7 @@ impl Core {
         if durable && found.state.closed != Closed::Durably {
             // What a process left that died may not be durable yet, and nobody else will see to it.
             if let Err(error) = found.sync(&*dir) {
-                // What it dropped is not what the next owner will be told: see `Core::distrust`.
+                // What it dropped is not what the next owner will be told: see `Core::mark_unclean`.
                 found.state.boot_id = 0;
                 let _ = found.cursor.write(&found.state);
                 return Err(failed(error));
@@ -113,11 +113,11 @@ impl Core {
             access,
             fork: ForkGuard::new(),
             chores: Mutex::default(),
-            reader: Apart(Mutex::new(reader)),
+            reader: CachePadded(Mutex::new(reader)),
             front: log.front(),
             closed: AtomicBool::new(false),
             opened_at: (env.clock.wall(), env.clock.monotonic()),
-            log: Apart(Mutex::new(log)),
+            log: CachePadded(Mutex::new(log)),
             space: Condvar::new(),
             when_waiting: OnceLock::new(),
             when_sealed: OnceLock::new(),
@@ -158,8 +158,9 @@ impl Site<'_> {
     /// The log behind what was found: in the last segment where that is safe, else in a new one.
     fn go_on(&self, found: &mut Recovered) -> Result<Log> {
         let end = found.end;
-        let past = found.segments.iter().map(|(index, length)| Past { index: *index, length: *length, writer: None });
-        let mut past: VecDeque<Past> = past.collect();
+        let past =
+            found.segments.iter().map(|(index, length)| SealedSegment { index: *index, length: *length, writer: None });
+        let mut past: VecDeque<SealedSegment> = past.collect();
         let mut disk_bytes: u64 = found.segments.iter().map(|(_, length)| length).sum();
         let mut tail = Tail {
             buffer_id: found.state.buffer_id,
@@ -225,7 +226,7 @@ impl Site<'_> {
             (Err(error), Some(last)) if error.kind() == ErrorKind::DiskFull => {
                 past.pop_back();
                 let writer = segment::writer(last.file.clone(), last.length, Access::PLAIN);
-                let active = Spare { index: last.index, length: last.length, writer };
+                let active = PreparedSegment { index: last.index, length: last.length, writer };
                 (tail.sealed, tail.open) = (end.sealed, end.open);
                 let mut log = Log::resume(active, last.tail, tail, past, disk_bytes);
                 log.stop(next_seq);
@@ -239,7 +240,7 @@ impl Site<'_> {
     }
 
     /// The last segment, if it can be written and has room for what must end it; and where to write.
-    fn resume(&self, found: &Recovered) -> Option<(Spare, usize)> {
+    fn resume(&self, found: &Recovered) -> Option<(PreparedSegment, usize)> {
         let last = found.last.as_ref().filter(|last| !last.ended && last.sound)?;
         let needed = if found.end.open.records > 0 { format::TAIL_BYTES } else { format::END_BYTES };
         let room = (last.length as usize).saturating_sub(last.tail);
@@ -252,10 +253,10 @@ impl Site<'_> {
         if found.torn_bytes > 0 {
             writer.write(last.tail, &[0; format::TERMINATOR_BYTES]).ok()?;
         }
-        Some((Spare { index: last.index, length: last.length, writer }, last.tail))
+        Some((PreparedSegment { index: last.index, length: last.length, writer }, last.tail))
     }
 
-    fn make(&self, index: u64) -> Result<Spare> {
+    fn make(&self, index: u64) -> Result<PreparedSegment> {
         make_segment(
             self.dir,
             index,
@@ -276,7 +277,7 @@ pub(super) fn make_segment(
     least: u64,
     access: Access,
     durable: bool,
-) -> Result<Spare> {
+) -> Result<PreparedSegment> {
     const SHARE: u64 = 8;
     let share = dir.free().unwrap_or(u64::MAX) / SHARE;
     let mut length = if length > share { share.checked_ilog2().map_or(0, |bits| 1 << bits).max(least) } else { length };
@@ -289,7 +290,7 @@ pub(super) fn make_segment(
             if durable {
                 dir.sync()?;
             }
-            Ok(Spare { index, length, writer })
+            Ok(PreparedSegment { index, length, writer })
         })();
         let error = match made {
             Ok(spare) => return Ok(spare),

@@ -4,15 +4,15 @@ use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::cursor::{Cursor, CursorSync, Position, Progress, RESERVED_SEQS, State};
+use super::checkpoint::{Checkpoint, CheckpointSync, Position, Progress, RESERVED_SEQS, State};
 use super::format::{self, BatchId, Seal};
-use super::log::{BatchCaps, OpenBatch};
 use super::losses::Found;
+use super::scan::{Region, Scan, Source, Step};
 use super::segment;
-use super::storage::{Chunk, ForkGuard, Ownership};
-use super::walk::{Region, Source, Step, Walk};
+use super::writer::{BatchCaps, OpenBatch};
 use crate::batch::{Batch, Entry, Piece, Turn};
 use crate::error::{Error, Result};
+use crate::platform::{Chunk, ForkGuard, Ownership};
 use crate::schedule::MAX_WAIT;
 use crate::sink::Limits;
 
@@ -111,11 +111,11 @@ impl Read {
 
 /// The reader's state, guarded by one mutex that `put` does not take unless it finds no room.
 pub(crate) struct Reader {
-    pub(crate) cursor: Cursor,
+    pub(crate) cursor: Checkpoint,
     pub(crate) state: State,
     found: Arc<Found>,
     pub(crate) heads: std::collections::VecDeque<Head>,
-    pub(crate) walk: Walk,
+    pub(crate) walk: Scan,
     /// The state in memory is ahead of the cursor's file: a write failed, or what an earlier run had finished was passed over.
     pub(crate) unwritten: bool,
     /// The `seq_limit` that a power loss leaves.
@@ -133,9 +133,9 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    pub(crate) fn new(cursor: Cursor, state: State, found: Arc<Found>, limits: Limits, caps: BatchCaps) -> Self {
+    pub(crate) fn new(cursor: Checkpoint, state: State, found: Arc<Found>, limits: Limits, caps: BatchCaps) -> Self {
         Reader {
-            walk: Walk::new(state.buffer_id, state.committed),
+            walk: Scan::new(state.buffer_id, state.committed),
             cursor,
             state,
             found,
@@ -374,15 +374,15 @@ impl Reader {
         }
     }
 
-    /// What makes the cursor durable, if it is not; see [`Cursor::begin_sync`].
-    pub(crate) fn begin_sync(&mut self) -> Result<Option<CursorSync>> {
+    /// What makes the cursor durable, if it is not; see [`Checkpoint::begin_sync`].
+    pub(crate) fn begin_sync(&mut self) -> Result<Option<CheckpointSync>> {
         if self.cursor.is_dropped() {
             self.write()?;
         }
         Ok(self.cursor.begin_sync())
     }
 
-    pub(crate) fn end_sync(&mut self, sync: &CursorSync, synced: io::Result<()>) -> Result<()> {
+    pub(crate) fn end_sync(&mut self, sync: &CheckpointSync, synced: io::Result<()>) -> Result<()> {
         self.cursor.end_sync(sync, synced).map_err(|error| Error::io("could not sync the cursor", error))
     }
 

@@ -5,15 +5,15 @@
 use std::io;
 use std::sync::Arc;
 
-use super::cursor::{Closed, Cursor, Found, Position, RESERVED_SEQS, State};
+use super::checkpoint::{Checkpoint, Closed, Found, Position, RESERVED_SEQS, State};
+use super::delivery::{self, CORRUPT};
 use super::format::{self, HeaderState, SEGMENT_HEADER_BYTES, SegmentHeader};
-use super::log::{BatchCaps, OpenBatch};
-use super::outgoing::{self, CORRUPT};
 use super::resync::Search;
+use super::scan::{Region, unknown_format};
 use super::segment;
-use super::storage::{Directory, File, Open, read_past};
-use super::walk::{Region, unknown_format};
+use super::writer::{BatchCaps, OpenBatch};
 use crate::error::{Error, ErrorKind, Result};
+use crate::platform::{Directory, File, Open, read_past};
 use crate::sink::Limits;
 
 /// A log that has counted to this, which no log does, would soon write what counts as damage.
@@ -21,7 +21,7 @@ const SPENT: u64 = format::MOST / 2;
 
 /// What a directory holds.
 pub(crate) struct Recovered {
-    pub(crate) cursor: Cursor,
+    pub(crate) cursor: Checkpoint,
     pub(crate) state: State,
     /// The segments with records, by rising index, with their lengths.
     pub(crate) segments: Vec<(u64, u64)>,
@@ -77,7 +77,7 @@ pub(crate) fn recover(
     let failed =
         |error: io::Error| Error::io(format_args!("could not open the buffer {}", dir.path().display()), error);
     // The buffer whose frames are looked for where a header is blank. After a power loss that is what was not synced.
-    let (buffer_id, unfinished) = match Cursor::peek(dir).map_err(failed)? {
+    let (buffer_id, unfinished) = match Checkpoint::peek(dir).map_err(failed)? {
         Found::Unknown { version, flags } => return Err(unknown_format(version, flags)),
         // A power loss may also have taken a name, and left what was stored under it to the one before.
         Found::State(state) if is_cut_off(&state, boot_id) => (None, u64::MAX),
@@ -147,7 +147,7 @@ pub(crate) fn recover(
         dir.move_into(&name, CORRUPT).map_err(failed)?;
         renamed.push(Region { segment: index, offset: 0, bytes, records: 0 });
     }
-    let (cursor, found) = Cursor::open(dir).map_err(failed)?;
+    let (cursor, found) = Checkpoint::open(dir).map_err(failed)?;
     let header_of = |state: &Option<HeaderState>| match state {
         Some(HeaderState::Valid(header)) => Some(*header),
         _ => None,
@@ -287,7 +287,7 @@ impl Recovered {
     /// Makes durable what was found.
     pub(crate) fn sync(&mut self, dir: &dyn Directory) -> io::Result<()> {
         for (index, _) in self.segments.iter().filter(|(index, _)| *index >= self.durable_before) {
-            // An earlier owner's sync failed: see `Cursor::refresh`.
+            // An earlier owner's sync failed: see `Checkpoint::refresh`.
             if self.state.boot_id == 0 {
                 segment::refresh(dir, *index)?;
             }
@@ -302,7 +302,7 @@ impl Recovered {
         let Some(last) = &self.last else { return };
         for region in self.missing.iter().filter(|region| region.segment == last.index && region.bytes > 0) {
             // For whoever wants to look at it; not being able to keep it is no reason to stop.
-            let _ = outgoing::keep(dir, region, &*last.file);
+            let _ = delivery::keep(dir, region, &*last.file);
         }
     }
 

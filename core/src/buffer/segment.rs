@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::format::{HeaderState, MOST, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::resync::PIECE;
-use super::storage::{Directory, File, Open, PlainReader, PlainWriter, SegmentReader, SegmentWriter, read_past};
+use crate::platform::{Directory, File, Open, PlainReader, PlainWriter, SegmentReader, SegmentWriter, read_past};
 
 /// No segment is longer: the most that the option `segment_bytes` may be. What lies behind is not looked at, so that no
 /// file, however long somebody made it, costs more memory than this.

@@ -3,14 +3,14 @@
 use std::io;
 use std::time::Duration;
 
-use super::log::{Past, Spare};
+use super::delivery::CORRUPT;
 use super::opening::{LEAST_BYTES, make_segment};
-use super::outgoing::CORRUPT;
+use super::writer::{PreparedSegment, SealedSegment};
 use super::{Chores, Core, segment};
-use crate::environment::lock;
 use crate::error::{Error, ErrorKind, Result, lacks_space};
 use crate::options::Durability;
-use crate::sync::atomic::Ordering;
+use crate::platform::environment::lock;
+use crate::platform::sync::atomic::Ordering;
 
 /// Segments kept for use again beside the spare one.
 const POOL: usize = 2;
@@ -105,7 +105,7 @@ impl Core {
     }
 
     /// Makes a kept segment the next one.
-    pub(super) fn reuse(&self, mut kept: Spare, index: u64, durable: bool) -> io::Result<Spare> {
+    pub(super) fn reuse(&self, mut kept: PreparedSegment, index: u64, durable: bool) -> io::Result<PreparedSegment> {
         let (from, to) = (segment::name(kept.index), segment::name(index));
         // Its header still names the old index, which tells a crashed opener that it holds nothing.
         let renamed = self.dir.rename(&from, &to).and_then(|()| if durable { self.dir.sync() } else { Ok(()) });
@@ -122,7 +122,7 @@ impl Core {
     }
 
     /// Removes a kept segment, or the prepared one. What cannot be removed stays what it was: its name says which.
-    pub(super) fn discard(&self, spare: Spare) -> io::Result<()> {
+    pub(super) fn discard(&self, spare: PreparedSegment) -> io::Result<()> {
         let removed = self.dir.remove(&segment::name(spare.index));
         let mut log = lock(&self.log);
         match removed {
@@ -172,7 +172,7 @@ impl Core {
                     None => break,
                 }
             };
-            let Past { index, length, writer } = past;
+            let SealedSegment { index, length, writer } = past;
             self.look_for_damage(index);
             let keep = keep && length == self.segment_bytes && !lock(&self.unreadable).contains(&index);
             // A batch that is still in somebody's hands keeps its bytes: then the file goes.
@@ -181,7 +181,7 @@ impl Core {
                 && writer.recycle()
             {
                 let mut log = lock(&self.log);
-                log.pool.push(Spare { index, length, writer });
+                log.pool.push(PreparedSegment { index, length, writer });
                 self.tell_of_space();
                 continue;
             }

@@ -3,14 +3,14 @@
 use std::io;
 use std::sync::Arc;
 
-use super::cursor::{Closed, Position};
+use super::checkpoint::{Closed, Position};
 use super::format::{self, Bad, FRAME_BYTES, Kind, SEGMENT_HEADER_BYTES, Seal, SegmentHeader, Shape, TERMINATOR_BYTES};
-use super::log::{BatchCaps, OpenBatch};
 use super::recovery::{End, LastSegment, Recovered};
 use super::resync::{PIECE, Search};
+use super::scan::Region;
 use super::segment;
-use super::storage::{File, read_past};
-use super::walk::Region;
+use super::writer::{BatchCaps, OpenBatch};
+use crate::platform::{File, read_past};
 use crate::sink::Limits;
 
 /// A write that is cut off, as its process dies, is cut at a multiple of this.

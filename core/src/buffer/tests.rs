@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use super::cursor::{Cursor, Found, RESERVED_SEQS};
-use super::storage::simulated::{Crash, Fault, Op, SimulatedDisk, Snapshot, Trouble};
-use super::storage::{Disk, Open, OsDisk};
+use super::checkpoint::{Checkpoint, Found, RESERVED_SEQS};
 use super::*;
 use crate::options::Trust;
+use crate::platform::simulated::{Crash, Fault, Op, SimulatedDisk, Snapshot, Trouble};
+use crate::platform::{Disk, Open, OsDisk};
 use crate::torture::world::SimulatedClock;
 
 const DIR: &str = "/buffer";
@@ -54,7 +54,7 @@ fn seqs_are_set_apart_before_they_are_given_out() {
             disk.set_fault(None);
             core.do_chores();
             for seed in 0..20 {
-                let left = match Cursor::peek(&*directory(&disk.snapshot().crash(Crash::Power, seed))).unwrap() {
+                let left = match Checkpoint::peek(&*directory(&disk.snapshot().crash(Crash::Power, seed))).unwrap() {
                     Found::State(state) => state.seq_limit,
                     _ => 0,
                 };

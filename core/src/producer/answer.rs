@@ -9,13 +9,13 @@ use super::Shared;
 use super::outage::Lasting;
 use crate::batch::Batch;
 use crate::buffer::Settle;
-use crate::dead_letter::{Burial, Story};
+use crate::dead_letters::{LetterMeta, Undelivered};
 use crate::error::{Cause, Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::options::OnExhausted;
+use crate::platform::sync::atomic::Ordering;
 use crate::schedule::MAX_WAIT;
 use crate::sink::{MAX_REASON_BYTES, Outcome, Report, SendError, reason_bytes};
-use crate::sync::atomic::Ordering;
 use crate::text::bounded;
 
 /// Errors kept of one batch.
@@ -43,7 +43,7 @@ impl Shared {
             report if report.is_delivered() => self.succeed(&batch, elapsed),
             // Only one answer of a handing-out gets to write dead letters.
             report => match self.core().claim(&mut batch) {
-                Ok(()) => self.fall_short(&batch, &report, interrupted, elapsed),
+                Ok(()) => self.handle_undelivered(&batch, &report, interrupted, elapsed),
                 Err(error) => Err(error),
             },
         };
@@ -77,7 +77,7 @@ impl Shared {
 
     /// Some or all records of the batch were not delivered. Where the attempt was interrupted, what failed in it counts
     /// nothing; what the sink took or rejected holds.
-    fn fall_short(&self, batch: &Batch, report: &Report, interrupted: bool, elapsed: Duration) -> Result<()> {
+    fn handle_undelivered(&self, batch: &Batch, report: &Report, interrupted: bool, elapsed: Duration) -> Result<()> {
         let core = self.core();
         let (options, clock) = (&core.options, &*core.env.clock);
         let sorted = Sorted::new(batch.len(), report);
@@ -122,7 +122,7 @@ impl Shared {
         if !dead.is_empty() {
             dead.sort_by_key(|(index, _, _)| *index);
             let indices: Vec<usize> = dead.iter().map(|(index, _, _)| *index).collect();
-            let story = Story {
+            let meta = LetterMeta {
                 sink: self.sink.as_ref().map_or_else(|| "manual".into(), |sink| sink.name().into_owned()),
                 attempts: progress.attempts.max(1),
                 first_attempt: if progress.first_attempt == 0 { now } else { progress.first_attempt },
@@ -130,8 +130,8 @@ impl Shared {
                 created_at: now,
                 errors: progress.errors.clone(),
             };
-            let burial = Burial { batch, story, records: dead };
-            match self.letters.bury(&burial, options.max_dead_letter_bytes) {
+            let undelivered = Undelivered { batch, meta, records: dead };
+            match self.letters.write(&undelivered, options.max_dead_letter_bytes) {
                 Ok(()) => done.extend(indices),
                 // The records stay in the batch, and it is tried again.
                 Err(error) => unburied = Some(error),

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Producer;
-use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Observer};
 use crate::options::*;
+use crate::platform::environment::Environment;
 use crate::schedule::Jitter;
 use crate::sink::{Limits, Sink};
 

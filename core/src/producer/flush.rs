@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::{RUNNING, Shared};
 use crate::buffer;
-use crate::environment::lock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::Mode;
-use crate::sync::atomic::Ordering;
+use crate::platform::environment::lock;
+use crate::platform::sync::atomic::Ordering;
 
 impl Shared {
     pub(super) fn begin_flush(&self) -> Result<u64> {

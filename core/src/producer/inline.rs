@@ -6,8 +6,8 @@ use super::{STOPPED, Shared};
 use crate::buffer::{self, Taken, Wait};
 use crate::error::{ErrorKind, Result};
 use crate::event::Event;
+use crate::platform::sync::atomic::Ordering;
 use crate::record::NewRecord;
-use crate::sync::atomic::Ordering;
 
 impl Shared {
     pub(super) fn put_inline(&self, record: NewRecord<'_>, wait: Wait) -> Result<u64> {

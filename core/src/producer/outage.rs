@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::environment::lock;
-use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::platform::environment::lock;
+use crate::platform::sync::Mutex;
+use crate::platform::sync::atomic::{AtomicU64, Ordering};
 
 /// How long an outage of the sink lasts before it is told of.
 const LONG: Duration = Duration::from_secs(60);

@@ -6,13 +6,13 @@ use super::outage::Lasting;
 use super::{Producer, STOPPED, Shared};
 use crate::batch::Batch;
 use crate::buffer::{self, Taken};
-use crate::environment::lock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
+use crate::platform::environment::lock;
+use crate::platform::sync::Mutex;
+use crate::platform::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::platform::sync::thread::{self, JoinHandle, Thread};
 use crate::sink::SendError;
-use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::thread::{self, JoinHandle, Thread};
 
 /// How long the sender waits after the disk has refused something.
 pub(super) const AGAIN: Duration = Duration::from_secs(1);

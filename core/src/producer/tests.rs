@@ -3,9 +3,9 @@
 use std::sync::atomic::AtomicI64;
 
 use super::*;
-use crate::buffer::storage::OsDisk;
-use crate::environment::{Clock, Environment};
 use crate::options::{Durability, NEVER};
+use crate::platform::OsDisk;
+use crate::platform::environment::{Clock, Environment};
 use crate::schedule::Jitter;
 
 /// Two clocks that move when they are told to.

@@ -7,10 +7,10 @@ use super::oracle::Oracle;
 use super::workloads::Workload;
 use super::world::{Picture, SimulatedClock, World, file_on};
 use super::{Figures, caught};
-use crate::buffer::storage::simulated::{Crash, Dice, SimulatedDisk};
-use crate::environment::{Clock as _, lock};
 use crate::error::ErrorKind;
 use crate::options::{Durability, Mode, Storage, WhenFull};
+use crate::platform::environment::{Clock as _, lock};
+use crate::platform::simulated::{Crash, Dice, SimulatedDisk};
 
 /// How much is tried.
 #[derive(Clone, Copy, Debug)]

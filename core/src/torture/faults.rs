@@ -11,9 +11,9 @@ use super::oracle::{Mood, Oracle};
 use super::workloads::Workload;
 use super::world::{SimulatedClock, Step, World};
 use super::{Figures, caught};
-use crate::buffer::storage::simulated::{Crash, Fault, Op, SimulatedDisk, Trouble};
-use crate::environment::lock;
 use crate::options::{Durability, Storage};
+use crate::platform::environment::lock;
+use crate::platform::simulated::{Crash, Fault, Op, SimulatedDisk, Trouble};
 
 /// What operating systems answer when things go wrong.
 pub(crate) const TROUBLES: [Trouble; 6] = [

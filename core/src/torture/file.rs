@@ -9,12 +9,12 @@ use super::faults::TROUBLES;
 use super::world::{FILE, file_on, file_sink_on, make_file_dir};
 use crate::batch::Batch;
 use crate::buffer::format::BatchId;
-use crate::buffer::storage::Disk;
-use crate::buffer::storage::simulated::{Crash, Dice, Fault, Recorder, SimulatedDisk, Snapshot};
-use crate::environment::lock;
+use crate::platform::Disk;
+use crate::platform::environment::lock;
+use crate::platform::simulated::{Crash, Dice, Fault, Recorder, SimulatedDisk, Snapshot};
+use crate::platform::sync::Mutex;
 use crate::record::NewRecord;
 use crate::sink::Sink;
-use crate::sync::Mutex;
 
 const BATCHES: usize = 4;
 const RECORDS: usize = 2;

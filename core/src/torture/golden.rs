@@ -9,13 +9,13 @@ use super::oracle::{Mood, Oracle};
 use super::workloads::options;
 use super::world::{DIR, SimulatedClock, Step, World};
 use crate::batch::Batch;
-use crate::buffer::storage::simulated::SimulatedDisk;
-use crate::dead_letter::DeadLetters;
-use crate::environment::lock;
+use crate::dead_letters::DeadLetters;
 use crate::options::{Durability, Mode};
+use crate::platform::environment::lock;
+use crate::platform::simulated::SimulatedDisk;
+use crate::platform::sync::Mutex;
 use crate::producer::Producer;
 use crate::sink;
-use crate::sync::Mutex;
 
 /// Where they stand in the repository.
 fn fixtures() -> std::path::PathBuf {

@@ -258,7 +258,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::environment::Clock;
+    use crate::platform::environment::Clock;
 
     fn prove(proof: &str) {
         let mut figures = Figures::default();

@@ -8,11 +8,11 @@ use super::oracle::{Fate, Mood, Oracle, payload};
 use super::workloads::Workload;
 use super::world::{Offer, SimulatedClock, Step, World};
 use super::{Figures, caught};
-use crate::buffer::storage::simulated::SimulatedDisk;
-use crate::environment::{Clock, lock};
 use crate::error::{ErrorKind, Result};
 use crate::event::State;
 use crate::options::{Mode, OnExhausted, Options, Storage};
+use crate::platform::environment::{Clock, lock};
+use crate::platform::simulated::SimulatedDisk;
 
 /// A sealed batch and what is left of it.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ struct Sealed {
 
 impl Sealed {
     /// A fresh round.
-    fn forgive(&mut self, now: Duration) {
+    fn reset_attempts(&mut self, now: Duration) {
         (self.attempts, self.failures, self.ready, self.last, self.next) = (0, 0, now, 0, 0);
     }
 }
@@ -200,7 +200,7 @@ impl Model {
             let wait = u64::try_from(batch.next - wall.max(batch.last)).unwrap_or(0);
             batch.ready = now + Duration::from_micros(wait);
             if max_attempts > 0 && u64::from(batch.attempts) >= max_attempts {
-                batch.forgive(now);
+                batch.reset_attempts(now);
             }
         }
         self.options.max_records = max_records;
@@ -211,7 +211,7 @@ impl Model {
         let (now, stopped) = (self.now, std::mem::take(&mut self.stopped));
         for batch in &mut self.batches {
             if stopped {
-                batch.forgive(now);
+                batch.reset_attempts(now);
             }
             (batch.ready, batch.next) = (now, 0);
         }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::batch::Batch;
-use crate::buffer::storage::simulated::{Crash, Dice};
 use crate::options::{Durability, OnExhausted, Options};
+use crate::platform::simulated::{Crash, Dice};
 use crate::sink::{Framing, Report, SendError};
 
 /// What a caller of `put` was told.

@@ -19,15 +19,15 @@ use scheduler::{Schedules, current};
 
 use crate::batch::Batch;
 use crate::buffer::Buffer;
-use crate::buffer::storage::simulated::{Crash, Dice, SimulatedDisk, Snapshot};
-use crate::dead_letter::DeadLetters;
-use crate::environment::{Clock, Environment};
+use crate::dead_letters::DeadLetters;
 use crate::error::Result;
 use crate::options::{Durability, Mode, Options, Storage, WhenFull};
+use crate::platform::environment::{Clock, Environment};
+use crate::platform::simulated::{Crash, Dice, SimulatedDisk, Snapshot};
+use crate::platform::sync::{scheduled, thread};
 use crate::producer::Producer;
 use crate::record::NewRecord;
 use crate::sink::{Limits, Report, SendError, Sink};
-use crate::sync::{scheduled, thread};
 
 const DIR: &str = "/data/buffer";
 const HOUR: Duration = Duration::from_secs(3600);

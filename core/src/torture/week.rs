@@ -7,9 +7,9 @@ use super::Figures;
 use super::oracle::{Mood, Oracle};
 use super::workloads::options;
 use super::world::{SimulatedClock, Step, World};
-use crate::buffer::storage::simulated::{Dice, SimulatedDisk};
-use crate::environment::{Clock, lock};
 use crate::options::{Durability, Mode};
+use crate::platform::environment::{Clock, lock};
+use crate::platform::simulated::{Dice, SimulatedDisk};
 use crate::schedule::Jitter;
 
 const MINUTE: Duration = Duration::from_secs(60);

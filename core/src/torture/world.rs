@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use super::oracle::{Mood, Oracle, id_and_key};
 use crate::batch::Batch;
-use crate::buffer::storage::Disk;
-use crate::buffer::storage::simulated::{Crash, SimulatedDisk, Snapshot};
-use crate::dead_letter::DeadLetters;
-use crate::environment::{Clock, lock};
+use crate::dead_letters::DeadLetters;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::options::{Durability, Mode, Options};
+use crate::platform::Disk;
+use crate::platform::environment::{Clock, lock};
+use crate::platform::simulated::{Crash, SimulatedDisk, Snapshot};
+use crate::platform::sync::Mutex;
+use crate::platform::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use crate::producer::Producer;
 use crate::record::NewRecord;
 use crate::sink::{FileOptions, FileSink, Layout, Limits, Report, SendError, Sink};
-use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// Where the buffer is on the simulated disk.
 pub(crate) const DIR: &str = "/data/buffer";

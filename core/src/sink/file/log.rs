@@ -9,10 +9,10 @@ use super::search::{Found, find, stands_at};
 use super::sidecar::{Layout, Mark, Sidecar, Standing};
 use super::{Framing, NEWLINE, not_opened};
 use crate::batch::Batch;
-use crate::buffer::storage::{Disk, File, FileId, FileKind, Seen, Sharing, sync_name};
 use crate::error::{Error, ErrorKind, Result};
+use crate::platform::sync::thread;
+use crate::platform::{Disk, File, FileId, FileKind, Seen, Sharing, sync_name};
 use crate::sink::{FileOptions, Report};
-use crate::sync::thread;
 
 pub(super) struct Log {
     disk: Arc<dyn Disk>,

@@ -6,7 +6,7 @@ use std::io;
 use super::Framing;
 use super::piece::whole_records;
 use super::sidecar::Mark;
-use crate::buffer::storage::File;
+use crate::platform::File;
 
 /// How much of a piece a file has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

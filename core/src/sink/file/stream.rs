@@ -12,12 +12,12 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use super::piece::{Entry, Piece, UNKNOWN, fingerprint};
 use super::{Framing, NEWLINE, not_opened};
 use crate::batch::Batch;
-use crate::buffer::storage::{FileKind, may_write, open_stream};
-use crate::environment::lock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::platform::environment::lock;
+use crate::platform::sync::Mutex;
+use crate::platform::sync::atomic::{AtomicU64, Ordering};
+use crate::platform::{FileKind, may_write, open_stream};
 use crate::sink::{FileOptions, Outcome, Report};
-use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) struct Stream {
     /// What is opened; none for the program's own output.
@@ -251,6 +251,6 @@ fn is_gone(error: &io::Error) -> bool {
 }
 
 fn kind_of(path: &Path, follow: bool) -> io::Result<Option<FileKind>> {
-    use crate::buffer::storage::{Disk, OsDisk};
+    use crate::platform::{Disk, OsDisk};
     Ok(OsDisk.look(path, follow)?.map(|seen| seen.kind))
 }

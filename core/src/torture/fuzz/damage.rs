@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::buffer::storage::simulated::{Dice, SimulatedDisk};
-use crate::environment::lock;
 use crate::options::{Mode, Storage, WhenFull};
+use crate::platform::environment::lock;
+use crate::platform::simulated::{Dice, SimulatedDisk};
 use crate::torture::Figures;
 use crate::torture::oracle::Oracle;
 use crate::torture::workloads::{self, Workload};

@@ -9,11 +9,11 @@ use serde_json::json;
 use super::damage::{self, Specimen};
 use super::decode::{any_position, any_progress};
 use super::source::Source;
-use crate::buffer::cursor::{Closed, Decoded, Position, State};
+use crate::buffer::checkpoint::{Closed, Decoded, Position, State};
 use crate::buffer::format::{self, Body, Head, HeaderState, Kind, Seal, SegmentHeader};
 use crate::buffer::losses::Losses;
 use crate::buffer::segment;
-use crate::buffer::storage::FileKind;
+use crate::platform::FileKind;
 use crate::torture::world::DIR;
 
 /// No file gets longer than this.

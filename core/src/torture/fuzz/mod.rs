@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use damage::{corpus, open_damaged};
 
 use super::{Figures, caught, for_all};
-use crate::buffer::storage::simulated::Dice;
+use crate::platform::simulated::Dice;
 
 /// What is fuzzed: a name, and what is done with the bytes. The error says what was wrong; a panic is wrong too.
 type Target = (&'static str, fn(&[u8]) -> Result<(), String>);

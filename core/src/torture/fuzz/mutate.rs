@@ -1,6 +1,6 @@
 //! Inputs made from others, for the tests, which have no fuzzer at hand.
 
-use crate::buffer::storage::simulated::Dice;
+use crate::platform::simulated::Dice;
 
 /// The longest input.
 pub(super) const MOST_BYTES: usize = 4096;

@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::batch::Batch;
-use crate::buffer::storage::simulated::Crash;
 use crate::options::{OnExhausted, Options};
+use crate::platform::simulated::Crash;
 use crate::record::Record;
 use crate::sink::{Outcome, Report, SendError};
 

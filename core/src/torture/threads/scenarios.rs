@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::{HOUR, Mood, Run, SOON, join, locked, spawn};
 use crate::batch::Batch;
-use crate::buffer::storage::simulated::{Crash, Fault, Trouble};
 use crate::error::ErrorKind;
 use crate::options::{Durability, Mode, OnExhausted};
+use crate::platform::simulated::{Crash, Fault, Trouble};
+use crate::platform::sync::{scheduled, thread};
 use crate::producer::Producer;
 use crate::sink::{Report, SendError};
-use crate::sync::{scheduled, thread};
 
 /// The scenarios and their names.
 pub(super) const SCENARIOS: [(&str, fn(&Run)); 17] = [

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use shuttle::scheduler::{Schedule, Scheduler, Task, TaskId};
 
-use crate::buffer::storage::simulated::Dice;
-use crate::sync::scheduled;
+use crate::platform::simulated::Dice;
+use crate::platform::sync::scheduled;
 
 /// What is known of the schedule under way.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,0 +1,387 @@
+//! Frame by frame through the segments. Bytes that are no whole frame are passed over, set aside and counted; what is whole
+//! behind them goes on.
+
+use std::io;
+use std::sync::Arc;
+
+use super::checkpoint::Position;
+use super::format::{self, Bad, FRAME_BYTES, HeaderState, Kind, SEGMENT_HEADER_BYTES, Seal, SegmentHeader, Shape};
+use super::resync::Search;
+use super::segment::{self, Finished};
+use crate::error::{Error, ErrorKind, Result};
+use crate::platform::{Chunk, SegmentReader};
+
+/// Bytes that were passed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Region {
+    pub(crate) segment: u64,
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
+    /// Records known to be lost.
+    pub(crate) records: u64,
+}
+
+/// What the walk needs of the rest of the buffer.
+pub(crate) trait Source {
+    /// A reader of a segment and its length; `None` if there is no such file.
+    fn open(&self, index: u64) -> Result<Option<Finished>>;
+    /// The first segment after this one.
+    fn segment_after(&self, index: u64) -> Option<u64>;
+    /// Keeps the bytes of a region for whoever wants to look at them, and tells of it.
+    fn set_aside(&self, region: &Region);
+}
+
+/// Plain files are read in pieces of this size.
+const WINDOW: usize = 1 << 20;
+
+/// Behind everything.
+const NOWHERE: Position =
+    Position { segment: u64::MAX, offset: u64::MAX, seq: u64::MAX, records: u64::MAX, bytes: u64::MAX };
+
+/// The segment being read and the piece of it at hand.
+struct Window {
+    index: u64,
+    reader: Arc<dyn SegmentReader>,
+    length: u64,
+    salt: u32,
+    base: u64,
+    chunk: Option<Chunk>,
+}
+
+/// Walks frames. Shared by the buffer's reader and by the inspection of a directory.
+pub(crate) struct Scan {
+    buffer_id: u64,
+    pub(crate) at: Position,
+    /// Where this run began to write. Whatever checksums say, nothing before it has a seq or a total beyond its own:
+    /// else what is put in this run would count as read already.
+    begun: Position,
+    window: Option<Window>,
+}
+
+/// What a step of the walk came to.
+pub(crate) enum Step {
+    Record {
+        segment: u64,
+        offset: u64,
+        base: u64,
+    },
+    Seal(Seal),
+    /// Bytes were passed over; counted already.
+    Passed,
+    /// The limit, or the end of the log.
+    Limit,
+}
+
+impl Scan {
+    pub(crate) fn new(buffer_id: u64, at: Position) -> Self {
+        Scan { buffer_id, at, begun: NOWHERE, window: None }
+    }
+
+    /// Begins anew at `at`, with nothing of what was read before.
+    pub(crate) fn restart(&mut self, at: Position) {
+        (self.at, self.window) = (at, None);
+    }
+
+    /// Goes on elsewhere.
+    pub(crate) fn seek(&mut self, at: Position) {
+        self.at = at;
+    }
+
+    /// Says where this run begins to write.
+    pub(crate) fn begin(&mut self, begun: Position) {
+        self.begun = begun;
+    }
+
+    /// The most that seq and totals can be at the position.
+    pub(super) fn most(&self) -> Position {
+        let earlier = (self.at.segment, self.at.offset) < (self.begun.segment, self.begun.offset);
+        if earlier { self.begun } else { NOWHERE }
+    }
+
+    /// The chunk that the last record stands in.
+    pub(crate) fn chunk(&self) -> Option<&Chunk> {
+        self.window.as_ref().and_then(|window| window.chunk.as_ref())
+    }
+
+    /// The next frame before `upto`. The position moves behind it.
+    pub(crate) fn step(&mut self, source: &dyn Source, upto: &Position) -> Result<Step> {
+        loop {
+            if self.at.segment > upto.segment || (self.at.segment == upto.segment && self.at.offset >= upto.offset) {
+                return Ok(Step::Limit);
+            }
+            if self.window.as_ref().is_none_or(|window| window.index != self.at.segment)
+                && let Some(step) = self.enter(source)?
+            {
+                return Ok(step);
+            }
+            let most = self.most();
+            let Some(window) = &mut self.window else { continue };
+            let last = window.index == upto.segment;
+            // A file that was cut before this place ends here.
+            let end = if last { upto.offset.min(window.length) } else { window.length }.max(self.at.offset);
+            window.load(self.at.offset, end, FRAME_BYTES)?;
+            let bytes = window.bytes(self.at.offset, end);
+            let needed = bytes.get(4..8).map_or(0, |length| format::le_u32(length, 0) as usize);
+            let bytes = if needed > bytes.len() && self.at.offset + needed as u64 <= end {
+                // A length that somebody made up costs no memory.
+                if needed <= WINDOW || window.is_whole(self.at.offset, needed)? {
+                    window.load(self.at.offset, end, needed)?;
+                }
+                window.bytes(self.at.offset, end)
+            } else {
+                bytes
+            };
+            match format::decode(bytes, window.salt) {
+                Ok(frame) if frame.kind != Kind::End && frame.seq >= most.seq => {
+                    return self.pass(source, Bad::Damaged, end, last, last && upto.offset == u64::MAX);
+                }
+                Ok(frame) if frame.kind == Kind::End && !last => {
+                    self.enter_next(source);
+                }
+                Ok(frame)
+                    if frame.kind == Kind::End
+                        || frame.seq.saturating_add(u64::from(frame.kind == Kind::Seal)) < self.at.seq =>
+                {
+                    // An end within the limit, or a frame that was there before: neither is written. Pass.
+                    self.at.offset += frame.padded as u64;
+                }
+                Ok(frame) => {
+                    let (segment, offset, base) = (window.index, self.at.offset, window.base);
+                    self.at.offset += frame.padded as u64;
+                    if frame.kind == Kind::Seal {
+                        if let Some(seal) = Seal::decode(frame.data) {
+                            return Ok(Step::Seal(seal));
+                        }
+                        continue;
+                    }
+                    self.at.seq = frame.seq + 1;
+                    self.at.records += 1;
+                    self.at.bytes += frame.data.len() as u64;
+                    return Ok(Step::Record { segment, offset, base });
+                }
+                // A page went away while it was read: what was read of it were zeros.
+                Err(_) if window.chunk.as_ref().is_some_and(Chunk::is_faulted) => window.chunk = None,
+                Err(bad) => {
+                    let open_ended = last && upto.offset == u64::MAX;
+                    return self.pass(source, bad, end, last, open_ended);
+                }
+            }
+        }
+    }
+
+    /// Steps over the end of a segment behind a seal, so that committing the batch frees the segment.
+    pub(super) fn leave_segment(&mut self, source: &dyn Source, upto: &Position) -> Result<()> {
+        let at = self.at;
+        let Some(window) = &mut self.window else { return Ok(()) };
+        if window.index >= upto.segment {
+            return Ok(());
+        }
+        window.load(at.offset, window.length, FRAME_BYTES)?;
+        let bytes = window.bytes(at.offset, window.length);
+        if format::decode(bytes, window.salt).is_ok_and(|frame| frame.kind == Kind::End) {
+            self.enter_next(source);
+        }
+        Ok(())
+    }
+
+    /// Opens the segment at the position, or goes on behind one that is missing or damaged.
+    fn enter(&mut self, source: &dyn Source) -> Result<Option<Step>> {
+        let index = self.at.segment;
+        let Some(Finished { header, reader, length }) = source.open(index)? else {
+            let region = Region { segment: index, offset: self.at.offset, bytes: 0, records: 0 };
+            source.set_aside(&region);
+            self.enter_next(source);
+            return Ok(Some(Step::Passed));
+        };
+        match header {
+            HeaderState::Unknown { version, flags } => return Err(unknown_format(version, flags)),
+            // One of another segment or buffer was copied here: it says nothing.
+            HeaderState::Valid(header)
+                if self.at.offset <= SEGMENT_HEADER_BYTES as u64
+                    && (header.index, header.buffer_id) == (index, self.buffer_id) =>
+            {
+                self.at.offset = SEGMENT_HEADER_BYTES as u64;
+                let most = self.most();
+                let header = SegmentHeader {
+                    next_seq: header.next_seq.min(most.seq),
+                    records_before: header.records_before.min(most.records),
+                    bytes_before: header.bytes_before.min(most.bytes),
+                    ..header
+                };
+                let lost = header.records_before.saturating_sub(self.at.records);
+                // The header knows what came before; what was read may know less.
+                self.at.seq = self.at.seq.max(header.next_seq);
+                self.at.records = self.at.records.max(header.records_before);
+                self.at.bytes = self.at.bytes.max(header.bytes_before);
+                if lost > 0 {
+                    let region = Region { segment: index, offset: 0, bytes: 0, records: lost };
+                    source.set_aside(&region);
+                    return Ok(Some(Step::Passed));
+                }
+            }
+            _ => self.at.offset = self.at.offset.max(SEGMENT_HEADER_BYTES as u64),
+        }
+        let salt = segment::salt(self.buffer_id, index);
+        self.window = Some(Window { index, reader, length, salt, base: 0, chunk: None });
+        Ok(None)
+    }
+
+    /// Goes on at the beginning of the segment behind this one.
+    fn enter_next(&mut self, source: &dyn Source) {
+        self.at.segment = source.segment_after(self.at.segment).unwrap_or(self.at.segment + 1);
+        self.at.offset = SEGMENT_HEADER_BYTES as u64;
+        self.window = None;
+    }
+
+    /// Passes over bytes that are no frame, up to the next whole one.
+    #[cold]
+    fn pass(&mut self, source: &dyn Source, bad: Bad, end: u64, last: bool, open_ended: bool) -> Result<Step> {
+        let most = self.most();
+        let Some(window) = &mut self.window else {
+            return Err(Error::new(ErrorKind::Internal, "a reader without a window"));
+        };
+        let from = self.at.offset;
+        let next = window.resync(from, end)?;
+        let mut region = Region { segment: window.index, offset: from, bytes: 0, records: 0 };
+        match next {
+            Some(at) => {
+                region.bytes = at - from;
+                window.load(at, end, FRAME_BYTES)?;
+                if let Some(shape) = window.bytes(at, end).get(..FRAME_BYTES).and_then(Shape::of) {
+                    // Within a segment seqs have no gaps; a seal names the last one before it.
+                    let expected = if shape.kind == Kind::Seal { shape.seq + 1 } else { shape.seq }.min(most.seq);
+                    region.records = expected.saturating_sub(self.at.seq);
+                    self.at.seq = self.at.seq.max(expected);
+                    self.at.records += region.records;
+                }
+                source.set_aside(&region);
+                self.at.offset = at;
+            }
+            None if open_ended && bad == Bad::Empty => {
+                // The terminator behind the last frame.
+                self.at.offset = u64::MAX;
+                return Ok(Step::Limit);
+            }
+            None => {
+                // Nothing whole is left here. If what follows says that nothing is missing, only the end was hit.
+                let following = if last { None } else { source.segment_after(window.index) };
+                let nothing_lost = match following {
+                    Some(index) => match source.open(index)? {
+                        Some(Finished { header: HeaderState::Valid(header), .. }) => {
+                            let sealed = (header.sealed.segment, header.sealed.offset);
+                            header.records_before <= self.at.records && sealed <= (window.index, from)
+                        }
+                        _ => false,
+                    },
+                    None => false,
+                };
+                region.bytes = end.min(window.length).saturating_sub(from);
+                // A segment that lacks only its end: the process died after it had begun the next.
+                if !nothing_lost {
+                    source.set_aside(&region);
+                }
+                if last {
+                    // A file shorter than the limit: the limit is reached all the same.
+                    self.at.offset = u64::MAX;
+                } else {
+                    self.enter_next(source);
+                }
+            }
+        }
+        Ok(Step::Passed)
+    }
+}
+
+impl Window {
+    /// Has at least `wanted` bytes from `from` at hand, or all up to `end`.
+    fn load(&mut self, from: u64, end: u64, wanted: usize) -> Result<()> {
+        // Bytes that went away, or whose page could not take more, are read anew.
+        let have = match &self.chunk {
+            Some(chunk) if chunk.is_faulted() => 0,
+            Some(chunk) if from >= self.base => (self.base + chunk.bytes().len() as u64).saturating_sub(from),
+            _ => 0,
+        };
+        let rest = end.saturating_sub(from);
+        if have >= (wanted as u64).min(rest) {
+            return Ok(());
+        }
+        let len = match self.chunk {
+            Some(Chunk::Mapped(_)) => rest,
+            _ => rest.min((wanted.max(WINDOW)) as u64),
+        };
+        self.chunk = Some(match self.read(from, len as usize)? {
+            // The first piece tells whether the segment is mapped: then take all of it.
+            Chunk::Mapped(_) if len < rest => self.read(from, rest as usize)?,
+            chunk => chunk,
+        });
+        self.base = from;
+        Ok(())
+    }
+
+    /// Whether the frame at `from`, of this length, is whole; read in pieces.
+    fn is_whole(&self, from: u64, length: usize) -> Result<bool> {
+        let (mut header, mut sum) = ([0; FRAME_BYTES], 0);
+        let (mut at, stop) = (from, from + length as u64);
+        while at < stop {
+            let chunk = self.read(at, WINDOW.min((stop - at) as usize))?;
+            let bytes = chunk.bytes();
+            let body = match at == from {
+                true if bytes.len() < FRAME_BYTES || Shape::of(bytes).is_none() => return Ok(false),
+                true => {
+                    header.copy_from_slice(&bytes[..FRAME_BYTES]);
+                    &bytes[FRAME_BYTES..]
+                }
+                false if bytes.is_empty() => return Ok(false),
+                false => bytes,
+            };
+            sum = crc32c::crc32c_append(sum, body);
+            at += bytes.len() as u64;
+        }
+        Ok(format::is_whole(&header, self.salt, sum))
+    }
+
+    /// The next whole frame behind `from`.
+    fn resync(&self, from: u64, end: u64) -> Result<Option<u64>> {
+        let search = Search::new(from + format::ALIGN as u64, end, self.salt);
+        let mut failed = None;
+        let found = search.through(|piece, at| {
+            let chunk = self.read(at, piece.len()).map_err(|error| {
+                failed = Some(error);
+                io::Error::other("see `failed`")
+            })?;
+            let bytes = chunk.bytes();
+            piece[..bytes.len()].copy_from_slice(bytes);
+            Ok(bytes.len())
+        });
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(found.unwrap_or_default()),
+        }
+    }
+
+    fn read(&self, from: u64, len: usize) -> Result<Chunk> {
+        let chunk = self.reader.clone().read(from as usize, len);
+        chunk.map_err(|error| Error::io(format_args!("could not read {}", segment::name(self.index)), error))
+    }
+
+    fn bytes(&self, from: u64, end: u64) -> &[u8] {
+        let Some(chunk) = &self.chunk else { return &[] };
+        let bytes = chunk.bytes();
+        let start = ((from - self.base) as usize).min(bytes.len());
+        let stop = ((end - self.base) as usize).min(bytes.len());
+        &bytes[start..stop.max(start)]
+    }
+}
+
+#[cold]
+pub(crate) fn unknown_format(version: u32, flags: u32) -> Error {
+    let known = format::VERSION;
+    let message = if version == known {
+        format!(
+            "the log uses features {flags:#x} that this unistream (format version {known}) does not know; nothing was touched"
+        )
+    } else {
+        format!("the log has format version {version}, this unistream reads version {known}; nothing was touched")
+    };
+    Error::new(ErrorKind::UnsupportedFormat, message)
+}

@@ -1,0 +1,230 @@
+//! The two files of a letter: their names, and their bytes. What is read may be of anybody's making: it costs memory only
+//! as far as it is what a letter can be.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use serde_json::{Value, json};
+
+use super::DeadLetter;
+use crate::buffer::format::{self, BatchId, Body, FRAME_BYTES, Head, Kind};
+use crate::error::{NotTrusted, Result};
+use crate::platform::{Directory, File, Open};
+use crate::record::MAX_ID_BYTES;
+
+/// What is appended to the names of files that are not what was written.
+const DAMAGED: &str = ".damaged";
+const RECORDS_MAGIC: [u8; 8] = *b"unidead\n";
+const RECORDS_HEADER_BYTES: usize = 16;
+/// No file of a letter is longer: a batch has at most 1 GiB.
+const MOST_BYTES: u64 = 2 << 30;
+/// No frame is longer: the most that the option `max_record_bytes` may be, with id and key.
+const MOST_FRAME_BYTES: usize = format::padded((256 << 20) + 2 * MAX_ID_BYTES);
+/// How much is read before it is looked at.
+const STEP: usize = 1 << 20;
+
+/// Why a file of a letter is not to be used.
+pub(super) enum Bad {
+    /// It could not be read.
+    Io(io::Error),
+    /// It is not what was written, or no file at all.
+    Damaged(String),
+    Unknown {
+        version: u32,
+        flags: u32,
+    },
+}
+
+impl From<io::Error> for Bad {
+    fn from(error: io::Error) -> Bad {
+        let is_other = error.kind() == io::ErrorKind::InvalidInput;
+        if is_other || error.get_ref().is_some_and(|inner| inner.is::<NotTrusted>()) {
+            Bad::Damaged(error.to_string())
+        } else {
+            Bad::Io(error)
+        }
+    }
+}
+
+/// The name of a letter's file.
+pub(super) fn json_of(id: &str) -> String {
+    format!("{id}.json")
+}
+
+/// The name of the file of its records, which has another number whenever it is written.
+pub(super) fn records_of(id: &str, number: u64) -> String {
+    format!("{id}.{number}.records")
+}
+
+/// The number in the name of a letter's records, if it is a name of that letter's.
+pub(super) fn number_of(id: &str, records_file: &str) -> Option<u64> {
+    let number = records_file.strip_prefix(id)?.strip_prefix('.')?.strip_suffix(".records")?.parse().ok()?;
+    (records_file == records_of(id, number)).then_some(number)
+}
+
+/// Whether a file has the name of a letter that is being written: those of others stay.
+pub(super) fn is_temporary(name: &str) -> bool {
+    name.strip_suffix(".json.tmp").and_then(parse_id).is_some()
+}
+
+/// The letter of which a file has the records, if it has such a name.
+pub(super) fn id_of_records(name: &str) -> Option<&str> {
+    let (id, _) = name.strip_suffix(".records")?.rsplit_once('.')?;
+    number_of(id, name).map(|_| id)
+}
+
+/// The batch that an id stands for, as it is spelled and in no other way.
+pub(super) fn parse_id(id: &str) -> Option<BatchId> {
+    let mut parts = id.split('-');
+    let buffer_id = u64::from_str_radix(parts.next()?, 16).ok()?;
+    let epoch = parts.next()?.parse().ok()?;
+    let first_seq = parts.next()?.parse().ok()?;
+    let batch = BatchId { buffer_id, epoch, first_seq };
+    (batch.to_string() == id).then_some(batch)
+}
+
+/// A file that is read from the front, as far as it is needed.
+struct Window<'a> {
+    file: &'a dyn File,
+    length: usize,
+    bytes: Vec<u8>,
+}
+
+impl Window<'_> {
+    fn open(file: &dyn File) -> Result<Window<'_>, Bad> {
+        let length = file.len()?;
+        if length > MOST_BYTES {
+            return Err(Bad::Damaged(format!("{length} bytes are more than a letter has")));
+        }
+        Ok(Window { file, length: length as usize, bytes: Vec::new() })
+    }
+
+    /// Reads on up to `end`, and some more; less is there only where the file ends. Says from where on it is new.
+    fn read_to(&mut self, end: usize) -> Result<usize, Bad> {
+        let from = self.bytes.len();
+        if from < end {
+            let more = STEP.max(end - from).min(self.length.saturating_sub(from));
+            self.bytes.try_reserve(more).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+            self.bytes.resize(from + more, 0);
+            let got = self.file.read_at(&mut self.bytes[from..], from as u64)?;
+            self.bytes.truncate(from + got);
+        }
+        Ok(from)
+    }
+}
+
+/// What a letter says, and its length.
+pub(super) fn read_json(folder: &dyn Directory, id: &str) -> Result<(Value, u64), Bad> {
+    let file = folder.open(&json_of(id), Open::Read)?;
+    let mut window = Window::open(&*file)?;
+    loop {
+        let new = window.read_to(window.bytes.len() + 1)?;
+        if new == window.bytes.len() {
+            break;
+        }
+        // JSON has none, and a hole that makes a file long is nothing else.
+        if window.bytes[new..].contains(&0) {
+            return Err(Bad::Damaged("there are zeros in it".into()));
+        }
+    }
+    let value = serde_json::from_slice(&window.bytes).map_err(|error| Bad::Damaged(error.to_string()))?;
+    Ok((value, window.bytes.len() as u64))
+}
+
+/// The length of a file of records; 0 if there is none.
+pub(super) fn records_length(folder: &dyn Directory, name: &str) -> Result<u64, Bad> {
+    match folder.open(name, Open::Read).and_then(|file| file.len()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        result => Ok(result?),
+    }
+}
+
+/// The bytes of a file of records up to the last of these seqs, and where in them the frames are.
+pub(super) fn read_records(
+    folder: &dyn Directory,
+    name: &str,
+    seqs: impl Iterator<Item = u64>,
+) -> Result<(Vec<u8>, Vec<u32>), Bad> {
+    let damaged = || Bad::Damaged("a frame is not whole".into());
+    let file = folder.open(name, Open::Read)?;
+    let mut window = Window::open(&*file)?;
+    window.read_to(RECORDS_HEADER_BYTES)?;
+    if window.bytes.len() < RECORDS_HEADER_BYTES || window.bytes[..8] != RECORDS_MAGIC {
+        return Err(Bad::Damaged("it does not begin as one".into()));
+    }
+    let (version, flags) = (format::le_u32(&window.bytes, 8), format::le_u32(&window.bytes, 12));
+    if version != format::VERSION || flags != 0 {
+        return Err(Bad::Unknown { version, flags });
+    }
+    let mut offsets = Vec::new();
+    let mut at = RECORDS_HEADER_BYTES;
+    for seq in seqs {
+        window.read_to(at + FRAME_BYTES)?;
+        let head = window.bytes.get(at..at + FRAME_BYTES).ok_or_else(damaged)?;
+        let length = format::le_u32(head, 4) as usize;
+        if length > MOST_FRAME_BYTES {
+            return Err(damaged());
+        }
+        window.read_to(at + length.next_multiple_of(format::ALIGN))?;
+        let frame = format::decode(&window.bytes[at..], 0).map_err(|_| damaged())?;
+        if frame.seq != seq {
+            return Err(damaged());
+        }
+        offsets.push(at as u32);
+        at += frame.padded;
+    }
+    Ok((window.bytes, offsets))
+}
+
+/// The records of a letter by seq, each as its frame and as what the JSON says of it.
+#[derive(Default)]
+pub(super) struct Dead(pub(super) BTreeMap<u64, (Vec<u8>, Value)>);
+
+impl Dead {
+    pub(super) fn of(letter: &DeadLetter) -> Result<Dead> {
+        let mut dead = Dead::default();
+        let batch = letter.batch()?;
+        batch.iter().zip(&letter.records).for_each(|(record, known)| dead.add(&record, &known.reason, known.rejected));
+        Ok(dead)
+    }
+
+    pub(super) fn add(&mut self, record: &crate::Record<'_>, reason: &str, rejected: bool) {
+        let entry = json!({"seq": record.seq, "id": record.id(), "reason": reason, "rejected": rejected});
+        self.0.insert(record.seq, (frame(record), entry));
+    }
+
+    /// The bytes of the records' file.
+    pub(super) fn file(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(RECORDS_HEADER_BYTES);
+        bytes.extend_from_slice(&RECORDS_MAGIC);
+        bytes.extend_from_slice(&format::VERSION.to_le_bytes());
+        bytes.extend_from_slice(&0u32.to_le_bytes()); // feature flags, none yet
+        self.0.values().for_each(|(frame, _)| bytes.extend_from_slice(frame));
+        bytes
+    }
+}
+
+/// A record as a frame of a records file.
+fn frame(record: &crate::Record<'_>) -> Vec<u8> {
+    let body = Body { id: record.own_id(), key: record.key, data: record.data };
+    let head = Head { kind: Kind::Record, seq: record.seq, created_at: record.created_at };
+    format::frame(head, &body, 0)
+}
+
+/// Keeps the files of a damaged letter for whoever wants to look at them, out of the way of a new one.
+pub(super) fn set_aside(folder: &dyn Directory, id: &str) -> io::Result<()> {
+    let (prefix, json) = (format!("{id}."), json_of(id));
+    let names = folder.list()?;
+    let is_its = |name: &&String| name.starts_with(&prefix) && !name.ends_with(DAMAGED);
+    let aside = |name: &str| {
+        let mut aside = format!("{name}{DAMAGED}");
+        while names.contains(&aside) {
+            aside.push_str(DAMAGED); // that of an earlier letter stays
+        }
+        folder.rename(name, &aside)
+    };
+    // The JSON last: records that no letter names are cleared away.
+    names.iter().filter(is_its).filter(|name| **name != json).try_for_each(|name| aside(name))?;
+    folder.sync()?;
+    if names.contains(&json) { aside(&json) } else { Ok(()) }
+}

@@ -1,0 +1,101 @@
+//! Who owns a directory: whoever has the lock of a file in it, as long as that file is the one that is there.
+//!
+//! A file can be removed, by a cleaner or by hand; then another opener makes a new one and locks that. So an owner looks
+//! for it before it changes what two owners would destroy. And it locks the directory as well, which nobody can remove under
+//! it: whoever finds the directory locked and the file gone does not take it, and the owner makes the file anew. (That lock
+//! also tells systemd-tmpfiles to leave all in the directory alone. It is not the only one, because a program that somebody
+//! runs under `flock directory` has it, too, and filesystems of the network may not give it.)
+
+use std::cell::Cell;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::io::Errno;
+
+use super::directory::OsDirectory;
+use super::lock;
+use super::os_disk::{self, Identity};
+use super::{Directory, Holder, Open, Ownership};
+
+/// How often a file is locked that is removed in that moment.
+const MOST_TRIES: usize = 10;
+
+type Held = Box<dyn Send + Sync>;
+
+struct Owner {
+    dir: OsDirectory,
+    name: String,
+    /// Which file it is, and its lock.
+    file: Mutex<(Identity, Held)>,
+    /// The directory's own lock, where there is one to be had.
+    whole: Option<Held>,
+}
+
+impl Ownership for Owner {
+    fn check(&self) -> io::Result<()> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.dir.look(&self.name) {
+            Ok(found) if os_disk::identity(&found) == file.0 => Ok(()),
+            Err(Errno::NOENT) if self.whole.is_some() => {
+                *file = take(&self.dir, &self.name, Open::New)?.map_err(|_| self.gone())?;
+                Ok(())
+            }
+            Ok(_) | Err(Errno::NOENT) => Err(self.gone()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Owner {
+    #[cold]
+    fn gone(&self) -> io::Error {
+        let file = self.dir.path().join(&self.name);
+        let message =
+            format!("{} was removed or replaced, and another process may have the buffer now", file.display());
+        io::Error::new(io::ErrorKind::NotFound, message)
+    }
+}
+
+/// Takes the lock that the file of that name stands for, for as long as the result lives.
+pub(super) fn own(dir: &OsDirectory, name: &str) -> io::Result<Result<Arc<dyn Ownership>, Holder>> {
+    let mut whole = None;
+    if matches!(dir.look(name), Err(Errno::NOENT)) {
+        // Nobody had this directory yet; or somebody has it whose file is gone.
+        match lock::take(|| dir.reopen(), false) {
+            Ok(Ok(held)) => whole = Some(held),
+            Ok(Err(holder)) if !dir.names()?.is_empty() => return Ok(Err(holder)),
+            Ok(Err(_)) | Err(_) => {}
+        }
+    }
+    let file = match take(dir, name, Open::Create)? {
+        Ok(file) => file,
+        Err(holder) => return Ok(Err(holder)),
+    };
+    if whole.is_none() {
+        whole = lock::take(|| dir.reopen(), false).ok().and_then(Result::ok);
+    }
+    let dir = dir.clone();
+    Ok(Ok(Arc::new(Owner { dir, name: name.to_owned(), file: Mutex::new(file), whole })))
+}
+
+/// The lock of a file that has this name when it is taken.
+fn take(dir: &OsDirectory, name: &str, how: Open) -> io::Result<Result<(Identity, Held), Holder>> {
+    for _ in 0..MOST_TRIES {
+        let opened = Cell::new(None);
+        let open = || {
+            let file = dir.open_file(name, how)?;
+            opened.set(Some(os_disk::identity(&rustix::fs::fstat(&file)?)));
+            Ok(file)
+        };
+        let held = match lock::take(open, true)? {
+            Ok(held) => held,
+            Err(holder) => return Ok(Err(holder)),
+        };
+        if let Some(identity) = opened.get()
+            && dir.look(name).is_ok_and(|found| os_disk::identity(&found) == identity)
+        {
+            return Ok(Ok((identity, held)));
+        }
+    }
+    Ok(Err(Holder { pid: 0 }))
+}

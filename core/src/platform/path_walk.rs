@@ -1,0 +1,96 @@
+//! The way to a directory, name by name. A symbolic link anywhere on it is followed only if nobody but this process's user,
+//! or root, can have made it: else whoever may write to a directory above has files made wherever he likes.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags, fstat, fsync, mkdirat, openat, readlinkat};
+use rustix::io::Errno;
+
+use super::descriptors::apart_from_streams;
+use super::directory::{DIRECTORY, is_no, is_ours, naming, not_trusted, what};
+use crate::options::Trust;
+
+/// To look at something, whatever it is, without opening it.
+const LOOK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// As many symbolic links are followed as by the kernel.
+const MOST_LINKS: usize = 40;
+
+/// Finds a directory. `create`: those that are missing are made, 0700, and the name of each, and of the last one whoever
+/// made it, is durable then.
+pub(super) fn find(path: &Path, create: bool, trust: Trust) -> io::Result<OwnedFd> {
+    // Without what stands for nothing, such as a `/` at the end.
+    let path: PathBuf = std::path::absolute(path)?.components().collect();
+    let mut rest: VecDeque<(OsString, bool)> = parts(&path).map(|part| (part, create)).collect();
+    let (mut at, mut links) = (PathBuf::from("/"), 0);
+    let mut dir = apart_from_streams(|| Ok(rustix::fs::open("/", LOOK | OFlags::DIRECTORY, Mode::empty())?))?;
+    while let Some((name, create)) = rest.pop_front() {
+        let above = at.clone();
+        at.push(&name);
+        let named = |error: Errno| if at == path { error.into() } else { naming(&at.display(), error.into()) };
+        let mut next = step(&dir, &name, LOOK | OFlags::DIRECTORY);
+        if create && (matches!(next, Err(Errno::NOENT)) || rest.is_empty()) {
+            if matches!(next, Err(Errno::NOENT)) {
+                match mkdirat(&dir, &name, Mode::from(0o700)) {
+                    Ok(()) | Err(Errno::EXIST) => next = step(&dir, &name, LOOK | OFlags::DIRECTORY),
+                    Err(error) => return Err(named(error)),
+                }
+            }
+            keep_names(&dir).map_err(named)?;
+        }
+        match next {
+            Ok(next) => dir = next,
+            Err(Errno::NOTDIR | Errno::LOOP) => {
+                let looked = step(&dir, &name, LOOK).map_err(named)?;
+                let found = fstat(&looked).map_err(named)?;
+                match FileType::from_raw_mode(found.st_mode) {
+                    FileType::Symlink if trust != Trust::Anyone && !is_ours(&found) => {
+                        let (link, uid) = (at.display(), found.st_uid);
+                        let complaint = format!("{link} is a symbolic link that the user with uid {uid} made");
+                        return Err(not_trusted(complaint));
+                    }
+                    FileType::Symlink if links == MOST_LINKS => return Err(Errno::LOOP.into()),
+                    FileType::Symlink => links += 1,
+                    other => return Err(is_no(&at.display(), what(other), "directory")),
+                }
+                let target = readlinkat(&looked, "", Vec::new()).map_err(named)?;
+                let target = Path::new(OsStr::from_bytes(target.as_bytes()));
+                // Nothing is made at the end of a link.
+                parts(target).rev().for_each(|part| rest.push_front((part, false)));
+                at = above;
+            }
+            Err(error) => return Err(named(error)),
+        }
+    }
+    Ok(dir)
+}
+
+/// Finds the directory that a file is in. `follow`: links on the way are followed whoever made them.
+pub(super) fn above(path: &Path, follow: bool) -> io::Result<(OwnedFd, &OsStr)> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok((find(above, false, if follow { Trust::Anyone } else { Trust::Owner })?, name))
+}
+
+/// The names of a path, one after the other; an absolute one begins with `/`.
+fn parts(path: &Path) -> impl DoubleEndedIterator<Item = OsString> {
+    path.components().filter(|part| *part != Component::CurDir).map(|part| part.as_os_str().to_owned())
+}
+
+fn step(dir: &OwnedFd, name: &OsStr, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let open = || Ok(openat(dir, name, flags, Mode::empty())?);
+    apart_from_streams(open).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+}
+
+/// Makes the names in a directory durable. One that may be entered but not read cannot be synced.
+fn keep_names(dir: &OwnedFd) -> Result<(), Errno> {
+    match step(dir, OsStr::new("."), DIRECTORY) {
+        Ok(dir) => fsync(dir),
+        Err(Errno::ACCESS) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
