@@ -2,9 +2,11 @@
 //! `docs/format.md` says the same in prose; change both together.
 
 use super::checkpoint::Position;
+#[cfg(any(test, feature = "simulation"))]
+pub(crate) use crate::frame::frame;
 pub(crate) use crate::frame::{
-    ALIGN, Bad, Body, FRAME_BYTES, Frame, Head, Kind, MOST, Shape, TERMINATOR_BYTES, VERSION, decode, encode, frame,
-    is_whole, padded, parse,
+    ALIGN, Bad, Body, FRAME_BYTES, Frame, Head, Kind, MOST, Shape, TERMINATOR_BYTES, VERSION, decode, encode, is_whole,
+    padded, parse,
 };
 pub(crate) use crate::little_endian::{le_u32, le_u64};
 

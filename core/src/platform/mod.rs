@@ -46,9 +46,10 @@ mod unreadable;
 pub(crate) use clock::Clock;
 pub(crate) use descriptors::may_write;
 pub(crate) use directory::OsDirectory;
+#[cfg(any(test, feature = "simulation"))]
+pub(crate) use disk::Holder;
 pub(crate) use disk::{
-    Chunk, Directory, Disk, File, Holder, Open, Ownership, SegmentReader, SegmentWriter, Sharing, TERMINATOR_BYTES,
-    sync_name,
+    Chunk, Directory, Disk, File, Open, Ownership, SegmentReader, SegmentWriter, Sharing, TERMINATOR_BYTES, sync_name,
 };
 pub(crate) use environment::Environment;
 pub(crate) use fork::ForkGuard;
