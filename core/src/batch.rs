@@ -3,8 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::buffer::checkpoint::Progress;
-use crate::buffer::format::{self, BatchId, Body, Head, Kind};
+use crate::frame::{self, Body, Head, Kind};
 use crate::platform::{Chunk, ForkGuard};
 use crate::record::{CREATED_AT, NewRecord, Record};
 
@@ -40,6 +39,51 @@ impl Turn {
         // Of the standard library: which number it is decides nothing, so that no schedule of threads need know of it.
         static LAST: AtomicU64 = AtomicU64::new(0);
         Turn(LAST.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// A batch's id: the buffer, the epoch it was sealed in, its first seq. Also the name of its dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BatchId {
+    pub(crate) buffer_id: u64,
+    pub(crate) epoch: u32,
+    pub(crate) first_seq: u64,
+}
+
+impl fmt::Display for BatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}-{}-{}", self.buffer_id, self.epoch, self.first_seq)
+    }
+}
+
+/// What is remembered of a batch between attempts, across restarts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// Attempts that count.
+    pub(crate) attempts: u32,
+    /// Attempts in a row that failed, whatever the reason: what the schedule counts.
+    pub(crate) failures: u32,
+    /// Wall-clock times in microseconds; 0 is "none".
+    pub(crate) first_attempt: i64,
+    pub(crate) last_attempt: i64,
+    pub(crate) next_attempt: i64,
+    /// Places of the batch's records that are finished (delivered or in the dead letters), as a bit set.
+    pub(crate) done: Vec<u64>,
+    /// The errors so far, oldest first, cut to a few.
+    pub(crate) errors: Vec<String>,
+}
+
+impl Progress {
+    pub(crate) fn is_done(&self, place: u32) -> bool {
+        self.done.get(place as usize / 64).is_some_and(|word| word >> (place % 64) & 1 == 1)
+    }
+
+    pub(crate) fn set_done(&mut self, place: u32) {
+        let word = place as usize / 64;
+        if self.done.len() <= word {
+            self.done.resize(word + 1, 0);
+        }
+        self.done[word] |= 1 << (place % 64);
     }
 }
 
@@ -124,7 +168,7 @@ impl Batch {
             let body = Body { id: record.id, key: record.key, data: record.data };
             let created_at = record.created_at.unwrap_or_default();
             let head = Head { kind: Kind::Record, seq: id.first_seq + u64::from(place), created_at };
-            bytes.extend_from_slice(&format::frame(head, &body, 0));
+            bytes.extend_from_slice(&frame::frame(head, &body, 0));
         }
         Batch {
             id,
@@ -145,7 +189,7 @@ impl Batch {
     /// Whether every record is still what was read: bytes of the log that another program overwrites, or that go away
     /// with the file's end, change under a batch. (A page that became unreadable is zeros from then on.)
     pub(crate) fn is_whole(&self) -> bool {
-        let whole = |entry: &Entry| format::decode(self.bytes(entry), self.pieces[entry.piece as usize].salt).is_ok();
+        let whole = |entry: &Entry| frame::decode(self.bytes(entry), self.pieces[entry.piece as usize].salt).is_ok();
         self.entries.iter().all(whole)
     }
 
@@ -158,7 +202,7 @@ impl Batch {
         // Its checksum was verified when the batch was read. Bytes that another program overwrote since then
         // may no longer parse: then it is an empty record rather than a crash of the host.
         let (buffer_id, empty) = (self.id.buffer_id, &bytes[..0]);
-        match format::parse(bytes) {
+        match frame::parse(bytes) {
             Some(frame) => Record {
                 seq: frame.seq,
                 // What another program wrote there is a time that dates can be, too.

@@ -3,17 +3,18 @@
 use std::io;
 use std::path::Path;
 
-use crate::buffer::checkpoint::{Checkpoint, Found, Position, Progress};
-use crate::buffer::format::{self, HeaderState, SEGMENT_HEADER_BYTES};
+use crate::batch::Progress;
+use crate::buffer::checkpoint::{Checkpoint, Found, Position};
+use crate::buffer::format::{HeaderState, SEGMENT_HEADER_BYTES};
 use crate::buffer::losses::Losses;
 use crate::buffer::scan::{Region, Scan, Source, Step, unknown_format};
 use crate::buffer::segment::{self, Finished};
 use crate::buffer::{CORRUPT, LOCK};
 use crate::error::{Error, ErrorKind, Result};
+use crate::frame;
 use crate::options::Trust;
-use crate::platform::environment::lock;
 use crate::platform::sync::Mutex;
-use crate::platform::{Directory, Open, OsDirectory};
+use crate::platform::{Directory, Open, OsDirectory, lock};
 use crate::record::{CREATED_AT, Record};
 
 /// A read-only look at a buffer's directory. Nothing in it is changed, and a live producer is not disturbed.
@@ -210,7 +211,7 @@ impl Inspection {
             match walk.step(self, &self.limit())? {
                 Step::Record { offset, base, .. } => {
                     let bytes = walk.chunk().map_or(&[][..], |chunk| &chunk.bytes()[(offset - base) as usize..]);
-                    if let Some(frame) = format::parse(bytes) {
+                    if let Some(frame) = frame::parse(bytes) {
                         let record = Record {
                             seq: frame.seq,
                             created_at: frame.created_at.clamp(*CREATED_AT.start(), *CREATED_AT.end()),

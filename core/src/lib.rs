@@ -39,7 +39,10 @@ mod buffer;
 mod dead_letters;
 mod error;
 mod event;
+mod frame;
 mod inspection;
+mod limits;
+mod little_endian;
 mod options;
 mod platform;
 mod producer;
@@ -47,6 +50,7 @@ mod record;
 mod schedule;
 mod secret;
 pub mod sink;
+mod stats;
 mod text;
 #[cfg(any(test, feature = "simulation"))]
 #[doc(hidden)]
@@ -56,12 +60,14 @@ pub use batch::Batch;
 pub use buffer::Buffer;
 pub use dead_letters::{DeadLetter, DeadLetters, DeadRecord};
 pub use error::{Cause, Error, ErrorKind, Result};
-pub use event::{Event, Level, Observer, State, Stats};
+pub use event::{Event, Level, Observer};
 pub use inspection::{Inspection, InspectionStats, Verification};
+pub use limits::Limits;
 pub use options::{
     CoreDumps, Durability, Mode, NEVER, OnExhausted, OptionSpec, Options, Secret, Storage, Trust, WhenFull,
 };
 pub use producer::{Builder, Producer};
 pub use record::{CREATED_AT, MAX_ID_BYTES, MAX_OWN_ID_BYTES, NewRecord, Record, micros, timestamp};
 pub use schedule::{Jitter, MAX_WAIT, Schedule};
-pub use sink::{FileSink, Framing, Limits, MAX_REASON_BYTES, NullSink, Outcome, Report, SendError, Sink};
+pub use sink::{FileSink, Framing, MAX_REASON_BYTES, NullSink, Outcome, Report, SendError, Sink};
+pub use stats::{State, Stats};

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
+pub use crate::platform::Trust;
 use crate::schedule::{Jitter, MAX_WAIT, Schedule};
 pub use crate::secret::Secret;
 
@@ -223,17 +224,6 @@ choice! {
     }
 }
 choice! {
-    /// Whose directory and files a buffer goes by. Links in the directory are never followed, whatever it is.
-    Trust: "one of owner, group, anyone" {
-        /// Those of the user that the process runs as, or of root, which nobody else may write to.
-        Owner = "owner",
-        /// Also those that the directory's group may write to, and other users' files in such a directory.
-        Group = "group",
-        /// Anyone's: owners, modes and hard links are not looked at. For filesystems that make them up.
-        Anyone = "anyone",
-    }
-}
-choice! {
     /// Who sends.
     Mode: "one of background, inline, manual" {
         /// A sender thread; `put` never waits for the sink.
@@ -253,6 +243,7 @@ choice! {
         Raise = "raise",
     }
 }
+choice!(@value Trust: "one of owner, group, anyone" { Owner = "owner", Group = "group", Anyone = "anyone" });
 choice!(@value Jitter: "one of none, full" { None = "none", Full = "full" });
 
 pub(crate) use choice;

@@ -350,10 +350,10 @@ fn what_is_no_file_is_an_error_that_names_it() {
         ("a socket", |path| drop(UnixListener::bind(path).unwrap())),
         ("a symbolic link", |path| symlink("/dev/zero", path).unwrap()),
         // /dev/null and the like, which only root can make.
-        ("a device", |path| mknod(path, rustix::fs::FileType::CharacterDevice, rustix::fs::makedev(1, 5))),
+        ("a character device", |path| mknod(path, rustix::fs::FileType::CharacterDevice, rustix::fs::makedev(1, 5))),
     ];
     for (what, make) in kinds {
-        if what == "a device" && !rustix::process::geteuid().is_root() {
+        if what == "a character device" && !rustix::process::geteuid().is_root() {
             continue;
         }
         for name in ["0000000000000001.seg", "0000000000000003.seg", "00000000000000ff.seg", "cursor.2", "lock"] {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::delivery::CORRUPT;
 use super::format::{ALIGN, MOST, le_u32, le_u64};
 use super::losses::Losses;
+use crate::batch::Progress;
 use crate::error::is_full;
 use crate::platform::{Directory, File, Open, read_past};
 
@@ -23,37 +24,6 @@ pub(crate) struct Position {
     /// Records and payload bytes before it since the buffer was made.
     pub(crate) records: u64,
     pub(crate) bytes: u64,
-}
-
-/// What is remembered of a batch between attempts, across restarts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Progress {
-    /// Attempts that count.
-    pub(crate) attempts: u32,
-    /// Attempts in a row that failed, whatever the reason: what the schedule counts.
-    pub(crate) failures: u32,
-    /// Wall-clock times in microseconds; 0 is "none".
-    pub(crate) first_attempt: i64,
-    pub(crate) last_attempt: i64,
-    pub(crate) next_attempt: i64,
-    /// Places of the batch's records that are finished (delivered or in the dead letters), as a bit set.
-    pub(crate) done: Vec<u64>,
-    /// The errors so far, oldest first, cut to a few.
-    pub(crate) errors: Vec<String>,
-}
-
-impl Progress {
-    pub(crate) fn is_done(&self, place: u32) -> bool {
-        self.done.get(place as usize / 64).is_some_and(|word| word >> (place % 64) & 1 == 1)
-    }
-
-    pub(crate) fn set_done(&mut self, place: u32) {
-        let word = place as usize / 64;
-        if self.done.len() <= word {
-            self.done.resize(word + 1, 0);
-        }
-        self.done[word] |= 1 << (place % 64);
-    }
 }
 
 /// How the log was closed the last time.

@@ -4,20 +4,19 @@ use std::cell::RefCell;
 use std::io;
 use std::time::Duration;
 
-use super::checkpoint::{Position, Progress};
+use super::checkpoint::Position;
 use super::format;
 use super::reader::{Head, Reader};
 use super::resync::PIECE;
 use super::scan::{Region, Scan, Source, Step};
 use super::segment::Access;
 use super::{Core, forked, segment, writer};
-use crate::batch::{Batch, Turn};
+use crate::batch::{Batch, Progress, Turn};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::Durability;
-use crate::platform::environment::lock;
 use crate::platform::sync::MutexGuard;
 use crate::platform::sync::atomic::Ordering;
-use crate::platform::{Directory, File, Open, read_past};
+use crate::platform::{Directory, File, Open, lock, read_past};
 
 /// Where bytes go that were not what was written.
 pub(crate) const CORRUPT: &str = "corrupt";

@@ -6,10 +6,9 @@ use std::sync::{Arc, PoisonError};
 use super::writer::Status;
 use super::{Core, forked, segment};
 use crate::error::{Error, ErrorKind, Result, os_error};
-use crate::platform::SegmentReader;
-use crate::platform::environment::lock;
 use crate::platform::sync::atomic::Ordering;
 use crate::platform::sync::{Condvar, MutexGuard, thread};
+use crate::platform::{SegmentReader, lock};
 
 /// How often the thread that syncs lets others run, so that they join.
 const GATHER_TURNS: u32 = 32;

@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 
 use super::checkpoint::Position;
 use super::scan::Region;
-use crate::platform::environment::lock;
+use crate::platform::lock;
 use crate::platform::sync::Mutex;
 
 /// Places that are remembered one by one; all are counted.

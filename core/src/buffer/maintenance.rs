@@ -8,11 +8,10 @@ use super::Core;
 use super::checkpoint::RESERVED_SEQS;
 use crate::error::{Error, Result};
 use crate::options::Durability;
-use crate::platform::ForkGuard;
-use crate::platform::environment::lock;
 use crate::platform::sync::Mutex;
 use crate::platform::sync::atomic::Ordering;
 use crate::platform::sync::thread::{self, JoinHandle};
+use crate::platform::{ForkGuard, lock};
 
 /// After this long without a put, a drained buffer gives its spare segments back.
 const TRIM_AFTER: Duration = Duration::from_secs(10);

@@ -27,14 +27,12 @@ use std::time::Duration;
 
 use crate::batch::Batch;
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
 use crate::options::{Durability, NEVER, Options, WhenFull};
-use crate::platform::environment::{CachePadded, Environment, lock, lock_briefly};
 use crate::platform::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::platform::sync::{Condvar, Mutex, thread};
+use crate::platform::{CachePadded, Directory, Environment, ForkGuard, Ownership, lock, lock_briefly};
 use crate::record::{CREATED_AT, MAX_ID_BYTES, NewRecord, no_date};
-use crate::sink::Limits;
-
-use crate::platform::{Directory, ForkGuard, Ownership};
 
 use checkpoint::Closed;
 pub(crate) use delivery::{CORRUPT, Settle, Taken};
@@ -509,7 +507,7 @@ impl Core {
         reader.state.committed.seq
     }
 
-    pub(crate) fn fill(&self, stats: &mut crate::event::Stats) {
+    pub(crate) fn fill(&self, stats: &mut crate::stats::Stats) {
         let (records, bytes) = self.pending();
         stats.pending_records = records;
         stats.pending_bytes = bytes;

@@ -13,12 +13,11 @@ use super::segment::Access;
 use super::writer::{BatchCaps, Log, PreparedSegment, SealedSegment, Tail};
 use super::{Core, Counts, LOCK, format, segment};
 use crate::error::{Error, ErrorKind, Result, lacks_space};
+use crate::limits::Limits;
 use crate::options::{CoreDumps, Durability, Options, Storage};
-use crate::platform::environment::{CachePadded, Environment};
 use crate::platform::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::platform::sync::{Condvar, Mutex};
-use crate::platform::{Directory, ForkGuard, Open};
-use crate::sink::Limits;
+use crate::platform::{CachePadded, Directory, Environment, ForkGuard, Open};
 
 impl Core {
     pub(super) fn open(dir: &Path, options: Options, limits: Limits, env: Environment) -> Result<Core> {

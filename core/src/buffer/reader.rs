@@ -4,17 +4,17 @@ use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::checkpoint::{Checkpoint, CheckpointSync, Position, Progress, RESERVED_SEQS, State};
-use super::format::{self, BatchId, Seal};
+use super::checkpoint::{Checkpoint, CheckpointSync, Position, RESERVED_SEQS, State};
+use super::format::{self, Seal};
 use super::losses::Found;
 use super::scan::{Region, Scan, Source, Step};
 use super::segment;
 use super::writer::{BatchCaps, OpenBatch};
-use crate::batch::{Batch, Entry, Piece, Turn};
+use crate::batch::{Batch, BatchId, Entry, Piece, Progress, Turn};
 use crate::error::{Error, Result};
+use crate::limits::Limits;
 use crate::platform::{Chunk, ForkGuard, Ownership};
 use crate::schedule::MAX_WAIT;
-use crate::sink::Limits;
 
 /// The owner of a cursor that is in no directory of anybody's.
 struct Nobody;

@@ -13,8 +13,8 @@ use super::scan::{Region, unknown_format};
 use super::segment;
 use super::writer::{BatchCaps, OpenBatch};
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
 use crate::platform::{Directory, File, Open, read_past};
-use crate::sink::Limits;
 
 /// A log that has counted to this, which no log does, would soon write what counts as damage.
 const SPENT: u64 = format::MOST / 2;

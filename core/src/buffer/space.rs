@@ -9,7 +9,7 @@ use super::writer::{PreparedSegment, SealedSegment};
 use super::{Chores, Core, segment};
 use crate::error::{Error, ErrorKind, Result, lacks_space};
 use crate::options::Durability;
-use crate::platform::environment::lock;
+use crate::platform::lock;
 use crate::platform::sync::atomic::Ordering;
 
 /// Segments kept for use again beside the spare one.

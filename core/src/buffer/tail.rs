@@ -10,8 +10,8 @@ use super::resync::{PIECE, Search};
 use super::scan::Region;
 use super::segment;
 use super::writer::{BatchCaps, OpenBatch};
+use crate::limits::Limits;
 use crate::platform::{File, read_past};
-use crate::sink::Limits;
 
 /// A write that is cut off, as its process dies, is cut at a multiple of this.
 const PAGE: u64 = 4096;

@@ -15,9 +15,8 @@ use super::format::{
 };
 use super::segment;
 use crate::error::{Error, ErrorKind};
-use crate::platform::environment::{CachePadded, Clock, lock};
 use crate::platform::sync::Mutex;
-use crate::platform::{SegmentReader, SegmentWriter};
+use crate::platform::{CachePadded, Clock, SegmentReader, SegmentWriter, lock};
 
 /// Whether the log takes records.
 pub(crate) enum Status {

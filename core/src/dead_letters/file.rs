@@ -7,8 +7,10 @@ use std::io;
 use serde_json::{Value, json};
 
 use super::DeadLetter;
-use crate::buffer::format::{self, BatchId, Body, FRAME_BYTES, Head, Kind};
+use crate::batch::BatchId;
 use crate::error::{NotTrusted, Result};
+use crate::frame::{self, Body, FRAME_BYTES, Head, Kind};
+use crate::little_endian::le_u32;
 use crate::platform::{Directory, File, Open};
 use crate::record::MAX_ID_BYTES;
 
@@ -19,7 +21,7 @@ const RECORDS_HEADER_BYTES: usize = 16;
 /// No file of a letter is longer: a batch has at most 1 GiB.
 const MOST_BYTES: u64 = 2 << 30;
 /// No frame is longer: the most that the option `max_record_bytes` may be, with id and key.
-const MOST_FRAME_BYTES: usize = format::padded((256 << 20) + 2 * MAX_ID_BYTES);
+const MOST_FRAME_BYTES: usize = frame::padded((256 << 20) + 2 * MAX_ID_BYTES);
 /// How much is read before it is looked at.
 const STEP: usize = 1 << 20;
 
@@ -152,8 +154,8 @@ pub(super) fn read_records(
     if window.bytes.len() < RECORDS_HEADER_BYTES || window.bytes[..8] != RECORDS_MAGIC {
         return Err(Bad::Damaged("it does not begin as one".into()));
     }
-    let (version, flags) = (format::le_u32(&window.bytes, 8), format::le_u32(&window.bytes, 12));
-    if version != format::VERSION || flags != 0 {
+    let (version, flags) = (le_u32(&window.bytes, 8), le_u32(&window.bytes, 12));
+    if version != frame::VERSION || flags != 0 {
         return Err(Bad::Unknown { version, flags });
     }
     let mut offsets = Vec::new();
@@ -161,12 +163,12 @@ pub(super) fn read_records(
     for seq in seqs {
         window.read_to(at + FRAME_BYTES)?;
         let head = window.bytes.get(at..at + FRAME_BYTES).ok_or_else(damaged)?;
-        let length = format::le_u32(head, 4) as usize;
+        let length = le_u32(head, 4) as usize;
         if length > MOST_FRAME_BYTES {
             return Err(damaged());
         }
-        window.read_to(at + length.next_multiple_of(format::ALIGN))?;
-        let frame = format::decode(&window.bytes[at..], 0).map_err(|_| damaged())?;
+        window.read_to(at + length.next_multiple_of(frame::ALIGN))?;
+        let frame = frame::decode(&window.bytes[at..], 0).map_err(|_| damaged())?;
         if frame.seq != seq {
             return Err(damaged());
         }
@@ -197,7 +199,7 @@ impl Dead {
     pub(super) fn file(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(RECORDS_HEADER_BYTES);
         bytes.extend_from_slice(&RECORDS_MAGIC);
-        bytes.extend_from_slice(&format::VERSION.to_le_bytes());
+        bytes.extend_from_slice(&frame::VERSION.to_le_bytes());
         bytes.extend_from_slice(&0u32.to_le_bytes()); // feature flags, none yet
         self.0.values().for_each(|(frame, _)| bytes.extend_from_slice(frame));
         bytes
@@ -208,7 +210,7 @@ impl Dead {
 fn frame(record: &crate::Record<'_>) -> Vec<u8> {
     let body = Body { id: record.own_id(), key: record.key, data: record.data };
     let head = Head { kind: Kind::Record, seq: record.seq, created_at: record.created_at };
-    format::frame(head, &body, 0)
+    frame::frame(head, &body, 0)
 }
 
 /// Keeps the files of a damaged letter for whoever wants to look at them, out of the way of a new one.

@@ -14,16 +14,13 @@ use std::time::UNIX_EPOCH;
 use serde_json::{Value, json};
 
 use self::file::{Bad, Dead, json_of, number_of, parse_id, records_of};
-use crate::batch::{Batch, Entry, Piece};
+use crate::batch::{Batch, BatchId, Entry, Piece, Progress};
 use crate::buffer;
-use crate::buffer::checkpoint::Progress;
-use crate::buffer::format::BatchId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::Trust;
-use crate::platform::environment::lock;
 use crate::platform::sync::atomic::{AtomicU64, Ordering};
 use crate::platform::sync::{Mutex, MutexGuard};
-use crate::platform::{Chunk, Directory, Disk, ForkGuard, Open, OsDirectory, OsDisk};
+use crate::platform::{Chunk, Directory, Disk, ForkGuard, Open, OsDirectory, OsDisk, lock};
 use crate::record::{micros, timestamp};
 
 /// The folder's name in the buffer's directory.

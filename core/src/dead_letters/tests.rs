@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use super::*;
+use crate::limits::Limits;
 use crate::platform::{File, Holder, Ownership, Seen, Sharing};
-use crate::{Limits, NewRecord, Producer, Report, SendError};
+use crate::producer::Producer;
+use crate::record::NewRecord;
+use crate::sink::{Report, SendError};
 
 /// What happens once, before the records of a letter are opened for the second time.
 struct Between<F> {

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
+use super::random::system_random;
 use super::sigbus;
-use crate::platform::environment::system_random;
 
 /// Tells whether this process is a fork of the one in which the guard was made.
 ///

@@ -1,20 +1,23 @@
-//! The real disk.
+//! The operating system's disk: the traits of `disk.rs` over its directories and files.
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FallocateFlags, StatxFlags};
+use rustix::fs::AtFlags;
+use rustix::io::Errno;
 
-use super::descriptors::{apart_from_streams, may_have_length, may_write};
-use super::lock;
-use super::mmap::{self, MappedWriter};
-use super::{Directory, Disk, File, Holder, OsDirectory, Seen, SegmentReader, SegmentWriter, Sharing, shared_file};
-use crate::options::Trust;
+use super::descriptors::apart_from_streams;
+use super::directory::{OsDirectory, single};
+use super::disk::{Directory, Disk, File, Holder, Open, Ownership, Sharing};
+use super::named::naming;
+use super::os_file::OsFile;
+use super::stat::{self, Seen};
+use super::trust::Trust;
+use super::{file_lock, ownership, shared_file};
 
-/// The operating system's files.
+/// The operating system's disk.
 pub(crate) struct OsDisk;
 
 impl Disk for OsDisk {
@@ -41,7 +44,7 @@ impl Disk for OsDisk {
     }
 
     fn look(&self, path: &Path, follow: bool) -> io::Result<Option<Seen>> {
-        shared_file::look(path, follow)
+        stat::look(path, follow)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -50,104 +53,69 @@ impl Disk for OsDisk {
     }
 
     fn lock(&self, path: &Path, follow: bool) -> io::Result<Result<Box<dyn Send + Sync>, Holder>> {
-        lock::take(|| shared_file::open_alone(path, follow), false)
+        file_lock::take(|| shared_file::open_alone(path, follow), false)
     }
 }
 
-pub(super) struct OsFile {
-    pub(super) file: fs::File,
-}
-
-impl File for OsFile {
-    fn len(&self) -> io::Result<u64> {
-        Ok(names_and_length(&self.file)?.1)
+impl Directory for OsDirectory {
+    fn path(&self) -> &Path {
+        &self.path
     }
 
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        may_have_length(&self.file, len)?;
-        self.file.set_len(len)
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.names()
     }
 
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        may_have_length(&self.file, len)?;
-        loop {
-            match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, len) {
-                Err(rustix::io::Errno::INTR) => {}
-                result => return Ok(result?),
-            }
+    fn open(&self, name: &str, how: Open) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(OsFile { file: self.open_file(name, how)? }))
+    }
+
+    fn directory(&self, name: &str, create: bool) -> io::Result<Arc<dyn Directory>> {
+        Ok(Arc::new(self.subdirectory(name, create)?))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let renamed = single(from).and(single(to)).and_then(|to| rustix::fs::renameat(&self.fd, from, &self.fd, to));
+        renamed.map_err(|error| naming(&to, error.into()))
+    }
+
+    fn move_into(&self, name: &str, directory: &str) -> io::Result<()> {
+        let folder = self.subdirectory(directory, true)?;
+        let mut to = single(name)?.to_owned();
+        while folder.has(&to) {
+            to.push_str(".again");
         }
+        rustix::fs::renameat(&self.fd, name, &folder.fd, &to).map_err(|error| naming(&name, error.into()))
     }
 
-    fn is_allocated(&self, len: u64) -> io::Result<bool> {
-        // Blocks of 512 bytes, whatever those of the filesystem are.
-        let found = rustix::fs::fstat(&self.file)?;
-        let (size, blocks) = (u64::try_from(found.st_size), u64::try_from(found.st_blocks));
-        Ok(size.is_ok_and(|size| size >= len) && blocks.is_ok_and(|blocks| blocks.saturating_mul(512) >= len))
-    }
-
-    fn read_at(&self, mut buf: &mut [u8], mut offset: u64) -> io::Result<usize> {
-        let wanted = buf.len();
-        while !buf.is_empty() {
-            match self.file.read_at(buf, offset) {
-                Ok(0) => break,
-                Ok(count) => {
-                    buf = &mut buf[count..];
-                    offset += count as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        match single(name).and_then(|name| rustix::fs::unlinkat(&self.fd, name, AtFlags::empty())) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(self.named(name, error)),
         }
-        Ok(wanted - buf.len())
-    }
-
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        may_write(offset.saturating_add(bytes.len() as u64))?;
-        self.write_within(bytes, offset)
-    }
-
-    fn write_within(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.file.write_all_at(bytes, offset)
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        Ok(rustix::fs::fsync(&self.fd)?)
     }
 
-    fn look(&self) -> io::Result<Seen> {
-        shared_file::look_at(&self.file)
+    fn lock(&self, name: &str) -> io::Result<Result<Arc<dyn Ownership>, Holder>> {
+        ownership::own(self, name)
     }
 
-    fn is_there(&self) -> io::Result<bool> {
-        Ok(names_and_length(&self.file)?.0 > 0)
+    fn may_map(&self) -> io::Result<bool> {
+        // Filesystems that write allocated blocks in place, so that a store to a mapped page can never need a
+        // new block. Numbers from statfs(2).
+        const EXT4: i64 = 0xef53;
+        const XFS: i64 = 0x5846_5342;
+        const TMPFS: i64 = 0x0102_1994;
+        #[allow(clippy::unnecessary_cast)] // The field's type differs between architectures.
+        let kind = rustix::fs::fstatfs(&self.fd)?.f_type as i64;
+        Ok([EXT4, XFS, TMPFS].contains(&kind))
     }
 
-    fn map(self: Arc<Self>, len: usize, dumped: bool) -> io::Result<Box<dyn SegmentWriter>> {
-        Ok(Box::new(MappedWriter::new(self, len, dumped)?))
+    fn free(&self) -> io::Result<u64> {
+        let found = rustix::fs::fstatvfs(&self.fd)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
-
-    fn map_read(&self, len: usize, dumped: bool) -> io::Result<Arc<dyn SegmentReader>> {
-        mmap::map_read(&self.file, len, dumped)
-    }
-}
-
-/// How many names a file has, and how long it is. Its times are not asked for: from Linux 6.13 on the kernel would then have to
-/// tell the next store from those before, so that every sync that follows would have a new time to write.
-pub(super) fn names_and_length(file: &fs::File) -> io::Result<(u64, u64)> {
-    match rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::NLINK | StatxFlags::SIZE) {
-        Ok(found) => Ok((found.stx_nlink.into(), found.stx_size)),
-        // A sandbox that does not know the call.
-        Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {
-            file.metadata().map(|metadata| (metadata.nlink(), metadata.len()))
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Device and inode.
-pub(super) type Identity = (u64, u64);
-
-#[allow(clippy::useless_conversion)] // The fields' types differ between architectures.
-pub(super) fn identity(found: &rustix::fs::Stat) -> Identity {
-    (found.st_dev.into(), found.st_ino.into())
 }

@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::io::Errno;
 
 use super::directory::OsDirectory;
-use super::lock;
-use super::os_disk::{self, Identity};
-use super::{Directory, Holder, Open, Ownership};
+use super::disk::{Holder, Open, Ownership};
+use super::file_lock;
+use super::stat::FileId;
 
 /// How often a file is locked that is removed in that moment.
 const MOST_TRIES: usize = 10;
@@ -26,7 +26,7 @@ struct Owner {
     dir: OsDirectory,
     name: String,
     /// Which file it is, and its lock.
-    file: Mutex<(Identity, Held)>,
+    file: Mutex<(FileId, Held)>,
     /// The directory's own lock, where there is one to be had.
     whole: Option<Held>,
 }
@@ -35,7 +35,7 @@ impl Ownership for Owner {
     fn check(&self) -> io::Result<()> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         match self.dir.look(&self.name) {
-            Ok(found) if os_disk::identity(&found) == file.0 => Ok(()),
+            Ok(found) if FileId::of(&found) == file.0 => Ok(()),
             Err(Errno::NOENT) if self.whole.is_some() => {
                 *file = take(&self.dir, &self.name, Open::New)?.map_err(|_| self.gone())?;
                 Ok(())
@@ -49,7 +49,7 @@ impl Ownership for Owner {
 impl Owner {
     #[cold]
     fn gone(&self) -> io::Error {
-        let file = self.dir.path().join(&self.name);
+        let file = self.dir.path.join(&self.name);
         let message =
             format!("{} was removed or replaced, and another process may have the buffer now", file.display());
         io::Error::new(io::ErrorKind::NotFound, message)
@@ -61,7 +61,7 @@ pub(super) fn own(dir: &OsDirectory, name: &str) -> io::Result<Result<Arc<dyn Ow
     let mut whole = None;
     if matches!(dir.look(name), Err(Errno::NOENT)) {
         // Nobody had this directory yet; or somebody has it whose file is gone.
-        match lock::take(|| dir.reopen(), false) {
+        match file_lock::take(|| dir.reopen(), false) {
             Ok(Ok(held)) => whole = Some(held),
             Ok(Err(holder)) if !dir.names()?.is_empty() => return Ok(Err(holder)),
             Ok(Err(_)) | Err(_) => {}
@@ -72,29 +72,29 @@ pub(super) fn own(dir: &OsDirectory, name: &str) -> io::Result<Result<Arc<dyn Ow
         Err(holder) => return Ok(Err(holder)),
     };
     if whole.is_none() {
-        whole = lock::take(|| dir.reopen(), false).ok().and_then(Result::ok);
+        whole = file_lock::take(|| dir.reopen(), false).ok().and_then(Result::ok);
     }
     let dir = dir.clone();
     Ok(Ok(Arc::new(Owner { dir, name: name.to_owned(), file: Mutex::new(file), whole })))
 }
 
 /// The lock of a file that has this name when it is taken.
-fn take(dir: &OsDirectory, name: &str, how: Open) -> io::Result<Result<(Identity, Held), Holder>> {
+fn take(dir: &OsDirectory, name: &str, how: Open) -> io::Result<Result<(FileId, Held), Holder>> {
     for _ in 0..MOST_TRIES {
         let opened = Cell::new(None);
         let open = || {
             let file = dir.open_file(name, how)?;
-            opened.set(Some(os_disk::identity(&rustix::fs::fstat(&file)?)));
+            opened.set(Some(FileId::of(&rustix::fs::fstat(&file)?)));
             Ok(file)
         };
-        let held = match lock::take(open, true)? {
+        let held = match file_lock::take(open, true)? {
             Ok(held) => held,
             Err(holder) => return Ok(Err(holder)),
         };
-        if let Some(identity) = opened.get()
-            && dir.look(name).is_ok_and(|found| os_disk::identity(&found) == identity)
+        if let Some(id) = opened.get()
+            && dir.look(name).is_ok_and(|found| FileId::of(&found) == id)
         {
-            return Ok(Ok((identity, held)));
+            return Ok(Ok((id, held)));
         }
     }
     Ok(Err(Holder { pid: 0 }))

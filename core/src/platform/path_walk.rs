@@ -8,12 +8,17 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags, fstat, fsync, mkdirat, openat, readlinkat};
+use rustix::fs::{Mode, OFlags, fstat, fsync, mkdirat, openat, readlinkat};
 use rustix::io::Errno;
 
 use super::descriptors::apart_from_streams;
-use super::directory::{DIRECTORY, is_no, is_ours, naming, not_trusted, what};
-use crate::options::Trust;
+use super::named::{is_no, naming};
+use super::stat::FileKind;
+use super::trust::{Trust, check_link};
+
+/// How to open a directory: for reading its names.
+pub(super) const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// To look at something, whatever it is, without opening it.
 const LOOK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -47,16 +52,14 @@ pub(super) fn find(path: &Path, create: bool, trust: Trust) -> io::Result<OwnedF
             Err(Errno::NOTDIR | Errno::LOOP) => {
                 let looked = step(&dir, &name, LOOK).map_err(named)?;
                 let found = fstat(&looked).map_err(named)?;
-                match FileType::from_raw_mode(found.st_mode) {
-                    FileType::Symlink if trust != Trust::Anyone && !is_ours(&found) => {
-                        let (link, uid) = (at.display(), found.st_uid);
-                        let complaint = format!("{link} is a symbolic link that the user with uid {uid} made");
-                        return Err(not_trusted(complaint));
-                    }
-                    FileType::Symlink if links == MOST_LINKS => return Err(Errno::LOOP.into()),
-                    FileType::Symlink => links += 1,
-                    other => return Err(is_no(&at.display(), what(other), "directory")),
+                match FileKind::of(&found) {
+                    FileKind::Link => check_link(&found, &at, trust)?,
+                    other => return Err(is_no(&at.display(), other.name(), "directory")),
                 }
+                if links == MOST_LINKS {
+                    return Err(Errno::LOOP.into());
+                }
+                links += 1;
                 let target = readlinkat(&looked, "", Vec::new()).map_err(named)?;
                 let target = Path::new(OsStr::from_bytes(target.as_bytes()));
                 // Nothing is made at the end of a link.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::File;
+use super::disk::File;
 
 /// What is read again by itself where a larger piece cannot be read: the page cache reads no less.
 const PAGE: u64 = 4096;

@@ -7,10 +7,11 @@ use std::time::Duration;
 use super::Producer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Observer};
+use crate::limits::Limits;
 use crate::options::*;
-use crate::platform::environment::Environment;
+use crate::platform::Environment;
 use crate::schedule::Jitter;
-use crate::sink::{Limits, Sink};
+use crate::sink::Sink;
 
 /// How to open a [`Producer`]: every option has a setter of its name.
 #[derive(Clone)]

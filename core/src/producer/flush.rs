@@ -6,7 +6,7 @@ use super::{RUNNING, Shared};
 use crate::buffer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::Mode;
-use crate::platform::environment::lock;
+use crate::platform::lock;
 use crate::platform::sync::atomic::Ordering;
 
 impl Shared {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::platform::environment::lock;
+use crate::platform::lock;
 use crate::platform::sync::Mutex;
 use crate::platform::sync::atomic::{AtomicU64, Ordering};
 

@@ -8,7 +8,7 @@ use crate::batch::Batch;
 use crate::buffer::{self, Taken};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
-use crate::platform::environment::lock;
+use crate::platform::lock;
 use crate::platform::sync::Mutex;
 use crate::platform::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::platform::sync::thread::{self, JoinHandle, Thread};

@@ -4,8 +4,7 @@ use std::sync::atomic::AtomicI64;
 
 use super::*;
 use crate::options::{Durability, NEVER};
-use crate::platform::OsDisk;
-use crate::platform::environment::{Clock, Environment};
+use crate::platform::{Clock, Environment, OsDisk};
 use crate::schedule::Jitter;
 
 /// Two clocks that move when they are told to.

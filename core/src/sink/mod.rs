@@ -21,7 +21,8 @@ pub use url::{FileMode, FileOptions, from_options, from_url, options_of};
 
 use crate::batch::Batch;
 use crate::error::Cause;
-use crate::record::{MAX_OWN_ID_BYTES, NewRecord};
+pub use crate::limits::Limits;
+use crate::record::NewRecord;
 use crate::text::cut;
 
 /// A destination of batches.
@@ -95,46 +96,6 @@ impl<S: Sink + ?Sized> Sink for Arc<S> {
     }
     fn interrupt(&self) {
         (**self).interrupt();
-    }
-}
-
-/// What one call to a sink takes. `None` is "no limit of its own".
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// Records a call.
-    pub max_records: Option<u64>,
-    /// Bytes a call, as [`record_bytes`](Self::record_bytes) counts them.
-    pub max_bytes: Option<u64>,
-    /// Bytes a record, as [`record_bytes`](Self::record_bytes) counts them.
-    pub max_record_bytes: Option<u64>,
-    /// Bytes that the sink adds to each record (CloudWatch Logs counts 26).
-    pub overhead_bytes: u64,
-    /// Whether the key counts, or the id where there is no key. An id that the buffer gives counts
-    /// [`MAX_OWN_ID_BYTES`], its longest.
-    pub counts_key: bool,
-    /// Whether the sink keeps an order that it could not keep if it were given a batch before the one before it is
-    /// finished. A producer with `max_in_flight` above 1 is then refused.
-    pub ordered: bool,
-    /// Whether [`Sink::admit`] wants to see each record.
-    pub checks_records: bool,
-}
-
-impl Limits {
-    /// What a record counts.
-    #[inline]
-    pub fn record_bytes(&self, data: &[u8], key: Option<&[u8]>, id: Option<&str>) -> u64 {
-        self.lengths_count(data.len(), key.map(<[u8]>::len), id.map(str::len))
-    }
-
-    /// The same, for a record of these lengths.
-    #[inline]
-    pub(crate) fn lengths_count(&self, data: usize, key: Option<usize>, id: Option<usize>) -> u64 {
-        let key = match (self.counts_key, key) {
-            (false, _) => 0,
-            (true, Some(key)) => key,
-            (true, None) => id.unwrap_or(MAX_OWN_ID_BYTES),
-        };
-        data as u64 + key as u64 + self.overhead_bytes
     }
 }
 

@@ -9,10 +9,10 @@ use super::workloads::Workload;
 use super::world::{Offer, SimulatedClock, Step, World};
 use super::{Figures, caught};
 use crate::error::{ErrorKind, Result};
-use crate::event::State;
 use crate::options::{Mode, OnExhausted, Options, Storage};
 use crate::platform::environment::{Clock, lock};
 use crate::platform::simulated::SimulatedDisk;
+use crate::stats::State;
 
 /// A sealed batch and what is left of it.
 #[derive(Debug)]

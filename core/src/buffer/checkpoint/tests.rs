@@ -7,10 +7,10 @@ use super::*;
 use crate::buffer::reader::Reader;
 use crate::buffer::recovery::recover;
 use crate::buffer::writer::BatchCaps;
+use crate::limits::Limits;
 use crate::options::Trust;
 use crate::platform::Disk;
 use crate::platform::simulated::{Crash, Dice, Fault, SimulatedDisk, Snapshot, Trouble};
-use crate::sink::Limits;
 
 const CAPS: BatchCaps = BatchCaps { records: 10, bytes: 1000 };
 

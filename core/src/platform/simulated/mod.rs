@@ -17,7 +17,7 @@ use contents::{Change, Inode, Names};
 use handles::{Held, SimulatedDirectory, SimulatedFile};
 use state::{DIRECTORY, FIFO, LINK, State, kind_of, name_of};
 
-use super::directory::is_no;
+use super::named::is_no;
 use super::{Directory, Disk, File, FileKind, Holder, Open, Seen, Sharing, sync_name};
 use crate::buffer::format::SEGMENT_HEADER_BYTES;
 use crate::options::Trust;

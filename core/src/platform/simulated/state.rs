@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::BLOCK;
 use super::contents::{Change, Inode, Names};
-use crate::platform::directory::is_no;
+use crate::platform::named::is_no;
 use crate::platform::{FileId, FileKind, Seen};
 
 /// What names stand for that are no files, instead of a file's number: directories, and what others put in their places.

@@ -24,9 +24,8 @@ use super::url::FileOptions;
 use super::{Limits, Report, SendError, Sink};
 use crate::batch::Batch;
 use crate::error::{Error, ErrorKind, Result};
-use crate::platform::environment::lock;
 use crate::platform::sync::Mutex;
-use crate::platform::{Disk, ForkGuard, OsDisk};
+use crate::platform::{Disk, ForkGuard, OsDisk, lock};
 use crate::record::NewRecord;
 
 /// How records stand in the file.

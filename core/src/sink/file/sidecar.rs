@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Framing;
 use super::piece::{Entry, Piece, UNKNOWN};
-use crate::buffer::format::{le_u32, le_u64};
+use crate::little_endian::{le_u32, le_u64};
 use crate::platform::{File, FileId};
 
 /// How much the sidecar holds. Nothing is read of it beyond that, however long somebody made it.

@@ -13,10 +13,9 @@ use super::piece::{Entry, Piece, UNKNOWN, fingerprint};
 use super::{Framing, NEWLINE, not_opened};
 use crate::batch::Batch;
 use crate::error::{Error, ErrorKind, Result};
-use crate::platform::environment::lock;
 use crate::platform::sync::Mutex;
 use crate::platform::sync::atomic::{AtomicU64, Ordering};
-use crate::platform::{FileKind, may_write, open_stream};
+use crate::platform::{FileKind, lock, may_write, open_stream};
 use crate::sink::{FileOptions, Outcome, Report};
 
 pub(super) struct Stream {

@@ -1,7 +1,8 @@
 //! The decoders, held against a second reader that was written from `docs/format.md` alone.
 
 use super::source::Source;
-use crate::buffer::checkpoint::{Closed, Decoded, Position, Progress, State};
+use crate::batch::Progress;
+use crate::buffer::checkpoint::{Closed, Decoded, Position, State};
 use crate::buffer::format::{self, Bad, Body, Frame, Head, HeaderState, Kind, SegmentHeader};
 use crate::buffer::losses::Losses;
 use crate::buffer::resync::Search;

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::source::Source;
-use crate::batch::Batch;
-use crate::buffer::format::{BatchId, le_u32, le_u64};
+use crate::batch::{Batch, BatchId};
+use crate::little_endian::{le_u32, le_u64};
 use crate::platform::Disk as _;
 use crate::platform::simulated::SimulatedDisk;
 use crate::record::NewRecord;

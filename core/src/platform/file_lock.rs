@@ -12,8 +12,8 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::Holder;
 use super::descriptors::may_write;
+use super::disk::Holder;
 use super::fork::Unshared;
 
 /// The longest that a file is that names its owner.
