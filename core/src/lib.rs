@@ -48,8 +48,8 @@ mod schedule;
 mod secret;
 pub mod sink;
 mod text;
-#[cfg(any(test, feature = "simulation"))]
-#[doc(hidden)]
+#[cfg(feature = "torture")]
+#[path = "../../tests/torture/src/mod.rs"]
 pub mod torture;
 
 pub use batch::Batch;

@@ -12,7 +12,8 @@ mod path_walk;
 pub(crate) mod secret_memory;
 mod shared_file;
 mod sigbus;
-#[cfg(any(test, feature = "simulation"))]
+#[cfg(feature = "torture")]
+#[path = "../../../tests/torture/src/simulated/mod.rs"]
 pub(crate) mod simulated;
 pub(crate) mod sync;
 mod unreadable;

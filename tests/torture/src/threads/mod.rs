@@ -1,7 +1,7 @@
 //! Schedules of threads: a real producer with its keeper and senders, and several threads of a program, over the
 //! simulated disk, under a scheduler that decides at every lock, atomic and operation of the disk which thread goes on.
 //!
-//! `examples/schedules.rs` runs many and prints the figures, `cargo test` a bounded number.
+//! `bin/schedules.rs` runs many and prints the figures, `cargo test` a bounded number.
 
 mod ledger;
 mod scenarios;
