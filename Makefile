@@ -18,8 +18,8 @@ test: lint test-rust test-c test-python test-aws
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --quiet --locked -p unistream --all-targets -- -D warnings
-	$(CARGO) clippy --quiet --locked --workspace --all-targets --features unistream/aws,unistream/simulation -- -D warnings
-	$(CARGO) clippy --quiet --locked -p unistream --lib --tests --example schedules --features shuttle -- -D warnings
+	$(CARGO) clippy --quiet --locked --workspace --all-targets --features unistream/aws -- -D warnings
+	$(CARGO) clippy --quiet --locked -p unistream-torture --all-targets --no-default-features --features scheduled -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps -p unistream --features aws
 	tests/supply_chain/run.sh
 
@@ -35,12 +35,12 @@ notices:
 reproduce:
 	tests/supply_chain/reproduce.sh
 
-# The lean build, then the one with the AWS sinks.
+# The lean build; the one with the AWS sinks; the bounded part of the proofs, with every unit test beside them.
 test-rust:
 	$(CARGO) test --locked -p unistream
-	$(CARGO) test --locked -p unistream --features aws --lib -- sink
 	$(CARGO) test --locked -p unistream --features aws --test aws
-	$(CARGO) test --locked -p unistream --features shuttle --lib -- torture::threads
+	$(CARGO) test --locked -p unistream-torture --lib
+	$(CARGO) test --locked -p unistream-torture --lib --no-default-features --features scheduled -- torture::threads
 
 test-c:
 	$(CARGO) test --locked -p unistream-ffi
@@ -66,8 +66,8 @@ bench:
 # The proofs at full depth: crashes and faults at every operation of a simulated disk, programs against the model, fuzzing,
 # schedules of threads, and programs of three languages that are killed on a real disk.
 torture:
-	$(CARGO) run --quiet --release --locked -p unistream --features simulation,aws --example torture
-	$(CARGO) run --quiet --release --locked -p unistream --features shuttle --example schedules 10
+	$(CARGO) run --quiet --release --locked -p unistream-torture --bin torture
+	$(CARGO) run --quiet --release --locked -p unistream-torture --no-default-features --features scheduled --bin schedules 10
 	tests/torture.sh
 
 # Fuzzing with coverage, so many seconds for each target: `cargo install cargo-fuzz`, and clang for the C ABI.

@@ -52,8 +52,8 @@ mod secret;
 pub mod sink;
 mod stats;
 mod text;
-#[cfg(any(test, feature = "simulation"))]
-#[doc(hidden)]
+#[cfg(feature = "torture")]
+#[path = "../../tests/torture/src/mod.rs"]
 pub mod torture;
 
 pub use batch::Batch;

@@ -431,5 +431,5 @@ fn name(which: usize) -> String {
     format!("cursor.{which}")
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "torture"))]
 mod tests;

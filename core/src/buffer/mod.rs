@@ -606,5 +606,5 @@ pub(crate) fn forked() -> Error {
     Error::new(ErrorKind::Forked, "this process is a fork of the one that opened the producer; open one after the fork")
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "torture"))]
 mod tests;

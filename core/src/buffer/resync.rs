@@ -141,7 +141,7 @@ impl Search {
     }
 
     /// Runs over bytes that are in memory, which stand at `base`.
-    #[cfg(any(test, feature = "simulation"))]
+    #[cfg(any(test, feature = "torture"))]
     pub(crate) fn over(mut self, base: u64, bytes: &[u8]) -> Option<u64> {
         loop {
             if let Progress::Done(found) = self.feed(base, bytes) {

@@ -36,7 +36,8 @@ mod random;
 pub(crate) mod secret_memory;
 mod shared_file;
 mod sigbus;
-#[cfg(any(test, feature = "simulation"))]
+#[cfg(feature = "torture")]
+#[path = "../../../tests/torture/src/simulated/mod.rs"]
 pub(crate) mod simulated;
 mod stat;
 pub(crate) mod sync;

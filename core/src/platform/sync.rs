@@ -1,16 +1,18 @@
 //! Locks, condition variables, atomics and threads, as the engine uses them.
 //!
-//! They are the standard library's. With the feature `shuttle` they are those of a scheduler that decides at each of
-//! their operations which thread goes on, so that `torture::threads` can try many schedules and come back to one.
+//! They are the standard library's. In the proofs of threads (`tests/torture`, feature `scheduled`) they are those of a
+//! scheduler that decides at each of their operations which thread goes on, so that many schedules can be tried and any
+//! of them repeated.
 
-#[cfg(feature = "shuttle")]
+#[cfg(feature = "scheduled")]
+#[path = "../../../tests/torture/src/scheduled.rs"]
 pub(crate) mod scheduled;
 
-#[cfg(not(feature = "shuttle"))]
+#[cfg(not(feature = "scheduled"))]
 pub(crate) use std::{
     sync::{Condvar, Mutex, MutexGuard, atomic},
     thread, thread_local,
 };
 
-#[cfg(feature = "shuttle")]
+#[cfg(feature = "scheduled")]
 pub(crate) use scheduled::{Condvar, Mutex, MutexGuard, atomic, thread, thread_local};

@@ -60,7 +60,7 @@ impl Builder {
     }
 
     /// Another disk, clock and source of random numbers than the system's.
-    #[cfg(any(test, feature = "simulation"))]
+    #[cfg(feature = "torture")]
     pub(crate) fn environment(mut self, env: Environment) -> Self {
         self.env = env;
         self

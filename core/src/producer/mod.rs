@@ -402,13 +402,13 @@ impl Producer {
     }
 
     /// What the log's thread does, for an environment without threads.
-    #[cfg(any(test, feature = "simulation"))]
+    #[cfg(feature = "torture")]
     pub(crate) fn do_chores(&self) {
         let _ = self.shared.core().do_chores();
     }
 
     /// Background mode without threads: what the sender's thread does until it would wait; how long it would.
-    #[cfg(any(test, feature = "simulation"))]
+    #[cfg(feature = "torture")]
     pub(crate) fn do_sending(&self) -> Duration {
         let mut turns = 0;
         loop {

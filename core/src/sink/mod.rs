@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use closure::{FnSink, IntoReport, NullSink, from_fn};
-#[cfg(any(test, feature = "simulation"))]
+#[cfg(feature = "torture")]
 pub(crate) use file::Layout;
 pub use file::{FileSink, FileSinkBuilder, Framing};
 pub use url::{FileMode, FileOptions, from_options, from_url, options_of};

@@ -334,7 +334,7 @@ fn outcomes(answer: &[u8], events: &[&Event<'_>]) -> Answer {
 }
 
 /// What is made of any answer to a call of so many events.
-#[cfg(any(test, feature = "simulation"))]
+#[cfg(feature = "torture")]
 pub(super) fn fuzz(answer: &[u8], count: usize) -> Result<(), String> {
     let events: Vec<_> = (0..count).map(|index| Event { timestamp: index as i64, message: "m", index }).collect();
     let events: Vec<_> = events.iter().collect();

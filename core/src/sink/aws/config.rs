@@ -162,7 +162,7 @@ impl Profiles {
     }
 
     /// Section, key and value of all that was read.
-    #[cfg(any(test, feature = "simulation"))]
+    #[cfg(feature = "torture")]
     pub(super) fn entries(&self) -> std::collections::BTreeSet<(String, String, String)> {
         let of = |(name, section): (&String, &Section)| {
             let entry = |(key, value): (&String, &Zeroizing<String>)| (name.clone(), key.clone(), value.to_string());

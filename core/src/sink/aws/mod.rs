@@ -51,7 +51,8 @@ mod cloudwatch_logs;
 mod config;
 mod credentials;
 mod delivery;
-#[cfg(any(test, feature = "simulation"))]
+#[cfg(feature = "torture")]
+#[path = "../../../../tests/torture/src/fuzz/aws.rs"]
 pub(crate) mod fuzz;
 mod kinesis;
 mod redact;

@@ -1,12 +1,15 @@
-//! Runs programs with several threads under many schedules and prints the figures: `cargo run --release --features
-//! shuttle --example schedules [-- TIMES [SCENARIO [SEED]]]`. TIMES multiplies the number of schedules; SCENARIO runs
-//! one of them, SEED only that schedule.
+//! Runs programs with several threads under many schedules and prints the figures:
+//!
+//!     cargo run --release -p unistream-torture --no-default-features --features scheduled --bin schedules \
+//!         [TIMES [SCENARIO [SEED]]]
+//!
+//! TIMES multiplies the number of schedules; SCENARIO runs one of them, SEED only that schedule.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::ExitCode;
 use std::time::Instant;
 
-use unistream::torture::threads::{Explored, explore, scenarios};
+use unistream_torture::torture::threads::{Explored, explore, scenarios};
 
 /// Of each scenario.
 const SCHEDULES: u64 = 1000;

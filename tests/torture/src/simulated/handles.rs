@@ -212,7 +212,7 @@ impl File for SimulatedFile {
 
     fn sync(&self) -> io::Result<()> {
         let entered = self.disk.enter(Op::Sync, || None);
-        #[cfg(feature = "shuttle")]
+        #[cfg(feature = "scheduled")]
         crate::platform::sync::scheduled::take_long();
         lock(&self.disk.shared.state).inode(self.inode).sync(entered.is_err());
         entered

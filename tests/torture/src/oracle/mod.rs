@@ -1,11 +1,16 @@
 //! What must be true of a producer, kept beside it: who was told what, and what follows from that.
 
+mod accounting;
+mod mood;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+pub(crate) use mood::{Fate, Mood, id_and_key, payload};
+
 use crate::batch::Batch;
 use crate::options::{Durability, OnExhausted, Options};
-use crate::platform::simulated::{Crash, Dice};
+use crate::platform::simulated::Crash;
 use crate::sink::{Framing, Report, SendError};
 
 /// What a caller of `put` was told.
@@ -56,68 +61,6 @@ impl Stage {
     fn is_noted(self) -> bool {
         matches!(self, Stage::Noted(_) | Stage::Kept)
     }
-}
-
-/// How the sink answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mood {
-    Good,
-    Fails,
-    Down,
-    /// One third delivered, one third failed, the rest rejected or unavailable.
-    Partial,
-    Rejects,
-    Panics,
-    /// Any of these, at random.
-    Mixed,
-}
-
-/// What becomes of a record at the sink.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    Delivered,
-    Failed,
-    Unavailable,
-    Rejected,
-}
-
-impl Mood {
-    /// What becomes of each of `len` records of the batch that begins with `first_seq` after so many failures: whoever
-    /// asks the same again gets the same answer.
-    pub(crate) fn fates(self, first_seq: u64, failures: u32, len: usize) -> Vec<Fate> {
-        use Fate::*;
-        let mood = match self {
-            Mood::Mixed => {
-                let moods = [Mood::Good, Mood::Good, Mood::Fails, Mood::Down, Mood::Partial, Mood::Rejects];
-                moods[Dice::new(first_seq << 16 | u64::from(failures)).below(moods.len())]
-            }
-            mood => mood,
-        };
-        let fate = |at: usize| match mood {
-            Mood::Good | Mood::Mixed => Delivered,
-            Mood::Fails | Mood::Panics => Failed,
-            Mood::Down => Unavailable,
-            Mood::Rejects => [Rejected, Delivered][at % 2],
-            Mood::Partial => [Delivered, Failed, [Unavailable, Rejected][at % 2]][at % 3],
-        };
-        (0..len).map(fate).collect()
-    }
-}
-
-/// The record that is put as number `number`: nothing else may ever come out.
-pub(crate) fn payload(number: usize, len: usize) -> Vec<u8> {
-    let mut dice = Dice::new(number as u64);
-    let mut bytes = (number as u64).to_le_bytes().to_vec();
-    // Among them some that look like frames' lengths, terminators and newlines.
-    bytes.extend((0..len).map(|at| if at % 7 == 3 { 0 } else { dice.roll() as u8 }));
-    bytes
-}
-
-/// The id and key that go with it.
-pub(crate) fn id_and_key(number: usize) -> (Option<String>, Option<Vec<u8>>) {
-    let id = (number % 3 == 1).then(|| format!("id-{number}"));
-    let key = (number % 4 == 2).then(|| number.to_be_bytes().to_vec());
-    (id, key)
 }
 
 /// The truth. Cloned with every picture of the disk that is taken.
@@ -522,80 +465,6 @@ impl Oracle {
         self.options = options.clone();
         self.most_records = self.most_records.max(options.max_records);
         self.most_bytes = self.most_bytes.max(options.max_bytes);
-    }
-
-    // ------------------------------------------------------------------------------------------- the end
-
-    /// The buffer is drained and these are the dead letters: every record must be accounted for.
-    pub(crate) fn account(&mut self, letters: &[Batch]) {
-        for letter in letters {
-            for record in letter.iter() {
-                if let Some(number) = self.recognise(&record) {
-                    self.puts[number].buried = true;
-                }
-            }
-        }
-        for number in 0..self.puts.len() {
-            let put = &self.puts[number];
-            if put.told == Told::Accepted && !put.excused && !put.delivered && !put.buried {
-                let stages: Vec<_> = self.seqs.iter().filter(|(_, (other, _))| *other == number).collect();
-                self.violate(format!("LOST: record {number} of {} bytes ({stages:?})", put.len));
-            }
-            if self.puts[number].told == Told::Refused && self.puts[number].buried {
-                self.violate(format!("record {number} is in a dead letter, but its put was refused"));
-            }
-        }
-    }
-
-    /// Everything is delivered, and this is the file: whole records only, each once, in order.
-    pub(crate) fn account_file(&mut self, file: &[u8]) {
-        let Some(target) = self.target else { return };
-        let torn = self.puts.iter().any(|put| put.loose);
-        let (mut rest, mut last) = (file, None);
-        let mut found = vec![0; self.puts.len()];
-        while !rest.is_empty() {
-            let cut = match target.framing {
-                Framing::Lines => rest.iter().position(|byte| *byte == b'\n').map(|end| (0, end, end + 1)),
-                Framing::LengthPrefixed => rest.first_chunk().and_then(|head| {
-                    let end = 4 + u32::from_le_bytes(*head) as usize;
-                    (end <= rest.len()).then_some((4, end, end))
-                }),
-            };
-            let number = cut.and_then(|(start, end, _)| self.number_of(&rest[start..end]));
-            match number {
-                Some(number) => {
-                    found[number] += 1;
-                    if !self.puts[number].loose
-                        && let Some(before) = last.replace(number)
-                        && before >= number
-                    {
-                        self.violate(format!("in the file record {number} stands behind {before}"));
-                    }
-                }
-                // Where frames were lost nobody finds the next one; lines are found.
-                None if torn && target.framing == Framing::LengthPrefixed => return,
-                None if torn => {}
-                None => {
-                    let at = file.len() - rest.len();
-                    self.violate(format!("the file has at {at} of {} what nobody put", file.len()));
-                    return;
-                }
-            }
-            rest = cut.map_or(&[], |(_, _, next)| &rest[next..]);
-        }
-        for (number, found) in found.into_iter().enumerate() {
-            let Put { told, excused, buried, loose, .. } = self.puts[number];
-            match found {
-                0 if told == Told::Accepted && !excused && !buried && !loose => {
-                    self.violate(format!("LOST: record {number} did not get to the file"));
-                }
-                1.. if told == Told::Refused => {
-                    self.violate(format!("record {number} is in the file, but its put was refused"));
-                }
-                2.. if !loose => self.violate(format!("record {number} is {found} times in the file")),
-                _ => {}
-            }
-        }
     }
 
     /// Records accepted so far.

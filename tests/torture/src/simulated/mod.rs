@@ -437,7 +437,7 @@ impl Disk for SimulatedDisk {
 impl SimulatedDisk {
     fn open_file(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
         self.enter(Op::Open, || None)?;
-        #[cfg(feature = "shuttle")]
+        #[cfg(feature = "scheduled")]
         crate::platform::sync::scheduled::take_long();
         let mut state = lock(&self.shared.state);
         if how == Open::New && !matches!(state.lookup(path), Ok(DIRECTORY) | Err(_)) {

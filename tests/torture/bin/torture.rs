@@ -1,5 +1,8 @@
-//! Runs all the proofs at full depth and prints the figures: `cargo run --release --features simulation --example
-//! torture [-- TIMES [PROOF]]`. TIMES repeats the random parts with other numbers; PROOF runs one of them.
+//! Runs all the proofs at full depth and prints the figures:
+//!
+//!     cargo run --release -p unistream-torture --bin torture [TIMES [PROOF]]
+//!
+//! TIMES repeats the random parts with other numbers; PROOF runs one of them.
 //!
 //! It ends with the real thing: a program with several threads, killed again and again on a real disk.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -11,8 +14,8 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use unistream::torture::{Effort, Figures, PROOFS, run};
-use unistream::{FileSink, Producer};
+use unistream_torture::torture::{Effort, Figures, PROOFS, run};
+use unistream_torture::{FileSink, Producer};
 
 const THREADS: usize = 4;
 

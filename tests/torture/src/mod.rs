@@ -1,6 +1,6 @@
 //! The proofs: a simulated disk and clock, crashes and faults at every operation, random programs, fuzzing.
 //!
-//! `cargo test` runs a bounded part of each; `examples/torture.rs` runs all of it and prints the figures.
+//! `cargo test` runs a bounded part of each; `bin/torture.rs` runs all of it and prints the figures.
 //! `docs/reliability.md` tells what is promised and what stands behind it.
 
 mod crash;
@@ -12,7 +12,7 @@ mod golden;
 mod model;
 mod oracle;
 mod programs;
-#[cfg(feature = "shuttle")]
+#[cfg(feature = "scheduled")]
 pub mod threads;
 mod week;
 mod workloads;

@@ -1,16 +1,18 @@
 //! What programs do with several threads.
 
-use std::sync::{Arc, Mutex};
+mod answers;
+mod endings;
+
 use std::time::Duration;
 
-use super::{HOUR, Mood, Run, SOON, join, locked, spawn};
-use crate::batch::Batch;
-use crate::error::ErrorKind;
-use crate::options::{Durability, Mode, OnExhausted};
+use answers::{manual, raise_and_resume, replay};
+use endings::{closing, closing_a_buffer, dropping};
+
+use super::run::{HOUR, Mood, Run, SOON, join, locked, spawn};
+use super::scheduler::current;
+use crate::options::Durability;
 use crate::platform::simulated::{Crash, Fault, Trouble};
 use crate::platform::sync::{scheduled, thread};
-use crate::producer::Producer;
-use crate::sink::{Report, SendError};
 
 /// The scenarios and their names.
 pub(super) const SCENARIOS: [(&str, fn(&Run)); 17] = [
@@ -22,7 +24,7 @@ pub(super) const SCENARIOS: [(&str, fn(&Run)); 17] = [
     ("a full batch or none", waiting_for_an_open_batch),
     ("flushes", flushes),
     ("interval", interval),
-    ("a put as the keeper goes to sleep", a_put_as_the_keeper_goes_to_sleep),
+    ("a put as the maintenance thread goes to sleep", a_put_as_maintenance_goes_to_sleep),
     ("linger", linger),
     ("giving space back", giving_space_back),
     ("closing", closing),
@@ -211,7 +213,7 @@ fn interval(run: &Run) {
     let producer = run.open(&options);
     run.set_mood(run.one_of(&[Mood::Good, Mood::Fails]));
     for round in 0..2 {
-        // A single put, too: a second one would wake a keeper that has missed the first.
+        // A single put, too: a second one would wake a maintenance thread that has missed the first.
         let (threads, lens) = run.one_of(&[(1, &[10][..]), (2, &[10, 10]), (2, &[10, LARGE])][round..]);
         join(run.putters(&producer, threads, lens));
         let before = locked(&run.ledger).accepted();
@@ -220,7 +222,7 @@ fn interval(run: &Run) {
             thread::sleep(options.sync_interval);
         }
         // Where others may run first all the same, the keeper may not have had its turn.
-        if super::current().patient {
+        if current().patient {
             locked(&run.ledger).synced(&before);
         }
         run.take_pictures(&CRASHES);
@@ -231,7 +233,7 @@ fn interval(run: &Run) {
 
 /// A put in the very moment in which the keeper finds nothing to do, and none behind it that would wake it: an interval
 /// later it is durable.
-fn a_put_as_the_keeper_goes_to_sleep(run: &Run) {
+fn a_put_as_maintenance_goes_to_sleep(run: &Run) {
     let mut options = run.options();
     options.durability = Durability::Interval;
     options.sync_interval = Duration::from_millis(100);
@@ -248,7 +250,7 @@ fn a_put_as_the_keeper_goes_to_sleep(run: &Run) {
         join([run.putter_with(put, false, options.sync_interval, 0, vec![10])]);
         thread::sleep(options.sync_interval + SOON);
         // Where others may run first all the same, the keeper may not have had its turn.
-        if super::current().patient {
+        if current().patient {
             let accepted = locked(&run.ledger).accepted();
             locked(&run.ledger).synced(&accepted);
             run.lose_power();
@@ -268,7 +270,7 @@ fn linger(run: &Run) {
     while scheduled::now() < until {
         thread::sleep(Duration::from_millis(1));
     }
-    if super::current().patient && producer.stats().pending_records > 0 {
+    if current().patient && producer.stats().pending_records > 0 {
         locked(&run.ledger).violate("a batch is older than linger and was not sent".into());
     }
     run.settle_accounts(producer);
@@ -292,230 +294,8 @@ fn giving_space_back(run: &Run) {
     // The keeper may have looked just before, and then waits once more; nobody puts anything that would wake it.
     thread::sleep(Duration::from_secs(25));
     let kept = producer.stats().buffer_bytes;
-    if super::current().patient && kept > options.segment_bytes {
+    if current().patient && kept > options.segment_bytes {
         locked(&run.ledger).violate(format!("drained and idle, it keeps {kept} bytes"));
     }
     run.settle_accounts(producer);
-}
-
-/// Two threads close while others put; both are told the same.
-fn closing(run: &Run) {
-    let mut options = run.options();
-    options.durability = run.one_of(&[Durability::Always, Durability::Interval, Durability::Os]);
-    let producer = run.open(&options);
-    run.take_pictures(&[Crash::Kill]);
-    run.set_mood(run.one_of(&[Mood::Good, Mood::Fails]));
-    let mut threads = run.putters(&producer, 2, &run.one_of(&[[10, LARGE, 10], [LARGE, LARGE, LARGE]]));
-    let timeout = run.one_of(&[Duration::ZERO, Duration::from_millis(10)]);
-    for _ in 0..2 {
-        let (ledger, producer) = (run.ledger.clone(), producer.clone());
-        threads.push(spawn(move || {
-            let first = producer.close(timeout);
-            let second = producer.close(HOUR);
-            if let (Ok(first), Ok(second)) = (&first, &second)
-                && first == second
-            {
-                return;
-            }
-            locked(&ledger).violate(format!("closed with {first:?}, then with {second:?}"));
-        }));
-    }
-    join(threads);
-    run.settle_accounts(producer);
-}
-
-/// A buffer closes while others put: what it took is durable then, and what comes later is refused.
-fn closing_a_buffer(run: &Run) {
-    let mut options = run.options();
-    options.durability = Durability::Interval;
-    let buffer = run.open_buffer(&options);
-    let mut threads = Vec::new();
-    for name in 0..2 {
-        let (putting, lens) = (buffer.clone(), run.one_of(&[[10; 4], [10, LARGE, 10, 10], [LARGE; 4]]));
-        let put = move |data: &[u8]| putting.put(data);
-        threads.push(run.putter_with(put, false, Duration::ZERO, name, lens.to_vec()));
-    }
-    let syncing = buffer.clone();
-    threads.push(syncer(run, 1 + run.below(3), move || syncing.sync()));
-    (0..run.below(10)).for_each(|_| scheduled::pause());
-    run.expect("closing", buffer.close());
-    join(threads);
-    drop(buffer);
-    run.settle_closed(&options);
-}
-
-/// The last one who has the producer drops it, which closes it.
-fn dropping(run: &Run) {
-    let mut options = run.options();
-    options.durability = run.one_of(&[Durability::Always, Durability::Interval, Durability::Os]);
-    options.max_in_flight = run.one_of(&[1, 2]);
-    let producer = run.open(&options);
-    let putters = run.putters(&producer, 3, &[10, 10]);
-    drop(producer);
-    join(putters);
-    // Nobody has it any more: it is there for the next one, with all that was accepted.
-    run.drain(&options);
-}
-
-/// Manual mode: the program's threads take batches and settle them, until one closes. Of two that answer for one at the same
-/// time one is heard; a late answer, also one of an attempt before, is not.
-fn manual(run: &Run) {
-    let mut options = run.options();
-    options.mode = Mode::Manual;
-    options.durability = run.one_of(&[Durability::Always, Durability::Os]);
-    options.max_in_flight = run.one_of(&[1, 2]);
-    options.max_attempts = 2;
-    let producer = run.open(&options);
-    run.take_pictures(&[Crash::Kill]);
-    let closes = run.below(2) == 0;
-    let mut threads = run.putters(&producer, 2, &[10, LARGE, 10]);
-    for _ in 0..2 {
-        let (ledger, producer, sink) = (run.ledger.clone(), producer.clone(), run.sink(1));
-        threads.push(spawn(move || {
-            let mut answered: Option<Batch> = None;
-            for turn in 0..4 {
-                let _ = producer.next_wait();
-                if let Some(batch) = answered.take()
-                    && producer.settle(batch, Ok(Report::delivered())).is_ok()
-                {
-                    locked(&ledger).violate("a late answer was heard".into());
-                }
-                match producer.next_batch() {
-                    Ok(Some(batch)) => {
-                        locked(&ledger).arrive(&batch);
-                        scheduled::pause();
-                        let answer = sink.decide(batch.len());
-                        let again = batch.clone();
-                        {
-                            let mut ledger = locked(&ledger);
-                            ledger.look(&batch);
-                            ledger.answer(&batch, &answer);
-                        }
-                        let heard = if turn % 2 == 0 {
-                            answer_twice(&producer, batch, answer)
-                        } else {
-                            usize::from(producer.settle(batch, answer).is_ok())
-                        };
-                        match heard {
-                            0 => locked(&ledger).not_taken(&again),
-                            1 => {}
-                            _ => locked(&ledger).violate("two answers were heard".into()),
-                        }
-                        answered = Some(again);
-                    }
-                    Ok(None) => scheduled::pause(),
-                    Err(_) => return,
-                }
-            }
-        }));
-    }
-    if closes {
-        let closing = producer.clone();
-        threads.push(spawn(move || drop(closing.close(Duration::from_millis(1)))));
-    }
-    let looking = producer.clone();
-    threads.push(spawn(move || {
-        let stats = looking.stats();
-        assert!(stats.pending_records <= stats.put_records, "{stats:?}");
-    }));
-    run.set_mood(run.one_of(&[Mood::Good, Mood::Mixed]));
-    join(threads);
-    drop(producer.close(Duration::ZERO));
-    run.settle_accounts(producer);
-}
-
-/// Two threads give the same answer at the same time. Returns how many were heard.
-fn answer_twice(producer: &Arc<Producer>, batch: Batch, answer: Result<Report, SendError>) -> usize {
-    let heard = Arc::new(Mutex::new(0));
-    let answers = [(batch.clone(), answer.clone()), (batch, answer)].map(|(batch, answer)| {
-        let (producer, heard) = (producer.clone(), heard.clone());
-        spawn(move || {
-            if producer.settle(batch, answer).is_ok() {
-                *locked(&heard) += 1;
-            }
-        })
-    });
-    join(answers);
-    *locked(&heard)
-}
-
-/// The sink fails until the producer stops; somebody resumes it, while others put.
-fn raise_and_resume(run: &Run) {
-    let mut options = run.options();
-    options.durability = run.one_of(&[Durability::Always, Durability::Os]);
-    options.on_exhausted = OnExhausted::Raise;
-    options.max_attempts = 1;
-    let producer = run.open(&options);
-    run.take_pictures(&[Crash::Kill]);
-    run.set_mood(Mood::Fails);
-    let mut threads = run.putters(&producer, 2, &[10, 10, 10]);
-    let (resuming, ledger, mood) = (producer.clone(), run.ledger.clone(), run.mood.clone());
-    threads.push(spawn(move || {
-        for _ in 0..3 {
-            let _ = resuming.resume();
-            scheduled::pause();
-        }
-        *locked(&mood) = Mood::Good;
-        if let Err(error) = resuming.resume() {
-            locked(&ledger).violate(format!("resuming: {error}"));
-        }
-    }));
-    join(threads);
-    // An attempt that began before the sink was well again may have stopped it once more.
-    loop {
-        match run.flush(&producer) {
-            Err(error) if error.kind() == ErrorKind::RetriesExhausted => run.expect("resuming", producer.resume()),
-            result => break run.expect("flushing", result),
-        }
-    }
-    run.expect_soon();
-    run.settle_accounts(producer);
-}
-
-/// Dead letters go back into the buffer beside puts.
-fn replay(run: &Run) {
-    let mut options = run.options();
-    options.durability = run.one_of(&[Durability::Always, Durability::Interval, Durability::Os]);
-    let producer = run.open(&options);
-    locked(&run.ledger).replaying();
-    run.set_mood(Mood::Rejects);
-    let putters = run.putters(&producer, 2, &[10, 10]);
-    join(putters);
-    run.flush_soon(&producer);
-    run.take_pictures(&[Crash::Kill]);
-    run.set_mood(Mood::Good);
-    let mut threads = run.putters(&producer, 1, &[10, LARGE]);
-    for _ in 0..2 {
-        let (ledger, producer) = (run.ledger.clone(), producer.clone());
-        threads.push(spawn(move || {
-            for letter in producer.dead_letters().list().unwrap_or_default() {
-                match producer.replay_dead_letter(&letter.id) {
-                    Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InUse) => {
-                        locked(&ledger).violate(format!("replaying: {error}"));
-                    }
-                    _ => {}
-                }
-            }
-        }));
-    }
-    join(threads);
-    run.flush_soon(&producer);
-    run.settle_accounts(producer);
-}
-
-impl Run {
-    /// Flushes; by now nobody should have waited for a time-out.
-    fn flush_soon(&self, producer: &Producer) {
-        self.expect("flushing", self.flush(producer));
-        self.expect_soon();
-        debug_assert!(SOON < Duration::from_millis(50));
-    }
-
-    /// As [`expect`](Self::expect), where a close may come before or behind another.
-    fn expect_open<T>(&self, what: &str, result: crate::error::Result<T>) -> Option<T> {
-        match result {
-            Err(error) if error.kind() == ErrorKind::Closed => None,
-            result => Some(self.expect(what, result)),
-        }
-    }
 }

@@ -1,7 +1,7 @@
 //! Fuzzing: targets that take any bytes, and a corpus of them that is kept.
 //!
 //! Each target makes something of the bytes, hands it to the library and says what was not as it must be. The tests
-//! and `examples/torture.rs` run the corpus and mutations of it; `tests/fuzz` runs the same targets under cargo-fuzz.
+//! and `bin/torture.rs` run the corpus and mutations of it; `tests/fuzz` runs the same targets under cargo-fuzz.
 
 mod damage;
 mod decode;
@@ -47,7 +47,7 @@ pub fn fuzz(target: &str, bytes: &[u8]) {
 
 /// The inputs that are kept for a target, and those on which it once failed.
 fn kept(target: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz");
     let mut paths: Vec<PathBuf> = Vec::new();
     for kind in ["corpus", "crashes"] {
         // Not every target has failed.
@@ -109,7 +109,7 @@ mod tests {
     #[ignore = "writes inputs for fuzzers to begin from"]
     fn write_seeds() {
         for (target, _) in TARGETS {
-            let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/fuzz-seeds").join(target);
+            let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/fuzz-seeds").join(target);
             std::fs::create_dir_all(&dir).unwrap();
             for seed in 0..400u64 {
                 let mut dice = Dice::new(seed);

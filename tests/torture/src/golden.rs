@@ -19,7 +19,7 @@ use crate::sink;
 
 /// Where they stand in the repository.
 fn fixtures() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/format-1")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/format-1")
 }
 
 /// What comes out of the directory, in words: batches as they arrive, then what was lost, then the dead letters.
