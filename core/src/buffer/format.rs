@@ -2,7 +2,7 @@
 //! `docs/format.md` says the same in prose; change both together.
 
 use super::checkpoint::Position;
-#[cfg(any(test, feature = "simulation"))]
+#[cfg(any(test, feature = "torture"))]
 pub(crate) use crate::frame::frame;
 pub(crate) use crate::frame::{
     ALIGN, Bad, Body, FRAME_BYTES, Frame, Head, Kind, MOST, Shape, TERMINATOR_BYTES, VERSION, decode, encode, is_whole,

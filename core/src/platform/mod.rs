@@ -47,7 +47,7 @@ mod unreadable;
 pub(crate) use clock::Clock;
 pub(crate) use descriptors::may_write;
 pub(crate) use directory::OsDirectory;
-#[cfg(any(test, feature = "simulation"))]
+#[cfg(any(test, feature = "torture"))]
 pub(crate) use disk::Holder;
 pub(crate) use disk::{
     Chunk, Directory, Disk, File, Open, Ownership, SegmentReader, SegmentWriter, Sharing, TERMINATOR_BYTES, sync_name,
