@@ -26,10 +26,10 @@
  *     cc app.c $(pkg-config --cflags --libs unistream)
  *
  * Errors
- *   A function that can fail returns a unistream_error *: NULL is success; anything else says what happened and
- *   is the caller's to free with unistream_error_free(). There is no hidden "last error". Out parameters stand last
- *   and are written on success only, unless their function says otherwise. A defect of the library is an error too
- *   (UNISTREAM_ERROR_INTERNAL); it never brings the program down.
+ *   A function that can fail returns a unistream_error *: NULL is success; anything else says what happened and is
+ *   the caller's to free with unistream_error_free(); a compiler warns of a call whose error is ignored. There is no
+ *   hidden "last error". Out parameters stand last and are written on success only, unless their function says
+ *   otherwise. A defect of the library is an error too (UNISTREAM_ERROR_INTERNAL); it never brings the program down.
  *
  * Ownership
  *   What a *_new, *_open, *_file, *_null, *_callback* or *_stats function hands out is the caller's, who frees it
@@ -68,9 +68,11 @@
  *   once and without a lock; a batch of the parent is empty there, and what pointers into its records point to is
  *   memory, but unspecified. unistream_producer_free() frees the handle and leaves the parent's buffer alone; the
  *   callbacks' destroy functions are not called in the child. Open producers after the fork, also while other threads
- *   of the parent are opening theirs; what the parent has closed, or had when it died, the child can open. This holds
- *   for fork(). A child of a bare clone() or _Fork() gets UNISTREAM_ERROR_FORKED too, but keeps the parent's lock
- *   until it ends or runs another program; one of vfork() must make no call.
+ *   of the parent are opening theirs; what the parent has closed, or had when it died, the child can open. Make the
+ *   child's sinks in the child too: a sink that was made before the fork shares its files and connections with the
+ *   parent, and nothing guards them. This holds for fork(). A child of a bare clone() or _Fork() gets
+ *   UNISTREAM_ERROR_FORKED too, but keeps the parent's lock until it ends or runs another program; one of vfork()
+ *   must make no call.
  *
  * Directories
  *   A producer holds its directory open: a relative path, a chdir(), a directory that is moved or replaced change

@@ -70,7 +70,7 @@ pub type unistream_level = i32;
 pub const UNISTREAM_LEVEL_DEBUG: unistream_level = 0;
 /// Worth a line in a log.
 pub const UNISTREAM_LEVEL_INFO: unistream_level = 1;
-/// Something failed and will be tried again.
+/// Something does not work and is tried again, or works again.
 pub const UNISTREAM_LEVEL_WARNING: unistream_level = 2;
 /// Something was given up, set aside or stopped.
 pub const UNISTREAM_LEVEL_ERROR: unistream_level = 3;

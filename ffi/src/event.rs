@@ -55,9 +55,10 @@ impl EventCallback {
 
 /// What happened: `put`, `on_hold`, `should_not_emit`, `send_started`, `send_succeeded`, `send_failed`, `rejected`,
 /// `skipped`, `stopped`, `recovered`, `corrupt`, `put_waiting` (a put waits for space; told at most once a minute),
-/// `sink_unavailable` (it has been so for a minute, two, four and so on, then told every hour) or `log_unreadable` (the
-/// log cannot be read, so nothing is sent: told when it begins, then as the one before). Later versions may add names.
-/// The text lives as long as the event.
+/// `sink_down` (attempts fail or find the sink unavailable: told when that begins, while it lasts after 1, 2, 4 ...
+/// minutes and then every hour), `sink_up` (it takes batches again), `log_unreadable` (the log cannot be read, so
+/// nothing is sent: told as `sink_down` is) or `log_readable`. Later versions may add names. The text lives as long as
+/// the event.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_event_name(event: Option<&unistream_event<'_>>) -> *const c_char {
     infallible(|| event.map_or(ptr::null(), |view| view.name.get_or_init(|| c_text(view.event.name())).as_ptr()))
@@ -90,8 +91,8 @@ pub extern "C" fn unistream_event_batch<'a>(event: Option<&'a unistream_event<'a
     })
 }
 
-/// The error that `send_failed`, `skipped`, `stopped`, `sink_unavailable` and `log_unreadable` are about; NULL for
-/// other events. It belongs to the event and lives as long.
+/// The error that `send_failed`, `skipped`, `stopped`, `sink_down` and `log_unreadable` are about; NULL for other events.
+/// It belongs to the event and lives as long.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_event_error<'a>(event: Option<&'a unistream_event<'a>>) -> Option<&'a unistream_error> {
     infallible(|| {
@@ -100,7 +101,7 @@ pub extern "C" fn unistream_event_error<'a>(event: Option<&'a unistream_event<'a
             Event::SendFailed { error, .. }
             | Event::Skipped { error, .. }
             | Event::Stopped { error }
-            | Event::SinkUnavailable { error, .. }
+            | Event::SinkDown { error, .. }
             | Event::LogUnreadable { error, .. } => Some(view.error.get_or_init(|| unistream_error::from(*error))),
             _ => None,
         }

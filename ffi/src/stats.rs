@@ -92,8 +92,8 @@ pub extern "C" fn unistream_stats_state_name(stats: Option<&unistream_stats>) ->
     stats.map_or(ptr::null(), |stats| stats.state_name.as_ptr())
 }
 
-/// The last error of the sink, of the disk or of a put that was refused, as text of at most 4096 bytes; empty if there
-/// was none. It lives as long as the snapshot.
+/// The last error of the sink, of the disk or of a put that `refused_puts` counts, as text of at most 4096 bytes; empty
+/// if there was none. What `invalid_puts` counts is not here. It lives as long as the snapshot.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_stats_last_error(stats: Option<&unistream_stats>) -> *const c_char {
     stats.map_or(ptr::null(), |stats| stats.last_error.as_ptr())
