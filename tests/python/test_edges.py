@@ -5,6 +5,7 @@ import os
 import signal
 import struct
 import subprocess
+import tempfile
 import threading
 import time
 from collections import OrderedDict, UserDict
@@ -407,19 +408,15 @@ def test_a_log_that_cannot_be_read_is_a_warning(path: Path, tmp_path: Path, capl
 # Errors of the system
 
 
-def test_a_file_that_the_user_may_not_use_is_a_permission_error(tmp_path: Path, run_python: Run) -> None:
+def test_a_file_that_the_user_may_not_use_is_a_permission_error(run_python: Run) -> None:
     """It was a `DiskError` only, which nobody who catches `PermissionError` expects."""
     program = """
 import errno, os, sys, unistream
 root = sys.argv[1]
-os.makedirs(root + "/locked/outbox")
-open(root + "/own", "w").close()
-os.chmod(root, 0o755)
-os.chmod(root + "/locked", 0)
 if os.getuid() == 0:
     os.setgid(65534)
     os.setuid(65534)
-    os.chdir("/")
+os.chdir("/")
 opens = [
     lambda: unistream.Producer(root + "/locked/outbox", unistream.NullSink()),
     lambda: unistream.Buffer(root + "/locked/new"),
@@ -436,11 +433,14 @@ for open_it in opens:
         assert isinstance(error.__cause__, PermissionError) and root in str(error), str(error)
         print("denied")
 """
-    folder = tmp_path / "root"
-    folder.mkdir()
-    for above in folder.parents:
-        if above.owner() == folder.owner() and str(above).startswith(str(tmp_path.parent.parent)):
-            above.chmod(0o755)
-    result = run_python(program, folder)
-    (folder / "locked").chmod(0o700)
+    # Not below pytest's own folder, which another user cannot look into.
+    with tempfile.TemporaryDirectory() as root:
+        locked = Path(root, "locked")
+        (locked / "outbox").mkdir(parents=True)
+        Path(root).chmod(0o755)
+        locked.chmod(0)
+        try:
+            result = run_python(program, root)
+        finally:
+            locked.chmod(0o700)
     assert (result.returncode, result.stdout) == (0, "denied\n" * 4), result.stderr

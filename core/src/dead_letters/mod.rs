@@ -150,7 +150,10 @@ impl DeadLetters {
         match self.location.open(false) {
             Ok(folder) => Ok(Some(folder)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::io("could not open the dead letters", error)),
+            Err(error) => {
+                let path = self.location.path.display();
+                Err(Error::io(format_args!("could not open the dead letters of {path}"), error))
+            }
         }
     }
 }
