@@ -26,10 +26,10 @@
  *     cc app.c $(pkg-config --cflags --libs unistream)
  *
  * Errors
- *   A function that can fail returns a unistream_error *: NULL is success; anything else says what happened and
- *   is the caller's to free with unistream_error_free(). There is no hidden "last error". Out parameters stand last
- *   and are written on success only, unless their function says otherwise. A defect of the library is an error too
- *   (UNISTREAM_INTERNAL); it never brings the program down.
+ *   A function that can fail returns a unistream_error *: NULL is success; anything else says what happened and is
+ *   the caller's to free with unistream_error_free(); a compiler warns of a call whose error is ignored. There is no
+ *   hidden "last error". Out parameters stand last and are written on success only, unless their function says
+ *   otherwise. A defect of the library is an error too (UNISTREAM_ERROR_INTERNAL); it never brings the program down.
  *
  * Ownership
  *   What a *_new, *_open, *_file, *_null, *_callback* or *_stats function hands out is the caller's, who frees it
@@ -38,7 +38,7 @@
  *   call. A const pointer that is returned belongs to what it was asked of, and lives as long. A const handle that
  *   is taken may be shared by threads for the call.
  *   Do not use a handle after its free function; after unistream_producer_close() a producer may still be used, and
- *   answers UNISTREAM_CLOSED.
+ *   answers UNISTREAM_ERROR_CLOSED.
  *
  * Threads
  *   unistream_producer        any threads at once; unistream_producer_free() after all other calls have returned
@@ -54,7 +54,7 @@
  * Callbacks
  *   A callback is a function, a user_data pointer that is passed to it, and a destroy function that is called exactly
  *   once when the library needs the pointer no more, even if the call that registers it fails. Each callback's type
- *   says on which threads it is called. From inside one, calls to the same producer answer UNISTREAM_REENTRANT
+ *   says on which threads it is called. From inside one, calls to the same producer answer UNISTREAM_ERROR_REENTRANT
  *   rather than wait for themselves. A callback must not throw a C++ exception, longjmp, or end its thread.
  *
  * Text and sizes
@@ -64,47 +64,49 @@
  *   program that was compiled with an older header of the same soname runs with a newer library.
  *
  * fork
- *   A producer belongs to the process that opened it. In a forked child every call answers UNISTREAM_FORKED, at once
- *   and without a lock; a batch of the parent is empty there, and what pointers into its records point to is memory, but
- *   unspecified. unistream_producer_free() frees the handle and leaves the parent's buffer alone; the callbacks' destroy
- *   functions are not called in the child. Open producers after the fork, also while other threads of the parent are
- *   opening theirs; what the parent has closed, or had when it died, the child can open. This holds for fork(). A child
- *   of a bare clone() or _Fork() gets UNISTREAM_FORKED too, but keeps the parent's lock until it ends or runs another
- *   program; one of vfork() must make no call.
+ *   A producer belongs to the process that opened it. In a forked child every call answers UNISTREAM_ERROR_FORKED, at
+ *   once and without a lock; a batch of the parent is empty there, and what pointers into its records point to is
+ *   memory, but unspecified. unistream_producer_free() frees the handle and leaves the parent's buffer alone; the
+ *   callbacks' destroy functions are not called in the child. Open producers after the fork, also while other threads
+ *   of the parent are opening theirs; what the parent has closed, or had when it died, the child can open. Make the
+ *   child's sinks in the child too: a sink that was made before the fork shares its files and connections with the
+ *   parent, and nothing guards them. This holds for fork(). A child of a bare clone() or _Fork() gets
+ *   UNISTREAM_ERROR_FORKED too, but keeps the parent's lock until it ends or runs another program; one of vfork()
+ *   must make no call.
  *
  * Directories
- *   A producer holds its directory open: a relative path, a chdir(), a directory that is moved or replaced change nothing
- *   for it. It is made with mode 0700, its files with 0600. One that belongs to another user, or that group or others
- *   can write to, is refused with UNISTREAM_NOT_TRUSTED unless the option "trust" says otherwise: "group" takes what the
- *   directory's group may write to, "anyone" looks at no owner and no mode. What is in the directory must be files with one
- *   name; links, pipes and the like are errors that name them. The path itself may end in a symbolic link of the user's
- *   own, or of root.
+ *   A producer holds its directory open: a relative path, a chdir(), a directory that is moved or replaced change
+ *   nothing for it. It is made with mode 0700, its files with 0600. One that belongs to another user, or that group
+ *   or others can write to, is refused with UNISTREAM_ERROR_NOT_TRUSTED unless the option "trust" says otherwise:
+ *   "group" takes what the directory's group may write to, "anyone" looks at no owner and no mode. What is in the
+ *   directory must be files with one name; links, pipes and the like are errors that name them. The path itself may
+ *   end in a symbolic link of the user's own, or of root.
  *
  * Signals
  *   The log is mapped memory. Should the disk fail under it, or someone truncate a file of it, the kernel raises
- *   SIGBUS; the library's handler, installed when the first buffer is opened, makes an error of that (UNISTREAM_IO).
- *   Every other SIGBUS, and each that somebody sent, does what it would have done without the library: the handler that
- *   was there before is called with the mask and the flags that it asked for (but on the alternate stack, if the thread
- *   has one), an ignored one is ignored. Over a handler that a program installs later the library puts its own again
- *   when it maps, reads or syncs the log; such a handler should pass on what is not its own all the same. For the same
- *   reasons the library stays loaded after a dlclose().
- *   A file that RLIMIT_FSIZE does not allow is UNISTREAM_DISK_FULL and no SIGXFSZ.
- *   No function of this header may be called from a signal handler: the handler may have interrupted the very call that
- *   it waits for. Have it set a flag, or write to a pipe.
- *   The library's threads begin with the signal mask of the thread that opens a producer: a program that wants its
- *   signals on threads of its own blocks them around unistream_producer_open().
+ *   SIGBUS; the library's handler, installed when the first buffer is opened, makes an error of that
+ *   (UNISTREAM_ERROR_IO). Every other SIGBUS, and each that somebody sent, does what it would have done without the
+ *   library: the handler that was there before is called with the mask and the flags that it asked for (but on the
+ *   alternate stack, if the thread has one), an ignored one is ignored. Over a handler that a program installs later
+ *   the library puts its own again when it maps, reads or syncs the log; such a handler should pass on what is not
+ *   its own all the same. For the same reasons the library stays loaded after a dlclose(). A file that RLIMIT_FSIZE
+ *   does not allow is UNISTREAM_ERROR_DISK_FULL and no SIGXFSZ. No function of this header may be called from a
+ *   signal handler: the handler may have interrupted the very call that it waits for. Have it set a flag, or write to
+ *   a pipe. The library's threads begin with the signal mask of the thread that opens a producer: a program that
+ *   wants its signals on threads of its own blocks them around unistream_producer_open().
  *
  * Limits of the process
- *   A producer has some ten descriptors and mappings, whatever its backlog; none of them is 0, 1 or 2, also where those
- *   are closed. Where there are no more, or no memory or threads, the call answers UNISTREAM_RESOURCE_EXHAUSTED and can
- *   be made again; where only mapping is refused, the log is written with plain writes. An allocation that fails ends the
- *   process with abort(), as does exhausting the stack: what was accepted is on disk then, as after any death.
- *   A thread that calls the library needs 64 KiB of stack, besides what its callbacks use.
+ *   A producer has some ten descriptors and mappings, whatever its backlog; none of them is 0, 1 or 2, also where
+ *   those are closed. Where there are no more, or no memory or threads, the call answers
+ *   UNISTREAM_ERROR_RESOURCE_EXHAUSTED and can be made again; where only mapping is refused, the log is written with
+ *   plain writes. An allocation that fails ends the process with abort(), as does exhausting the stack: what was
+ *   accepted is on disk then, as after any death. A thread that calls the library needs 64 KiB of stack, besides what
+ *   its callbacks use.
  *
  * Ends of threads and of the process
- *   A thread must not end inside a call or a callback: no pthread_exit() there, and no pthread_cancel() of a thread that
- *   may be in one (disable cancellation around the calls). exit() may be called anywhere, also in a callback; a close
- *   from an atexit() handler answers UNISTREAM_REENTRANT then, and what was put stays on disk.
+ *   A thread must not end inside a call or a callback: no pthread_exit() there, and no pthread_cancel() of a thread
+ *   that may be in one (disable cancellation around the calls). exit() may be called anywhere, also in a callback; a
+ *   close from an atexit() handler answers UNISTREAM_ERROR_REENTRANT then, and what was put stays on disk.
  *
  * Ways to drive it (option "mode")
  *   background  a thread of the library sends; a put never waits for the sink
@@ -282,6 +284,14 @@
 /** One number that grows: major * 1000000 + minor * 1000 + patch. */
 #define UNISTREAM_VERSION_NUMBER (UNISTREAM_VERSION_MAJOR * 1000000 + UNISTREAM_VERSION_MINOR * 1000 + UNISTREAM_VERSION_PATCH)
 
+/** Every error that is returned is the caller's to free, so none may be ignored: unistream_error_free(call()) frees one
+ *  that is of no interest. */
+#if defined(__GNUC__) || defined(__clang__)
+#define UNISTREAM_MUST_USE __attribute__((warn_unused_result))
+#else
+#define UNISTREAM_MUST_USE
+#endif
+
 /** A time-out without end. */
 #define UNISTREAM_FOREVER ((int64_t)-1)
 
@@ -400,7 +410,7 @@ typedef int32_t unistream_level;
 /**
  * Hears of events, on the thread on which they happen: the one that puts or calls, or the sender's. Several threads
  * may call at once. It must return soon, must not throw or longjmp, and must not call the same producer
- * (`UNISTREAM_REENTRANT`), `unistream_producer_stats()` excepted.
+ * (`UNISTREAM_ERROR_REENTRANT`), `unistream_producer_stats()` excepted.
  */
 typedef void (*unistream_event_callback)(void *user_data, const unistream_event *event);
 
@@ -462,14 +472,14 @@ typedef struct {
 typedef int32_t unistream_outcome;
 
 /**
- * Sends a batch and returns what became of it: `UNISTREAM_DELIVERED`, `UNISTREAM_FAILED`, `UNISTREAM_REJECTED` or
- * `UNISTREAM_UNAVAILABLE`. `report` takes what more there is to say: a message, a retry-after, other outcomes of
- * single records.
+ * Sends a batch and returns what became of it: `UNISTREAM_OUTCOME_DELIVERED`, `UNISTREAM_OUTCOME_FAILED`,
+ * `UNISTREAM_OUTCOME_REJECTED` or `UNISTREAM_OUTCOME_UNAVAILABLE`. `report` takes what more there is to say: a
+ * message, a retry-after, other outcomes of single records.
  *
  * `batch` and `report` are lent until it returns. It is called on the sender's thread (background mode) or on the
  * one that puts, flushes or closes (inline mode); by one thread at a time, or by up to `max_in_flight`. It may
  * take its time: puts do not wait for it. It must not throw or longjmp, and must not call the same producer
- * (`UNISTREAM_REENTRANT`), `unistream_producer_stats()` excepted.
+ * (`UNISTREAM_ERROR_REENTRANT`), `unistream_producer_stats()` excepted.
  */
 typedef unistream_outcome (*unistream_send_callback)(void *user_data,
                                                      const unistream_batch *batch,
@@ -548,170 +558,170 @@ typedef int32_t unistream_state;
 /**
  * Success; the code of a NULL error.
  */
-#define UNISTREAM_OK 0
+#define UNISTREAM_ERROR_NONE 0
 
 /**
  * An argument or option is out of its range. Correct the call.
  */
-#define UNISTREAM_INVALID_ARGUMENT 1
+#define UNISTREAM_ERROR_INVALID_ARGUMENT 1
 
 /**
  * The record is larger than `max_record_bytes`, a batch, or the sink allows. Never retry.
  */
-#define UNISTREAM_RECORD_TOO_LARGE 2
+#define UNISTREAM_ERROR_RECORD_TOO_LARGE 2
 
 /**
  * The log has reached `max_buffer_bytes`. Retry when the sink has caught up, or raise the cap.
  */
-#define UNISTREAM_BUFFER_FULL 3
+#define UNISTREAM_ERROR_BUFFER_FULL 3
 
 /**
  * The filesystem has no space. Retry when there is some; nothing that was accepted is touched.
  */
-#define UNISTREAM_DISK_FULL 4
+#define UNISTREAM_ERROR_DISK_FULL 4
 
 /**
  * The disk failed. The buffer refuses further puts; close it and open it again.
  */
-#define UNISTREAM_IO 5
+#define UNISTREAM_ERROR_IO 5
 
 /**
  * Another producer, of this or another process, has the buffer. Retry when it is closed.
  */
-#define UNISTREAM_IN_USE 6
+#define UNISTREAM_ERROR_IN_USE 6
 
 /**
  * The producer is closed. Open a new one.
  */
-#define UNISTREAM_CLOSED 7
+#define UNISTREAM_ERROR_CLOSED 7
 
 /**
  * This process is a fork of the one that opened the producer. Open one after the fork.
  */
-#define UNISTREAM_FORKED 8
+#define UNISTREAM_ERROR_FORKED 8
 
 /**
  * The log was written by an unknown version. Nothing was touched; use that version.
  */
-#define UNISTREAM_UNSUPPORTED_FORMAT 9
+#define UNISTREAM_ERROR_UNSUPPORTED_FORMAT 9
 
 /**
  * A batch failed `max_attempts` times under `on_exhausted = raise`. The backlog is on disk;
  * `unistream_producer_resume()` or opening again starts a fresh round.
  */
-#define UNISTREAM_RETRIES_EXHAUSTED 10
+#define UNISTREAM_ERROR_RETRIES_EXHAUSTED 10
 
 /**
  * The dead letters have reached `max_dead_letter_bytes`. Replay or delete some, then resume.
  */
-#define UNISTREAM_DEAD_LETTERS_FULL 11
+#define UNISTREAM_ERROR_DEAD_LETTERS_FULL 11
 
 /**
  * The time given was over first. What was not sent stays on disk; call again to wait longer.
  */
-#define UNISTREAM_TIMEOUT 12
+#define UNISTREAM_ERROR_TIMEOUT 12
 
 /**
  * There is no such dead letter, counter or file.
  */
-#define UNISTREAM_NOT_FOUND 13
+#define UNISTREAM_ERROR_NOT_FOUND 13
 
 /**
  * A call from inside a callback of the same producer. Make it from elsewhere.
  */
-#define UNISTREAM_REENTRANT 14
+#define UNISTREAM_ERROR_REENTRANT 14
 
 /**
  * The call does not fit the mode that the producer was opened in.
  */
-#define UNISTREAM_WRONG_MODE 15
+#define UNISTREAM_ERROR_WRONG_MODE 15
 
 /**
  * This build lacks what was asked for.
  */
-#define UNISTREAM_UNSUPPORTED 16
+#define UNISTREAM_ERROR_UNSUPPORTED 16
 
 /**
  * A defect of unistream. The producer refuses further work.
  */
-#define UNISTREAM_INTERNAL 17
+#define UNISTREAM_ERROR_INTERNAL 17
 
 /**
  * A sink did not take a batch; it is tried again. Only events carry it.
  */
-#define UNISTREAM_SEND_FAILED 18
+#define UNISTREAM_ERROR_SEND_FAILED 18
 
 /**
- * A limit of the process or the system was reached: open files, memory, mappings, threads. Retry when some are free, or
- * raise the limit that the message names; nothing that was accepted is touched.
+ * A limit of the process or the system was reached: open files, memory, mappings, threads. Retry when some are free,
+ * or raise the limit that the message names; nothing that was accepted is touched.
  */
-#define UNISTREAM_RESOURCE_EXHAUSTED 19
+#define UNISTREAM_ERROR_RESOURCE_EXHAUSTED 19
 
 /**
- * The buffer's directory or a file in it belongs to another user, or others can write to it. Nothing was touched; correct
- * the owner or the mode, use a directory of your own, or set the option `trust`.
+ * The buffer's directory or a file in it belongs to another user, or others can write to it. Nothing was touched;
+ * correct the owner or the mode, use a directory of your own, or set the option `trust`.
  */
-#define UNISTREAM_NOT_TRUSTED 20
+#define UNISTREAM_ERROR_NOT_TRUSTED 20
 
 /**
  * The sink has it.
  */
-#define UNISTREAM_DELIVERED 0
+#define UNISTREAM_OUTCOME_DELIVERED 0
 
 /**
  * Not delivered; try again. The attempt counts toward `max_attempts`. So does every number that is not an outcome.
  */
-#define UNISTREAM_FAILED 1
+#define UNISTREAM_OUTCOME_FAILED 1
 
 /**
  * Never to be delivered: into the dead letters with it, now.
  */
-#define UNISTREAM_REJECTED 2
+#define UNISTREAM_OUTCOME_REJECTED 2
 
 /**
  * The sink cannot be reached now (network down, throttled). Retried on the same schedule, using up no attempt.
  */
-#define UNISTREAM_UNAVAILABLE 3
+#define UNISTREAM_OUTCOME_UNAVAILABLE 3
 
 /**
  * The ordinary course.
  */
-#define UNISTREAM_DEBUG 0
+#define UNISTREAM_LEVEL_DEBUG 0
 
 /**
  * Worth a line in a log.
  */
-#define UNISTREAM_INFO 1
+#define UNISTREAM_LEVEL_INFO 1
 
 /**
  * Something failed and will be tried again.
  */
-#define UNISTREAM_WARNING 2
+#define UNISTREAM_LEVEL_WARNING 2
 
 /**
  * Something was given up, set aside or stopped.
  */
-#define UNISTREAM_ERROR 3
+#define UNISTREAM_LEVEL_ERROR 3
 
 /**
  * Sending, or ready to.
  */
-#define UNISTREAM_RUNNING 0
+#define UNISTREAM_STATE_RUNNING 0
 
 /**
  * The head batch waits for its next attempt.
  */
-#define UNISTREAM_ON_HOLD 1
+#define UNISTREAM_STATE_ON_HOLD 1
 
 /**
  * The sink cannot be reached now; retried without using up attempts.
  */
-#define UNISTREAM_SINK_UNAVAILABLE 2
+#define UNISTREAM_STATE_UNAVAILABLE 2
 
 /**
  * Stopped by an error until `unistream_producer_resume()`.
  */
-#define UNISTREAM_STOPPED 3
+#define UNISTREAM_STATE_STOPPED 3
 
 /**
  * Closed.
@@ -739,12 +749,12 @@ uint32_t unistream_version_number(void);
 /* Errors ----------------------------------------------------------------------------------------------------------- */
 
 /**
- * What the error is about: one of the `unistream_code` numbers; `UNISTREAM_OK` for NULL.
+ * What the error is about: one of the `unistream_code` numbers; `UNISTREAM_ERROR_NONE` for NULL.
  */
 unistream_code unistream_error_code(const unistream_error *error);
 
 /**
- * The code's name, such as `record_too_large`; `ok` for NULL. The text lives as long as the error.
+ * The code's name, such as `record_too_large`; `none` for NULL. The text lives as long as the error.
  */
 const char *unistream_error_name(const unistream_error *error);
 
@@ -792,19 +802,26 @@ unistream_config *unistream_config_new(void);
 /**
  * Sets an option from text: `unistream_config_set(config, "linger", "250ms")`. The table above lists all of them.
  *
- * Errors: `UNISTREAM_INVALID_ARGUMENT`, naming the option and what it takes, for an unknown key, for a value that
- * is none or out of its range, and for text that is not UTF-8. The configuration then stays as it was.
+ * Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT`, naming the option and what it takes, for an unknown key, for a value
+ * that is none or out of its range, and for text that is not UTF-8. The configuration then stays as it was.
  */
-unistream_error *unistream_config_set(unistream_config *config, const char *key, const char *value);
+UNISTREAM_MUST_USE
+unistream_error *unistream_config_set(unistream_config *config,
+                                      const char *key,
+                                      const char *value);
 
 /**
  * Gets an option in the form that `unistream_config_set()` takes.
  *
  * Writes to `value`, on success, a text that lives until the next call with this configuration.
  *
- * Errors: `UNISTREAM_INVALID_ARGUMENT` for NULL or text that is not UTF-8, `UNISTREAM_NOT_FOUND` for an unknown key.
+ * Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT` for NULL or text that is not UTF-8, `UNISTREAM_ERROR_NOT_FOUND` for an
+ * unknown key.
  */
-unistream_error *unistream_config_get(unistream_config *config, const char *key, const char **value);
+UNISTREAM_MUST_USE
+unistream_error *unistream_config_get(unistream_config *config,
+                                      const char *key,
+                                      const char **value);
 
 /**
  * Sets who hears of the events of level `level` and above of every producer that is opened with this configuration
@@ -813,8 +830,9 @@ unistream_error *unistream_config_get(unistream_config *config, const char *key,
  * Ownership: `destroy(user_data)`, unless NULL, is called exactly once, when this configuration and the last of
  * those producers are freed, or the listener was replaced; if this call fails, before it returns.
  *
- * Errors: `UNISTREAM_INVALID_ARGUMENT` for a NULL config or a number that is no level.
+ * Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT` for a NULL config or a number that is no level.
  */
+UNISTREAM_MUST_USE
 unistream_error *unistream_config_on_event(unistream_config *config,
                                            unistream_level level,
                                            unistream_event_callback callback,
@@ -854,8 +872,8 @@ const char *unistream_event_message(const unistream_event *event);
 const unistream_batch *unistream_event_batch(const unistream_event *event);
 
 /**
- * The error that `send_failed`, `skipped`, `stopped`, `sink_unavailable` and `log_unreadable` are about; NULL for other
- * events. It belongs to the event and lives as long.
+ * The error that `send_failed`, `skipped`, `stopped`, `sink_unavailable` and `log_unreadable` are about; NULL for
+ * other events. It belongs to the event and lives as long.
  */
 const unistream_error *unistream_event_error(const unistream_event *event);
 
@@ -871,11 +889,13 @@ const unistream_error *unistream_event_error(const unistream_event *event);
  * Writes the producer to `producer` on success; free it with `unistream_producer_free()`. Ownership: takes the sink
  * over in every case; on failure it is freed, and its `destroy` called, before this returns.
  *
- * Errors: `UNISTREAM_INVALID_ARGUMENT` (also for `max_in_flight` above 1 with a sink that is to keep order, such as
- * Kinesis with `ordered`), `UNISTREAM_IN_USE` (the message names the process that has the buffer),
- * `UNISTREAM_UNSUPPORTED_FORMAT`, `UNISTREAM_DISK_FULL`, `UNISTREAM_RESOURCE_EXHAUSTED`, `UNISTREAM_IO`. Damaged bytes are no error: they are set
- * aside, counted, and reported as the event `corrupt`.
+ * Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT` (also for `max_in_flight` above 1 with a sink that is to keep order,
+ * such as Kinesis with `ordered`), `UNISTREAM_ERROR_IN_USE` (the message names the process that has the buffer),
+ * `UNISTREAM_ERROR_UNSUPPORTED_FORMAT`, `UNISTREAM_ERROR_DISK_FULL`, `UNISTREAM_ERROR_RESOURCE_EXHAUSTED`,
+ * `UNISTREAM_ERROR_IO`. Damaged bytes are no error: they are set aside, counted, and reported as the event
+ * `corrupt`.
  */
+UNISTREAM_MUST_USE
 unistream_error *unistream_producer_open(const char *path,
                                          unistream_sink *sink,
                                          const unistream_config *config,
@@ -885,12 +905,14 @@ unistream_error *unistream_producer_open(const char *path,
  * Puts a record: `length` bytes at `data`, copied. When it has returned NULL, the record is in the log and survives
  * the death of the process at any later instant; what it survives beyond that, `durability` says.
  *
- * Errors: `UNISTREAM_RECORD_TOO_LARGE`, `UNISTREAM_BUFFER_FULL` (after `full_timeout`, or at once, as `when_full`
- * says), `UNISTREAM_DISK_FULL`, `UNISTREAM_RESOURCE_EXHAUSTED`, `UNISTREAM_IO`, `UNISTREAM_CLOSED`,
- * `UNISTREAM_FORKED`, `UNISTREAM_REENTRANT`, `UNISTREAM_INVALID_ARGUMENT`; and when the producer has stopped, the error that stopped it:
- * `UNISTREAM_RETRIES_EXHAUSTED` or `UNISTREAM_DEAD_LETTERS_FULL`. The record was not accepted, unless
+ * Errors: `UNISTREAM_ERROR_RECORD_TOO_LARGE`, `UNISTREAM_ERROR_BUFFER_FULL` (after `full_timeout`, or at once, as
+ * `when_full` says), `UNISTREAM_ERROR_DISK_FULL`, `UNISTREAM_ERROR_RESOURCE_EXHAUSTED`, `UNISTREAM_ERROR_IO`,
+ * `UNISTREAM_ERROR_CLOSED`, `UNISTREAM_ERROR_FORKED`, `UNISTREAM_ERROR_REENTRANT`,
+ * `UNISTREAM_ERROR_INVALID_ARGUMENT`; and when the producer has stopped, the error that stopped it:
+ * `UNISTREAM_ERROR_RETRIES_EXHAUSTED` or `UNISTREAM_ERROR_DEAD_LETTERS_FULL`. The record was not accepted, unless
  * `unistream_error_record_accepted()` says otherwise.
  */
+UNISTREAM_MUST_USE
 unistream_error *unistream_producer_put(const unistream_producer *producer,
                                         const void *data,
                                         size_t length);
@@ -900,6 +922,7 @@ unistream_error *unistream_producer_put(const unistream_producer *producer,
  *
  * Writes its sequence number to `seq`, unless NULL, on success. Errors: as of `unistream_producer_put()`.
  */
+UNISTREAM_MUST_USE
 unistream_error *unistream_producer_put_record(const unistream_producer *producer,
                                                const unistream_record *record,
                                                uint64_t *seq);
@@ -908,10 +931,10 @@ unistream_error *unistream_producer_put_record(const unistream_producer *produce
  * Puts `count` records in one call, in order: an array of structures that all say the same `size`. The first record
  * that is refused ends the call.
  *
- * Writes to `accepted`, unless NULL, how many were put, also on failure: those at the front. The error's message says it
- * too.
- * Errors: as of `unistream_producer_put()`.
+ * Writes to `accepted`, unless NULL, how many were put, also on failure: those at the front. The error's message
+ * says it too. Errors: as of `unistream_producer_put()`.
  */
+UNISTREAM_MUST_USE
 unistream_error *unistream_producer_put_many(const unistream_producer *producer,
                                              const unistream_record *records,
                                              size_t count,
@@ -922,37 +945,42 @@ unistream_error *unistream_producer_put_many(const unistream_producer *producer,
  *
  * `timeout_ms`: milliseconds, or `UNISTREAM_FOREVER`. In mode manual, another thread must be sending.
  *
- * Errors: `UNISTREAM_TIMEOUT` (nothing is lost; call again), the error that stopped the producer,
- * `UNISTREAM_CLOSED`, `UNISTREAM_FORKED`, `UNISTREAM_REENTRANT`, `UNISTREAM_INVALID_ARGUMENT`.
+ * Errors: `UNISTREAM_ERROR_TIMEOUT` (nothing is lost; call again), the error that stopped the producer,
+ * `UNISTREAM_ERROR_CLOSED`, `UNISTREAM_ERROR_FORKED`, `UNISTREAM_ERROR_REENTRANT`, `UNISTREAM_ERROR_INVALID_ARGUMENT`.
  */
-unistream_error *unistream_producer_flush(const unistream_producer *producer, int64_t timeout_ms);
+UNISTREAM_MUST_USE
+unistream_error *unistream_producer_flush(const unistream_producer *producer,
+                                          int64_t timeout_ms);
 
 /**
  * Makes every record that was put before durable: it then survives a power loss, in any durability.
  *
- * Errors: `UNISTREAM_IO`, `UNISTREAM_CLOSED`, `UNISTREAM_FORKED`, `UNISTREAM_REENTRANT`.
+ * Errors: `UNISTREAM_ERROR_IO`, `UNISTREAM_ERROR_CLOSED`, `UNISTREAM_ERROR_FORKED`, `UNISTREAM_ERROR_REENTRANT`.
  */
-unistream_error *unistream_producer_sync(const unistream_producer *producer);
+UNISTREAM_MUST_USE unistream_error *unistream_producer_sync(const unistream_producer *producer);
 
 /**
  * Goes on after the producer has stopped, with a fresh round of attempts. If it has not, batches that wait for their
  * next attempt, whatever the schedule or the sink says, may go out now; their attempts stay counted.
  *
- * Errors: `UNISTREAM_CLOSED`, `UNISTREAM_FORKED`, `UNISTREAM_REENTRANT`.
+ * Errors: `UNISTREAM_ERROR_CLOSED`, `UNISTREAM_ERROR_FORKED`, `UNISTREAM_ERROR_REENTRANT`.
  */
-unistream_error *unistream_producer_resume(const unistream_producer *producer);
+UNISTREAM_MUST_USE unistream_error *unistream_producer_resume(const unistream_producer *producer);
 
 /**
  * Delivers what it can within `timeout_ms` milliseconds (or `UNISTREAM_FOREVER`) and closes the buffer. A send that
  * is still under way then is interrupted. What is left stays safe on disk, for the next run. Closing again returns
- * the same number. The handle remains, and answers `UNISTREAM_CLOSED`, until it is freed.
+ * the same number. The handle remains, and answers `UNISTREAM_ERROR_CLOSED`, until it is freed.
  *
- * Writes to `left`, unless NULL, on success how many records were left.
- * Errors: the error that stopped the producer, `UNISTREAM_DISK_FULL`, `UNISTREAM_IO`, and `UNISTREAM_TIMEOUT` if a
- * callback does not return even after it was interrupted (the buffer is released when it does): the producer is
- * closed all the same. `UNISTREAM_FORKED`, `UNISTREAM_REENTRANT`, `UNISTREAM_INVALID_ARGUMENT`: it is not.
+ * Writes to `left`, unless NULL, on success how many records were left. Errors: the error that stopped the producer,
+ * `UNISTREAM_ERROR_DISK_FULL`, `UNISTREAM_ERROR_IO`, and `UNISTREAM_ERROR_TIMEOUT` if a callback does not return
+ * even after it was interrupted (the buffer is released when it does): the producer is closed all the same.
+ * `UNISTREAM_ERROR_FORKED`, `UNISTREAM_ERROR_REENTRANT`, `UNISTREAM_ERROR_INVALID_ARGUMENT`: it is not.
  */
-unistream_error *unistream_producer_close(const unistream_producer *producer, int64_t timeout_ms, uint64_t *left);
+UNISTREAM_MUST_USE
+unistream_error *unistream_producer_close(const unistream_producer *producer,
+                                          int64_t timeout_ms,
+                                          uint64_t *left);
 
 /**
  * Frees a producer, after closing it, if that was not done, without waiting for deliveries. No other call may be
@@ -960,17 +988,19 @@ unistream_error *unistream_producer_close(const unistream_producer *producer, in
  * it was interrupted, when it does. NULL does nothing.
  *
  * From inside a callback of the same producer it does nothing, since the callback's caller still needs it; free it
- * from elsewhere. In a forked child it frees the handle only: the parent's buffer is left alone, and `destroy`, which is
- * the parent's to call, is not called.
+ * from elsewhere. In a forked child it frees the handle only: the parent's buffer is left alone, and `destroy`,
+ * which is the parent's to call, is not called.
  */
 void unistream_producer_free(unistream_producer *producer);
 
 /**
  * Takes a snapshot of the counters and the state. Allowed at any time: inside callbacks, and after the close.
  *
- * Writes it to `stats` on success; free it with `unistream_stats_free()`. Errors: `UNISTREAM_INVALID_ARGUMENT`.
+ * Writes it to `stats` on success; free it with `unistream_stats_free()`. Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT`.
  */
-unistream_error *unistream_producer_stats(const unistream_producer *producer, unistream_stats **stats);
+UNISTREAM_MUST_USE
+unistream_error *unistream_producer_stats(const unistream_producer *producer,
+                                          unistream_stats **stats);
 
 /* Producer: mode manual -------------------------------------------------------------------------------------------- */
 
@@ -982,27 +1012,33 @@ unistream_error *unistream_producer_stats(const unistream_producer *producer, un
  * `_settle()`. Until then it is not handed out again, also not after `unistream_batch_free()`: what was never
  * answered is handed out again when the producer is closed and opened again.
  *
- * Errors: `UNISTREAM_WRONG_MODE`, the error that stopped the producer, `UNISTREAM_IO`, `UNISTREAM_CLOSED`,
- * `UNISTREAM_FORKED`, `UNISTREAM_INVALID_ARGUMENT`.
+ * Errors: `UNISTREAM_ERROR_WRONG_MODE`, the error that stopped the producer, `UNISTREAM_ERROR_IO`,
+ * `UNISTREAM_ERROR_CLOSED`, `UNISTREAM_ERROR_FORKED`, `UNISTREAM_ERROR_INVALID_ARGUMENT`.
  */
-unistream_error *unistream_producer_next_batch(const unistream_producer *producer, unistream_batch **batch);
+UNISTREAM_MUST_USE
+unistream_error *unistream_producer_next_batch(const unistream_producer *producer,
+                                               unistream_batch **batch);
 
 /**
  * Mode manual: how long until `unistream_producer_next_batch()` may have a batch, for the timer of an event loop.
  *
  * Writes to `wait_ms` milliseconds, rounded up, such as poll() takes: 0 for now, `UNISTREAM_FOREVER` (-1) if only a
  * put or an answer can change that, or if the producer has stopped or was closed, as
- * `unistream_producer_next_batch()` then says. Errors: `UNISTREAM_INVALID_ARGUMENT`.
+ * `unistream_producer_next_batch()` then says. Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT`.
  */
-unistream_error *unistream_producer_next_wait(const unistream_producer *producer, int64_t *wait_ms);
+UNISTREAM_MUST_USE
+unistream_error *unistream_producer_next_wait(const unistream_producer *producer,
+                                              int64_t *wait_ms);
 
 /**
  * Mode manual: the batch was delivered. Takes the batch over, in every case.
  *
- * Errors: `UNISTREAM_WRONG_MODE`, `UNISTREAM_NOT_FOUND` for a batch that waits for no answer (one of another producer or
- * of an earlier opening, or of a dead letter), `UNISTREAM_DISK_FULL`, `UNISTREAM_IO`, `UNISTREAM_CLOSED`,
- * `UNISTREAM_FORKED`, `UNISTREAM_INVALID_ARGUMENT`. On failure the batch stays in the buffer.
+ * Errors: `UNISTREAM_ERROR_WRONG_MODE`, `UNISTREAM_ERROR_NOT_FOUND` for a batch that waits for no answer (one of
+ * another producer or of an earlier opening, or of a dead letter), `UNISTREAM_ERROR_DISK_FULL`,
+ * `UNISTREAM_ERROR_IO`, `UNISTREAM_ERROR_CLOSED`, `UNISTREAM_ERROR_FORKED`, `UNISTREAM_ERROR_INVALID_ARGUMENT`. On
+ * failure the batch stays in the buffer.
  */
+UNISTREAM_MUST_USE
 unistream_error *unistream_producer_commit(const unistream_producer *producer,
                                            unistream_batch *batch);
 
@@ -1011,8 +1047,9 @@ unistream_error *unistream_producer_commit(const unistream_producer *producer,
  * case.
  *
  * `message`, copied, says why; it may be NULL. Errors: as of `unistream_producer_commit()`, and, if this was the last
- * attempt under `on_exhausted = raise`, `UNISTREAM_RETRIES_EXHAUSTED`.
+ * attempt under `on_exhausted = raise`, `UNISTREAM_ERROR_RETRIES_EXHAUSTED`.
  */
+UNISTREAM_MUST_USE
 unistream_error *unistream_producer_failed(const unistream_producer *producer,
                                            unistream_batch *batch,
                                            const char *message);
@@ -1021,9 +1058,11 @@ unistream_error *unistream_producer_failed(const unistream_producer *producer,
  * Mode manual: says what became of the batch as a callback does, with an outcome and a report (NULL: no more to
  * say). Takes the batch over, in every case but one; borrows the report.
  *
- * Errors: as of `unistream_producer_failed()`, and `UNISTREAM_INVALID_ARGUMENT` for a report that names a record the
- * batch does not have: nothing has changed then, and the batch is still the caller's, to be given back or freed.
+ * Errors: as of `unistream_producer_failed()`, and `UNISTREAM_ERROR_INVALID_ARGUMENT` for a report that names a
+ * record the batch does not have: nothing has changed then, and the batch is still the caller's, to be given back or
+ * freed.
  */
+UNISTREAM_MUST_USE
 unistream_error *unistream_producer_settle(const unistream_producer *producer,
                                            unistream_batch *batch,
                                            unistream_outcome outcome,
@@ -1035,8 +1074,9 @@ unistream_error *unistream_producer_settle(const unistream_producer *producer,
  * Lists the dead letters of the producer's buffer.
  *
  * Writes the list to `letters` on success; free it with `unistream_dead_letters_free()`.
- * Errors: `UNISTREAM_IO`, `UNISTREAM_FORKED`, `UNISTREAM_INVALID_ARGUMENT`.
+ * Errors: `UNISTREAM_ERROR_IO`, `UNISTREAM_ERROR_FORKED`, `UNISTREAM_ERROR_INVALID_ARGUMENT`.
  */
+UNISTREAM_MUST_USE
 unistream_error *unistream_producer_dead_letters(const unistream_producer *producer,
                                                  unistream_dead_letters **letters);
 
@@ -1044,11 +1084,14 @@ unistream_error *unistream_producer_dead_letters(const unistream_producer *produ
  * Puts the records of the dead letter `id` into the buffer again, in order, behind what is there, with their ids,
  * keys and times; then deletes the letter.
  *
- * Writes to `records`, unless NULL, on success how many there were.
- * Errors: `UNISTREAM_NOT_FOUND`, `UNISTREAM_IN_USE` while another thread replays or deletes it, and those of
- * `unistream_producer_put()`; the letter then stays.
+ * Writes to `records`, unless NULL, on success how many there were. Errors: `UNISTREAM_ERROR_NOT_FOUND`,
+ * `UNISTREAM_ERROR_IN_USE` while another thread replays or deletes it, and those of `unistream_producer_put()`; the
+ * letter then stays.
  */
-unistream_error *unistream_producer_replay(const unistream_producer *producer, const char *id, uint64_t *records);
+UNISTREAM_MUST_USE
+unistream_error *unistream_producer_replay(const unistream_producer *producer,
+                                           const char *id,
+                                           uint64_t *records);
 
 /* Batches ---------------------------------------------------------------------------------------------------------- */
 
@@ -1120,9 +1163,10 @@ void unistream_sink_free(unistream_sink *sink);
  * above (`mode`, `follow_links`): `unistream_sink_from_options("file", ...)`.
  *
  * Writes the sink to `sink` on success.
- * Errors: `UNISTREAM_INVALID_ARGUMENT` (also for a directory, a socket or a link at that path), `UNISTREAM_IO`,
- * `UNISTREAM_DISK_FULL`, `UNISTREAM_IN_USE`, `UNISTREAM_NOT_TRUSTED` if others can change the sidecar.
+ * Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT` (also for a directory, a socket or a link at that path), `UNISTREAM_ERROR_IO`,
+ * `UNISTREAM_ERROR_DISK_FULL`, `UNISTREAM_ERROR_IN_USE`, `UNISTREAM_ERROR_NOT_TRUSTED` if others can change the sidecar.
  */
+UNISTREAM_MUST_USE
 unistream_error *unistream_sink_file(const char *path,
                                      uint32_t flags,
                                      unistream_sink **sink);
@@ -1130,9 +1174,9 @@ unistream_error *unistream_sink_file(const char *path,
 /**
  * Makes a sink that takes everything and keeps nothing: for measuring what comes before it.
  *
- * Writes the sink to `sink`. Errors: `UNISTREAM_INVALID_ARGUMENT`.
+ * Writes the sink to `sink`. Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT`.
  */
-unistream_error *unistream_sink_null(unistream_sink **sink);
+UNISTREAM_MUST_USE unistream_error *unistream_sink_null(unistream_sink **sink);
 
 /**
  * Makes a sink that sends records to a stream of Amazon Kinesis Data Streams.
@@ -1142,16 +1186,18 @@ unistream_error *unistream_sink_null(unistream_sink **sink);
  * for at the first send; making the sink calls nobody.
  *
  * Writes the sink to `sink` on success.
- * Errors: `UNISTREAM_INVALID_ARGUMENT`; `UNISTREAM_IO` for a file that cannot be read; `UNISTREAM_UNSUPPORTED` if the
+ * Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT`; `UNISTREAM_ERROR_IO` for a file that cannot be read; `UNISTREAM_ERROR_UNSUPPORTED` if the
  * library was built without that sink.
  */
-unistream_error *unistream_sink_kinesis(const char *const *options, unistream_sink **sink);
+UNISTREAM_MUST_USE
+unistream_error *unistream_sink_kinesis(const char *const *options,
+                                        unistream_sink **sink);
 
 /**
  * Makes a sink that sends records to a stream of Amazon CloudWatch Logs. As `unistream_sink_kinesis()`; `group` and
  * `stream` are needed.
  */
-unistream_error *unistream_sink_cloudwatch_logs(const char *const *options, unistream_sink **sink);
+UNISTREAM_MUST_USE unistream_error *unistream_sink_cloudwatch_logs(const char *const *options, unistream_sink **sink);
 
 /**
  * Makes a sink from a URL, such as `file:events.log`, `kinesis://stream?region=eu-central-1` or
@@ -1159,18 +1205,23 @@ unistream_error *unistream_sink_cloudwatch_logs(const char *const *options, unis
  * above lists them, divided by `&`; reserved characters are percent-encoded. Secrets are refused there.
  *
  * Writes the sink to `sink` on success.
- * Errors: `UNISTREAM_INVALID_ARGUMENT`; `UNISTREAM_UNSUPPORTED` if the library was built without that sink.
+ * Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT`; `UNISTREAM_ERROR_UNSUPPORTED` if the library was built without that sink.
  */
-unistream_error *unistream_sink_from_url(const char *url, unistream_sink **sink);
+UNISTREAM_MUST_USE
+unistream_error *unistream_sink_from_url(const char *url,
+                                         unistream_sink **sink);
 
 /**
  * Makes a sink from the name of its kind, `file`, `kinesis` or `cloudwatch-logs`, and its options: an array of keys
  * and values in turn, with NULL behind the last; NULL: no options. The table above lists them.
  *
  * Writes the sink to `sink` on success.
- * Errors: `UNISTREAM_INVALID_ARGUMENT`; `UNISTREAM_UNSUPPORTED` if the library was built without that sink.
+ * Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT`; `UNISTREAM_ERROR_UNSUPPORTED` if the library was built without that sink.
  */
-unistream_error *unistream_sink_from_options(const char *kind, const char *const *options, unistream_sink **sink);
+UNISTREAM_MUST_USE
+unistream_error *unistream_sink_from_options(const char *kind,
+                                             const char *const *options,
+                                             unistream_sink **sink);
 
 /**
  * Makes a sink of callbacks. The structure is copied; it need not outlive the call.
@@ -1179,13 +1230,16 @@ unistream_error *unistream_sink_from_options(const char *kind, const char *const
  * freed, be it by the producer that took it over; if this call fails, before it returns (but not if `callbacks` is
  * NULL or its `size` is wrong, since then there is nothing to rely on).
  *
- * Errors: `UNISTREAM_INVALID_ARGUMENT`.
+ * Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT`.
  */
-unistream_error *unistream_sink_new(const unistream_sink_callbacks *callbacks, unistream_sink **sink);
+UNISTREAM_MUST_USE
+unistream_error *unistream_sink_new(const unistream_sink_callbacks *callbacks,
+                                    unistream_sink **sink);
 
 /**
  * Makes a sink of one callback: `unistream_sink_new()` with `send`, `user_data` and `destroy` set, and its rules.
  */
+UNISTREAM_MUST_USE
 unistream_error *unistream_sink_callback(unistream_send_callback send,
                                          void *user_data,
                                          unistream_destroy_callback destroy,
@@ -1195,6 +1249,7 @@ unistream_error *unistream_sink_callback(unistream_send_callback send,
  * Makes a sink of one asynchronous callback: `unistream_sink_new()` with `send_async`, `user_data` and `destroy`
  * set, and its rules.
  */
+UNISTREAM_MUST_USE
 unistream_error *unistream_sink_callback_async(unistream_send_async_callback send,
                                                void *user_data,
                                                unistream_destroy_callback destroy,
@@ -1237,16 +1292,13 @@ unistream_report *unistream_report_new(void);
  * Answers for record `index` of the batch, counted from 0; the last answer for a record holds. Records that are not
  * answered for share the outcome of the whole batch.
  *
- * `message`, copied, says why, and stands in the dead letter of a rejected record; NULL: the report's message. More than
- * 4096 bytes of it are cut off.
+ * `message`, copied, says why, and stands in the dead letter of a rejected record; NULL: the report's message. More
+ * than 4096 bytes of it are cut off.
  *
  * An index past the batch's end and a number that is no outcome turn the whole answer into a failed attempt whose
  * error names the mistake; the attempt's records are then all sent again.
  */
-void unistream_report_record(unistream_report *report,
-                             size_t index,
-                             unistream_outcome outcome,
-                             const char *message);
+void unistream_report_record(unistream_report *report, size_t index, unistream_outcome outcome, const char *message);
 
 /**
  * Says, for the log, the error and the dead letter, why records were not delivered. Copied, at most 4096 bytes of it;
@@ -1255,11 +1307,11 @@ void unistream_report_record(unistream_report *report,
 void unistream_report_message(unistream_report *report, const char *message);
 
 /**
- * Asks, beside `UNISTREAM_UNAVAILABLE`, not to be tried again before this many milliseconds; more than a day counts as a
- * day. The schedule may wait longer, and `unistream_producer_resume()` tries at once. Without effect on other outcomes.
+ * Asks, beside `UNISTREAM_OUTCOME_UNAVAILABLE`, not to be tried again before this many milliseconds; more than a day
+ * counts as a day. The schedule may wait longer, and `unistream_producer_resume()` tries at once. Without effect on
+ * other outcomes.
  */
-void unistream_report_retry_after(unistream_report *report,
-                                  uint64_t milliseconds);
+void unistream_report_retry_after(unistream_report *report, uint64_t milliseconds);
 
 /**
  * Frees a report of `unistream_report_new()`. NULL does nothing.
@@ -1271,9 +1323,12 @@ void unistream_report_free(unistream_report *report);
 /**
  * Gets the counter `name` of the table above.
  *
- * Writes it to `counter` on success. Errors: `UNISTREAM_NOT_FOUND`, `UNISTREAM_INVALID_ARGUMENT`.
+ * Writes it to `counter` on success. Errors: `UNISTREAM_ERROR_NOT_FOUND`, `UNISTREAM_ERROR_INVALID_ARGUMENT`.
  */
-unistream_error *unistream_stats_get(const unistream_stats *stats, const char *name, uint64_t *counter);
+UNISTREAM_MUST_USE
+unistream_error *unistream_stats_get(const unistream_stats *stats,
+                                     const char *name,
+                                     uint64_t *counter);
 
 /**
  * How many counters there are, for a program that goes through all of them.
@@ -1318,9 +1373,11 @@ void unistream_stats_free(unistream_stats *stats);
  * program that has it open can ask its producer: `unistream_producer_dead_letters()`.
  *
  * Writes the list to `letters` on success; free it with `unistream_dead_letters_free()`.
- * Errors: `UNISTREAM_INVALID_ARGUMENT`, `UNISTREAM_IO`.
+ * Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT`, `UNISTREAM_ERROR_IO`.
  */
-unistream_error *unistream_dead_letters_open(const char *buffer_path, unistream_dead_letters **letters);
+UNISTREAM_MUST_USE
+unistream_error *unistream_dead_letters_open(const char *buffer_path,
+                                             unistream_dead_letters **letters);
 
 /**
  * How many letters the list has.
@@ -1336,9 +1393,11 @@ const unistream_dead_letter *unistream_dead_letters_get(const unistream_dead_let
  * Deletes a letter from the disk, records and all, also those that were added since it was listed. The list stays as
  * it is.
  *
- * Errors: `UNISTREAM_NOT_FOUND`, `UNISTREAM_IO`, `UNISTREAM_INVALID_ARGUMENT`.
+ * Errors: `UNISTREAM_ERROR_NOT_FOUND`, `UNISTREAM_ERROR_IO`, `UNISTREAM_ERROR_INVALID_ARGUMENT`.
  */
-unistream_error *unistream_dead_letters_delete(const unistream_dead_letters *letters, const char *id);
+UNISTREAM_MUST_USE
+unistream_error *unistream_dead_letters_delete(const unistream_dead_letters *letters,
+                                               const char *id);
 
 /**
  * Frees a list and the letters in it. Nothing on the disk changes. NULL does nothing.
@@ -1399,10 +1458,12 @@ bool unistream_dead_letter_is_rejected(const unistream_dead_letter *letter, size
 /**
  * Reads the records of a letter from the disk.
  *
- * Writes them to `batch` on success; free it with `unistream_batch_free()`.
- * Errors: `UNISTREAM_NOT_FOUND` if the letter was deleted meanwhile, `UNISTREAM_IO`, `UNISTREAM_INVALID_ARGUMENT`.
+ * Writes them to `batch` on success; free it with `unistream_batch_free()`. Errors: `UNISTREAM_ERROR_NOT_FOUND` if
+ * the letter was deleted meanwhile, `UNISTREAM_ERROR_IO`, `UNISTREAM_ERROR_INVALID_ARGUMENT`.
  */
-unistream_error *unistream_dead_letter_batch(const unistream_dead_letter *letter, unistream_batch **batch);
+UNISTREAM_MUST_USE
+unistream_error *unistream_dead_letter_batch(const unistream_dead_letter *letter,
+                                             unistream_batch **batch);
 
 #ifdef __cplusplus
 }  // extern "C"

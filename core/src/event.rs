@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::batch::Batch;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::options::NEVER;
 use crate::record::NewRecord;
 
@@ -15,7 +15,7 @@ pub enum Level {
     Debug,
     /// Worth a line in a log.
     Info,
-    /// Something failed and will be tried again.
+    /// Something does not work and is tried again, or works again.
     Warning,
     /// Something was given up, set aside or stopped.
     Error,
@@ -104,9 +104,9 @@ pub enum Event<'a> {
         /// Records that are not finished.
         pending: u64,
     },
-    /// The sink has been unavailable in every attempt for long. Told after an attempt that finds it so: first when that
-    /// has been so for a minute, then after twice that, and so on, at last every hour.
-    SinkUnavailable {
+    /// The sink takes nothing: attempts fail, or it is unavailable. Told when that begins, while it lasts after 1, 2, 4 ...
+    /// minutes and then every hour. What begins again within a minute is not told of before it has lasted for one.
+    SinkDown {
         /// Since when, in microseconds since the epoch.
         since: i64,
         /// For how long.
@@ -115,11 +115,23 @@ pub enum Event<'a> {
         attempts: u64,
         /// Records that are not finished.
         pending: u64,
+        /// Whether the last attempt found the sink unavailable, which uses up no attempt.
+        unavailable: bool,
+        /// Time until the next attempt.
+        wait: Duration,
         /// What the last attempt found.
         error: &'a Error,
     },
-    /// The log cannot be read, so nothing is sent; it is tried again every second. Told when that begins, after a minute,
-    /// after two, and so on, at last every hour.
+    /// The sink takes batches again, after a `SinkDown`.
+    SinkUp {
+        /// Since when it had not, in microseconds since the epoch.
+        since: i64,
+        /// For how long.
+        lasting: Duration,
+        /// Attempts that came to nothing in that time.
+        attempts: u64,
+    },
+    /// The log cannot be read, so nothing is sent; it is tried again every second. Told as `SinkDown` is.
     LogUnreadable {
         /// Since when, in microseconds since the epoch.
         since: i64,
@@ -129,6 +141,13 @@ pub enum Event<'a> {
         pending: u64,
         /// What the last attempt to read it said.
         error: &'a Error,
+    },
+    /// The log can be read again, after a `LogUnreadable`.
+    LogReadable {
+        /// Since when it could not, in microseconds since the epoch.
+        since: i64,
+        /// For how long.
+        lasting: Duration,
     },
     /// Bytes of the log were not what was written; they are set aside.
     Corrupt {
@@ -158,8 +177,10 @@ impl Event<'_> {
             Event::Stopped { .. } => "stopped",
             Event::Recovered { .. } => "recovered",
             Event::PutWaiting { .. } => "put_waiting",
-            Event::SinkUnavailable { .. } => "sink_unavailable",
+            Event::SinkDown { .. } => "sink_down",
+            Event::SinkUp { .. } => "sink_up",
             Event::LogUnreadable { .. } => "log_unreadable",
+            Event::LogReadable { .. } => "log_readable",
             Event::Corrupt { .. } => "corrupt",
         }
     }
@@ -170,8 +191,13 @@ impl Event<'_> {
             Event::Put { .. } | Event::OnHold { .. } | Event::ShouldNotEmit => Level::Debug,
             Event::SendStarted { .. } | Event::SendSucceeded { .. } => Level::Debug,
             Event::Recovered { .. } => Level::Info,
+            // One of many: `SinkDown` says it once.
+            Event::SendFailed { error, .. } if error.kind() == ErrorKind::SendFailed => Level::Debug,
+            // A dead letter that could not be written is no fault of the sink.
             Event::SendFailed { .. } | Event::PutWaiting { .. } => Level::Warning,
-            Event::SinkUnavailable { .. } | Event::LogUnreadable { .. } => Level::Warning,
+            Event::SinkDown { .. } | Event::LogUnreadable { .. } => Level::Warning,
+            // Whoever saw it begin sees it end.
+            Event::SinkUp { .. } | Event::LogReadable { .. } => Level::Warning,
             Event::Rejected { .. } | Event::Skipped { .. } => Level::Error,
             Event::Stopped { .. } | Event::Corrupt { .. } => Level::Error,
         }
@@ -211,19 +237,34 @@ impl Event<'_> {
                     if *timeout == NEVER { "as long as it takes".into() } else { format!("at most {timeout:.3?}") };
                 format!("put waits for space, {most}: max_buffer_bytes is reached with {pending} records to deliver")
             }
-            Event::SinkUnavailable { lasting, attempts, pending, error, .. } => {
-                let lasting = humantime::format_duration(Duration::from_secs(lasting.as_secs()));
-                format!("sink unavailable for {lasting} ({attempts} attempts); {pending} records wait: {error}")
+            Event::SinkDown { lasting, attempts, pending, unavailable, wait, error, .. } => {
+                let what = if *unavailable { "unavailable" } else { "failing" };
+                let course = match attempts {
+                    1 => format!("next attempt in {wait:.3?}"),
+                    attempts => format!("for {} now ({attempts} attempts)", whole_seconds(*lasting)),
+                };
+                format!("sink {what}, {course}; {pending} records wait: {error}")
+            }
+            Event::SinkUp { lasting, attempts, .. } => {
+                format!("sink up again, after {} ({attempts} attempts)", whole_seconds(*lasting))
             }
             Event::LogUnreadable { lasting, pending, error, .. } => {
-                let lasting = humantime::format_duration(Duration::from_secs(lasting.as_secs()));
+                let lasting = whole_seconds(*lasting);
                 format!("the log cannot be read, for {lasting} now; {pending} records wait: {error}")
+            }
+            Event::LogReadable { lasting, .. } => {
+                format!("the log can be read again, after {}", whole_seconds(*lasting))
             }
             Event::Corrupt { segment, offset, bytes, records } => {
                 format!("set aside {bytes} corrupt bytes of {segment} at {offset}; {records} records lost")
             }
         }
     }
+}
+
+/// A time for people who wait.
+fn whole_seconds(time: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_secs(time.as_secs()))
 }
 
 /// Who listens. Called on the thread in which the event happens, with no lock held; it must not call

@@ -39,8 +39,8 @@ macro_rules! counters {
             $($(#[doc = $doc])* pub $name: u64,)+
             /// What the producer is doing.
             pub state: State,
-            /// The last error of the sink, of the disk or of a put that was refused, as text, cut to a few KiB; empty
-            /// if there was none.
+            /// The last error of the sink, of the disk or of a put that `refused_puts` counts, as text, cut to a few KiB;
+            /// empty if there was none. What `invalid_puts` counts is no error of the system, and not here.
             pub last_error: String,
         }
 
@@ -94,8 +94,11 @@ counters! {
     lost_records,
     /// The sequence number that the next record gets.
     next_seq,
-    /// Puts that were refused by a running or stopped producer: no space, a failing disk, a record that does not fit.
+    /// Puts that the system refused: a full buffer or disk, a failing disk, a limit of the process, a producer that has
+    /// stopped. The same record may be taken later.
     refused_puts,
+    /// Puts that the caller got wrong: the record is too large, or an argument is invalid. It will never be taken.
+    invalid_puts,
     /// Since when the sink has been unavailable in every attempt, in microseconds since the epoch; 0 when it is not.
     unavailable_since,
     /// Since when the log cannot be read, so that nothing is sent, in microseconds since the epoch; 0 when it can.

@@ -372,6 +372,7 @@ fn events_tell_the_way_of_a_batch_in_order() {
         "should_not_emit",
         "send_started",
         "send_failed",
+        "sink_down",
         "send_started",
         "send_failed",
         "send_started",

@@ -105,7 +105,7 @@ fn a_log_that_cannot_be_read_is_told_of() {
         }
         let stats = producer.stats();
         assert!(stats.unreadable_since > 1_700_000_000_000_000 && stats.pending_records > 0, "{stats:?}");
-        // Once, however often it is tried.
+        // Once, however often it is tried: it has not lasted for a minute.
         let told = events.messages("log_unreadable");
         assert_eq!(told.len(), 1, "{told:?}");
         let begin = format!("the log cannot be read, for 0s now; {} records wait: ", stats.pending_records);
@@ -121,6 +121,7 @@ fn a_log_that_cannot_be_read_is_told_of() {
             producer.flush(LONG).unwrap();
         }
         assert_eq!(producer.stats().unreadable_since, 0);
+        assert_eq!(events.messages("log_readable"), ["the log can be read again, after 0s"]);
     }
 }
 
@@ -152,7 +153,7 @@ fn a_put_that_waits_or_is_refused_can_be_seen() {
     assert!(refused > 1);
     let stats = producer.stats();
     assert_eq!(stats.refused_puts, refused as u64);
-    // All of them have waited; that the sink is slower than the puts is one story, told once a minute.
+    // All of them have waited; that the sink is slower than the puts is told once a minute.
     let told = events.messages("put_waiting");
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].starts_with("put waits for space, at most 30.000ms"), "{}", told[0]);
@@ -169,6 +170,59 @@ fn a_put_that_waits_or_is_refused_can_be_seen() {
     let error = producer.put(&payload).unwrap_err();
     assert_eq!((producer.stats().last_error, producer.stats().refused_puts), (error.to_string(), 1));
     assert_eq!(events.count("put_waiting"), 1, "when_full = error waits for nothing");
+}
+
+/// A record that the caller got wrong stood as the last error, and counted as a refusal of the system.
+#[test]
+fn what_the_caller_got_wrong_is_no_error_of_the_system() {
+    for mode in [Mode::Background, Mode::Inline, Mode::Manual] {
+        let dir = scratch();
+        let builder = builder(&dir).mode(mode).max_record_bytes(1000).max_buffer_bytes(256 << 10);
+        let picky = Picky(Limits { checks_records: true, ..Limits::default() });
+        let producer = match mode {
+            Mode::Manual => builder.segment_bytes(64 << 10).open_manual(Limits::default()).unwrap(),
+            _ => builder.segment_bytes(64 << 10).open(picky).unwrap(),
+        };
+        let mut invalid = 0;
+        let mut wrong = |record: NewRecord<'_>, kind| {
+            invalid += 1;
+            assert_eq!(producer.put(record).unwrap_err().kind(), kind);
+            let stats = producer.stats();
+            assert_eq!(
+                (stats.invalid_puts, stats.refused_puts, stats.last_error.as_str()),
+                (invalid, 0, ""),
+                "{mode:?}"
+            );
+        };
+        wrong(NewRecord::new(&[b'x'; 1001]), ErrorKind::RecordTooLarge);
+        wrong(NewRecord::new(b"x").created_at(i64::MAX), ErrorKind::InvalidArgument);
+        if mode != Mode::Manual {
+            wrong(NewRecord::new(b"not for this sink"), ErrorKind::InvalidArgument);
+        }
+        // What the system refuses is one.
+        let full = (0..1000).find_map(|_| producer.put(&[b'x'; 1000]).err()).expect("it is full some time");
+        assert_eq!(full.kind(), ErrorKind::BufferFull);
+        let stats = producer.stats();
+        assert_eq!((stats.invalid_puts, stats.refused_puts), (invalid, 1), "{mode:?}");
+        if mode == Mode::Manual {
+            assert_eq!(stats.last_error, full.to_string());
+        }
+    }
+}
+
+/// A sink that is down, and looks at records before they are put.
+struct Picky(Limits);
+
+impl Sink for Picky {
+    fn send(&self, _: &Batch) -> Result<Report, SendError> {
+        Err(SendError::unavailable("down"))
+    }
+    fn limits(&self) -> Limits {
+        self.0
+    }
+    fn admit(&self, record: &NewRecord<'_>) -> Result<(), String> {
+        if record.data.starts_with(b"not for") { Err("not for this sink".into()) } else { Ok(()) }
+    }
 }
 
 fn outage(dir: &Path) {

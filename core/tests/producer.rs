@@ -88,11 +88,13 @@ fn inline_is_the_event_loop_of_the_spec() {
             "put",
             "send_started",
             "send_failed",
+            "sink_down",
             "put",
             "on_hold",
             "put",
             "send_started",
-            "send_succeeded"
+            "send_succeeded",
+            "sink_up"
         ]
     );
 }

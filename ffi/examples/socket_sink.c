@@ -63,26 +63,26 @@ static unistream_outcome post(void *user_data, const unistream_batch *batch, uni
   connection server;
   if (!connect_to((const struct sockaddr_in *)user_data, &server)) {
     unistream_report_message(report, strerror(errno));
-    return UNISTREAM_UNAVAILABLE;
+    return UNISTREAM_OUTCOME_UNAVAILABLE;
   }
   unistream_record record = UNISTREAM_RECORD_INIT;
-  unistream_outcome others = UNISTREAM_DELIVERED;
+  unistream_outcome others = UNISTREAM_OUTCOME_DELIVERED;
   char answer[128];
   for (size_t i = 0; unistream_batch_record(batch, i, &record); i++) {
     if (!send_line(&server, (const char *)record.data, record.data_length) ||
         !read_line(&server, answer, sizeof answer)) {
       /* This record and those behind it have no answer of their own: they share the batch's. */
       unistream_report_message(report, "the server went away");
-      others = UNISTREAM_UNAVAILABLE;
+      others = UNISTREAM_OUTCOME_UNAVAILABLE;
       break;
     }
     if (strcmp(answer, "ok") == 0) {
-      unistream_report_record(report, i, UNISTREAM_DELIVERED, NULL);
+      unistream_report_record(report, i, UNISTREAM_OUTCOME_DELIVERED, NULL);
     } else if (strncmp(answer, "no ", 3) == 0) {
-      unistream_report_record(report, i, UNISTREAM_REJECTED, answer + 3);
+      unistream_report_record(report, i, UNISTREAM_OUTCOME_REJECTED, answer + 3);
     } else {
       unistream_report_retry_after(report, 1000);
-      unistream_report_record(report, i, UNISTREAM_UNAVAILABLE, answer);
+      unistream_report_record(report, i, UNISTREAM_OUTCOME_UNAVAILABLE, answer);
     }
   }
   fclose(server.lines);
@@ -135,7 +135,7 @@ int main(void) {
   unistream_config *config = unistream_config_new();
   check(unistream_config_set(config, "linger", "10ms"));
   check(unistream_config_set(config, "schedule_max", "100ms"));
-  check(unistream_config_on_event(config, UNISTREAM_WARNING, print_event, NULL, NULL));
+  check(unistream_config_on_event(config, UNISTREAM_LEVEL_WARNING, print_event, NULL, NULL));
   check(unistream_sink_callback(post, local, free, &sink));
   check(unistream_producer_open("outbox", sink, config, &producer));
   unistream_config_free(config);

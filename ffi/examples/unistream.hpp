@@ -80,12 +80,12 @@ class Producer {
       for (size_t i = 0; unistream_batch_record(batch, i, &record); i++) {
         (*static_cast<Send *>(user_data))({static_cast<const char *>(record.data), record.data_length}, record);
       }
-      return UNISTREAM_DELIVERED;
+      return UNISTREAM_OUTCOME_DELIVERED;
     } catch (const std::exception &exception) {
       unistream_report_message(report, exception.what());
     } catch (...) {
     }
-    return UNISTREAM_FAILED;
+    return UNISTREAM_OUTCOME_FAILED;
   }
   static void destroy(void *user_data) { delete static_cast<Send *>(user_data); }
 

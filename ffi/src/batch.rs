@@ -7,8 +7,9 @@ use std::sync::OnceLock;
 
 use engine::Batch;
 
-use crate::boundary::{c_text, value};
+use crate::panics::infallible;
 use crate::record::unistream_record;
+use crate::text::c_text;
 
 /// Consecutive records on their way to a sink, shown where they lie in the log. Immutable: any threads may read it at
 /// once, for as long as it lives. In a forked child it is empty, and what pointers of before point to is unspecified.
@@ -31,7 +32,7 @@ impl<'a> unistream_batch<'a> {
 /// recognise what it has already. The text lives as long as the batch. NULL for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_batch_id(batch: Option<&unistream_batch<'_>>) -> *const c_char {
-    value(|| {
+    infallible(|| {
         let Some(view) = batch else { return ptr::null() };
         // In a forked child nothing is waited for: another thread of the parent may have been making it.
         match view.id.get() {
@@ -77,7 +78,7 @@ pub extern "C" fn unistream_batch_record(
     index: usize,
     record: Option<&mut unistream_record>,
 ) -> bool {
-    value(|| match (batch.and_then(|view| view.batch.get(index)), record) {
+    infallible(|| match (batch.and_then(|view| view.batch.get(index)), record) {
         (Some(found), Some(record)) => record.show(&found),
         _ => false,
     })
@@ -94,7 +95,7 @@ pub unsafe extern "C" fn unistream_batch_record_id(
     buffer: *mut c_char,
     capacity: usize,
 ) -> usize {
-    value(|| {
+    infallible(|| {
         let Some(record) = batch.and_then(|view| view.batch.get(index)) else { return 0 };
         let id = record.id();
         if let (false, Some(room)) = (buffer.is_null(), capacity.checked_sub(1)) {
@@ -113,5 +114,5 @@ pub unsafe extern "C" fn unistream_batch_record_id(
 /// A batch that was lent to a callback is not the callback's to free. NULL does nothing.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_batch_free(batch: Option<Box<unistream_batch<'static>>>) {
-    value(|| drop(batch));
+    infallible(|| drop(batch));
 }

@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use engine::{Error, ErrorKind, OptionSpec, Options};
 
-use crate::boundary::{boundary, c_text, invalid, required, text, value};
-use crate::constants::{UNISTREAM_DEBUG, UNISTREAM_ERROR, unistream_level};
-use crate::error::unistream_error;
+use crate::arguments::{invalid, required, text};
+use crate::constants::{UNISTREAM_LEVEL_DEBUG, UNISTREAM_LEVEL_ERROR, unistream_level};
+use crate::error::{fallible, unistream_error};
 use crate::event::{EventCallback, unistream_event_callback};
+use crate::panics::infallible;
 use crate::sink::{UserData, unistream_destroy_callback};
+use crate::text::c_text;
 
 /// Options for opening producers, and who listens to their events. One thread at a time.
 pub struct unistream_config {
@@ -27,15 +29,15 @@ pub struct unistream_config {
 /// is static.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_option(index: usize, field: i32) -> *const c_char {
-    value(|| {
+    infallible(|| {
         let row = option_table().get(index);
         let text = row.and_then(|row| row.get(usize::try_from(field).ok()?));
         text.map_or(ptr::null(), |text| text.as_ptr())
     })
 }
 
-/// The table in text for C. Whichever thread is first has it made: nobody waits for another, which in a forked child there
-/// may not be.
+/// The table in text for C. Whichever thread is first has it made: nobody waits for another, which in a forked child
+/// there may not be.
 fn option_table() -> &'static [[CString; 5]] {
     static TABLE: AtomicPtr<Vec<[CString; 5]>> = AtomicPtr::new(ptr::null_mut());
     let mut table = TABLE.load(Ordering::Acquire);
@@ -60,20 +62,23 @@ fn option_table() -> &'static [[CString; 5]] {
 /// Makes a configuration in which every option has its default. Free it with `unistream_config_free()`.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_config_new() -> Option<Box<unistream_config>> {
-    value(|| Some(Box::new(unistream_config { options: Options::default(), events: None, last: CString::default() })))
+    infallible(|| {
+        Some(Box::new(unistream_config { options: Options::default(), events: None, last: CString::default() }))
+    })
 }
 
 /// Sets an option from text: `unistream_config_set(config, "linger", "250ms")`. The table above lists all of them.
 ///
-/// Errors: `UNISTREAM_INVALID_ARGUMENT`, naming the option and what it takes, for an unknown key, for a value that
-/// is none or out of its range, and for text that is not UTF-8. The configuration then stays as it was.
+/// Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT`, naming the option and what it takes, for an unknown key, for a value
+/// that is none or out of its range, and for text that is not UTF-8. The configuration then stays as it was.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unistream_config_set(
     config: Option<&mut unistream_config>,
     key: *const c_char,
     value: *const c_char,
 ) -> Option<Box<unistream_error>> {
-    boundary(|| {
+    fallible(|| {
         // SAFETY: the contract: C strings that live for the call.
         let (key, value) = unsafe { (text(key, "key")?, text(value, "value")?) };
         required(config, "config")?.options.set(key, value)
@@ -84,14 +89,16 @@ pub unsafe extern "C" fn unistream_config_set(
 ///
 /// Writes to `value`, on success, a text that lives until the next call with this configuration.
 ///
-/// Errors: `UNISTREAM_INVALID_ARGUMENT` for NULL or text that is not UTF-8, `UNISTREAM_NOT_FOUND` for an unknown key.
+/// Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT` for NULL or text that is not UTF-8, `UNISTREAM_ERROR_NOT_FOUND` for an
+/// unknown key.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unistream_config_get(
     config: Option<&mut unistream_config>,
     key: *const c_char,
     value: Option<&mut MaybeUninit<*const c_char>>,
 ) -> Option<Box<unistream_error>> {
-    boundary(|| {
+    fallible(|| {
         let (config, value) = (required(config, "config")?, required(value, "value")?);
         // SAFETY: the contract: a C string that lives for the call.
         let key = unsafe { text(key, "key") }?;
@@ -109,7 +116,8 @@ pub unsafe extern "C" fn unistream_config_get(
 /// Ownership: `destroy(user_data)`, unless NULL, is called exactly once, when this configuration and the last of
 /// those producers are freed, or the listener was replaced; if this call fails, before it returns.
 ///
-/// Errors: `UNISTREAM_INVALID_ARGUMENT` for a NULL config or a number that is no level.
+/// Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT` for a NULL config or a number that is no level.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unistream_config_on_event(
     config: Option<&mut unistream_config>,
@@ -120,8 +128,8 @@ pub unsafe extern "C" fn unistream_config_on_event(
 ) -> Option<Box<unistream_error>> {
     // First of all, so that it is destroyed whatever comes.
     let user_data = UserData::new(user_data, destroy);
-    boundary(move || {
-        if !(UNISTREAM_DEBUG..=UNISTREAM_ERROR).contains(&level) {
+    fallible(move || {
+        if !(UNISTREAM_LEVEL_DEBUG..=UNISTREAM_LEVEL_ERROR).contains(&level) {
             return Err(invalid(format!("{level} is no level")));
         }
         required(config, "config")?.events =
@@ -133,5 +141,5 @@ pub unsafe extern "C" fn unistream_config_on_event(
 /// Frees a configuration. Producers opened with it are not concerned. NULL does nothing.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_config_free(config: Option<Box<unistream_config>>) {
-    value(|| drop(config));
+    infallible(|| drop(config));
 }

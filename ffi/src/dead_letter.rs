@@ -6,9 +6,11 @@ use std::ptr;
 
 use engine::{DeadLetter, DeadLetters};
 
+use crate::arguments::{path, required, text};
 use crate::batch::unistream_batch;
-use crate::boundary::{boundary, c_text, path, required, text, value};
-use crate::error::unistream_error;
+use crate::error::{fallible, unistream_error};
+use crate::panics::infallible;
+use crate::text::c_text;
 
 /// The dead letters of a buffer as they were when this list was made, oldest first. Immutable; any thread may read it.
 pub struct unistream_dead_letters {
@@ -48,13 +50,14 @@ impl From<DeadLetter> for unistream_dead_letter {
 /// program that has it open can ask its producer: `unistream_producer_dead_letters()`.
 ///
 /// Writes the list to `letters` on success; free it with `unistream_dead_letters_free()`.
-/// Errors: `UNISTREAM_INVALID_ARGUMENT`, `UNISTREAM_IO`.
+/// Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT`, `UNISTREAM_ERROR_IO`.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unistream_dead_letters_open(
     buffer_path: *const c_char,
     letters: Option<&mut MaybeUninit<Option<Box<unistream_dead_letters>>>>,
 ) -> Option<Box<unistream_error>> {
-    boundary(|| {
+    fallible(|| {
         let out = required(letters, "letters")?;
         // SAFETY: the contract: a C string that lives for the call.
         let path = unsafe { path(buffer_path, "buffer_path") }?;
@@ -75,19 +78,20 @@ pub extern "C" fn unistream_dead_letters_get(
     letters: Option<&unistream_dead_letters>,
     index: usize,
 ) -> Option<&unistream_dead_letter> {
-    value(|| letters.and_then(|letters| letters.letters.get(index)))
+    infallible(|| letters.and_then(|letters| letters.letters.get(index)))
 }
 
 /// Deletes a letter from the disk, records and all, also those that were added since it was listed. The list stays as
 /// it is.
 ///
-/// Errors: `UNISTREAM_NOT_FOUND`, `UNISTREAM_IO`, `UNISTREAM_INVALID_ARGUMENT`.
+/// Errors: `UNISTREAM_ERROR_NOT_FOUND`, `UNISTREAM_ERROR_IO`, `UNISTREAM_ERROR_INVALID_ARGUMENT`.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unistream_dead_letters_delete(
     letters: Option<&unistream_dead_letters>,
     id: *const c_char,
 ) -> Option<Box<unistream_error>> {
-    boundary(|| {
+    fallible(|| {
         let letters = required(letters, "letters")?;
         // SAFETY: the contract: a C string that lives for the call.
         letters.directory.delete(unsafe { text(id, "id") }?)
@@ -97,7 +101,7 @@ pub unsafe extern "C" fn unistream_dead_letters_delete(
 /// Frees a list and the letters in it. Nothing on the disk changes. NULL does nothing.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_dead_letters_free(letters: Option<Box<unistream_dead_letters>>) {
-    value(|| drop(letters));
+    infallible(|| drop(letters));
 }
 
 /// The letter's id, by which it is replayed and deleted. The text lives as long as the list.
@@ -145,32 +149,33 @@ pub extern "C" fn unistream_dead_letter_bytes(letter: Option<&unistream_dead_let
 /// The errors that led here, `index` counted from 0; NULL behind the last one. The text lives as long as the list.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_dead_letter_error(letter: Option<&unistream_dead_letter>, index: usize) -> *const c_char {
-    value(|| letter.and_then(|letter| letter.errors.get(index)).map_or(ptr::null(), |error| error.as_ptr()))
+    infallible(|| letter.and_then(|letter| letter.errors.get(index)).map_or(ptr::null(), |error| error.as_ptr()))
 }
 
 /// Why record `index`, counted from 0 as in `unistream_dead_letter_batch()`, is here; NULL behind the last one. The
 /// text lives as long as the list.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_dead_letter_reason(letter: Option<&unistream_dead_letter>, index: usize) -> *const c_char {
-    value(|| letter.and_then(|letter| letter.reasons.get(index)).map_or(ptr::null(), |reason| reason.as_ptr()))
+    infallible(|| letter.and_then(|letter| letter.reasons.get(index)).map_or(ptr::null(), |reason| reason.as_ptr()))
 }
 
 /// Whether the sink rejected record `index`, rather than failing until the attempts were used up.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_dead_letter_is_rejected(letter: Option<&unistream_dead_letter>, index: usize) -> bool {
-    value(|| letter.and_then(|letter| letter.letter.records.get(index)).is_some_and(|record| record.rejected))
+    infallible(|| letter.and_then(|letter| letter.letter.records.get(index)).is_some_and(|record| record.rejected))
 }
 
 /// Reads the records of a letter from the disk.
 ///
-/// Writes them to `batch` on success; free it with `unistream_batch_free()`.
-/// Errors: `UNISTREAM_NOT_FOUND` if the letter was deleted meanwhile, `UNISTREAM_IO`, `UNISTREAM_INVALID_ARGUMENT`.
+/// Writes them to `batch` on success; free it with `unistream_batch_free()`. Errors: `UNISTREAM_ERROR_NOT_FOUND` if
+/// the letter was deleted meanwhile, `UNISTREAM_ERROR_IO`, `UNISTREAM_ERROR_INVALID_ARGUMENT`.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_dead_letter_batch(
     letter: Option<&unistream_dead_letter>,
     batch: Option<&mut MaybeUninit<Option<Box<unistream_batch<'static>>>>>,
 ) -> Option<Box<unistream_error>> {
-    boundary(|| {
+    fallible(|| {
         let (letter, out) = (required(letter, "letter")?, required(batch, "batch")?);
         out.write(Some(Box::new(unistream_batch::owned(letter.letter.batch()?))));
         Ok(())

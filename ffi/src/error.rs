@@ -4,10 +4,11 @@ use std::error::Error as StdError;
 use std::ffi::{CString, c_char};
 use std::ptr;
 
-use engine::Error;
+use engine::{Error, Result};
 
-use crate::boundary::{c_text, value};
-use crate::constants::{UNISTREAM_OK, unistream_code};
+use crate::constants::{UNISTREAM_ERROR_NONE, unistream_code};
+use crate::panics::{self, infallible};
+use crate::text::c_text;
 
 /// Why a call failed. Immutable; any thread may read it.
 pub struct unistream_error {
@@ -33,16 +34,33 @@ impl From<&Error> for unistream_error {
     }
 }
 
-/// What the error is about: one of the `unistream_code` numbers; `UNISTREAM_OK` for NULL.
-#[unsafe(no_mangle)]
-pub extern "C" fn unistream_error_code(error: Option<&unistream_error>) -> unistream_code {
-    error.map_or(UNISTREAM_OK, |error| error.code)
+/// What a function that can fail returns: NULL is success.
+pub(crate) type CResult = Option<Box<unistream_error>>;
+
+/// Runs the work of a function that can fail, and makes a handle of its error.
+#[inline]
+pub(crate) fn fallible(work: impl FnOnce() -> Result<()>) -> CResult {
+    match panics::caught(work) {
+        Ok(()) => None,
+        Err(error) => handle(&error),
+    }
 }
 
-/// The code's name, such as `record_too_large`; `ok` for NULL. The text lives as long as the error.
+#[cold]
+fn handle(error: &Error) -> CResult {
+    Some(Box::new(unistream_error::from(error)))
+}
+
+/// What the error is about: one of the `unistream_code` numbers; `UNISTREAM_ERROR_NONE` for NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn unistream_error_code(error: Option<&unistream_error>) -> unistream_code {
+    error.map_or(UNISTREAM_ERROR_NONE, |error| error.code)
+}
+
+/// The code's name, such as `record_too_large`; `none` for NULL. The text lives as long as the error.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_error_name(error: Option<&unistream_error>) -> *const c_char {
-    error.map_or(c"ok".as_ptr(), |error| error.name.as_ptr())
+    error.map_or(c"none".as_ptr(), |error| error.name.as_ptr())
 }
 
 /// What went wrong, for a person: one line of UTF-8; `success` for NULL. The text lives as long as the error.
@@ -55,7 +73,7 @@ pub extern "C" fn unistream_error_message(error: Option<&unistream_error>) -> *c
 /// last one, and for NULL. The text lives as long as the error.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_error_cause(error: Option<&unistream_error>, index: usize) -> *const c_char {
-    value(|| error.and_then(|error| error.causes.get(index)).map_or(ptr::null(), |cause| cause.as_ptr()))
+    infallible(|| error.and_then(|error| error.causes.get(index)).map_or(ptr::null(), |cause| cause.as_ptr()))
 }
 
 /// Whether the same call can succeed later with nothing changed by the caller. False for NULL.

@@ -7,10 +7,11 @@ use std::ptr;
 use engine::Event;
 
 use crate::batch::unistream_batch;
-use crate::boundary::{c_text, value};
-use crate::constants::{UNISTREAM_DEBUG, level, unistream_level};
+use crate::constants::{UNISTREAM_LEVEL_DEBUG, level, unistream_level};
 use crate::error::unistream_error;
+use crate::panics::infallible;
 use crate::sink::UserData;
+use crate::text::c_text;
 
 /// Something that happened in a producer. It lives for the callback that it is passed to, and belongs to its thread.
 pub struct unistream_event<'a> {
@@ -24,7 +25,7 @@ pub struct unistream_event<'a> {
 
 /// Hears of events, on the thread on which they happen: the one that puts or calls, or the sender's. Several threads
 /// may call at once. It must return soon, must not throw or longjmp, and must not call the same producer
-/// (`UNISTREAM_REENTRANT`), `unistream_producer_stats()` excepted.
+/// (`UNISTREAM_ERROR_REENTRANT`), `unistream_producer_stats()` excepted.
 pub type unistream_event_callback =
     Option<unsafe extern "C" fn(user_data: *mut c_void, event: *const unistream_event<'_>)>;
 
@@ -54,31 +55,32 @@ impl EventCallback {
 
 /// What happened: `put`, `on_hold`, `should_not_emit`, `send_started`, `send_succeeded`, `send_failed`, `rejected`,
 /// `skipped`, `stopped`, `recovered`, `corrupt`, `put_waiting` (a put waits for space; told at most once a minute),
-/// `sink_unavailable` (it has been so for a minute, two, four and so on, then told every hour) or `log_unreadable` (the
-/// log cannot be read, so nothing is sent: told when it begins, then as the one before). Later versions may add names.
-/// The text lives as long as the event.
+/// `sink_down` (attempts fail or find the sink unavailable: told when that begins, while it lasts after 1, 2, 4 ...
+/// minutes and then every hour), `sink_up` (it takes batches again), `log_unreadable` (the log cannot be read, so
+/// nothing is sent: told as `sink_down` is) or `log_readable`. Later versions may add names. The text lives as long as
+/// the event.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_event_name(event: Option<&unistream_event<'_>>) -> *const c_char {
-    value(|| event.map_or(ptr::null(), |view| view.name.get_or_init(|| c_text(view.event.name())).as_ptr()))
+    infallible(|| event.map_or(ptr::null(), |view| view.name.get_or_init(|| c_text(view.event.name())).as_ptr()))
 }
 
 /// How much it matters: one of the `unistream_level` numbers.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_event_level(event: Option<&unistream_event<'_>>) -> unistream_level {
-    event.map_or(UNISTREAM_DEBUG, |view| level(view.event.level()))
+    event.map_or(UNISTREAM_LEVEL_DEBUG, |view| level(view.event.level()))
 }
 
 /// One line for a log. The text lives as long as the event.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_event_message(event: Option<&unistream_event<'_>>) -> *const c_char {
-    value(|| event.map_or(ptr::null(), |view| view.message.get_or_init(|| c_text(view.event.message())).as_ptr()))
+    infallible(|| event.map_or(ptr::null(), |view| view.message.get_or_init(|| c_text(view.event.message())).as_ptr()))
 }
 
 /// The batch that `send_started`, `send_succeeded` and `send_failed` are about; NULL for other events. It lives as
 /// long as the event.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_event_batch<'a>(event: Option<&'a unistream_event<'a>>) -> Option<&'a unistream_batch<'a>> {
-    value(|| {
+    infallible(|| {
         let view = event?;
         match view.event {
             Event::SendStarted { batch } | Event::SendSucceeded { batch, .. } | Event::SendFailed { batch, .. } => {
@@ -89,17 +91,17 @@ pub extern "C" fn unistream_event_batch<'a>(event: Option<&'a unistream_event<'a
     })
 }
 
-/// The error that `send_failed`, `skipped`, `stopped`, `sink_unavailable` and `log_unreadable` are about; NULL for other
-/// events. It belongs to the event and lives as long.
+/// The error that `send_failed`, `skipped`, `stopped`, `sink_down` and `log_unreadable` are about; NULL for other events.
+/// It belongs to the event and lives as long.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_event_error<'a>(event: Option<&'a unistream_event<'a>>) -> Option<&'a unistream_error> {
-    value(|| {
+    infallible(|| {
         let view = event?;
         match view.event {
             Event::SendFailed { error, .. }
             | Event::Skipped { error, .. }
             | Event::Stopped { error }
-            | Event::SinkUnavailable { error, .. }
+            | Event::SinkDown { error, .. }
             | Event::LogUnreadable { error, .. } => Some(view.error.get_or_init(|| unistream_error::from(*error))),
             _ => None,
         }

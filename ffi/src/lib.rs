@@ -1,9 +1,10 @@
 //! The C ABI of unistream. Its manual is `include/unistream.h`, which cbindgen makes of the doc comments in
 //! this crate (`tests/header.rs`); they are written for C programmers.
 //!
-//! The crate is thin: it checks what C can get wrong, converts, and calls the engine. Every function runs its
-//! work inside [`boundary`], the only place that decides what a panic or a NULL becomes. Ownership stands in the
-//! signatures: `Option<Box<T>>` is taken over, `Option<&T>` is borrowed for the call, and either may be NULL.
+//! The crate is thin: it checks what C can get wrong, converts, and calls the engine. Every function runs its work
+//! inside `error::fallible` or `panics::infallible`, so that no panic unwinds into C; `arguments` decides what a NULL
+//! or a length becomes. Ownership stands in the signatures: `Option<Box<T>>` is taken over, `Option<&T>` is borrowed
+//! for the call, and either may be NULL.
 //!
 //! What no function can check, the header asks of its callers, and the `SAFETY` comments call it *the contract*:
 //! a pointer that is not NULL points to what its type says, lives for the call (or as long as the header says),
@@ -12,8 +13,10 @@
 #![allow(clippy::missing_safety_doc)] // The header's preamble is the safety section of all functions.
 
 // What the others stand on.
-mod boundary;
+mod arguments;
 pub mod constants;
+mod panics;
+mod text;
 
 // In the order of the header's sections; the blank lines keep rustfmt from sorting them.
 pub mod version;

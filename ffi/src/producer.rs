@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use engine::{Error, ErrorKind, Limits, Mode, NewRecord, Producer, Report, Result, SendError};
 
+use crate::arguments::{bytes, invalid, path, required, text, timeout};
 use crate::batch::unistream_batch;
-use crate::boundary::{Answer, boundary, bytes, invalid, path, required, text, timeout, value};
 use crate::config::unistream_config;
 use crate::constants::{UNISTREAM_FOREVER, unistream_outcome};
 use crate::dead_letter::unistream_dead_letters;
-use crate::error::unistream_error;
+use crate::error::{CResult, fallible, unistream_error};
+use crate::panics::infallible;
 use crate::record::unistream_record;
 use crate::report::{self, unistream_report};
 use crate::sink::unistream_sink;
@@ -38,8 +39,8 @@ impl Drop for Fuse<'_> {
 impl unistream_producer {
     /// Every call goes through here: the handle is there and no earlier call has panicked.
     #[inline]
-    fn call(handle: Option<&Self>, work: impl FnOnce(&Producer) -> Result<()>) -> Answer {
-        boundary(|| {
+    fn call(handle: Option<&Self>, work: impl FnOnce(&Producer) -> Result<()>) -> CResult {
+        fallible(|| {
             let producer = required(handle, "producer")?;
             if producer.defective.load(Ordering::Relaxed) {
                 return Err(Error::new(ErrorKind::Internal, "the producer refuses work after a defect; open it again"));
@@ -61,10 +62,12 @@ impl unistream_producer {
 /// Writes the producer to `producer` on success; free it with `unistream_producer_free()`. Ownership: takes the sink
 /// over in every case; on failure it is freed, and its `destroy` called, before this returns.
 ///
-/// Errors: `UNISTREAM_INVALID_ARGUMENT` (also for `max_in_flight` above 1 with a sink that is to keep order, such as
-/// Kinesis with `ordered`), `UNISTREAM_IN_USE` (the message names the process that has the buffer),
-/// `UNISTREAM_UNSUPPORTED_FORMAT`, `UNISTREAM_DISK_FULL`, `UNISTREAM_RESOURCE_EXHAUSTED`, `UNISTREAM_IO`. Damaged bytes are no error: they are set
-/// aside, counted, and reported as the event `corrupt`.
+/// Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT` (also for `max_in_flight` above 1 with a sink that is to keep order,
+/// such as Kinesis with `ordered`), `UNISTREAM_ERROR_IN_USE` (the message names the process that has the buffer),
+/// `UNISTREAM_ERROR_UNSUPPORTED_FORMAT`, `UNISTREAM_ERROR_DISK_FULL`, `UNISTREAM_ERROR_RESOURCE_EXHAUSTED`,
+/// `UNISTREAM_ERROR_IO`. Damaged bytes are no error: they are set aside, counted, and reported as the event
+/// `corrupt`.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unistream_producer_open(
     path: *const c_char,
@@ -72,7 +75,7 @@ pub unsafe extern "C" fn unistream_producer_open(
     config: Option<&unistream_config>,
     producer: Option<&mut MaybeUninit<Option<Box<unistream_producer>>>>,
 ) -> Option<Box<unistream_error>> {
-    boundary(|| {
+    fallible(|| {
         let out = required(producer, "producer")?;
         // SAFETY: the contract: a C string that lives for the call.
         let mut builder = Producer::builder(unsafe { self::path(path, "path") }?);
@@ -103,11 +106,13 @@ pub unsafe extern "C" fn unistream_producer_open(
 /// Puts a record: `length` bytes at `data`, copied. When it has returned NULL, the record is in the log and survives
 /// the death of the process at any later instant; what it survives beyond that, `durability` says.
 ///
-/// Errors: `UNISTREAM_RECORD_TOO_LARGE`, `UNISTREAM_BUFFER_FULL` (after `full_timeout`, or at once, as `when_full`
-/// says), `UNISTREAM_DISK_FULL`, `UNISTREAM_RESOURCE_EXHAUSTED`, `UNISTREAM_IO`, `UNISTREAM_CLOSED`,
-/// `UNISTREAM_FORKED`, `UNISTREAM_REENTRANT`, `UNISTREAM_INVALID_ARGUMENT`; and when the producer has stopped, the error that stopped it:
-/// `UNISTREAM_RETRIES_EXHAUSTED` or `UNISTREAM_DEAD_LETTERS_FULL`. The record was not accepted, unless
+/// Errors: `UNISTREAM_ERROR_RECORD_TOO_LARGE`, `UNISTREAM_ERROR_BUFFER_FULL` (after `full_timeout`, or at once, as
+/// `when_full` says), `UNISTREAM_ERROR_DISK_FULL`, `UNISTREAM_ERROR_RESOURCE_EXHAUSTED`, `UNISTREAM_ERROR_IO`,
+/// `UNISTREAM_ERROR_CLOSED`, `UNISTREAM_ERROR_FORKED`, `UNISTREAM_ERROR_REENTRANT`,
+/// `UNISTREAM_ERROR_INVALID_ARGUMENT`; and when the producer has stopped, the error that stopped it:
+/// `UNISTREAM_ERROR_RETRIES_EXHAUSTED` or `UNISTREAM_ERROR_DEAD_LETTERS_FULL`. The record was not accepted, unless
 /// `unistream_error_record_accepted()` says otherwise.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unistream_producer_put(
     producer: Option<&unistream_producer>,
@@ -124,6 +129,7 @@ pub unsafe extern "C" fn unistream_producer_put(
 /// Puts a record with an id, a key or a time of its own. All of it is copied.
 ///
 /// Writes its sequence number to `seq`, unless NULL, on success. Errors: as of `unistream_producer_put()`.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unistream_producer_put_record(
     producer: Option<&unistream_producer>,
@@ -143,9 +149,9 @@ pub unsafe extern "C" fn unistream_producer_put_record(
 /// Puts `count` records in one call, in order: an array of structures that all say the same `size`. The first record
 /// that is refused ends the call.
 ///
-/// Writes to `accepted`, unless NULL, how many were put, also on failure: those at the front. The error's message says it
-/// too.
-/// Errors: as of `unistream_producer_put()`.
+/// Writes to `accepted`, unless NULL, how many were put, also on failure: those at the front. The error's message
+/// says it too. Errors: as of `unistream_producer_put()`.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unistream_producer_put_many(
     producer: Option<&unistream_producer>,
@@ -186,8 +192,9 @@ pub unsafe extern "C" fn unistream_producer_put_many(
 ///
 /// `timeout_ms`: milliseconds, or `UNISTREAM_FOREVER`. In mode manual, another thread must be sending.
 ///
-/// Errors: `UNISTREAM_TIMEOUT` (nothing is lost; call again), the error that stopped the producer,
-/// `UNISTREAM_CLOSED`, `UNISTREAM_FORKED`, `UNISTREAM_REENTRANT`, `UNISTREAM_INVALID_ARGUMENT`.
+/// Errors: `UNISTREAM_ERROR_TIMEOUT` (nothing is lost; call again), the error that stopped the producer,
+/// `UNISTREAM_ERROR_CLOSED`, `UNISTREAM_ERROR_FORKED`, `UNISTREAM_ERROR_REENTRANT`, `UNISTREAM_ERROR_INVALID_ARGUMENT`.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_producer_flush(
     producer: Option<&unistream_producer>,
@@ -198,7 +205,8 @@ pub extern "C" fn unistream_producer_flush(
 
 /// Makes every record that was put before durable: it then survives a power loss, in any durability.
 ///
-/// Errors: `UNISTREAM_IO`, `UNISTREAM_CLOSED`, `UNISTREAM_FORKED`, `UNISTREAM_REENTRANT`.
+/// Errors: `UNISTREAM_ERROR_IO`, `UNISTREAM_ERROR_CLOSED`, `UNISTREAM_ERROR_FORKED`, `UNISTREAM_ERROR_REENTRANT`.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_producer_sync(producer: Option<&unistream_producer>) -> Option<Box<unistream_error>> {
     unistream_producer::call(producer, Producer::sync)
@@ -207,7 +215,8 @@ pub extern "C" fn unistream_producer_sync(producer: Option<&unistream_producer>)
 /// Goes on after the producer has stopped, with a fresh round of attempts. If it has not, batches that wait for their
 /// next attempt, whatever the schedule or the sink says, may go out now; their attempts stay counted.
 ///
-/// Errors: `UNISTREAM_CLOSED`, `UNISTREAM_FORKED`, `UNISTREAM_REENTRANT`.
+/// Errors: `UNISTREAM_ERROR_CLOSED`, `UNISTREAM_ERROR_FORKED`, `UNISTREAM_ERROR_REENTRANT`.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_producer_resume(producer: Option<&unistream_producer>) -> Option<Box<unistream_error>> {
     unistream_producer::call(producer, Producer::resume)
@@ -215,12 +224,13 @@ pub extern "C" fn unistream_producer_resume(producer: Option<&unistream_producer
 
 /// Delivers what it can within `timeout_ms` milliseconds (or `UNISTREAM_FOREVER`) and closes the buffer. A send that
 /// is still under way then is interrupted. What is left stays safe on disk, for the next run. Closing again returns
-/// the same number. The handle remains, and answers `UNISTREAM_CLOSED`, until it is freed.
+/// the same number. The handle remains, and answers `UNISTREAM_ERROR_CLOSED`, until it is freed.
 ///
-/// Writes to `left`, unless NULL, on success how many records were left.
-/// Errors: the error that stopped the producer, `UNISTREAM_DISK_FULL`, `UNISTREAM_IO`, and `UNISTREAM_TIMEOUT` if a
-/// callback does not return even after it was interrupted (the buffer is released when it does): the producer is
-/// closed all the same. `UNISTREAM_FORKED`, `UNISTREAM_REENTRANT`, `UNISTREAM_INVALID_ARGUMENT`: it is not.
+/// Writes to `left`, unless NULL, on success how many records were left. Errors: the error that stopped the producer,
+/// `UNISTREAM_ERROR_DISK_FULL`, `UNISTREAM_ERROR_IO`, and `UNISTREAM_ERROR_TIMEOUT` if a callback does not return
+/// even after it was interrupted (the buffer is released when it does): the producer is closed all the same.
+/// `UNISTREAM_ERROR_FORKED`, `UNISTREAM_ERROR_REENTRANT`, `UNISTREAM_ERROR_INVALID_ARGUMENT`: it is not.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_producer_close(
     producer: Option<&unistream_producer>,
@@ -241,11 +251,11 @@ pub extern "C" fn unistream_producer_close(
 /// it was interrupted, when it does. NULL does nothing.
 ///
 /// From inside a callback of the same producer it does nothing, since the callback's caller still needs it; free it
-/// from elsewhere. In a forked child it frees the handle only: the parent's buffer is left alone, and `destroy`, which is
-/// the parent's to call, is not called.
+/// from elsewhere. In a forked child it frees the handle only: the parent's buffer is left alone, and `destroy`,
+/// which is the parent's to call, is not called.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_producer_free(producer: Option<Box<unistream_producer>>) {
-    value(|| {
+    infallible(|| {
         if let Some(producer) = producer {
             match producer.engine.close(Duration::ZERO) {
                 Err(error) if error.kind() == ErrorKind::Reentrant => mem::forget(producer),
@@ -257,13 +267,14 @@ pub extern "C" fn unistream_producer_free(producer: Option<Box<unistream_produce
 
 /// Takes a snapshot of the counters and the state. Allowed at any time: inside callbacks, and after the close.
 ///
-/// Writes it to `stats` on success; free it with `unistream_stats_free()`. Errors: `UNISTREAM_INVALID_ARGUMENT`.
+/// Writes it to `stats` on success; free it with `unistream_stats_free()`. Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT`.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_producer_stats(
     producer: Option<&unistream_producer>,
     stats: Option<&mut MaybeUninit<Option<Box<unistream_stats>>>>,
 ) -> Option<Box<unistream_error>> {
-    boundary(|| {
+    fallible(|| {
         let (producer, out) = (required(producer, "producer")?, required(stats, "stats")?);
         out.write(Some(Box::new(unistream_stats::from(&producer.engine.stats()))));
         Ok(())
@@ -277,8 +288,9 @@ pub extern "C" fn unistream_producer_stats(
 /// `_settle()`. Until then it is not handed out again, also not after `unistream_batch_free()`: what was never
 /// answered is handed out again when the producer is closed and opened again.
 ///
-/// Errors: `UNISTREAM_WRONG_MODE`, the error that stopped the producer, `UNISTREAM_IO`, `UNISTREAM_CLOSED`,
-/// `UNISTREAM_FORKED`, `UNISTREAM_INVALID_ARGUMENT`.
+/// Errors: `UNISTREAM_ERROR_WRONG_MODE`, the error that stopped the producer, `UNISTREAM_ERROR_IO`,
+/// `UNISTREAM_ERROR_CLOSED`, `UNISTREAM_ERROR_FORKED`, `UNISTREAM_ERROR_INVALID_ARGUMENT`.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_producer_next_batch(
     producer: Option<&unistream_producer>,
@@ -295,7 +307,8 @@ pub extern "C" fn unistream_producer_next_batch(
 ///
 /// Writes to `wait_ms` milliseconds, rounded up, such as poll() takes: 0 for now, `UNISTREAM_FOREVER` (-1) if only a
 /// put or an answer can change that, or if the producer has stopped or was closed, as
-/// `unistream_producer_next_batch()` then says. Errors: `UNISTREAM_INVALID_ARGUMENT`.
+/// `unistream_producer_next_batch()` then says. Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT`.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_producer_next_wait(
     producer: Option<&unistream_producer>,
@@ -310,9 +323,11 @@ pub extern "C" fn unistream_producer_next_wait(
 
 /// Mode manual: the batch was delivered. Takes the batch over, in every case.
 ///
-/// Errors: `UNISTREAM_WRONG_MODE`, `UNISTREAM_NOT_FOUND` for a batch that waits for no answer (one of another producer or
-/// of an earlier opening, or of a dead letter), `UNISTREAM_DISK_FULL`, `UNISTREAM_IO`, `UNISTREAM_CLOSED`,
-/// `UNISTREAM_FORKED`, `UNISTREAM_INVALID_ARGUMENT`. On failure the batch stays in the buffer.
+/// Errors: `UNISTREAM_ERROR_WRONG_MODE`, `UNISTREAM_ERROR_NOT_FOUND` for a batch that waits for no answer (one of
+/// another producer or of an earlier opening, or of a dead letter), `UNISTREAM_ERROR_DISK_FULL`,
+/// `UNISTREAM_ERROR_IO`, `UNISTREAM_ERROR_CLOSED`, `UNISTREAM_ERROR_FORKED`, `UNISTREAM_ERROR_INVALID_ARGUMENT`. On
+/// failure the batch stays in the buffer.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_producer_commit(
     producer: Option<&unistream_producer>,
@@ -325,7 +340,8 @@ pub extern "C" fn unistream_producer_commit(
 /// case.
 ///
 /// `message`, copied, says why; it may be NULL. Errors: as of `unistream_producer_commit()`, and, if this was the last
-/// attempt under `on_exhausted = raise`, `UNISTREAM_RETRIES_EXHAUSTED`.
+/// attempt under `on_exhausted = raise`, `UNISTREAM_ERROR_RETRIES_EXHAUSTED`.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unistream_producer_failed(
     producer: Option<&unistream_producer>,
@@ -342,8 +358,10 @@ pub unsafe extern "C" fn unistream_producer_failed(
 /// Mode manual: says what became of the batch as a callback does, with an outcome and a report (NULL: no more to
 /// say). Takes the batch over, in every case but one; borrows the report.
 ///
-/// Errors: as of `unistream_producer_failed()`, and `UNISTREAM_INVALID_ARGUMENT` for a report that names a record the
-/// batch does not have: nothing has changed then, and the batch is still the caller's, to be given back or freed.
+/// Errors: as of `unistream_producer_failed()`, and `UNISTREAM_ERROR_INVALID_ARGUMENT` for a report that names a
+/// record the batch does not have: nothing has changed then, and the batch is still the caller's, to be given back or
+/// freed.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_producer_settle(
     producer: Option<&unistream_producer>,
@@ -377,7 +395,8 @@ fn settle(
 /// Lists the dead letters of the producer's buffer.
 ///
 /// Writes the list to `letters` on success; free it with `unistream_dead_letters_free()`.
-/// Errors: `UNISTREAM_IO`, `UNISTREAM_FORKED`, `UNISTREAM_INVALID_ARGUMENT`.
+/// Errors: `UNISTREAM_ERROR_IO`, `UNISTREAM_ERROR_FORKED`, `UNISTREAM_ERROR_INVALID_ARGUMENT`.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_producer_dead_letters(
     producer: Option<&unistream_producer>,
@@ -396,9 +415,10 @@ pub extern "C" fn unistream_producer_dead_letters(
 /// Puts the records of the dead letter `id` into the buffer again, in order, behind what is there, with their ids,
 /// keys and times; then deletes the letter.
 ///
-/// Writes to `records`, unless NULL, on success how many there were.
-/// Errors: `UNISTREAM_NOT_FOUND`, `UNISTREAM_IN_USE` while another thread replays or deletes it, and those of
-/// `unistream_producer_put()`; the letter then stays.
+/// Writes to `records`, unless NULL, on success how many there were. Errors: `UNISTREAM_ERROR_NOT_FOUND`,
+/// `UNISTREAM_ERROR_IN_USE` while another thread replays or deletes it, and those of `unistream_producer_put()`; the
+/// letter then stays.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unistream_producer_replay(
     producer: Option<&unistream_producer>,
@@ -418,19 +438,22 @@ pub unsafe extern "C" fn unistream_producer_replay(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::constants::UNISTREAM_INTERNAL;
+    use crate::constants::UNISTREAM_ERROR_INTERNAL;
 
     #[test]
     fn after_a_defect_the_producer_refuses_work() {
         let directory = std::env::temp_dir().join(format!("unistream-ffi-defect-{}", std::process::id()));
         let engine = Producer::builder(&directory).open_manual(Limits::default()).expect("it opens");
         let producer = Box::new(unistream_producer { engine, defective: AtomicBool::new(false) });
-        let code = |answer: Answer| answer.map(|error| error.code);
+        let code = |result: CResult| result.map(|error| error.code);
         // SAFETY: three bytes that live.
         let put = || code(unsafe { unistream_producer_put(Some(&producer), b"abc".as_ptr().cast(), 3) });
         assert_eq!(put(), None);
-        assert_eq!(code(unistream_producer::call(Some(&producer), |_| panic!("a defect"))), Some(UNISTREAM_INTERNAL));
-        assert_eq!(put(), Some(UNISTREAM_INTERNAL), "what a panic left behind is not trusted");
+        assert_eq!(
+            code(unistream_producer::call(Some(&producer), |_| panic!("a defect"))),
+            Some(UNISTREAM_ERROR_INTERNAL)
+        );
+        assert_eq!(put(), Some(UNISTREAM_ERROR_INTERNAL), "what a panic left behind is not trusted");
         let mut stats = MaybeUninit::uninit();
         assert_eq!(code(unistream_producer_stats(Some(&producer), Some(&mut stats))), None);
         // SAFETY: it was written, since the call succeeded.

@@ -6,7 +6,7 @@ use std::ptr;
 
 use engine::{NewRecord, Record, Result};
 
-use crate::boundary::{bytes, invalid};
+use crate::arguments::{bytes, invalid};
 
 /// A record: what is put, and what a batch holds. A public structure; begin with `UNISTREAM_RECORD_INIT`, or zero it
 /// and set `size`. Later versions may add fields at its end, never change these.

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use engine::{MAX_REASON_BYTES, Outcome, Report, SendError};
 
-use crate::boundary::value;
 use crate::constants::{
-    UNISTREAM_DELIVERED, UNISTREAM_FAILED, UNISTREAM_REJECTED, UNISTREAM_UNAVAILABLE, unistream_outcome,
+    UNISTREAM_OUTCOME_DELIVERED, UNISTREAM_OUTCOME_FAILED, UNISTREAM_OUTCOME_REJECTED, UNISTREAM_OUTCOME_UNAVAILABLE,
+    unistream_outcome,
 };
+use crate::panics::infallible;
 
 /// What a sink says besides the outcome of the whole batch: a message, a retry-after, outcomes of single records.
 /// One thread at a time.
@@ -45,10 +46,10 @@ impl unistream_report {
         let message = |default: &str| message.unwrap_or(default).to_owned();
         let cause = |default: &str| Box::<dyn std::error::Error + Send + Sync>::from(message(default)).into();
         match outcome {
-            UNISTREAM_DELIVERED => Ok(Outcome::Delivered),
-            UNISTREAM_FAILED => Ok(Outcome::Failed { error: cause("the sink failed") }),
-            UNISTREAM_REJECTED => Ok(Outcome::Rejected { reason: message("the sink rejected it") }),
-            UNISTREAM_UNAVAILABLE => {
+            UNISTREAM_OUTCOME_DELIVERED => Ok(Outcome::Delivered),
+            UNISTREAM_OUTCOME_FAILED => Ok(Outcome::Failed { error: cause("the sink failed") }),
+            UNISTREAM_OUTCOME_REJECTED => Ok(Outcome::Rejected { reason: message("the sink rejected it") }),
+            UNISTREAM_OUTCOME_UNAVAILABLE => {
                 Ok(Outcome::Unavailable { error: cause("the sink is unavailable"), retry_after: self.retry_after })
             }
             other => Err(SendError::failed(format!("the sink answered {other}, which is no outcome"))),
@@ -71,14 +72,14 @@ pub(crate) unsafe fn message(message: *const c_char) -> Option<String> {
 /// Makes an empty report for `unistream_producer_settle()`. Callbacks are lent theirs.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_report_new() -> Option<Box<unistream_report>> {
-    value(|| Some(Box::default()))
+    infallible(|| Some(Box::default()))
 }
 
 /// Answers for record `index` of the batch, counted from 0; the last answer for a record holds. Records that are not
 /// answered for share the outcome of the whole batch.
 ///
-/// `message`, copied, says why, and stands in the dead letter of a rejected record; NULL: the report's message. More than
-/// 4096 bytes of it are cut off.
+/// `message`, copied, says why, and stands in the dead letter of a rejected record; NULL: the report's message. More
+/// than 4096 bytes of it are cut off.
 ///
 /// An index past the batch's end and a number that is no outcome turn the whole answer into a failed attempt whose
 /// error names the mistake; the attempt's records are then all sent again.
@@ -89,7 +90,7 @@ pub unsafe extern "C" fn unistream_report_record(
     outcome: unistream_outcome,
     message: *const c_char,
 ) {
-    value(|| {
+    infallible(|| {
         // SAFETY: the contract: NULL or a C string that lives for the call.
         let message = unsafe { self::message(message) };
         if let Some(report) = report {
@@ -102,7 +103,7 @@ pub unsafe extern "C" fn unistream_report_record(
 /// NULL takes it back.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unistream_report_message(report: Option<&mut unistream_report>, message: *const c_char) {
-    value(|| {
+    infallible(|| {
         // SAFETY: the contract: NULL or a C string that lives for the call.
         let message = unsafe { self::message(message) };
         if let Some(report) = report {
@@ -111,8 +112,9 @@ pub unsafe extern "C" fn unistream_report_message(report: Option<&mut unistream_
     });
 }
 
-/// Asks, beside `UNISTREAM_UNAVAILABLE`, not to be tried again before this many milliseconds; more than a day counts as a
-/// day. The schedule may wait longer, and `unistream_producer_resume()` tries at once. Without effect on other outcomes.
+/// Asks, beside `UNISTREAM_OUTCOME_UNAVAILABLE`, not to be tried again before this many milliseconds; more than a day
+/// counts as a day. The schedule may wait longer, and `unistream_producer_resume()` tries at once. Without effect on
+/// other outcomes.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_report_retry_after(report: Option<&mut unistream_report>, milliseconds: u64) {
     if let Some(report) = report {

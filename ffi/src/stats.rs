@@ -6,12 +6,14 @@ use std::ptr;
 
 use engine::{Error, ErrorKind, State, Stats};
 
-use crate::boundary::{boundary, c_text, required, text, value};
+use crate::arguments::{required, text};
 use crate::constants::{
-    UNISTREAM_ON_HOLD, UNISTREAM_RUNNING, UNISTREAM_SINK_UNAVAILABLE, UNISTREAM_STATE_CLOSED, UNISTREAM_STOPPED,
-    unistream_state,
+    UNISTREAM_STATE_CLOSED, UNISTREAM_STATE_ON_HOLD, UNISTREAM_STATE_RUNNING, UNISTREAM_STATE_STOPPED,
+    UNISTREAM_STATE_UNAVAILABLE, unistream_state,
 };
-use crate::error::unistream_error;
+use crate::error::{fallible, unistream_error};
+use crate::panics::infallible;
+use crate::text::c_text;
 
 /// A snapshot of a producer's counters and state. Immutable; any thread may read it.
 pub struct unistream_stats {
@@ -26,10 +28,10 @@ impl From<&Stats> for unistream_stats {
         unistream_stats {
             counters: stats.counters().map(|(name, value, _)| (c_text(name), value)).collect(),
             state: match stats.state {
-                State::Running => UNISTREAM_RUNNING,
-                State::OnHold => UNISTREAM_ON_HOLD,
-                State::Unavailable => UNISTREAM_SINK_UNAVAILABLE,
-                State::Stopped => UNISTREAM_STOPPED,
+                State::Running => UNISTREAM_STATE_RUNNING,
+                State::OnHold => UNISTREAM_STATE_ON_HOLD,
+                State::Unavailable => UNISTREAM_STATE_UNAVAILABLE,
+                State::Stopped => UNISTREAM_STATE_STOPPED,
                 State::Closed => UNISTREAM_STATE_CLOSED,
             },
             state_name: c_text(stats.state.name()),
@@ -40,14 +42,15 @@ impl From<&Stats> for unistream_stats {
 
 /// Gets the counter `name` of the table above.
 ///
-/// Writes it to `counter` on success. Errors: `UNISTREAM_NOT_FOUND`, `UNISTREAM_INVALID_ARGUMENT`.
+/// Writes it to `counter` on success. Errors: `UNISTREAM_ERROR_NOT_FOUND`, `UNISTREAM_ERROR_INVALID_ARGUMENT`.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unistream_stats_get(
     stats: Option<&unistream_stats>,
     name: *const c_char,
     counter: Option<&mut MaybeUninit<u64>>,
 ) -> Option<Box<unistream_error>> {
-    boundary(|| {
+    fallible(|| {
         let (stats, out) = (required(stats, "stats")?, required(counter, "counter")?);
         // SAFETY: the contract: a C string that lives for the call.
         let name = unsafe { text(name, "name") }?;
@@ -68,13 +71,13 @@ pub extern "C" fn unistream_stats_count(stats: Option<&unistream_stats>) -> usiz
 /// The name of counter `index`, counted from 0; NULL behind the last one. The text lives as long as the snapshot.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_stats_name(stats: Option<&unistream_stats>, index: usize) -> *const c_char {
-    value(|| stats.and_then(|stats| stats.counters.get(index)).map_or(ptr::null(), |(name, _)| name.as_ptr()))
+    infallible(|| stats.and_then(|stats| stats.counters.get(index)).map_or(ptr::null(), |(name, _)| name.as_ptr()))
 }
 
 /// The value of counter `index`, counted from 0; 0 behind the last one.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_stats_value(stats: Option<&unistream_stats>, index: usize) -> u64 {
-    value(|| stats.and_then(|stats| stats.counters.get(index)).map_or(0, |(_, value)| *value))
+    infallible(|| stats.and_then(|stats| stats.counters.get(index)).map_or(0, |(_, value)| *value))
 }
 
 /// What the producer was doing: one of the `unistream_state` numbers.
@@ -89,8 +92,8 @@ pub extern "C" fn unistream_stats_state_name(stats: Option<&unistream_stats>) ->
     stats.map_or(ptr::null(), |stats| stats.state_name.as_ptr())
 }
 
-/// The last error of the sink, of the disk or of a put that was refused, as text of at most 4096 bytes; empty if there
-/// was none. It lives as long as the snapshot.
+/// The last error of the sink, of the disk or of a put that `refused_puts` counts, as text of at most 4096 bytes; empty
+/// if there was none. What `invalid_puts` counts is not here. It lives as long as the snapshot.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_stats_last_error(stats: Option<&unistream_stats>) -> *const c_char {
     stats.map_or(ptr::null(), |stats| stats.last_error.as_ptr())

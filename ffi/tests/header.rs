@@ -4,11 +4,14 @@
 use std::fs;
 use std::path::Path;
 
-use cbindgen::{Builder, Config, DocumentationStyle, Language, Style};
+use cbindgen::{Builder, Config, DocumentationStyle, FunctionConfig, Language, Style};
 use engine::{OptionSpec, Options, Stats, sink};
 
 const PREAMBLE: &str = include_str!("../header/preamble.h");
 const HELLO: &str = include_str!("../examples/hello.c");
+
+/// Stands before the functions that are `#[must_use]` in Rust.
+const MUST_USE: &str = "UNISTREAM_MUST_USE";
 
 /// What cbindgen cannot make of Rust.
 const MACROS: &str = r#"
@@ -19,6 +22,14 @@ const MACROS: &str = r#"
 #define UNISTREAM_VERSION_PATCH @PATCH@
 /** One number that grows: major * 1000000 + minor * 1000 + patch. */
 #define UNISTREAM_VERSION_NUMBER (UNISTREAM_VERSION_MAJOR * 1000000 + UNISTREAM_VERSION_MINOR * 1000 + UNISTREAM_VERSION_PATCH)
+
+/** Every error that is returned is the caller's to free, so none may be ignored: unistream_error_free(call()) frees one
+ *  that is of no interest. */
+#if defined(__GNUC__) || defined(__clang__)
+#define UNISTREAM_MUST_USE __attribute__((warn_unused_result))
+#else
+#define UNISTREAM_MUST_USE
+#endif
 
 /** A time-out without end. */
 #define UNISTREAM_FOREVER ((int64_t)-1)
@@ -120,6 +131,7 @@ fn header() -> String {
         documentation_style: DocumentationStyle::Doxy,
         line_length: 118,
         tab_width: 2,
+        function: FunctionConfig { must_use: Some(MUST_USE.into()), ..FunctionConfig::default() },
         ..Config::default()
     };
     let bindings = Builder::new().with_config(config).with_src(concat!(env!("CARGO_MANIFEST_DIR"), "/src/lib.rs"));
@@ -138,4 +150,20 @@ fn the_committed_header_is_the_generated_one() {
     let committed = fs::read_to_string(&path).unwrap_or_default();
     let difference = header.lines().zip(committed.lines()).position(|(new, old)| new != old);
     assert!(header == committed, "include/unistream.h is stale from line {difference:?} on; run `make header`");
+}
+
+/// A function that hands out an error warns whoever ignores it: ignored, it is not noticed and never freed.
+#[test]
+fn no_returned_error_can_be_ignored_without_a_warning() {
+    let header = header();
+    let lines: Vec<&str> = header.lines().collect();
+    // One that is borrowed, as the error of an event is, belongs to what it was asked of.
+    let is_owned = |line: &str| line.contains("unistream_error *unistream_") && !line.starts_with("const ");
+    let owned = (1..lines.len()).filter(|at| is_owned(lines[*at]));
+    // The macro stands on the line, or on the one above.
+    let (marked, ignorable): (Vec<usize>, Vec<usize>) =
+        owned.partition(|at| lines[*at].starts_with(MUST_USE) || lines[at - 1] == MUST_USE);
+    assert!(marked.len() > 30, "{marked:?}");
+    let ignorable: Vec<&str> = ignorable.iter().map(|at| lines[*at]).collect();
+    assert!(ignorable.is_empty(), "write #[must_use] above: {ignorable:?}");
 }

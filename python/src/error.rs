@@ -90,7 +90,7 @@ pub(crate) fn raise(py: Python<'_>, error: Error) -> PyErr {
         static FROM_NATIVE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let class = FROM_NATIVE.import(py, "unistream._errors", "from_native")?;
         let flags = (error.is_retryable(), error.record_accepted());
-        let exception = class.call1((error.kind().name(), error.message(), flags.0, flags.1))?;
+        let exception = class.call1((error.kind().name(), error.message(), flags.0, flags.1, error.os_error()))?;
         let exception = PyErr::from_value(exception);
         exception.set_cause(py, cause(py, &error));
         Ok(exception)

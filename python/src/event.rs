@@ -154,7 +154,15 @@ impl Events {
                     _ => None,
                 };
                 let mut message = event.message();
-                if matches!(event, Event::SendFailed { .. } | Event::Rejected { .. } | Event::Skipped { .. }) {
+                let speaks_of_the_sink = matches!(
+                    event,
+                    Event::SendFailed { .. }
+                        | Event::Rejected { .. }
+                        | Event::Skipped { .. }
+                        | Event::SinkDown { .. }
+                        | Event::SinkUp { .. }
+                );
+                if speaks_of_the_sink {
                     message.push_str(&format!(" [sink {sink}]"));
                 }
                 queue.push(Entry { level: event.level(), message, error });

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,6 +43,13 @@ class DiskFull(UnistreamError):
 
 class DiskError(UnistreamError):
     """The disk failed. The buffer refuses further puts; close it and open it again."""
+
+
+class PermissionDenied(DiskError, PermissionError):
+    """The operating system does not let this user read or write a file, or its directory.
+
+    A `DiskError` (`kind` is `"io"`) and a `PermissionError`, with its `errno`.
+    """
 
 
 class InUse(UnistreamError):
@@ -138,9 +146,16 @@ BY_KIND: dict[str, type[UnistreamError]] = {
 }
 
 
-def from_native(kind: str, message: str, retryable: bool, record_accepted: bool) -> UnistreamError:
-    """Return the exception that stands for an error of the engine."""
-    error = BY_KIND.get(kind, UnistreamError)(message)
+def from_native(
+    kind: str, message: str, retryable: bool, record_accepted: bool, os_error: int | None
+) -> UnistreamError:
+    """Return the exception that stands for an error of the engine, and of the system if one is behind it."""
+    error: UnistreamError
+    if kind == "io" and os_error in (errno.EACCES, errno.EPERM):
+        error = denied = PermissionDenied(message)
+        denied.errno = os_error
+    else:
+        error = BY_KIND.get(kind, UnistreamError)(message)
     error.kind = kind
     error.retryable = retryable
     error.record_accepted = record_accepted

@@ -149,7 +149,9 @@ class Stats:
 
     Counters start at 0 when the producer opens; what is pending, on disk and in the dead letters is what is there now.
     `unavailable_since` and `unreadable_since` are in microseconds since the epoch, and 0 when the sink can be reached
-    and the log be read.
+    and the log be read. `refused_puts` and `last_error` know what the system refused (a full buffer, a full or failing
+    disk, a producer that has stopped); what the caller got wrong (a record that is too large, an invalid argument) only
+    counts in `invalid_puts`.
     """
 
     put_records: int
@@ -173,6 +175,7 @@ class Stats:
     lost_records: int
     next_seq: int
     refused_puts: int
+    invalid_puts: int
     unavailable_since: int
     unreadable_since: int
     state: Literal["running", "on_hold", "unavailable", "stopped", "closed"]

@@ -33,7 +33,7 @@ static bool test_failed;
     } \
   } while (0)
 
-#define OK(call) CHECK(expect((call), UNISTREAM_OK, __FILE__, __LINE__))
+#define OK(call) CHECK(expect((call), UNISTREAM_ERROR_NONE, __FILE__, __LINE__))
 #define FAILS(code, call) CHECK(expect((call), (code), __FILE__, __LINE__))
 
 #define RUN(test) \
@@ -98,7 +98,7 @@ typedef struct kept {
   int failures;
 } kept;
 
-#define KEPT_INIT {PTHREAD_MUTEX_INITIALIZER, 0, 0, "", "", 0, UNISTREAM_FAILED, 0}
+#define KEPT_INIT {PTHREAD_MUTEX_INITIALIZER, 0, 0, "", "", 0, UNISTREAM_OUTCOME_FAILED, 0}
 
 static inline void kept_batch(kept *kept, const unistream_batch *batch) {
   unistream_record record = UNISTREAM_RECORD_INIT;
@@ -117,7 +117,7 @@ static inline void kept_batch(kept *kept, const unistream_batch *batch) {
 
 static inline unistream_outcome kept_send(void *user_data, const unistream_batch *batch, unistream_report *report) {
   kept *sink = (kept *)user_data;
-  unistream_outcome outcome = UNISTREAM_DELIVERED;
+  unistream_outcome outcome = UNISTREAM_OUTCOME_DELIVERED;
   pthread_mutex_lock(&sink->lock);
   if (sink->failures > 0) {
     sink->failures--;

@@ -42,9 +42,11 @@ static void deliver(const unistream_batch *batch, size_t index) {
 
 /* Answers as `how` says: the outcome of the whole, and others of single records in the report. */
 static unistream_outcome answer(const unistream_batch *batch, unistream_report *to, uint8_t how) {
-  static const unistream_outcome outcomes[] = {UNISTREAM_DELIVERED,   UNISTREAM_DELIVERED, UNISTREAM_FAILED,
-                                               UNISTREAM_UNAVAILABLE, UNISTREAM_REJECTED,  77,
-                                               UNISTREAM_DELIVERED,   INT32_MIN};
+  static const unistream_outcome outcomes[] = {
+      UNISTREAM_OUTCOME_DELIVERED, UNISTREAM_OUTCOME_DELIVERED, UNISTREAM_OUTCOME_FAILED,
+      UNISTREAM_OUTCOME_UNAVAILABLE, UNISTREAM_OUTCOME_REJECTED, 77,
+      UNISTREAM_OUTCOME_DELIVERED, INT32_MIN,
+  };
   unistream_outcome outcome = outcomes[how % 8];
   bool wrong = false;
   size_t count = unistream_batch_count(batch);
@@ -60,10 +62,11 @@ static unistream_outcome answer(const unistream_batch *batch, unistream_report *
   }
   if ((how & 0x90) == 0x90) {
     wrong = true; /* A mistake turns the whole answer into a failed attempt. */
-    unistream_report_record(to, how & 64 ? count : 0, how & 64 ? UNISTREAM_DELIVERED : 99, "a mistake");
+    unistream_report_record(to, how & 64 ? count : 0, how & 64 ? UNISTREAM_OUTCOME_DELIVERED : 99, "a mistake");
   }
   for (size_t i = 0; i < count && !wrong; i++) {
-    if (single[i] ? single[i] == 1 + UNISTREAM_DELIVERED : outcome == UNISTREAM_DELIVERED) deliver(batch, i);
+    unistream_outcome its = single[i] ? single[i] - 1 : outcome;
+    if (its == UNISTREAM_OUTCOME_DELIVERED) deliver(batch, i);
   }
   free(single);
   return outcome;
@@ -99,8 +102,8 @@ static void reenter(const context *from, uint8_t how) {
       case 4: error = unistream_producer_sync(producer); break;
       default: unistream_producer_free(producer); break;
     }
-    if (how % 6 < 5) MUST(checked(error) != UNISTREAM_OK);
-    MUST(checked(unistream_producer_stats(producer, &snapshot)) == UNISTREAM_OK);
+    if (how % 6 < 5) MUST(checked(error) != UNISTREAM_ERROR_NONE);
+    MUST(checked(unistream_producer_stats(producer, &snapshot)) == UNISTREAM_ERROR_NONE);
     unistream_stats_free(snapshot);
   }
   pthread_mutex_unlock(&handles);
@@ -141,7 +144,7 @@ static void on_send_async(void *user_data, unistream_completion *completion) {
 
 static void on_event(void *user_data, const unistream_event *event) {
   MUST(unistream_event_name(event)[0] && unistream_event_message(event)[0]);
-  MUST(unistream_event_level(event) >= UNISTREAM_DEBUG && unistream_event_level(event) <= UNISTREAM_ERROR);
+  MUST(unistream_event_level(event) >= UNISTREAM_LEVEL_DEBUG && unistream_event_level(event) <= UNISTREAM_LEVEL_ERROR);
   if (unistream_event_batch(event)) see_batch(unistream_event_batch(event));
   if (unistream_event_error(event)) MUST(unistream_error_message(unistream_event_error(event))[0]);
   (void)user_data;
@@ -276,17 +279,17 @@ static void open_one(int slot) {
   unistream_producer *opened = NULL;
   if (sink) sinks[from] = NULL;
   if (how >= 250) {
-    MUST(checked(unistream_producer_open(how & 1 ? "" : NULL, sink, config, &opened)) != UNISTREAM_OK);
+    MUST(checked(unistream_producer_open(how & 1 ? "" : NULL, sink, config, &opened)) != UNISTREAM_ERROR_NONE);
   } else if (how >= 245) {
-    MUST(checked(unistream_producer_open(paths[path], sink, config, NULL)) == UNISTREAM_INVALID_ARGUMENT);
+    MUST(checked(unistream_producer_open(paths[path], sink, config, NULL)) == UNISTREAM_ERROR_INVALID_ARGUMENT);
   } else {
     unistream_code code = checked(unistream_producer_open(paths[path], sink, config, &opened));
     bool taken = false;
     for (int i = 0; i < SLOTS; i++) taken |= producers[i] && producer_path[i] == (int)path && !producer_closed[i];
     if (taken) MUST(opened == NULL);
-    MUST((code == UNISTREAM_OK) == (opened != NULL));
-    MUST(code == UNISTREAM_OK || code == UNISTREAM_INVALID_ARGUMENT || code == UNISTREAM_IN_USE ||
-         code == UNISTREAM_WRONG_MODE);
+    MUST((code == UNISTREAM_ERROR_NONE) == (opened != NULL));
+    MUST(code == UNISTREAM_ERROR_NONE || code == UNISTREAM_ERROR_INVALID_ARGUMENT || code == UNISTREAM_ERROR_IN_USE ||
+         code == UNISTREAM_ERROR_WRONG_MODE);
   }
   if (opened) {
     pthread_mutex_lock(&handles);
@@ -315,19 +318,19 @@ static void close_one(int slot) {
   int64_t timeout = timeout_ms();
   unistream_code code = checked(unistream_producer_close(producers[slot], timeout, below(4) ? &left : NULL));
   if (!producers[slot] || timeout < -1) {
-    MUST(code == UNISTREAM_INVALID_ARGUMENT);
+    MUST(code == UNISTREAM_ERROR_INVALID_ARGUMENT);
     return;
   }
   producer_closed[slot] = true;
-  if (code != UNISTREAM_OK) return;
-  MUST(checked(unistream_producer_close(producers[slot], timeout, &again)) == UNISTREAM_OK);
+  if (code != UNISTREAM_ERROR_NONE) return;
+  MUST(checked(unistream_producer_close(producers[slot], timeout, &again)) == UNISTREAM_ERROR_NONE);
   MUST(left == UINT64_MAX || left == again);
   char data[64];
   size_t length = 0;
   record_fate *fate = begin_put(data, &length);
   if (!fate) return;
   unistream_error *error = unistream_producer_put(producers[slot], data, length);
-  MUST(unistream_error_code(error) == UNISTREAM_CLOSED);
+  MUST(unistream_error_code(error) == UNISTREAM_ERROR_CLOSED);
   finish_put(fate, error);
 }
 
@@ -337,7 +340,7 @@ static void settle_one(unistream_producer *producer, size_t at) {
   uint8_t how = byte();
   batches[at] = NULL;
   if (!batch) {
-    MUST(checked(unistream_producer_commit(producer, NULL)) != UNISTREAM_OK);
+    MUST(checked(unistream_producer_commit(producer, NULL)) != UNISTREAM_ERROR_NONE);
     return;
   }
   see_batch(batch);
@@ -391,7 +394,7 @@ static void see_letters(const unistream_dead_letters *list, bool excuse) {
     MUST(unistream_dead_letter_id(letter)[0] && unistream_dead_letter_bytes(letter) > 0);
     MUST(unistream_dead_letter_sink(letter) && unistream_dead_letter_reason(letter, 0));
     MUST(!unistream_dead_letter_error(letter, SIZE_MAX) && !unistream_dead_letter_reason(letter, SIZE_MAX));
-    if (checked(unistream_dead_letter_batch(letter, &batch)) != UNISTREAM_OK) continue; /* Gone meanwhile. */
+    if (checked(unistream_dead_letter_batch(letter, &batch)) != UNISTREAM_ERROR_NONE) continue; /* Gone meanwhile. */
     for (size_t at = 0; unistream_batch_record(batch, at, &record); at++) {
       pthread_mutex_lock(&world);
       record_fate *fate = recognise(record.data, record.data_length);
@@ -430,13 +433,13 @@ static void null_calls(void) {
   unistream_stats *none = NULL;
   uint64_t value = 0;
   int64_t wait = 0;
-  MUST(checked(unistream_producer_put(NULL, "x", 1)) == UNISTREAM_INVALID_ARGUMENT);
-  MUST(checked(unistream_producer_put_record(NULL, NULL, NULL)) == UNISTREAM_INVALID_ARGUMENT);
-  MUST(checked(unistream_producer_flush(NULL, 0)) == UNISTREAM_INVALID_ARGUMENT);
-  MUST(checked(unistream_producer_stats(NULL, &none)) == UNISTREAM_INVALID_ARGUMENT);
-  MUST(checked(unistream_producer_next_wait(NULL, &wait)) == UNISTREAM_INVALID_ARGUMENT);
-  MUST(checked(unistream_stats_get(NULL, "put_records", &value)) != UNISTREAM_OK);
-  MUST(checked(unistream_config_set(NULL, NULL, NULL)) == UNISTREAM_INVALID_ARGUMENT);
+  MUST(checked(unistream_producer_put(NULL, "x", 1)) == UNISTREAM_ERROR_INVALID_ARGUMENT);
+  MUST(checked(unistream_producer_put_record(NULL, NULL, NULL)) == UNISTREAM_ERROR_INVALID_ARGUMENT);
+  MUST(checked(unistream_producer_flush(NULL, 0)) == UNISTREAM_ERROR_INVALID_ARGUMENT);
+  MUST(checked(unistream_producer_stats(NULL, &none)) == UNISTREAM_ERROR_INVALID_ARGUMENT);
+  MUST(checked(unistream_producer_next_wait(NULL, &wait)) == UNISTREAM_ERROR_INVALID_ARGUMENT);
+  MUST(checked(unistream_stats_get(NULL, "put_records", &value)) != UNISTREAM_ERROR_NONE);
+  MUST(checked(unistream_config_set(NULL, NULL, NULL)) == UNISTREAM_ERROR_INVALID_ARGUMENT);
   MUST(unistream_batch_count(NULL) == 0 && !unistream_batch_id(NULL) && !unistream_batch_record(NULL, 0, NULL));
   unistream_report_record(NULL, 0, 0, NULL);
   unistream_completion_finish(NULL, 0);
@@ -450,7 +453,7 @@ static void look_at_stats(const unistream_producer *producer) {
   checked(unistream_producer_stats(producer, &stats));
   for (size_t i = 0; i <= unistream_stats_count(stats); i++) {
     const char *name = unistream_stats_name(stats, i);
-    if (name) MUST(checked(unistream_stats_get(stats, name, &value)) == UNISTREAM_OK);
+    if (name) MUST(checked(unistream_stats_get(stats, name, &value)) == UNISTREAM_ERROR_NONE);
     if (name) MUST(value == unistream_stats_value(stats, i));
   }
   checked(unistream_stats_get(stats, text(), &value));
@@ -468,7 +471,7 @@ static void config_call(size_t slot) {
       if (context_count == CONTEXTS) return;
       its = new_context(-1);
       if (checked(unistream_config_on_event(configs[slot], (unistream_level)below(6) - 1, below(4) ? on_event : NULL,
-                                            its, on_destroy)) != UNISTREAM_OK) {
+                                            its, on_destroy)) != UNISTREAM_ERROR_NONE) {
         MUST(its->destroyed == 1);
       }
       break;
@@ -521,7 +524,7 @@ static void call(void) {
     case 18: null_calls(); break;
     case 19: burst(any_producer(&slot)); break;
     case 20: pthread_mutex_lock(&world), mood = byte(), pthread_mutex_unlock(&world); break;
-    case 21: MUST(checked(unistream_producer_put(any_producer(&slot), NULL, huge())) != UNISTREAM_OK); break;
+    case 21: MUST(checked(unistream_producer_put(any_producer(&slot), NULL, huge())) != UNISTREAM_ERROR_NONE); break;
     default: producer = any_producer(&slot), at = below(LONGEST / 16) * 16, put_one(producer, at, byte());
   }
 }
@@ -560,13 +563,13 @@ static void drain(const char *path) {
   unistream_config *config = quick_config();
   unistream_dead_letters *list = NULL;
   context *its = new_context(-1);
-  MUST(checked(unistream_sink_callback(on_send, its, on_destroy, &sink)) == UNISTREAM_OK);
-  MUST(checked(unistream_producer_open(path, sink, config, &producer)) == UNISTREAM_OK);
-  MUST(checked(unistream_producer_resume(producer)) == UNISTREAM_OK);
-  MUST(checked(unistream_producer_flush(producer, PATIENCE_MS)) == UNISTREAM_OK);
+  MUST(checked(unistream_sink_callback(on_send, its, on_destroy, &sink)) == UNISTREAM_ERROR_NONE);
+  MUST(checked(unistream_producer_open(path, sink, config, &producer)) == UNISTREAM_ERROR_NONE);
+  MUST(checked(unistream_producer_resume(producer)) == UNISTREAM_ERROR_NONE);
+  MUST(checked(unistream_producer_flush(producer, PATIENCE_MS)) == UNISTREAM_ERROR_NONE);
   MUST(counter(producer, "lost_records") == 0 && counter(producer, "corrupt_regions") == 0);
-  MUST(checked(unistream_producer_close(producer, 0, &left)) == UNISTREAM_OK && left == 0);
-  MUST(checked(unistream_dead_letters_open(path, &list)) == UNISTREAM_OK);
+  MUST(checked(unistream_producer_close(producer, 0, &left)) == UNISTREAM_ERROR_NONE && left == 0);
+  MUST(checked(unistream_dead_letters_open(path, &list)) == UNISTREAM_ERROR_NONE);
   see_letters(list, true);
   unistream_dead_letters_free(list);
   unistream_producer_free(producer);

@@ -61,14 +61,14 @@ static void fault(const char *what) {
 static unistream_code checked(unistream_error *error) {
   unistream_code code = unistream_error_code(error);
   const char *message = unistream_error_message(error);
-  MUST((code == UNISTREAM_OK) == (error == NULL));
+  MUST((code == UNISTREAM_ERROR_NONE) == (error == NULL));
   MUST(message && message[0] != '\0' && !strchr(message, '\n'));
   MUST(unistream_error_name(error)[0] != '\0');
   size_t causes = 0;
   while (unistream_error_cause(error, causes)) causes++;
   MUST(unistream_error_cause(error, SIZE_MAX) == NULL && causes < 100);
   MUST(error || !unistream_error_is_retryable(error));
-  if (code == UNISTREAM_INTERNAL) fault(message);
+  if (code == UNISTREAM_ERROR_INTERNAL) fault(message);
   unistream_error_free(error);
   return code;
 }

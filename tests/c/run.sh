@@ -137,10 +137,19 @@ if has clang; then
   check "the header compiles alone, clang++, C++11" compiles_alone "clang++ -std=c++11" cc
 fi
 
+# An error that nobody looks at is never freed either.
+warns_of_ignored() {
+  printf '#include <unistream.h>\nvoid f(void) { unistream_producer_sync(0); }\n' > "$scratch/ignored.$2"
+  # shellcheck disable=SC2086
+  $1 -I"$tree/usr/include" -c -o "$scratch/ignored.o" "$scratch/ignored.$2" 2>&1 | grep 'warn_unused_result\|unused-result'
+}
+check "an error that is ignored is warned of, gcc" warns_of_ignored "gcc -std=c99" c
+check "an error that is ignored is warned of, g++" warns_of_ignored "g++ -std=c++11" cc
+
 # ------------------------------------------------------------------------------------------------------ the symbols
 
 nm -D --defined-only "$library" | awk '{ print $3 }' | sort > "$scratch/exported"
-sed -n 's/^[a-z].*[ *]\(unistream_[a-z_]*\)(.*/\1/p' include/unistream.h | sort > "$scratch/declared"
+sed -n 's/^[A-Za-z].*[ *]\(unistream_[a-z_]*\)(.*/\1/p' include/unistream.h | sort > "$scratch/declared"
 tests=$(cd "$here" && ls test_*.c | sed 's/\.c$//')
 for test in $tests; do
   # shellcheck disable=SC2086

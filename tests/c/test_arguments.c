@@ -23,14 +23,14 @@ static void every_free_takes_null(void) {
 
 static void what_cannot_fail_takes_null(void) {
   unistream_record record = UNISTREAM_RECORD_INIT;
-  CHECK(unistream_error_code(NULL) == UNISTREAM_OK);
-  CHECK(strcmp(unistream_error_name(NULL), "ok") == 0);
+  CHECK(unistream_error_code(NULL) == UNISTREAM_ERROR_NONE);
+  CHECK(strcmp(unistream_error_name(NULL), "none") == 0);
   CHECK(strcmp(unistream_error_message(NULL), "success") == 0);
   CHECK(unistream_error_cause(NULL, 0) == NULL);
   CHECK(!unistream_error_is_retryable(NULL));
   CHECK(!unistream_error_record_accepted(NULL));
   CHECK(unistream_event_name(NULL) == NULL);
-  CHECK(unistream_event_level(NULL) == UNISTREAM_DEBUG);
+  CHECK(unistream_event_level(NULL) == UNISTREAM_LEVEL_DEBUG);
   CHECK(unistream_event_message(NULL) == NULL);
   CHECK(unistream_event_batch(NULL) == NULL);
   CHECK(unistream_event_error(NULL) == NULL);
@@ -41,12 +41,12 @@ static void what_cannot_fail_takes_null(void) {
   CHECK(unistream_batch_attempt(NULL) == 0);
   CHECK(!unistream_batch_record(NULL, 0, &record));
   CHECK(unistream_batch_record_id(NULL, 0, NULL, 0) == 0);
-  unistream_report_record(NULL, 0, UNISTREAM_FAILED, "message");
+  unistream_report_record(NULL, 0, UNISTREAM_OUTCOME_FAILED, "message");
   unistream_report_message(NULL, "message");
   unistream_report_retry_after(NULL, 1);
   CHECK(unistream_completion_batch(NULL) == NULL);
   CHECK(unistream_completion_report(NULL) == NULL);
-  unistream_completion_finish(NULL, UNISTREAM_DELIVERED);
+  unistream_completion_finish(NULL, UNISTREAM_OUTCOME_DELIVERED);
   CHECK(unistream_stats_count(NULL) == 0);
   CHECK(unistream_stats_name(NULL, 0) == NULL);
   CHECK(unistream_stats_value(NULL, 0) == 0);
@@ -68,7 +68,7 @@ static void what_cannot_fail_takes_null(void) {
 }
 
 static void a_null_handle_is_an_error(void) {
-  const unistream_code invalid = UNISTREAM_INVALID_ARGUMENT;
+  const unistream_code invalid = UNISTREAM_ERROR_INVALID_ARGUMENT;
   unistream_record record = UNISTREAM_RECORD_INIT;
   unistream_sink *sink = NULL;
   unistream_batch *batch = NULL;
@@ -80,7 +80,7 @@ static void a_null_handle_is_an_error(void) {
   int64_t wait = 7;
   FAILS(invalid, unistream_config_set(NULL, "linger", "1"));
   FAILS(invalid, unistream_config_get(NULL, "linger", &text));
-  FAILS(invalid, unistream_config_on_event(NULL, UNISTREAM_INFO, NULL, NULL, NULL));
+  FAILS(invalid, unistream_config_on_event(NULL, UNISTREAM_LEVEL_INFO, NULL, NULL, NULL));
   FAILS(invalid, unistream_sink_file(NULL, 0, &sink));
   FAILS(invalid, unistream_sink_from_url(NULL, &sink));
   FAILS(invalid, unistream_sink_from_options(NULL, NULL, &sink));
@@ -100,7 +100,7 @@ static void a_null_handle_is_an_error(void) {
   FAILS(invalid, unistream_producer_next_wait(NULL, &wait));
   FAILS(invalid, unistream_producer_commit(NULL, NULL));
   FAILS(invalid, unistream_producer_failed(NULL, NULL, NULL));
-  FAILS(invalid, unistream_producer_settle(NULL, NULL, UNISTREAM_DELIVERED, NULL));
+  FAILS(invalid, unistream_producer_settle(NULL, NULL, UNISTREAM_OUTCOME_DELIVERED, NULL));
   FAILS(invalid, unistream_producer_dead_letters(NULL, &letters));
   FAILS(invalid, unistream_producer_replay(NULL, "id", &number));
   FAILS(invalid, unistream_stats_get(NULL, "attempts", &number));
@@ -111,7 +111,7 @@ static void a_null_handle_is_an_error(void) {
 }
 
 static void a_null_out_parameter_is_an_error(void) {
-  const unistream_code invalid = UNISTREAM_INVALID_ARGUMENT;
+  const unistream_code invalid = UNISTREAM_ERROR_INVALID_ARGUMENT;
   kept kept_sink = KEPT_INIT;
   unistream_config *config = unistream_config_new();
   unistream_sink *sink = NULL;
@@ -139,7 +139,7 @@ static void a_null_out_parameter_is_an_error(void) {
 }
 
 static void options_are_checked(void) {
-  const unistream_code invalid = UNISTREAM_INVALID_ARGUMENT;
+  const unistream_code invalid = UNISTREAM_ERROR_INVALID_ARGUMENT;
   unistream_config *config = unistream_config_new();
   const char *value = NULL;
   OK(unistream_config_set(config, "max_records", "7"));
@@ -153,7 +153,7 @@ static void options_are_checked(void) {
   FAILS(invalid, unistream_config_set(config, "max_records", NULL));
   OK(unistream_config_get(config, "max_records", &value));
   CHECK(strcmp(value, "7") == 0); /* The refused values changed nothing. */
-  FAILS(UNISTREAM_NOT_FOUND, unistream_config_get(config, "max_recrods", &value));
+  FAILS(UNISTREAM_ERROR_NOT_FOUND, unistream_config_get(config, "max_recrods", &value));
   FAILS(invalid, unistream_config_get(config, NULL, &value));
   FAILS(invalid, unistream_config_on_event(config, 4, NULL, NULL, NULL));
   FAILS(invalid, unistream_config_on_event(config, -1, NULL, NULL, NULL));
@@ -181,7 +181,7 @@ static void every_option_takes_its_default(void) {
 static void an_error_says_what_is_wrong(void) {
   unistream_config *config = unistream_config_new();
   unistream_error *error = unistream_config_set(config, "linger", "soon");
-  CHECK(unistream_error_code(error) == UNISTREAM_INVALID_ARGUMENT);
+  CHECK(unistream_error_code(error) == UNISTREAM_ERROR_INVALID_ARGUMENT);
   CHECK(strcmp(unistream_error_name(error), "invalid_argument") == 0);
   CHECK(strstr(unistream_error_message(error), "linger") != NULL);
   CHECK(strstr(unistream_error_message(error), "soon") != NULL);
@@ -197,7 +197,7 @@ static void a_failed_open_has_a_cause(void) {
   unistream_producer *producer = NULL;
   unistream_error *error = open_kept("/dev/null/buffer", &kept_sink, NULL, &producer);
   CHECK(error != NULL && producer == NULL);
-  CHECK(unistream_error_code(error) == UNISTREAM_IO);
+  CHECK(unistream_error_code(error) == UNISTREAM_ERROR_IO);
   CHECK(unistream_error_cause(error, 0) != NULL);
   CHECK(unistream_error_cause(error, 99) == NULL);
   CHECK(kept_sink.destroyed == 1);
@@ -205,7 +205,7 @@ static void a_failed_open_has_a_cause(void) {
 }
 
 static void what_open_refuses(void) {
-  const unistream_code invalid = UNISTREAM_INVALID_ARGUMENT;
+  const unistream_code invalid = UNISTREAM_ERROR_INVALID_ARGUMENT;
   kept kept_sink = KEPT_INIT;
   const char *const manual[] = {"mode", "manual", NULL};
   unistream_producer *producer = NULL;
@@ -219,7 +219,7 @@ static void what_open_refuses(void) {
 
 static void later(void *user_data, unistream_completion *completion) {
   (void)user_data;
-  unistream_completion_finish(completion, UNISTREAM_DELIVERED);
+  unistream_completion_finish(completion, UNISTREAM_OUTCOME_DELIVERED);
 }
 
 static void inline_mode_refuses_asynchronous_sinks(void) {
@@ -229,22 +229,22 @@ static void inline_mode_refuses_asynchronous_sinks(void) {
   unistream_sink *sink = NULL;
   unistream_producer *producer = NULL;
   OK(unistream_sink_callback_async(later, &kept_sink, kept_destroy, &sink));
-  FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_producer_open(fresh_path(), sink, config, &producer));
+  FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_producer_open(fresh_path(), sink, config, &producer));
   CHECK(kept_sink.destroyed == 1);
   unistream_config_free(config);
 }
 
 static void what_a_put_refuses(void) {
-  const unistream_code invalid = UNISTREAM_INVALID_ARGUMENT;
+  const unistream_code invalid = UNISTREAM_ERROR_INVALID_ARGUMENT;
   const char *const small[] = {"max_record_bytes", "100", NULL};
   kept kept_sink = KEPT_INIT;
   unistream_producer *producer = NULL;
   char bytes[128] = {0};
   OK(open_kept(fresh_path(), &kept_sink, small, &producer));
   FAILS(invalid, unistream_producer_put(producer, NULL, 1));
-  FAILS(UNISTREAM_RECORD_TOO_LARGE, unistream_producer_put(producer, bytes, 101));
-  FAILS(UNISTREAM_RECORD_TOO_LARGE, unistream_producer_put(producer, bytes, SIZE_MAX));
-  FAILS(UNISTREAM_RECORD_TOO_LARGE, unistream_producer_put(producer, bytes, SIZE_MAX / 2 + 1));
+  FAILS(UNISTREAM_ERROR_RECORD_TOO_LARGE, unistream_producer_put(producer, bytes, 101));
+  FAILS(UNISTREAM_ERROR_RECORD_TOO_LARGE, unistream_producer_put(producer, bytes, SIZE_MAX));
+  FAILS(UNISTREAM_ERROR_RECORD_TOO_LARGE, unistream_producer_put(producer, bytes, SIZE_MAX / 2 + 1));
 
   unistream_record record = UNISTREAM_RECORD_INIT;
   record.data = bytes;
@@ -277,14 +277,14 @@ static void what_a_put_refuses(void) {
 
   FAILS(invalid, unistream_producer_flush(producer, -2));
   FAILS(invalid, unistream_producer_close(producer, INT64_MIN, NULL));
-  FAILS(UNISTREAM_NOT_FOUND, unistream_producer_replay(producer, "nobody", NULL));
+  FAILS(UNISTREAM_ERROR_NOT_FOUND, unistream_producer_replay(producer, "nobody", NULL));
   FAILS(invalid, unistream_producer_replay(producer, NULL, NULL));
   CHECK(counter(producer, "put_records") == 0);
   unistream_producer_free(producer);
 }
 
 static void what_a_sink_refuses(void) {
-  const unistream_code invalid = UNISTREAM_INVALID_ARGUMENT;
+  const unistream_code invalid = UNISTREAM_ERROR_INVALID_ARGUMENT;
   kept kept_sink = KEPT_INIT;
   unistream_sink *sink = NULL;
   unistream_sink_callbacks callbacks = UNISTREAM_SINK_CALLBACKS_INIT;
@@ -301,7 +301,7 @@ static void what_a_sink_refuses(void) {
   FAILS(invalid, unistream_sink_file(fresh_path(), 4, &sink));
   FAILS(invalid, unistream_sink_file("\xff\xfe", 0, &sink));
   FAILS(invalid, unistream_sink_file("", 0, &sink));
-  FAILS(UNISTREAM_IO, unistream_sink_file("/dev/null/file", 0, &sink));
+  FAILS(UNISTREAM_ERROR_IO, unistream_sink_file("/dev/null/file", 0, &sink));
   FAILS(invalid, unistream_sink_from_url("kinesis", &sink));
   FAILS(invalid, unistream_sink_from_url("carrier-pigeon://roof", &sink));
   FAILS(invalid, unistream_sink_from_url("kinesis://stream?region=nowhere&pigeons=7", &sink));
@@ -317,13 +317,13 @@ static void service_sinks_are_made_of_text(void) {
   const char *const half[] = {"stream", "events", "region", NULL};
   const char *const unknown[] = {"stream", "events", "pigeons", "7", NULL};
   unistream_sink *sink = NULL;
-  FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_sink_from_options("kinesis", half, &sink));
-  FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_sink_from_options("kinesis", unknown, &sink));
-  FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_sink_from_options("kinesis", options, NULL));
-  FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_sink_kinesis(NULL, &sink));
-  FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_sink_kinesis(unknown, &sink));
-  FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_sink_kinesis(options, NULL));
-  FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_sink_cloudwatch_logs(options, &sink)); /* It needs a group. */
+  FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_sink_from_options("kinesis", half, &sink));
+  FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_sink_from_options("kinesis", unknown, &sink));
+  FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_sink_from_options("kinesis", options, NULL));
+  FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_sink_kinesis(NULL, &sink));
+  FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_sink_kinesis(unknown, &sink));
+  FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_sink_kinesis(options, NULL));
+  FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_sink_cloudwatch_logs(options, &sink)); /* It needs a group. */
   CHECK(sink == NULL);
   OK(unistream_sink_from_options("kinesis", options, &sink));
   unistream_sink_free(sink);

@@ -54,16 +54,16 @@ static void an_answer_comes_from_another_thread(void) {
   unistream_record record = UNISTREAM_RECORD_INIT;
   OK(open_async(fresh_path(), desk_send, &sink, desk_destroy, NULL, &producer));
   OK(put_text(producer, "later"));
-  FAILS(UNISTREAM_TIMEOUT, unistream_producer_flush(producer, 20));
+  FAILS(UNISTREAM_ERROR_TIMEOUT, unistream_producer_flush(producer, 20));
   EVENTUALLY((completion = desk_take(&sink)) != NULL);
   OK(put_text(producer, "meanwhile")); /* Puts do not wait for the answer. */
   CHECK(unistream_batch_count(unistream_completion_batch(completion)) == 1);
   CHECK(unistream_batch_record(unistream_completion_batch(completion), 0, &record));
   CHECK(record.data_length == 5 && memcmp(record.data, "later", 5) == 0);
-  unistream_completion_finish(completion, UNISTREAM_DELIVERED);
+  unistream_completion_finish(completion, UNISTREAM_OUTCOME_DELIVERED);
   EVENTUALLY(counter(producer, "delivered_records") == 1);
   EVENTUALLY((completion = desk_take(&sink)) != NULL);
-  unistream_completion_finish(completion, UNISTREAM_DELIVERED);
+  unistream_completion_finish(completion, UNISTREAM_OUTCOME_DELIVERED);
   OK(unistream_producer_close(producer, PATIENCE_MS, NULL));
   unistream_producer_free(producer);
   CHECK(sink.passed == 2 && sink.destroyed == 1);
@@ -72,7 +72,7 @@ static void an_answer_comes_from_another_thread(void) {
 /* Answers before it returns. */
 static void at_once(void *user_data, unistream_completion *completion) {
   (void)user_data;
-  unistream_completion_finish(completion, UNISTREAM_DELIVERED);
+  unistream_completion_finish(completion, UNISTREAM_OUTCOME_DELIVERED);
 }
 
 static void an_answer_comes_at_once(void) {
@@ -92,13 +92,13 @@ static void an_answer_speaks_for_each_record(void) {
   OK(open_async(fresh_path(), desk_send, &sink, NULL, once_full, &producer));
   for (int i = 0; i < 3; i++) OK(put_text(producer, "x"));
   EVENTUALLY((completion = desk_take(&sink)) != NULL);
-  unistream_report_record(unistream_completion_report(completion), 0, UNISTREAM_DELIVERED, NULL);
-  unistream_report_record(unistream_completion_report(completion), 1, UNISTREAM_REJECTED, "never");
+  unistream_report_record(unistream_completion_report(completion), 0, UNISTREAM_OUTCOME_DELIVERED, NULL);
+  unistream_report_record(unistream_completion_report(completion), 1, UNISTREAM_OUTCOME_REJECTED, "never");
   unistream_report_message(unistream_completion_report(completion), "the others");
-  unistream_completion_finish(completion, UNISTREAM_FAILED);
+  unistream_completion_finish(completion, UNISTREAM_OUTCOME_FAILED);
   EVENTUALLY((completion = desk_take(&sink)) != NULL);
   CHECK(unistream_batch_count(unistream_completion_batch(completion)) == 1);
-  unistream_completion_finish(completion, UNISTREAM_DELIVERED);
+  unistream_completion_finish(completion, UNISTREAM_OUTCOME_DELIVERED);
   OK(unistream_producer_flush(producer, PATIENCE_MS));
   EVENTUALLY(counter(producer, "delivered_records") == 2);
   EVENTUALLY(counter(producer, "rejected_records") == 1);
@@ -117,7 +117,7 @@ static void a_dropped_completion_is_a_failed_attempt(void) {
   EVENTUALLY(counter(producer, "failed_attempts") == 1);
   EVENTUALLY((completion = desk_take(&sink)) != NULL);
   CHECK(unistream_batch_attempt(unistream_completion_batch(completion)) == 2);
-  unistream_completion_finish(completion, UNISTREAM_DELIVERED);
+  unistream_completion_finish(completion, UNISTREAM_OUTCOME_DELIVERED);
   OK(unistream_producer_close(producer, PATIENCE_MS, NULL));
   unistream_producer_free(producer);
 }
@@ -143,7 +143,7 @@ static void close_does_not_wait_for_ever_for_an_answer(void) {
   CHECK(kept_text_is(&next, "unanswered\n"));
   CHECK(unistream_batch_record(unistream_completion_batch(completion), 0, &record));
   CHECK(record.data_length == 10);
-  unistream_completion_finish(completion, UNISTREAM_DELIVERED); /* Too late; without effect. */
+  unistream_completion_finish(completion, UNISTREAM_OUTCOME_DELIVERED); /* Too late; without effect. */
   unistream_producer_free(producer);
 }
 
@@ -153,7 +153,7 @@ static void *answer_some(void *user_data) {
   for (int answered = 0; answered < 100;) {
     unistream_completion *completion = desk_take(sink);
     if (completion) {
-      unistream_completion_finish(completion, UNISTREAM_DELIVERED);
+      unistream_completion_finish(completion, UNISTREAM_OUTCOME_DELIVERED);
       answered++;
     } else {
       sleep_ms(1);
@@ -193,7 +193,7 @@ static unistream_outcome block(void *user_data, const unistream_batch *batch, un
   sink->sending = true;
   while (!sink->interrupted) pthread_cond_wait(&sink->changed, &sink->lock);
   pthread_mutex_unlock(&sink->lock);
-  return UNISTREAM_UNAVAILABLE;
+  return UNISTREAM_OUTCOME_UNAVAILABLE;
 }
 
 static void unblock(void *user_data) {
@@ -223,7 +223,7 @@ static void close_interrupts_a_send(void) {
   OK(unistream_sink_new(&callbacks, &handle));
   OK(unistream_producer_open(fresh_path(), handle, NULL, &producer));
   OK(put_text(producer, "x"));
-  FAILS(UNISTREAM_TIMEOUT, unistream_producer_flush(producer, 20));
+  FAILS(UNISTREAM_ERROR_TIMEOUT, unistream_producer_flush(producer, 20));
   EVENTUALLY(is_sending(&sink));
   OK(unistream_producer_close(producer, 20, &left));
   CHECK(left == 1 && sink.interrupted);

@@ -74,10 +74,13 @@ static bool read_record(const unistream_record *record, uint32_t *thread, uint32
  */
 static unistream_outcome answer(uint32_t number, uint32_t attempt) {
   switch (life % 4) {
-    case 1: return UNISTREAM_DELIVERED;
-    case 2: return number % 11 == 0 ? UNISTREAM_REJECTED : number % 5 == 0 && attempt < 2 ? UNISTREAM_FAILED : UNISTREAM_DELIVERED;
-    case 3: return number % 64 < 3 ? UNISTREAM_FAILED : UNISTREAM_DELIVERED; /* To the last attempt: a dead letter. */
-    default: return UNISTREAM_UNAVAILABLE;
+    case 1: return UNISTREAM_OUTCOME_DELIVERED;
+    case 2:
+      if (number % 11 == 0) return UNISTREAM_OUTCOME_REJECTED;
+      return number % 5 == 0 && attempt < 2 ? UNISTREAM_OUTCOME_FAILED : UNISTREAM_OUTCOME_DELIVERED;
+    case 3: /* To the last attempt: a dead letter. */
+      return number % 64 < 3 ? UNISTREAM_OUTCOME_FAILED : UNISTREAM_OUTCOME_DELIVERED;
+    default: return UNISTREAM_OUTCOME_UNAVAILABLE;
   }
 }
 
@@ -87,16 +90,16 @@ static unistream_outcome note(void *user_data, const unistream_batch *batch, uni
   uint64_t last = unistream_batch_last_seq(batch), expected = first;
   uint32_t latest[THREADS] = {0};
   (void)user_data;
-  if (life % 4 == 0) return UNISTREAM_UNAVAILABLE;
+  if (life % 4 == 0) return UNISTREAM_OUTCOME_UNAVAILABLE;
   if (first < newest) wrong("a batch after a later one", first);
-  if (last >= SEQS) return UNISTREAM_UNAVAILABLE; /* The parent kills soon. */
+  if (last >= SEQS) return UNISTREAM_OUTCOME_UNAVAILABLE; /* The parent kills soon. */
   newest = first;
   __atomic_store_n(&memory->last_batch[life], id, __ATOMIC_SEQ_CST);
   for (size_t i = 0; unistream_batch_record(batch, i, &record); i++) {
     uint32_t thread, number;
     if (record.seq < expected || record.seq > last) {
       wrong("a batch in disorder", record.seq);
-      return UNISTREAM_UNAVAILABLE;
+      return UNISTREAM_OUTCOME_UNAVAILABLE;
     }
     /* Those that are not in it any more are finished. */
     for (; expected < record.seq; expected++) {
@@ -120,16 +123,16 @@ static unistream_outcome note(void *user_data, const unistream_batch *batch, uni
     if (seen->life == life || (seen->life > 0 && memory->last_batch[seen->life] != id)) wrong("came twice", record.seq);
     if (seen->life > 0) memory->again++;
     unistream_outcome outcome = answer(number, unistream_batch_attempt(batch));
-    if (outcome != UNISTREAM_DELIVERED) unistream_report_record(report, i, outcome, "as it was told");
-    if (outcome == UNISTREAM_DELIVERED) __atomic_or_fetch(&memory->fate[thread][number], DELIVERED, __ATOMIC_SEQ_CST);
-    if (outcome == UNISTREAM_REJECTED) __atomic_or_fetch(&memory->fate[thread][number], REJECTED, __ATOMIC_SEQ_CST);
+    if (outcome != UNISTREAM_OUTCOME_DELIVERED) unistream_report_record(report, i, outcome, "as it was told");
+    if (outcome == UNISTREAM_OUTCOME_DELIVERED) __atomic_or_fetch(&memory->fate[thread][number], DELIVERED, __ATOMIC_SEQ_CST);
+    if (outcome == UNISTREAM_OUTCOME_REJECTED) __atomic_or_fetch(&memory->fate[thread][number], REJECTED, __ATOMIC_SEQ_CST);
     /* In a life with dead letters, also what failed may be finished: it is not asked for again. */
-    if (outcome != UNISTREAM_FAILED || unistream_batch_attempt(batch) == 3) seen->life = life;
+    if (outcome != UNISTREAM_OUTCOME_FAILED || unistream_batch_attempt(batch) == 3) seen->life = life;
   }
   for (; expected <= last; expected++) {
     if (memory->seqs[expected].batch != id || memory->seqs[expected].life == 0) wrong("missing in its batch", expected);
   }
-  return UNISTREAM_DELIVERED;
+  return UNISTREAM_OUTCOME_DELIVERED;
 }
 
 static void fail_child(unistream_error *error) {
@@ -195,7 +198,7 @@ static void *put_until_killed(void *argument) {
       __atomic_or_fetch(&memory->fate[thread][number + i], ACKNOWLEDGED, __ATOMIC_SEQ_CST);
     }
     __atomic_add_fetch(&memory->acknowledged, (uint32_t)accepted, __ATOMIC_SEQ_CST);
-    if (unistream_error_code(error) == UNISTREAM_CLOSED) break; /* In a life that is killed while it closes. */
+    if (unistream_error_code(error) == UNISTREAM_ERROR_CLOSED) break; /* In a life that is killed while it closes. */
     if (error) fail_child(error);
     number += count;
     if (thread == 2 && number % 16 == 0) error = unistream_producer_flush(producer, 2);
@@ -218,7 +221,7 @@ static void live(const char *path, uint32_t goal) {
     while (__atomic_load_n(&memory->acknowledged, __ATOMIC_SEQ_CST) + 20 < goal) sched_yield();
     unistream_error *error = unistream_producer_close(producer, 5, NULL);
     unistream_code code = unistream_error_code(error);
-    if (error && code != UNISTREAM_TIMEOUT) fail_child(error);
+    if (error && code != UNISTREAM_ERROR_TIMEOUT) fail_child(error);
     unistream_error_free(error);
     __atomic_add_fetch(&memory->acknowledged, goal, __ATOMIC_SEQ_CST);
   }

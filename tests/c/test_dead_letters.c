@@ -8,12 +8,12 @@ static unistream_outcome reject(void *user_data, const unistream_batch *batch, u
   pthread_mutex_lock(&sink->lock);
   for (size_t i = 0; unistream_batch_record(batch, i, &record); i++) {
     if (sink->failures > 0 && ((const char *)record.data)[0] == 'r') {
-      unistream_report_record(report, i, UNISTREAM_REJECTED, "begins with r");
+      unistream_report_record(report, i, UNISTREAM_OUTCOME_REJECTED, "begins with r");
     }
   }
   kept_batch(sink, batch);
   pthread_mutex_unlock(&sink->lock);
-  return UNISTREAM_DELIVERED;
+  return UNISTREAM_OUTCOME_DELIVERED;
 }
 
 /* Opens a producer whose sink rejects, puts, and waits. */
@@ -111,7 +111,7 @@ static void a_letter_is_put_again(void) {
   const char *id = unistream_dead_letter_id(unistream_dead_letters_get(letters, 0));
   OK(unistream_producer_replay(producer, id, &records));
   CHECK(records == 2);
-  FAILS(UNISTREAM_NOT_FOUND, unistream_producer_replay(producer, id, &records));
+  FAILS(UNISTREAM_ERROR_NOT_FOUND, unistream_producer_replay(producer, id, &records));
   OK(unistream_producer_flush(producer, PATIENCE_MS));
   CHECK(kept_text_is(&sink, "r1\nr2\n"));
   unistream_dead_letters_free(letters);
@@ -133,13 +133,13 @@ static void a_letter_is_deleted_without_a_producer(void) {
   OK(unistream_dead_letters_open(path, &letters));
   CHECK(unistream_dead_letters_count(letters) == 1);
   const unistream_dead_letter *letter = unistream_dead_letters_get(letters, 0);
-  FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_dead_letters_delete(letters, NULL));
-  FAILS(UNISTREAM_NOT_FOUND, unistream_dead_letters_delete(letters, "nobody"));
+  FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_dead_letters_delete(letters, NULL));
+  FAILS(UNISTREAM_ERROR_NOT_FOUND, unistream_dead_letters_delete(letters, "nobody"));
   OK(unistream_dead_letters_delete(letters, unistream_dead_letter_id(letter)));
-  FAILS(UNISTREAM_NOT_FOUND, unistream_dead_letters_delete(letters, unistream_dead_letter_id(letter)));
+  FAILS(UNISTREAM_ERROR_NOT_FOUND, unistream_dead_letters_delete(letters, unistream_dead_letter_id(letter)));
   CHECK(unistream_dead_letters_count(letters) == 1); /* The list is what it was. */
-  FAILS(UNISTREAM_NOT_FOUND, unistream_dead_letter_batch(letter, &batch));
-  FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_dead_letter_batch(letter, NULL));
+  FAILS(UNISTREAM_ERROR_NOT_FOUND, unistream_dead_letter_batch(letter, &batch));
+  FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_dead_letter_batch(letter, NULL));
   unistream_dead_letters_free(letters);
   OK(unistream_dead_letters_open(path, &letters));
   CHECK(unistream_dead_letters_count(letters) == 0);

@@ -31,7 +31,7 @@ static unistream_outcome look(void *user_data, const unistream_batch *batch, uni
   right = right && !unistream_batch_record(batch, 0, &record) && !unistream_batch_record(batch, 0, NULL);
   seen_here->right = right;
   seen_here->called = true;
-  return UNISTREAM_DELIVERED;
+  return UNISTREAM_OUTCOME_DELIVERED;
 }
 
 static void a_record_arrives_as_it_was_put(void) {
@@ -100,11 +100,11 @@ static void a_refused_put_says_how_many_went_in_and_is_counted(void) {
   records[2].created_at = INT64_C(1700000000000000000);
   OK(open_kept(fresh_path(), &sink, NULL, &producer));
   unistream_error *error = unistream_producer_put_many(producer, records, 3, &accepted);
-  CHECK(unistream_error_code(error) == UNISTREAM_INVALID_ARGUMENT && accepted == 2);
+  CHECK(unistream_error_code(error) == UNISTREAM_ERROR_INVALID_ARGUMENT && accepted == 2);
   CHECK(strstr(unistream_error_message(error), "nanoseconds") != NULL);
   CHECK(strstr(unistream_error_message(error), "2 of 3 records were put") != NULL);
   unistream_error_free(error);
-  CHECK(counter(producer, "refused_puts") == 1);
+  CHECK(counter(producer, "invalid_puts") == 1 && counter(producer, "refused_puts") == 0);
   CHECK(counter(producer, "unavailable_since") == 0);
   unistream_producer_free(producer);
 }
@@ -120,7 +120,7 @@ static void put_many_stops_at_the_first_that_is_refused(void) {
   for (int i = 0; i < 4; i++) records[i] = record;
   records[2].data = NULL;
   OK(open_kept(fresh_path(), &sink, NULL, &producer));
-  FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_producer_put_many(producer, records, 4, &accepted));
+  FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_producer_put_many(producer, records, 4, &accepted));
   CHECK(accepted == 2);
   OK(unistream_producer_close(producer, PATIENCE_MS, NULL));
   CHECK(kept_text_is(&sink, "good\ngood\n"));
@@ -171,7 +171,7 @@ static void an_unavailable_sink_uses_up_no_attempts(void) {
   kept sink = KEPT_INIT;
   unistream_producer *producer = NULL;
   sink.failures = 5;
-  sink.answer = UNISTREAM_UNAVAILABLE;
+  sink.answer = UNISTREAM_OUTCOME_UNAVAILABLE;
   OK(open_kept(fresh_path(), &sink, once, &producer));
   OK(put_text(producer, "patient"));
   OK(unistream_producer_flush(producer, PATIENCE_MS));
@@ -188,7 +188,7 @@ static unistream_outcome in_an_hour(void *user_data, const unistream_batch *batc
   (void)batch;
   unistream_report_message(report, "come again in an hour");
   unistream_report_retry_after(report, 3600 * 1000);
-  return UNISTREAM_UNAVAILABLE;
+  return UNISTREAM_OUTCOME_UNAVAILABLE;
 }
 
 static void retry_after_is_a_floor(void) {
@@ -201,12 +201,12 @@ static void retry_after_is_a_floor(void) {
   OK(unistream_producer_open(fresh_path(), sink, config, &producer));
   unistream_config_free(config);
   OK(put_text(producer, "patient"));
-  FAILS(UNISTREAM_TIMEOUT, unistream_producer_flush(producer, 200));
+  FAILS(UNISTREAM_ERROR_TIMEOUT, unistream_producer_flush(producer, 200));
   EVENTUALLY(counter(producer, "unavailable_attempts") == 1);
   EVENTUALLY((wait = counter(producer, "next_attempt_ms")) > 0);
   CHECK(wait > 3000 * 1000 && wait <= 3600 * 1000);
   OK(unistream_producer_stats(producer, &stats));
-  CHECK(unistream_stats_state(stats) == UNISTREAM_SINK_UNAVAILABLE);
+  CHECK(unistream_stats_state(stats) == UNISTREAM_STATE_UNAVAILABLE);
   CHECK(strcmp(unistream_stats_state_name(stats), "unavailable") == 0);
   CHECK(strstr(unistream_stats_last_error(stats), "come again in an hour") != NULL);
   unistream_stats_free(stats);
@@ -221,12 +221,12 @@ static unistream_outcome by_record(void *user_data, const unistream_batch *batch
   kept_batch(sink, batch);
   for (size_t i = 0; unistream_batch_record(batch, i, &record); i++) {
     char first = ((const char *)record.data)[0];
-    if (first == 'r') unistream_report_record(report, i, UNISTREAM_REJECTED, "begins with r");
-    if (first == 'f' && sink->failures > 0) unistream_report_record(report, i, UNISTREAM_FAILED, NULL);
+    if (first == 'r') unistream_report_record(report, i, UNISTREAM_OUTCOME_REJECTED, "begins with r");
+    if (first == 'f' && sink->failures > 0) unistream_report_record(report, i, UNISTREAM_OUTCOME_FAILED, NULL);
   }
   sink->failures--;
   pthread_mutex_unlock(&sink->lock);
-  return UNISTREAM_DELIVERED;
+  return UNISTREAM_OUTCOME_DELIVERED;
 }
 
 static void a_sink_answers_for_each_record(void) {
@@ -261,10 +261,10 @@ static unistream_outcome nonsense(void *user_data, const unistream_batch *batch,
   int call = sink->calls;
   pthread_mutex_unlock(&sink->lock);
   if (call == 1) return 4711;
-  if (call == 2) unistream_report_record(report, 99, UNISTREAM_DELIVERED, NULL);
+  if (call == 2) unistream_report_record(report, 99, UNISTREAM_OUTCOME_DELIVERED, NULL);
   if (call == 3) unistream_report_record(report, 0, -1, "\xff\xfe");
   if (call == 4) unistream_report_message(report, "\xff\xfe");
-  return call == 4 ? UNISTREAM_FAILED : UNISTREAM_DELIVERED;
+  return call == 4 ? UNISTREAM_OUTCOME_FAILED : UNISTREAM_OUTCOME_DELIVERED;
 }
 
 static void a_senseless_answer_is_a_failed_attempt(void) {
@@ -300,7 +300,7 @@ static void a_sink_states_its_limits(void) {
   OK(unistream_sink_new(&callbacks, &handle));
   OK(unistream_producer_open(fresh_path(), handle, config, &producer));
   unistream_config_free(config);
-  FAILS(UNISTREAM_RECORD_TOO_LARGE, put_text(producer, "longer"));
+  FAILS(UNISTREAM_ERROR_RECORD_TOO_LARGE, put_text(producer, "longer"));
   for (int i = 0; i < 6; i++) OK(put_text(producer, "short"));
   EVENTUALLY(kept_records(&sink) == 6); /* Without a flush: full batches go by themselves. */
   CHECK(kept_calls(&sink) == 3);
@@ -376,9 +376,9 @@ static void statistics_have_names(void) {
   CHECK(unistream_stats_value(stats, unistream_stats_count(stats)) == 0);
   OK(unistream_stats_get(stats, "put_bytes", &value));
   CHECK(value == 5);
-  FAILS(UNISTREAM_NOT_FOUND, unistream_stats_get(stats, "nonsense", &value));
-  FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_stats_get(stats, "\xff\xfe", &value));
-  CHECK(unistream_stats_state(stats) == UNISTREAM_RUNNING);
+  FAILS(UNISTREAM_ERROR_NOT_FOUND, unistream_stats_get(stats, "nonsense", &value));
+  FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_stats_get(stats, "\xff\xfe", &value));
+  CHECK(unistream_stats_state(stats) == UNISTREAM_STATE_RUNNING);
   CHECK(strcmp(unistream_stats_last_error(stats), "") == 0);
   unistream_stats_free(stats);
 }

@@ -12,7 +12,7 @@ static void destroy_runs_once_whatever_happens(void) {
   unistream_error *error = open_kept(path, &second, NULL, &other);
   char pid[32];
   snprintf(pid, sizeof pid, "%ld", (long)getpid());
-  CHECK(unistream_error_code(error) == UNISTREAM_IN_USE && unistream_error_is_retryable(error));
+  CHECK(unistream_error_code(error) == UNISTREAM_ERROR_IN_USE && unistream_error_is_retryable(error));
   CHECK(strstr(unistream_error_message(error), pid) != NULL);
   unistream_error_free(error);
   CHECK(other == NULL && second.destroyed == 1);
@@ -25,7 +25,7 @@ static void destroy_runs_once_whatever_happens(void) {
 }
 
 static void a_closed_producer_says_so(void) {
-  const unistream_code closed = UNISTREAM_CLOSED;
+  const unistream_code closed = UNISTREAM_ERROR_CLOSED;
   kept sink = KEPT_INIT;
   unistream_producer *producer = NULL;
   unistream_record record = UNISTREAM_RECORD_INIT;
@@ -57,7 +57,7 @@ static void what_is_left_is_delivered_by_the_next_run(void) {
   unistream_producer *producer = NULL;
   uint64_t left = 0;
   down.failures = 1 << 30;
-  down.answer = UNISTREAM_UNAVAILABLE;
+  down.answer = UNISTREAM_OUTCOME_UNAVAILABLE;
   OK(open_kept(path, &down, NULL, &producer));
   OK(put_text(producer, "first"));
   OK(put_text(producer, "second"));
@@ -80,15 +80,15 @@ static void raise_stops_until_resume(void) {
   OK(open_kept(fresh_path(), &sink, raising, &producer));
   OK(put_text(producer, "x"));
   unistream_error *error = unistream_producer_flush(producer, PATIENCE_MS);
-  CHECK(unistream_error_code(error) == UNISTREAM_RETRIES_EXHAUSTED);
+  CHECK(unistream_error_code(error) == UNISTREAM_ERROR_RETRIES_EXHAUSTED);
   CHECK(unistream_error_cause(error, 0) != NULL);
   CHECK(strcmp(unistream_error_cause(error, 0), "as it was told") == 0);
   unistream_error_free(error);
   error = put_text(producer, "refused");
-  CHECK(unistream_error_code(error) == UNISTREAM_RETRIES_EXHAUSTED && !unistream_error_record_accepted(error));
+  CHECK(unistream_error_code(error) == UNISTREAM_ERROR_RETRIES_EXHAUSTED && !unistream_error_record_accepted(error));
   unistream_error_free(error);
   OK(unistream_producer_stats(producer, &stats));
-  CHECK(unistream_stats_state(stats) == UNISTREAM_STOPPED);
+  CHECK(unistream_stats_state(stats) == UNISTREAM_STATE_STOPPED);
   unistream_stats_free(stats);
   OK(unistream_producer_resume(producer));
   OK(put_text(producer, "y"));
@@ -104,7 +104,7 @@ static void inline_raise_says_that_the_record_is_in(void) {
   sink.failures = 1;
   OK(open_kept(fresh_path(), &sink, raising, &producer));
   unistream_error *error = put_text(producer, "x");
-  CHECK(unistream_error_code(error) == UNISTREAM_RETRIES_EXHAUSTED && unistream_error_record_accepted(error));
+  CHECK(unistream_error_code(error) == UNISTREAM_ERROR_RETRIES_EXHAUSTED && unistream_error_record_accepted(error));
   unistream_error_free(error);
   OK(unistream_producer_resume(producer));
   OK(unistream_producer_close(producer, PATIENCE_MS, NULL));
@@ -123,7 +123,7 @@ typedef struct inside {
 
 static void ask(inside *from, unistream_error *error) {
   from->asked++;
-  from->reentrant += unistream_error_code(error) == UNISTREAM_REENTRANT;
+  from->reentrant += unistream_error_code(error) == UNISTREAM_ERROR_REENTRANT;
   unistream_error_free(error);
 }
 
@@ -149,7 +149,7 @@ static unistream_outcome send_and_ask(void *user_data, const unistream_batch *ba
   (void)batch;
   (void)report;
   ask_everything((inside *)user_data);
-  return UNISTREAM_DELIVERED;
+  return UNISTREAM_OUTCOME_DELIVERED;
 }
 
 static void hear_and_ask(void *user_data, const unistream_event *event) {
@@ -165,7 +165,7 @@ static void a_call_from_a_callback_is_an_error(void) {
     unistream_config *config = config_of(pairs);
     unistream_sink *handle = NULL;
     unistream_producer *producer = NULL;
-    OK(unistream_config_on_event(config, UNISTREAM_DEBUG, hear_and_ask, &listener, NULL));
+    OK(unistream_config_on_event(config, UNISTREAM_LEVEL_DEBUG, hear_and_ask, &listener, NULL));
     OK(unistream_sink_callback(send_and_ask, &sink, NULL, &handle));
     OK(unistream_producer_open(fresh_path(), handle, config, &producer));
     unistream_config_free(config);
@@ -184,7 +184,7 @@ static void a_call_from_a_callback_is_an_error(void) {
 /* The number of the first check that fails, from 1. */
 static int in_a_child(unistream_producer *producer) {
   unistream_record record = UNISTREAM_RECORD_INIT;
-  const unistream_code forked = UNISTREAM_FORKED;
+  const unistream_code forked = UNISTREAM_ERROR_FORKED;
   if (!expect(put_text(producer, "x"), forked, __FILE__, __LINE__)) return 1;
   if (!expect(unistream_producer_put_many(producer, &record, 1, NULL), forked, __FILE__, __LINE__)) return 2;
   if (!expect(unistream_producer_flush(producer, UNISTREAM_FOREVER), forked, __FILE__, __LINE__)) return 3;
@@ -231,13 +231,13 @@ static void a_full_buffer_says_so(void) {
   unistream_error *error = NULL;
   uint64_t puts = 0;
   sink.failures = 1 << 30;
-  sink.answer = UNISTREAM_UNAVAILABLE;
+  sink.answer = UNISTREAM_OUTCOME_UNAVAILABLE;
   OK(open_kept(fresh_path(), &sink, small, &producer));
   while (puts < 1000 && !error) {
     error = unistream_producer_put(producer, bytes, sizeof bytes);
     puts += error == NULL;
   }
-  CHECK(unistream_error_code(error) == UNISTREAM_BUFFER_FULL && unistream_error_is_retryable(error));
+  CHECK(unistream_error_code(error) == UNISTREAM_ERROR_BUFFER_FULL && unistream_error_is_retryable(error));
   CHECK(strcmp(unistream_error_name(error), "buffer_full") == 0);
   unistream_error_free(error);
   CHECK(counter(producer, "pending_records") == puts);

@@ -90,21 +90,21 @@ static void settle_speaks_for_each_record(void) {
   OK(put_text(producer, "rejected"));
   OK(put_text(producer, "failed"));
   CHECK((batch = next(producer)) != NULL);
-  unistream_report_record(report, 1, UNISTREAM_REJECTED, "never");
-  unistream_report_record(report, 2, UNISTREAM_FAILED, "again");
+  unistream_report_record(report, 1, UNISTREAM_OUTCOME_REJECTED, "never");
+  unistream_report_record(report, 2, UNISTREAM_OUTCOME_FAILED, "again");
   unistream_report_message(report, "partly");
   unistream_report_retry_after(report, 1);
-  OK(unistream_producer_settle(producer, batch, UNISTREAM_DELIVERED, report));
+  OK(unistream_producer_settle(producer, batch, UNISTREAM_OUTCOME_DELIVERED, report));
   CHECK((batch = next(producer)) != NULL);
   CHECK(unistream_batch_count(batch) == 1 && unistream_batch_record(batch, 0, &record));
   CHECK(record.data_length == 6);
   /* A report about records that are not there changes nothing, and the batch is still ours. */
-  FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_producer_settle(producer, batch, UNISTREAM_DELIVERED, report));
+  FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_producer_settle(producer, batch, UNISTREAM_OUTCOME_DELIVERED, report));
   unistream_report_free(report);
   CHECK(counter(producer, "failed_attempts") == 1);
-  OK(unistream_producer_settle(producer, batch, UNISTREAM_UNAVAILABLE, NULL));
+  OK(unistream_producer_settle(producer, batch, UNISTREAM_OUTCOME_UNAVAILABLE, NULL));
   CHECK((batch = next(producer)) != NULL);
-  OK(unistream_producer_settle(producer, batch, UNISTREAM_DELIVERED, NULL));
+  OK(unistream_producer_settle(producer, batch, UNISTREAM_OUTCOME_DELIVERED, NULL));
   EVENTUALLY(counter(producer, "delivered_records") == 2);
   EVENTUALLY(counter(producer, "rejected_records") == 1);
   EVENTUALLY(counter(producer, "unavailable_attempts") == 1);
@@ -132,8 +132,8 @@ static void an_unanswered_batch_stays_in_the_buffer(void) {
   OK(unistream_producer_close(producer, 0, &left));
   CHECK(left == 1);
   CHECK(unistream_batch_record(kept_open, 0, &record)); /* Batches outlive the close. */
-  FAILS(UNISTREAM_CLOSED, unistream_producer_next_batch(producer, &batch));
-  FAILS(UNISTREAM_CLOSED, unistream_producer_commit(producer, kept_open));
+  FAILS(UNISTREAM_ERROR_CLOSED, unistream_producer_next_batch(producer, &batch));
+  FAILS(UNISTREAM_ERROR_CLOSED, unistream_producer_commit(producer, kept_open));
   unistream_producer_free(producer);
   OK(open_manual(path, pairs, &producer));
   CHECK((batch = next(producer)) != NULL);
@@ -148,8 +148,8 @@ static void the_last_attempt_raises(void) {
   OK(open_manual(fresh_path(), pairs, &producer));
   OK(put_text(producer, "x"));
   CHECK((batch = next(producer)) != NULL);
-  FAILS(UNISTREAM_RETRIES_EXHAUSTED, unistream_producer_failed(producer, batch, "no"));
-  FAILS(UNISTREAM_RETRIES_EXHAUSTED, unistream_producer_next_batch(producer, &batch));
+  FAILS(UNISTREAM_ERROR_RETRIES_EXHAUSTED, unistream_producer_failed(producer, batch, "no"));
+  FAILS(UNISTREAM_ERROR_RETRIES_EXHAUSTED, unistream_producer_next_batch(producer, &batch));
   OK(unistream_producer_resume(producer));
   CHECK((batch = next(producer)) != NULL);
   OK(unistream_producer_commit(producer, batch));
@@ -167,13 +167,13 @@ static void the_batch_of_a_dead_letter_answers_for_nothing(void) {
   OK(put_text(producer, "bad"));
   OK(put_text(producer, "good"));
   CHECK((batch = next(producer)) != NULL);
-  unistream_report_record(report, 0, UNISTREAM_REJECTED, "bad");
+  unistream_report_record(report, 0, UNISTREAM_OUTCOME_REJECTED, "bad");
   unistream_report_retry_after(report, UINT64_MAX);
-  OK(unistream_producer_settle(producer, batch, UNISTREAM_UNAVAILABLE, report));
+  OK(unistream_producer_settle(producer, batch, UNISTREAM_OUTCOME_UNAVAILABLE, report));
   OK(unistream_producer_dead_letters(producer, &letters));
   const unistream_dead_letter *letter = unistream_dead_letters_get(letters, 0);
   OK(unistream_dead_letter_batch(letter, &dead));
-  FAILS(UNISTREAM_NOT_FOUND, unistream_producer_commit(producer, dead));
+  FAILS(UNISTREAM_ERROR_NOT_FOUND, unistream_producer_commit(producer, dead));
   /* The other record waits for a day, whatever was asked; nobody has to wait for that. */
   int64_t wait = 0;
   OK(unistream_producer_next_wait(producer, &wait));
@@ -185,7 +185,7 @@ static void the_batch_of_a_dead_letter_answers_for_nothing(void) {
   CHECK(batch != NULL && unistream_batch_attempt(batch) == 1);
   OK(unistream_dead_letter_batch(letter, &dead));
   CHECK(strcmp(unistream_batch_id(dead), unistream_batch_id(batch)) == 0);
-  FAILS(UNISTREAM_NOT_FOUND, unistream_producer_commit(producer, dead));
+  FAILS(UNISTREAM_ERROR_NOT_FOUND, unistream_producer_commit(producer, dead));
   CHECK(counter(producer, "pending_records") == 1);
   OK(unistream_producer_commit(producer, batch));
   CHECK(counter(producer, "pending_records") == 0);
@@ -198,7 +198,7 @@ static void the_batch_of_a_dead_letter_answers_for_nothing(void) {
 static void an_index_past_the_end_is_refused(void) {
   const char *const pairs[] = {"max_records", "2", "schedule_max", "0", NULL};
   const size_t indices[] = {2, SIZE_MAX};
-  const unistream_outcome outcomes[] = {UNISTREAM_FAILED, UNISTREAM_DELIVERED};
+  const unistream_outcome outcomes[] = {UNISTREAM_OUTCOME_FAILED, UNISTREAM_OUTCOME_DELIVERED};
   unistream_producer *producer = NULL;
   unistream_batch *batch = NULL;
   OK(open_manual(fresh_path(), pairs, &producer));
@@ -208,7 +208,7 @@ static void an_index_past_the_end_is_refused(void) {
   for (int i = 0; i < 2; i++) {
     unistream_report *report = unistream_report_new();
     unistream_report_record(report, indices[i], outcomes[i], NULL);
-    FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_producer_settle(producer, batch, UNISTREAM_DELIVERED, report));
+    FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_producer_settle(producer, batch, UNISTREAM_OUTCOME_DELIVERED, report));
     unistream_report_free(report);
   }
   CHECK(counter(producer, "failed_attempts") == 0 && counter(producer, "delivered_records") == 0);
@@ -223,7 +223,7 @@ static void other_modes_have_no_next_batch(void) {
   unistream_producer *producer = NULL;
   unistream_batch *batch = NULL;
   OK(open_kept(fresh_path(), &sink, NULL, &producer));
-  FAILS(UNISTREAM_WRONG_MODE, unistream_producer_next_batch(producer, &batch));
+  FAILS(UNISTREAM_ERROR_WRONG_MODE, unistream_producer_next_batch(producer, &batch));
   CHECK(batch == NULL);
   unistream_producer_free(producer);
 }
@@ -231,11 +231,11 @@ static void other_modes_have_no_next_batch(void) {
 static void a_null_batch_is_an_error(void) {
   unistream_producer *producer = NULL;
   OK(open_manual(fresh_path(), NULL, &producer));
-  FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_producer_next_batch(producer, NULL));
-  FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_producer_next_wait(producer, NULL));
-  FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_producer_commit(producer, NULL));
-  FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_producer_failed(producer, NULL, "x"));
-  FAILS(UNISTREAM_INVALID_ARGUMENT, unistream_producer_settle(producer, NULL, UNISTREAM_DELIVERED, NULL));
+  FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_producer_next_batch(producer, NULL));
+  FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_producer_next_wait(producer, NULL));
+  FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_producer_commit(producer, NULL));
+  FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_producer_failed(producer, NULL, "x"));
+  FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_producer_settle(producer, NULL, UNISTREAM_OUTCOME_DELIVERED, NULL));
   unistream_producer_free(producer);
 }
 

@@ -42,13 +42,13 @@ static int looks_at_the_parents_batch(void *argument) {
   (void)read;
   if (unistream_batch_count(had->batch) != 0 || unistream_batch_record(had->batch, 0, &record)) return 1;
   if (unistream_batch_record_id(had->batch, 0, id, sizeof id) != 0 || !unistream_batch_id(had->batch)) return 2;
-  if (!expect(unistream_producer_next_batch(had->producer, &another), UNISTREAM_FORKED, __FILE__, __LINE__)) return 3;
-  if (!expect(unistream_producer_commit(had->producer, had->batch), UNISTREAM_FORKED, __FILE__, __LINE__)) return 4;
-  if (!expect(unistream_producer_dead_letters(had->producer, &letters), UNISTREAM_FORKED, __FILE__, __LINE__)) return 5;
+  if (!expect(unistream_producer_next_batch(had->producer, &another), UNISTREAM_ERROR_FORKED, __FILE__, __LINE__)) return 3;
+  if (!expect(unistream_producer_commit(had->producer, had->batch), UNISTREAM_ERROR_FORKED, __FILE__, __LINE__)) return 4;
+  if (!expect(unistream_producer_dead_letters(had->producer, &letters), UNISTREAM_ERROR_FORKED, __FILE__, __LINE__)) return 5;
   unistream_producer_free(had->producer);
   /* And one of its own, which the parent has not. */
-  if (!expect(open_manual(had->path, &had->producer), UNISTREAM_OK, __FILE__, __LINE__)) return 6;
-  if (!expect(put_text(had->producer, "own"), UNISTREAM_OK, __FILE__, __LINE__)) return 7;
+  if (!expect(open_manual(had->path, &had->producer), UNISTREAM_ERROR_NONE, __FILE__, __LINE__)) return 6;
+  if (!expect(put_text(had->producer, "own"), UNISTREAM_ERROR_NONE, __FILE__, __LINE__)) return 7;
   unistream_producer_free(had->producer);
   return 0;
 }
@@ -84,11 +84,11 @@ static int sends_itself_a_sigbus(void *argument) {
   action.sa_handler = before[0] == 'i' ? SIG_IGN : before[0] == 'd' ? SIG_DFL : note;
   action.sa_flags = before[0] == 'o' ? (int)SA_RESETHAND : 0;
   sigaction(SIGBUS, &action, NULL);
-  if (!expect(open_manual(fresh_path(), &producer), UNISTREAM_OK, __FILE__, __LINE__)) return 90;
+  if (!expect(open_manual(fresh_path(), &producer), UNISTREAM_ERROR_NONE, __FILE__, __LINE__)) return 90;
   raise(SIGBUS);
   raise(SIGBUS);
   kill(getpid(), SIGBUS);
-  if (!expect(put_text(producer, "x"), UNISTREAM_OK, __FILE__, __LINE__)) return 91;
+  if (!expect(put_text(producer, "x"), UNISTREAM_ERROR_NONE, __FILE__, __LINE__)) return 91;
   unistream_producer_free(producer);
   return noted;
 }
@@ -109,13 +109,13 @@ static int writes_beyond_the_limit(void *argument) {
   unistream_producer *producer = NULL;
   unistream_error *error = NULL;
   (void)argument;
-  if (!expect(open_manual(fresh_path(), &producer), UNISTREAM_OK, __FILE__, __LINE__)) return 1;
+  if (!expect(open_manual(fresh_path(), &producer), UNISTREAM_ERROR_NONE, __FILE__, __LINE__)) return 1;
   setrlimit(RLIMIT_FSIZE, &limit);
   for (int puts = 0; !error && puts < 1000; puts++) error = unistream_producer_put(producer, bytes, sizeof bytes);
-  if (!expect(error, UNISTREAM_DISK_FULL, __FILE__, __LINE__)) return 2;
+  if (!expect(error, UNISTREAM_ERROR_DISK_FULL, __FILE__, __LINE__)) return 2;
   limit.rlim_cur = RLIM_INFINITY;
   setrlimit(RLIMIT_FSIZE, &limit);
-  if (!expect(unistream_producer_put(producer, bytes, sizeof bytes), UNISTREAM_OK, __FILE__, __LINE__)) return 3;
+  if (!expect(unistream_producer_put(producer, bytes, sizeof bytes), UNISTREAM_ERROR_NONE, __FILE__, __LINE__)) return 3;
   unistream_producer_free(producer);
   return 0;
 }
@@ -132,7 +132,7 @@ static int opens_with_few_descriptors(void *argument) {
   setrlimit(RLIMIT_NOFILE, &limit);
   error = open_manual(fresh_path(), &producer);
   if (!unistream_error_is_retryable(error)) return 1;
-  return expect(error, UNISTREAM_RESOURCE_EXHAUSTED, __FILE__, __LINE__) ? 0 : 2;
+  return expect(error, UNISTREAM_ERROR_RESOURCE_EXHAUSTED, __FILE__, __LINE__) ? 0 : 2;
 }
 
 static void too_few_descriptors_are_said_to_be_that(void) {
@@ -184,7 +184,7 @@ static unistream_outcome exits(void *user_data, const unistream_batch *batch, un
 
 static void closes_and_frees(void) {
   unistream_error *error = unistream_producer_close(at_exit, 1000, NULL);
-  if (unistream_error_code(error) != UNISTREAM_REENTRANT) _exit(8);
+  if (unistream_error_code(error) != UNISTREAM_ERROR_REENTRANT) _exit(8);
   unistream_error_free(error);
   unistream_producer_free(at_exit);
 }
@@ -193,8 +193,8 @@ static int exits_in_a_callback(void *argument) {
   const char *const pairs[] = {"mode", (const char *)argument, "max_records", "1", NULL};
   unistream_config *config = config_of(pairs);
   unistream_sink *sink = NULL;
-  if (!expect(unistream_sink_callback(exits, NULL, NULL, &sink), UNISTREAM_OK, __FILE__, __LINE__)) return 1;
-  if (!expect(unistream_producer_open(fresh_path(), sink, config, &at_exit), UNISTREAM_OK, __FILE__, __LINE__)) return 2;
+  if (!expect(unistream_sink_callback(exits, NULL, NULL, &sink), UNISTREAM_ERROR_NONE, __FILE__, __LINE__)) return 1;
+  if (!expect(unistream_producer_open(fresh_path(), sink, config, &at_exit), UNISTREAM_ERROR_NONE, __FILE__, __LINE__)) return 2;
   unistream_config_free(config);
   atexit(closes_and_frees);
   unistream_error_free(put_text(at_exit, "x"));
@@ -214,15 +214,15 @@ static void *lives_on_a_small_stack(void *argument) {
   unistream_config *config = config_of(pairs);
   unistream_sink *sink = NULL;
   unistream_producer *producer = NULL;
-  bool fine = expect(unistream_sink_file(fresh_path(), UNISTREAM_FILE_LENGTH_PREFIXED, &sink), UNISTREAM_OK, __FILE__,
+  bool fine = expect(unistream_sink_file(fresh_path(), UNISTREAM_FILE_LENGTH_PREFIXED, &sink), UNISTREAM_ERROR_NONE, __FILE__,
                      __LINE__) &&
-              expect(unistream_producer_open(fresh_path(), sink, config, &producer), UNISTREAM_OK, __FILE__, __LINE__);
+              expect(unistream_producer_open(fresh_path(), sink, config, &producer), UNISTREAM_ERROR_NONE, __FILE__, __LINE__);
   unistream_config_free(config);
   for (int puts = 0; fine && puts < 50; puts++)
-    fine = expect(unistream_producer_put(producer, bytes, sizeof bytes), UNISTREAM_OK, __FILE__, __LINE__);
-  fine = fine && expect(unistream_producer_flush(producer, PATIENCE_MS), UNISTREAM_OK, __FILE__, __LINE__);
-  fine = fine && expect(unistream_producer_sync(producer), UNISTREAM_OK, __FILE__, __LINE__);
-  fine = fine && expect(unistream_producer_close(producer, PATIENCE_MS, NULL), UNISTREAM_OK, __FILE__, __LINE__);
+    fine = expect(unistream_producer_put(producer, bytes, sizeof bytes), UNISTREAM_ERROR_NONE, __FILE__, __LINE__);
+  fine = fine && expect(unistream_producer_flush(producer, PATIENCE_MS), UNISTREAM_ERROR_NONE, __FILE__, __LINE__);
+  fine = fine && expect(unistream_producer_sync(producer), UNISTREAM_ERROR_NONE, __FILE__, __LINE__);
+  fine = fine && expect(unistream_producer_close(producer, PATIENCE_MS, NULL), UNISTREAM_ERROR_NONE, __FILE__, __LINE__);
   unistream_producer_free(producer);
   return fine ? argument : NULL;
 }

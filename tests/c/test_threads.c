@@ -35,7 +35,7 @@ static unistream_outcome count_in_order(void *user_data, const unistream_batch *
     all->delivered++;
   }
   pthread_mutex_unlock(&all->lock);
-  return UNISTREAM_DELIVERED;
+  return UNISTREAM_OUTCOME_DELIVERED;
 }
 
 static void crowd_destroy(void *user_data) {
@@ -54,14 +54,14 @@ static void crowd_open(crowd *all, const char *path) {
 /* Notes the error; returns whether the producer still takes calls. */
 static bool goes_on(crowd *all, unistream_error *error) {
   unistream_code code = unistream_error_code(error);
-  if (code != UNISTREAM_OK && code != UNISTREAM_CLOSED && code != UNISTREAM_TIMEOUT) {
+  if (code != UNISTREAM_ERROR_NONE && code != UNISTREAM_ERROR_CLOSED && code != UNISTREAM_ERROR_TIMEOUT) {
     printf("# %s\n", unistream_error_message(error));
     pthread_mutex_lock(&all->lock);
     all->unexpected = true;
     pthread_mutex_unlock(&all->lock);
   }
   unistream_error_free(error);
-  return code != UNISTREAM_CLOSED;
+  return code != UNISTREAM_ERROR_CLOSED;
 }
 
 typedef struct putter {

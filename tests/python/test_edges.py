@@ -5,6 +5,7 @@ import os
 import signal
 import struct
 import subprocess
+import tempfile
 import threading
 import time
 from collections import OrderedDict, UserDict
@@ -199,7 +200,8 @@ def test_errors_of_sinks_name_the_sink_and_the_exception(path: Path, caplog: pyt
         [letter] = producer.dead_letters.list()
     assert letter.sink.endswith("test_errors_of_sinks_name_the_sink_and_the_exception.<locals>.broken")
     assert letter.records[0].reason == "KeyError: 'field'"
-    assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
+    # One line as long as the sink is down, and what became of the batch; single attempts are at debug level.
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
     for message in caplog.messages:
         assert message.endswith(f": KeyError: 'field' [sink {letter.sink}]")
 
@@ -401,3 +403,44 @@ def test_a_log_that_cannot_be_read_is_a_warning(path: Path, tmp_path: Path, capl
         producer.flush(60)
         assert producer.stats().unreadable_since == 0
     assert len(sent) == 200
+
+
+# Errors of the system
+
+
+def test_a_file_that_the_user_may_not_use_is_a_permission_error(run_python: Run) -> None:
+    """It was a `DiskError` only, which nobody who catches `PermissionError` expects."""
+    program = """
+import errno, os, sys, unistream
+root = sys.argv[1]
+if os.getuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+os.chdir("/")
+opens = [
+    lambda: unistream.Producer(root + "/locked/outbox", unistream.NullSink()),
+    lambda: unistream.Buffer(root + "/locked/new"),
+    lambda: unistream.FileSink(root + "/locked/events.log"),
+    lambda: unistream.DeadLetters(root + "/locked/outbox").list(),
+]
+for open_it in opens:
+    try:
+        open_it()
+    except PermissionError as error:
+        assert isinstance(error, unistream.PermissionDenied), repr(error)
+        assert isinstance(error, unistream.DiskError) and isinstance(error, unistream.UnistreamError)
+        assert (error.kind, error.errno, error.retryable) == ("io", errno.EACCES, False), vars(error)
+        assert isinstance(error.__cause__, PermissionError) and root in str(error), str(error)
+        print("denied")
+"""
+    # Not below pytest's own folder, which another user cannot look into.
+    with tempfile.TemporaryDirectory() as root:
+        locked = Path(root, "locked")
+        (locked / "outbox").mkdir(parents=True)
+        Path(root).chmod(0o755)
+        locked.chmod(0)
+        try:
+            result = run_python(program, root)
+        finally:
+            locked.chmod(0o700)
+    assert (result.returncode, result.stdout) == (0, "denied\n" * 4), result.stderr

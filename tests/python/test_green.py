@@ -151,7 +151,8 @@ producer.put("x")
 """
     said = run(green, program, tmp_path)
     assert "delivered 1" in said
-    assert "WARNING batch" in said
+    assert "WARNING sink failing, next attempt in " in said
+    assert "WARNING sink up again, after 0s (1 attempts)" in said
     assert "ValueError: told" in said
 
 

@@ -315,6 +315,7 @@ def test_file_sink(path: Path, tmp_path: Path) -> None:
     with pytest.raises(unistream.DiskError) as caught:
         FileSink(tmp_path / "missing" / "file")
     assert isinstance(caught.value.__cause__, FileNotFoundError)
+    assert not isinstance(caught.value, PermissionError)
 
 
 def test_a_file_sinks_options(path: Path, tmp_path: Path) -> None:
@@ -368,7 +369,8 @@ def test_failures_are_logged(path: Path, caplog: pytest.LogCaptureFixture) -> No
         producer.flush(30)
         wait_until(lambda: any(record.levelno == logging.ERROR for record in caplog.records))
     levels = [record.levelno for record in caplog.records if "logged" in record.getMessage()]
-    assert levels == [logging.WARNING] * 3 + [logging.ERROR]
+    # One warning for the outage, whatever the number of attempts.
+    assert sorted(levels) == [logging.DEBUG] * 3 + [logging.WARNING, logging.ERROR]
     [error] = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert error.exc_info is not None
     assert error.exc_info[0] is Boom

@@ -26,24 +26,22 @@ const MOST_FRAME_BYTES: usize = frame::padded((256 << 20) + 2 * MAX_ID_BYTES);
 const STEP: usize = 1 << 20;
 
 /// Why a file of a letter is not to be used.
-pub(super) enum Bad {
+pub(super) enum ReadError {
     /// It could not be read.
     Io(io::Error),
     /// It is not what was written, or no file at all.
     Damaged(String),
-    Unknown {
-        version: u32,
-        flags: u32,
-    },
+    /// It is of another version than this one reads.
+    Unsupported { version: u32, flags: u32 },
 }
 
-impl From<io::Error> for Bad {
-    fn from(error: io::Error) -> Bad {
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> ReadError {
         let is_other = error.kind() == io::ErrorKind::InvalidInput;
         if is_other || error.get_ref().is_some_and(|inner| inner.is::<NotTrusted>()) {
-            Bad::Damaged(error.to_string())
+            ReadError::Damaged(error.to_string())
         } else {
-            Bad::Io(error)
+            ReadError::Io(error)
         }
     }
 }
@@ -93,16 +91,16 @@ struct Window<'a> {
 }
 
 impl Window<'_> {
-    fn open(file: &dyn File) -> Result<Window<'_>, Bad> {
+    fn open(file: &dyn File) -> Result<Window<'_>, ReadError> {
         let length = file.len()?;
         if length > MOST_BYTES {
-            return Err(Bad::Damaged(format!("{length} bytes are more than a letter has")));
+            return Err(ReadError::Damaged(format!("{length} bytes are more than a letter has")));
         }
         Ok(Window { file, length: length as usize, bytes: Vec::new() })
     }
 
     /// Reads on up to `end`, and some more; less is there only where the file ends. Says from where on it is new.
-    fn read_to(&mut self, end: usize) -> Result<usize, Bad> {
+    fn read_to(&mut self, end: usize) -> Result<usize, ReadError> {
         let from = self.bytes.len();
         if from < end {
             let more = STEP.max(end - from).min(self.length.saturating_sub(from));
@@ -116,7 +114,7 @@ impl Window<'_> {
 }
 
 /// What a letter says, and its length.
-pub(super) fn read_json(folder: &dyn Directory, id: &str) -> Result<(Value, u64), Bad> {
+pub(super) fn read_json(folder: &dyn Directory, id: &str) -> Result<(Value, u64), ReadError> {
     let file = folder.open(&json_of(id), Open::Read)?;
     let mut window = Window::open(&*file)?;
     loop {
@@ -126,15 +124,15 @@ pub(super) fn read_json(folder: &dyn Directory, id: &str) -> Result<(Value, u64)
         }
         // JSON has none, and a hole that makes a file long is nothing else.
         if window.bytes[new..].contains(&0) {
-            return Err(Bad::Damaged("there are zeros in it".into()));
+            return Err(ReadError::Damaged("there are zeros in it".into()));
         }
     }
-    let value = serde_json::from_slice(&window.bytes).map_err(|error| Bad::Damaged(error.to_string()))?;
+    let value = serde_json::from_slice(&window.bytes).map_err(|error| ReadError::Damaged(error.to_string()))?;
     Ok((value, window.bytes.len() as u64))
 }
 
 /// The length of a file of records; 0 if there is none.
-pub(super) fn records_length(folder: &dyn Directory, name: &str) -> Result<u64, Bad> {
+pub(super) fn records_length(folder: &dyn Directory, name: &str) -> Result<u64, ReadError> {
     match folder.open(name, Open::Read).and_then(|file| file.len()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
         result => Ok(result?),
@@ -146,17 +144,17 @@ pub(super) fn read_records(
     folder: &dyn Directory,
     name: &str,
     seqs: impl Iterator<Item = u64>,
-) -> Result<(Vec<u8>, Vec<u32>), Bad> {
-    let damaged = || Bad::Damaged("a frame is not whole".into());
+) -> Result<(Vec<u8>, Vec<u32>), ReadError> {
+    let damaged = || ReadError::Damaged("a frame is not whole".into());
     let file = folder.open(name, Open::Read)?;
     let mut window = Window::open(&*file)?;
     window.read_to(RECORDS_HEADER_BYTES)?;
     if window.bytes.len() < RECORDS_HEADER_BYTES || window.bytes[..8] != RECORDS_MAGIC {
-        return Err(Bad::Damaged("it does not begin as one".into()));
+        return Err(ReadError::Damaged("it does not begin as one".into()));
     }
     let (version, flags) = (le_u32(&window.bytes, 8), le_u32(&window.bytes, 12));
     if version != frame::VERSION || flags != 0 {
-        return Err(Bad::Unknown { version, flags });
+        return Err(ReadError::Unsupported { version, flags });
     }
     let mut offsets = Vec::new();
     let mut at = RECORDS_HEADER_BYTES;
@@ -180,14 +178,17 @@ pub(super) fn read_records(
 
 /// The records of a letter by seq, each as its frame and as what the JSON says of it.
 #[derive(Default)]
-pub(super) struct Dead(pub(super) BTreeMap<u64, (Vec<u8>, Value)>);
+pub(super) struct LetterRecords(pub(super) BTreeMap<u64, (Vec<u8>, Value)>);
 
-impl Dead {
-    pub(super) fn of(letter: &DeadLetter) -> Result<Dead> {
-        let mut dead = Dead::default();
+impl LetterRecords {
+    pub(super) fn of(letter: &DeadLetter) -> Result<LetterRecords> {
+        let mut records = LetterRecords::default();
         let batch = letter.batch()?;
-        batch.iter().zip(&letter.records).for_each(|(record, known)| dead.add(&record, &known.reason, known.rejected));
-        Ok(dead)
+        batch
+            .iter()
+            .zip(&letter.records)
+            .for_each(|(record, known)| records.add(&record, &known.reason, known.rejected));
+        Ok(records)
     }
 
     pub(super) fn add(&mut self, record: &crate::Record<'_>, reason: &str, rejected: bool) {

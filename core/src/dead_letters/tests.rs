@@ -1,10 +1,15 @@
 //! A letter that changes while it is read.
 
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::*;
+use super::DeadLetters;
 use crate::limits::Limits;
-use crate::platform::{File, Holder, Ownership, Seen, Sharing};
+use crate::options::Trust;
+use crate::platform::sync::atomic::{AtomicU64, Ordering};
+use crate::platform::{Directory, Disk, File, Holder, Open, OsDisk, Ownership, Seen, Sharing};
 use crate::producer::Producer;
 use crate::record::NewRecord;
 use crate::sink::{Report, SendError};
@@ -37,7 +42,7 @@ impl<F: Fn() + Send + Sync + 'static> Disk for BetweenDisk<F> {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         OsDisk.sync_dir(dir)
     }
-    fn lock(&self, path: &Path, follow: bool) -> io::Result<std::result::Result<Box<dyn Send + Sync>, Holder>> {
+    fn lock(&self, path: &Path, follow: bool) -> io::Result<Result<Box<dyn Send + Sync>, Holder>> {
         OsDisk.lock(path, follow)
     }
 }
@@ -73,7 +78,7 @@ impl<F: Fn() + Send + Sync + 'static> Directory for BetweenDirectory<F> {
     fn sync(&self) -> io::Result<()> {
         self.0.sync()
     }
-    fn lock(&self, name: &str) -> io::Result<std::result::Result<Arc<dyn Ownership>, Holder>> {
+    fn lock(&self, name: &str) -> io::Result<Result<Arc<dyn Ownership>, Holder>> {
         self.0.lock(name)
     }
     fn may_map(&self) -> io::Result<bool> {

@@ -6,10 +6,11 @@ use std::fmt;
 use std::time::Duration;
 
 use super::Shared;
-use super::outage::Lasting;
-use crate::batch::Batch;
+use super::outage::OutageReport;
+use super::statistics::Head;
+use crate::batch::{Batch, Progress};
 use crate::buffer::Settle;
-use crate::dead_letters::{LetterMeta, Undelivered};
+use crate::dead_letters::{AttemptHistory, Undelivered};
 use crate::error::{Cause, Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::options::OnExhausted;
@@ -25,7 +26,7 @@ const SPOILED: &str =
 /// The wait after an attempt that counts nothing: the program is ending, and who is left in it should not send in circles.
 const INTERRUPTED_WAIT: Duration = Duration::from_secs(1);
 /// The least wait after a dead letter could not be written.
-const UNBURIED_WAIT: Duration = Duration::from_secs(1);
+const UNWRITTEN_WAIT: Duration = Duration::from_secs(1);
 
 impl Shared {
     /// Acts on what the sink answered. Returns the error that stops the producer, or that of the disk.
@@ -38,7 +39,7 @@ impl Shared {
         let delivered = answer.as_ref().is_ok_and(Report::is_delivered);
         let spoiled = (batch.is_faulted() || !delivered) && !batch.is_whole();
         let answer = if spoiled { Err(SendError::unavailable(SPOILED)) } else { answer };
-        let interrupted = self.ending.load(Ordering::Acquire) || matches!(answer, Err(SendError::Interrupted(_)));
+        let interrupted = self.ending.was_interrupted() || matches!(answer, Err(SendError::Interrupted(_)));
         let settled = match answer.unwrap_or_else(|error| Report::all(len, error.into_outcome())) {
             report if report.is_delivered() => self.succeed(&batch, elapsed),
             // Only one answer of a handing-out gets to write dead letters.
@@ -50,7 +51,7 @@ impl Shared {
         if spoiled {
             self.core().read_again();
         }
-        self.notify();
+        self.finished.notify();
         if self.core().options.max_in_flight > 1 {
             // A sender that found as many in flight as may be waits for this.
             self.wake_sender();
@@ -62,16 +63,16 @@ impl Shared {
         let known = Cell::new(false);
         let count = || {
             known.set(true);
-            self.counters.delivered.fetch_add(batch.len() as u64, Ordering::Relaxed);
+            self.statistics.delivered.fetch_add(batch.len() as u64, Ordering::Relaxed);
         };
         let noted = self.core().settle(batch, Settle { finished: true, ..Settle::default() }, count);
         if !known.get() {
             // It came too late, or after the buffer was closed: the batch will be sent again.
             return noted;
         }
-        self.holding.store(0, Ordering::Relaxed);
-        self.outage.is_over();
+        self.statistics.set_head(Head::Clear);
         self.tell(&Event::SendSucceeded { batch, elapsed });
+        self.sink_is_up();
         noted
     }
 
@@ -82,31 +83,12 @@ impl Shared {
         let (options, clock) = (&core.options, &*core.env.clock);
         let sorted = Sorted::new(batch.len(), report);
         let now = clock.wall();
-        let mut progress = batch.progress.clone();
         let interrupted = interrupted && sorted.cause.is_some();
-        if !interrupted {
-            progress.last_attempt = now;
-            if progress.first_attempt == 0 {
-                progress.first_attempt = now;
-            }
-        }
         let counts = !interrupted
             && (!sorted.failed.is_empty() || (options.count_unavailable && !sorted.unavailable.is_empty()));
-        if let Some(cause) = sorted.cause.as_ref().filter(|_| !interrupted) {
-            progress.failures = progress.failures.saturating_add(1);
-            progress.attempts = progress.attempts.saturating_add(u32::from(counts));
-            progress.errors.push(bounded(Chain(&**cause), MAX_REASON_BYTES));
-            let extra = progress.errors.len().saturating_sub(KEPT_ERRORS);
-            progress.errors.drain(..extra);
-        }
-
-        // Into the dead letters, before anything of it counts as finished.
-        let mut dead: Vec<(usize, String, bool)> = Vec::new();
-        // What it was sealed with: all of that may come to stand in the letter. A damaged seal may say anything.
-        let sealed = batch.last_seq().saturating_sub(batch.first_seq()).saturating_add(1);
-        let most = reason_bytes(batch.len().max(usize::try_from(sealed).unwrap_or(usize::MAX)));
-        for (index, reason) in &sorted.rejected {
-            dead.push((*index, bounded(reason, most), true));
+        let mut progress = batch.progress.clone();
+        if !interrupted {
+            note_attempt(&mut progress, &sorted, counts, now);
         }
         let exhausted = counts && self.schedule.is_exhausted(progress.attempts);
         let mut given_up: Vec<usize> = Vec::new();
@@ -115,35 +97,20 @@ impl Shared {
             if options.count_unavailable {
                 given_up.extend(&sorted.unavailable);
             }
-            dead.extend(given_up.iter().map(|index| (*index, reason(report, *index, most), false)));
         }
+
+        // Into the dead letters, before anything of it counts as finished. Where the letter cannot be written, the records
+        // stay in the batch, and it is tried again.
+        let written = self.write_dead_letter(batch, report, &sorted, &given_up, &progress, now);
         let mut done = sorted.delivered.clone();
-        let mut unburied: Option<Error> = None;
-        if !dead.is_empty() {
-            dead.sort_by_key(|(index, _, _)| *index);
-            let indices: Vec<usize> = dead.iter().map(|(index, _, _)| *index).collect();
-            let meta = LetterMeta {
-                sink: self.sink.as_ref().map_or_else(|| "manual".into(), |sink| sink.name().into_owned()),
-                attempts: progress.attempts.max(1),
-                first_attempt: if progress.first_attempt == 0 { now } else { progress.first_attempt },
-                last_attempt: now,
-                created_at: now,
-                errors: progress.errors.clone(),
-            };
-            let undelivered = Undelivered { batch, meta, records: dead };
-            match self.letters.write(&undelivered, options.max_dead_letter_bytes) {
-                Ok(()) => done.extend(indices),
-                // The records stay in the batch, and it is tried again.
-                Err(error) => unburied = Some(error),
-            }
-        }
+        let unwritten = written.map(|indices| done.extend(indices)).err();
         let left = batch.len() - done.len();
-        let mut stop = unburied.clone().filter(|error| error.kind() == ErrorKind::DeadLettersFull);
-        let error = unburied.clone().or_else(|| sorted.cause.as_ref().map(send_failed));
+        let error = unwritten.clone().or_else(|| sorted.cause.as_ref().map(send_failed));
+        let mut stop = unwritten.clone().filter(|error| error.kind() == ErrorKind::DeadLettersFull);
         if let Some(error) = error.as_ref().filter(|_| exhausted && options.on_exhausted == OnExhausted::Raise) {
             stop = Some(exhaustion(batch, progress.attempts, error));
         }
-        if unburied.is_none() && exhausted && options.on_exhausted == OnExhausted::Skip {
+        if unwritten.is_none() && exhausted && options.on_exhausted == OnExhausted::Skip {
             // What could not be reached begins a round of its own.
             progress.attempts = 0;
         }
@@ -153,52 +120,43 @@ impl Shared {
         if interrupted {
             wait = INTERRUPTED_WAIT;
         } else {
-            if unburied.is_some() {
-                wait = wait.max(UNBURIED_WAIT);
+            if unwritten.is_some() {
+                wait = wait.max(UNWRITTEN_WAIT);
             }
             progress.next_attempt = now.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX));
         }
         let places = done.iter().map(|index| batch.entries[*index].place).collect();
-        let unavailable = !counts;
         let settle =
             Settle { finished: left == 0, done: places, progress: Some(progress), ready_at: clock.monotonic() + wait };
-        let counters = &self.counters;
+        let statistics = &self.statistics;
         let known = Cell::new(false);
         let noted = core.settle(batch, settle, || {
             known.set(true);
-            counters.delivered.fetch_add(sorted.delivered.len() as u64, Ordering::Relaxed);
+            statistics.delivered.fetch_add(sorted.delivered.len() as u64, Ordering::Relaxed);
             if error.is_some() && !interrupted {
-                if counts { &counters.failed } else { &counters.unavailable }.fetch_add(1, Ordering::Relaxed);
+                if counts { &statistics.failed } else { &statistics.unavailable }.fetch_add(1, Ordering::Relaxed);
             }
-            if unburied.is_none() {
-                counters.rejected.fetch_add(sorted.rejected.len() as u64, Ordering::Relaxed);
-                counters.skipped.fetch_add(given_up.len() as u64, Ordering::Relaxed);
+            if unwritten.is_none() {
+                statistics.rejected.fetch_add(sorted.rejected.len() as u64, Ordering::Relaxed);
+                statistics.skipped.fetch_add(given_up.len() as u64, Ordering::Relaxed);
             }
         });
         if !known.get() {
             return noted;
         }
 
-        self.holding.store(if left == 0 { 0 } else { 1 + u8::from(unavailable) }, Ordering::Relaxed);
-        let found = !sorted.delivered.is_empty() || !sorted.rejected.is_empty() || !sorted.failed.is_empty();
-        let lasting = if found {
-            self.outage.is_over();
-            None
-        } else if interrupted {
-            None
-        } else {
-            self.outage.goes_on(clock.monotonic(), now)
-        };
+        statistics.set_head(match (left, counts) {
+            (0, _) => Head::Clear,
+            (_, true) => Head::Waiting,
+            (_, false) => Head::Unavailable,
+        });
+        let unavailable = !counts;
         if let Some(error) = &error {
-            self.note_error(error);
+            statistics.note_error(error);
             let delivered = sorted.delivered.len();
             self.tell(&Event::SendFailed { batch, error, delivered, unavailable, wait });
-            if let Some(Lasting { since, time: lasting, attempts }) = lasting {
-                let pending = core.pending().0;
-                self.tell(&Event::SinkUnavailable { since, lasting, attempts, pending, error });
-            }
         }
-        if unburied.is_none() {
+        if unwritten.is_none() {
             let id = batch.id();
             if let Some((_, reason)) = sorted.rejected.first() {
                 self.tell(&Event::Rejected { batch_id: &id, records: sorted.rejected.len(), reason });
@@ -210,6 +168,11 @@ impl Shared {
         if left == 0 && error.is_none() && !sorted.delivered.is_empty() {
             self.tell(&Event::SendSucceeded { batch, elapsed });
         }
+        if sorted.sink_took_some() {
+            self.sink_is_up();
+        } else if let Some(error) = error.as_ref().filter(|_| !interrupted) {
+            self.sink_is_down(error, sorted.failed.is_empty(), wait, now);
+        }
         match stop {
             Some(error) => {
                 self.stop(&error);
@@ -217,6 +180,77 @@ impl Shared {
             }
             None => noted,
         }
+    }
+
+    /// Writes what the sink rejected and what is given up into the batch's dead letter. Returns their indices.
+    fn write_dead_letter(
+        &self,
+        batch: &Batch,
+        report: &Report,
+        sorted: &Sorted<'_>,
+        given_up: &[usize],
+        progress: &Progress,
+        now: i64,
+    ) -> Result<Vec<usize>> {
+        // All records that it was sealed with may come to stand in the letter. A damaged seal may say anything.
+        let sealed = batch.last_seq().saturating_sub(batch.first_seq()).saturating_add(1);
+        let most = reason_bytes(batch.len().max(usize::try_from(sealed).unwrap_or(usize::MAX)));
+        let rejected = sorted.rejected.iter().map(|(index, reason)| (*index, bounded(reason, most), true));
+        let given_up = given_up.iter().map(|index| (*index, reason(report, *index, most), false));
+        let mut records: Vec<(usize, String, bool)> = rejected.chain(given_up).collect();
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        records.sort_by_key(|(index, _, _)| *index);
+        let indices = records.iter().map(|(index, _, _)| *index).collect();
+        let history = AttemptHistory {
+            sink: self.sink.as_ref().map_or_else(|| "manual".into(), |sink| sink.name().into_owned()),
+            attempts: progress.attempts.max(1),
+            first_attempt: if progress.first_attempt == 0 { now } else { progress.first_attempt },
+            last_attempt: now,
+            created_at: now,
+            errors: progress.errors.clone(),
+        };
+        let undelivered = Undelivered { batch, history, records };
+        self.letters.write(&undelivered, self.core().options.max_dead_letter_bytes).map(|()| indices)
+    }
+
+    /// The sink has taken something: delivered it, or rejected it for ever.
+    fn sink_is_up(&self) {
+        self.unavailable.end();
+        let over = self.outage.is_over(|| self.core().env.clock.monotonic());
+        if let Some(OutageReport { since, lasting, attempts }) = over {
+            self.tell(&Event::SinkUp { since, lasting, attempts });
+        }
+    }
+
+    /// An attempt has come to nothing. What fails counts and shows that the sink can be reached; else it is unavailable.
+    fn sink_is_down(&self, error: &Error, unavailable: bool, wait: Duration, now: i64) {
+        if unavailable {
+            self.unavailable.begin(now);
+        } else {
+            self.unavailable.end();
+        }
+        let core = self.core();
+        if let Some(OutageReport { since, lasting, attempts }) = self.outage.goes_on(core.env.clock.monotonic(), now) {
+            let pending = core.pending().0;
+            self.tell(&Event::SinkDown { since, lasting, attempts, pending, unavailable, wait, error });
+        }
+    }
+}
+
+/// Notes in the progress of a batch what an attempt has come to.
+fn note_attempt(progress: &mut Progress, sorted: &Sorted<'_>, counts: bool, now: i64) {
+    progress.last_attempt = now;
+    if progress.first_attempt == 0 {
+        progress.first_attempt = now;
+    }
+    if let Some(cause) = &sorted.cause {
+        progress.failures = progress.failures.saturating_add(1);
+        progress.attempts = progress.attempts.saturating_add(u32::from(counts));
+        progress.errors.push(bounded(Chain(&**cause), MAX_REASON_BYTES));
+        let extra = progress.errors.len().saturating_sub(KEPT_ERRORS);
+        progress.errors.drain(..extra);
     }
 }
 
@@ -265,6 +299,11 @@ impl<'a> Sorted<'a> {
             sorted.cause = Some(error.clone());
         }
         sorted
+    }
+
+    /// Whether the attempt came to something, be it rejections.
+    fn sink_took_some(&self) -> bool {
+        !self.delivered.is_empty() || !self.rejected.is_empty()
     }
 }
 

@@ -2,12 +2,37 @@
 
 use std::time::Duration;
 
-use super::{RUNNING, Shared};
+use super::Shared;
+use super::lifecycle::Phase;
+use super::statistics::Head;
 use crate::buffer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::Mode;
 use crate::platform::lock;
-use crate::platform::sync::atomic::Ordering;
+use crate::platform::sync::{Condvar, Mutex};
+
+/// Where those wait who want something finished: batches are, one by one, or the producer ends.
+#[derive(Default)]
+pub(super) struct Finished {
+    lock: Mutex<()>,
+    changed: Condvar,
+}
+
+impl Finished {
+    /// Those who wait look again.
+    pub(super) fn notify(&self) {
+        let _guard = lock(&self.lock);
+        self.changed.notify_all();
+    }
+
+    /// Waits for a change, unless it `is_done`; the caller looks again in any case.
+    fn wait(&self, timeout: Duration, is_done: impl FnOnce() -> bool) {
+        let guard = lock(&self.lock);
+        if !is_done() {
+            drop(self.changed.wait_timeout(guard, timeout));
+        }
+    }
+}
 
 impl Shared {
     pub(super) fn begin_flush(&self) -> Result<u64> {
@@ -30,9 +55,8 @@ impl Shared {
             if core.committed_seq() >= target {
                 return Ok(());
             }
-            match self.status.load(Ordering::Acquire) {
-                RUNNING => {}
-                _ => self.refuse()?,
+            if self.lifecycle.phase() != Phase::Running {
+                self.refuse()?;
             }
             let left = deadline.saturating_sub(clock.monotonic());
             if left.is_zero() {
@@ -46,10 +70,7 @@ impl Shared {
                     clock.sleep(pause.min(left).min(Duration::from_millis(50)));
                 }
             } else {
-                let guard = lock(&self.progress.0);
-                if core.committed_seq() < target {
-                    drop(self.progress.1.wait_timeout(guard, left.min(Duration::from_millis(100))));
-                }
+                self.finished.wait(left.min(Duration::from_millis(100)), || core.committed_seq() >= target);
             }
         }
     }
@@ -58,16 +79,10 @@ impl Shared {
     #[cold]
     fn late(&self) -> Error {
         let mut message = format!("{} records are not delivered yet; they stay in the buffer", self.core().pending().0);
-        if self.unreadable.since() != 0 || self.holding.load(Ordering::Relaxed) != 0 {
+        if self.unreadable.since() != 0 || self.statistics.head() != Head::Clear {
             message.push_str("; the last error: ");
-            message.push_str(&lock(&self.last_error));
+            message.push_str(&self.statistics.last_error());
         }
         Error::new(ErrorKind::Timeout, message)
-    }
-
-    /// Those who wait look again.
-    pub(super) fn notify(&self) {
-        let _guard = lock(&self.progress.0);
-        self.progress.1.notify_all();
     }
 }

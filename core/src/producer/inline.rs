@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::{STOPPED, Shared};
+use super::Shared;
+use super::lifecycle::Phase;
 use crate::buffer::{self, Taken, Wait};
 use crate::error::{ErrorKind, Result};
 use crate::event::Event;
-use crate::platform::sync::atomic::Ordering;
 use crate::record::NewRecord;
 
 impl Shared {
@@ -37,9 +37,7 @@ impl Shared {
                 result => break result?,
             }
         };
-        if self.tells_puts {
-            self.tell(&Event::Put { seq: appended.seq, record });
-        }
+        self.tell_of_put(appended.seq, record);
         match self.send_one() {
             Ok(_) => Ok(appended.seq),
             Err(error) => Err(error.with_record_accepted(true)),
@@ -61,7 +59,7 @@ impl Shared {
                     return Err(buffer::forked());
                 }
                 // A failed attempt is told by events and the schedule; only a stop is an error of the caller.
-                if self.status.load(Ordering::Acquire) == STOPPED {
+                if self.lifecycle.phase() == Phase::Stopped {
                     self.refuse()?;
                 }
                 Ok(None)

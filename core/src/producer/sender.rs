@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::outage::Lasting;
-use super::{Producer, STOPPED, Shared};
+use super::lifecycle::Phase;
+use super::outage::OutageReport;
+use super::{Producer, Shared};
 use crate::batch::Batch;
 use crate::buffer::{self, Taken};
 use crate::error::{Error, ErrorKind, Result};
@@ -80,7 +81,7 @@ impl Shared {
             let left = deadline.saturating_sub(clock.monotonic());
             if !interrupted && left < GRACE - Duration::from_millis(20) {
                 interrupted = true;
-                self.ending.store(true, Ordering::Release);
+                self.ending.interrupt();
                 if let Some(sink) = &self.sink {
                     let _ = self.inside(|| sink.interrupt());
                 }
@@ -96,7 +97,7 @@ impl Shared {
     /// The sender's thread.
     fn run(&self) {
         let fork = self.core().fork;
-        while !self.quitting.load(Ordering::Acquire) && !fork.is_forked() {
+        while !self.ending.has_begun() && !fork.is_forked() {
             match self.step() {
                 Some(wait) => thread::park_timeout(wait),
                 None => continue,
@@ -108,7 +109,7 @@ impl Shared {
         // `close` did not wait for the threads: the last one does what it left undone. As long as others are inside the
         // sink, another producer on the buffer would send again what they are sending.
         let is_last = self.senders.living.fetch_sub(1, Ordering::SeqCst) == 1;
-        if is_last && lock(&self.left).is_some() {
+        if is_last && self.ending.left().is_some() {
             let _ = self.buffer.close();
         }
     }
@@ -116,7 +117,7 @@ impl Shared {
     /// Sends a batch if one may go out; else says how long to wait.
     pub(super) fn step(&self) -> Option<Duration> {
         const LONG: Duration = Duration::from_secs(3600);
-        if self.status.load(Ordering::Acquire) == STOPPED {
+        if self.lifecycle.phase() == Phase::Stopped {
             return Some(LONG);
         }
         // First, so that what is sealed now can be taken. A log that takes nothing can still be read; it is asked again a
@@ -138,7 +139,7 @@ impl Shared {
             }
             Ok(_) => {
                 // What an earlier run had finished was passed over; who waits for that hears of it.
-                self.notify();
+                self.finished.notify();
                 if linger.is_none() {
                     // Ask to be told of the next put, then look once more.
                     self.senders.idle.store(true, Ordering::SeqCst);
@@ -162,7 +163,7 @@ impl Shared {
             self.tell(&Event::Corrupt { segment: &segment, offset, bytes, records });
         }
         match &taken {
-            Ok(_) => self.unreadable.is_over(),
+            Ok(_) => self.tell_of_readable(),
             Err(error) if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Forked) => {}
             Err(error) => self.tell_of_unreadable(error),
         }
@@ -172,11 +173,19 @@ impl Shared {
     /// Nothing is sent as long as the log cannot be read, and the sink knows nothing of it.
     #[cold]
     fn tell_of_unreadable(&self, error: &Error) {
-        self.note_error(error);
+        self.statistics.note_error(error);
         let clock = &*self.core().env.clock;
-        if let Some(Lasting { since, time: lasting, .. }) = self.unreadable.goes_on(clock.monotonic(), clock.wall()) {
+        if let Some(report) = self.unreadable.goes_on(clock.monotonic(), clock.wall()) {
+            let OutageReport { since, lasting, .. } = report;
             let pending = self.core().pending().0;
             self.tell(&Event::LogUnreadable { since, lasting, pending, error });
+        }
+    }
+
+    fn tell_of_readable(&self) {
+        let over = self.unreadable.is_over(|| self.core().env.clock.monotonic());
+        if let Some(OutageReport { since, lasting, .. }) = over {
+            self.tell(&Event::LogReadable { since, lasting });
         }
     }
 
@@ -186,7 +195,7 @@ impl Shared {
     }
 
     pub(super) fn begin(&self, batch: &Batch) {
-        self.counters.attempts.fetch_add(1, Ordering::Relaxed);
+        self.statistics.attempts.fetch_add(1, Ordering::Relaxed);
         self.tell(&Event::SendStarted { batch });
     }
 
@@ -203,7 +212,7 @@ impl Shared {
         }
         let elapsed = clock.monotonic().saturating_sub(start);
         if let Err(error) = self.settle(batch, answer, elapsed) {
-            self.note_error(&error);
+            self.statistics.note_error(&error);
         }
     }
 }

@@ -1,11 +1,20 @@
 //! What depends on the clock, on a clock of the tests' own.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
+use std::time::Duration;
 
-use super::*;
-use crate::options::{Durability, NEVER};
+use super::Producer;
+use crate::batch::Batch;
+use crate::error::ErrorKind;
+use crate::event::Level;
+use crate::options::{Durability, Mode, NEVER};
+use crate::platform::sync::Mutex;
+use crate::platform::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::platform::{Clock, Environment, OsDisk};
 use crate::schedule::Jitter;
+use crate::sink::{Report, SendError};
+use crate::stats::State;
 
 /// Two clocks that move when they are told to.
 #[derive(Default)]
@@ -51,8 +60,8 @@ struct World {
     hands: Arc<Hands>,
     /// When attempts began, and at which batch.
     attempts: Arc<Mutex<Vec<(f64, u64)>>>,
-    /// When events happened, their names and messages.
-    events: Arc<Mutex<Vec<(f64, &'static str, String)>>>,
+    /// When events happened, their levels, names and messages.
+    events: Arc<Mutex<Vec<(f64, Level, &'static str, String)>>>,
 }
 
 impl World {
@@ -76,7 +85,9 @@ impl World {
         });
         let events = self.events.clone();
         let mut builder = Producer::builder(self.dir.path())
-            .observer(move |event| events.lock().unwrap().push((hands.now(), event.name(), event.message())))
+            .observer(move |event| {
+                events.lock().unwrap().push((hands.now(), event.level(), event.name(), event.message()))
+            })
             .mode(Mode::Inline)
             .durability(Durability::Os)
             .segment_bytes(64 << 10)
@@ -102,7 +113,14 @@ impl World {
     /// When an event of this name happened, and what it said.
     fn told(&self, name: &str) -> Vec<(f64, String)> {
         let events = self.events.lock().unwrap();
-        events.iter().filter(|(_, other, _)| *other == name).map(|(at, _, text)| (*at, text.clone())).collect()
+        events.iter().filter(|(_, _, other, _)| *other == name).map(|(at, _, _, text)| (*at, text.clone())).collect()
+    }
+
+    /// What a listener heard that is a warning or worse.
+    fn warnings(&self) -> Vec<(f64, &'static str, String)> {
+        let events = self.events.lock().unwrap();
+        let loud = events.iter().filter(|(_, level, _, _)| *level >= Level::Warning);
+        loud.map(|(at, _, name, text)| (*at, *name, text.clone())).collect()
     }
 
     /// When the batch that begins with this seq was tried.
@@ -210,9 +228,10 @@ fn an_unavailable_sink_uses_up_no_attempts_and_may_say_when_to_come_back() {
     assert_eq!(stats.state, State::Unavailable);
 }
 
-/// A group that is not there was a line in a log each minute, the same as a hiccup.
+/// Each attempt was a warning, beside those of the outage; now they are one line when it begins, reminders that become
+/// rare, and one line when it is over.
 #[test]
-fn a_sink_that_is_unavailable_for_long_is_told_of_again_and_again() {
+fn an_outage_is_told_of_when_it_begins_now_and_then_and_when_it_ends() {
     let world = World::new();
     let up = Arc::new(AtomicBool::new(false));
     let is_up = up.clone();
@@ -226,16 +245,44 @@ fn a_sink_that_is_unavailable_for_long_is_told_of_again_and_again() {
     producer.put("b").unwrap();
     assert_eq!(producer.stats().unavailable_since, 1_700_000_010_000_000);
     world.run(&producer, 60 * 30, Duration::from_secs(10));
-    let minutes: Vec<f64> = world.told("sink_unavailable").iter().map(|(at, _)| (at - 10.0) / 60.0).collect();
-    assert_eq!(minutes, [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 124.0, 184.0, 244.0]);
-    let (_, text) = &world.told("sink_unavailable")[6];
-    assert_eq!(text, "sink unavailable for 1h 4m (129 attempts); 2 records wait: there is no such group");
+    let minutes: Vec<f64> = world.told("sink_down").iter().map(|(at, _)| (at - 10.0) / 60.0).collect();
+    assert_eq!(minutes, [0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 124.0, 184.0, 244.0]);
+    let told = world.told("sink_down");
+    assert_eq!(told[0].1, "sink unavailable, next attempt in 30.000s; 1 records wait: there is no such group");
+    let long = "sink unavailable, for 1h 4m now (129 attempts); 2 records wait: there is no such group";
+    assert_eq!(told[7].1, long);
 
     up.store(true, Ordering::Relaxed);
     world.run(&producer, 6, Duration::from_secs(10));
     let stats = producer.stats();
     assert_eq!((stats.pending_records, stats.unavailable_since), (0, 0));
-    assert_eq!(world.told("sink_unavailable").len(), 10);
+    assert_eq!(world.told("sink_down").len(), 11);
+    let up = world.told("sink_up");
+    assert_eq!(up.len(), 1, "{up:?}");
+    assert_eq!(up[0].1, "sink up again, after 5h (600 attempts)");
+    // All that somebody sees who listens from warnings on.
+    assert_eq!(world.warnings().len(), 12);
+}
+
+/// Failures count and end in the dead letters; until then they are told of as an outage is, and what could be sent
+/// meanwhile ends it.
+#[test]
+fn a_sink_that_fails_is_told_of_once() {
+    let world = World::new();
+    let poison = |batch: &Batch| match batch.first_seq() {
+        1 => Err(SendError::failed("bad")),
+        _ => Ok(Report::delivered()),
+    };
+    let producer = world.open(&SPEC, Duration::ZERO, poison);
+    producer.put("poison").unwrap();
+    producer.put("next").unwrap();
+    world.run(&producer, 40, TICK);
+    assert_eq!(producer.stats().unavailable_since, 0);
+    let warnings = world.warnings();
+    let names: Vec<&str> = warnings.iter().map(|(_, name, _)| *name).collect();
+    assert_eq!(names, ["sink_down", "skipped", "sink_up"]);
+    assert_eq!(warnings[0].2, "sink failing, next attempt in 1.000s; 1 records wait: bad");
+    assert_eq!((world.told("send_failed").len(), warnings[2].2.as_str()), (4, "sink up again, after 7s (4 attempts)"));
 }
 
 #[test]

@@ -30,6 +30,9 @@ use crate::text::cut;
 /// `send` is called by one thread at a time (up to `max_in_flight` threads if that is more than 1). It may
 /// take as long as it needs: `put` does not wait for it. A panic in it is a failed attempt.
 ///
+/// A forked child makes sinks of its own: one that was made before the fork shares its files and connections with the
+/// parent's, and nothing guards them.
+///
 /// [`from_fn`] makes one of a closure.
 pub trait Sink: Send + Sync {
     /// Sends the batch and says what became of it.

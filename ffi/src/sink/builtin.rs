@@ -7,9 +7,9 @@ use engine::Result;
 use engine::sink::{self, FileSink, Framing, NullSink};
 
 use super::unistream_sink;
-use crate::boundary::{boundary, invalid, optional_text, path, required, text};
+use crate::arguments::{invalid, optional_text, path, required, text};
 use crate::constants::{UNISTREAM_FILE_LENGTH_PREFIXED, UNISTREAM_FILE_SYNC};
-use crate::error::unistream_error;
+use crate::error::{fallible, unistream_error};
 
 /// Makes a sink that appends every payload to the file `path`, with a line feed after each; the file is created if
 /// there is none. Beside it a file with `.unistream` behind its name remembers what was written, so that a crash neither
@@ -21,15 +21,16 @@ use crate::error::unistream_error;
 /// above (`mode`, `follow_links`): `unistream_sink_from_options("file", ...)`.
 ///
 /// Writes the sink to `sink` on success.
-/// Errors: `UNISTREAM_INVALID_ARGUMENT` (also for a directory, a socket or a link at that path), `UNISTREAM_IO`,
-/// `UNISTREAM_DISK_FULL`, `UNISTREAM_IN_USE`, `UNISTREAM_NOT_TRUSTED` if others can change the sidecar.
+/// Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT` (also for a directory, a socket or a link at that path), `UNISTREAM_ERROR_IO`,
+/// `UNISTREAM_ERROR_DISK_FULL`, `UNISTREAM_ERROR_IN_USE`, `UNISTREAM_ERROR_NOT_TRUSTED` if others can change the sidecar.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unistream_sink_file(
     path: *const c_char,
     flags: u32,
     sink: Option<&mut MaybeUninit<Option<Box<unistream_sink>>>>,
 ) -> Option<Box<unistream_error>> {
-    boundary(|| {
+    fallible(|| {
         let out = required(sink, "sink")?;
         if flags & !(UNISTREAM_FILE_LENGTH_PREFIXED | UNISTREAM_FILE_SYNC) != 0 {
             return Err(invalid(format!("flags is {flags:#x}, of which this version knows only 0x3")));
@@ -45,12 +46,13 @@ pub unsafe extern "C" fn unistream_sink_file(
 
 /// Makes a sink that takes everything and keeps nothing: for measuring what comes before it.
 ///
-/// Writes the sink to `sink`. Errors: `UNISTREAM_INVALID_ARGUMENT`.
+/// Writes the sink to `sink`. Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT`.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_sink_null(
     sink: Option<&mut MaybeUninit<Option<Box<unistream_sink>>>>,
 ) -> Option<Box<unistream_error>> {
-    boundary(|| {
+    fallible(|| {
         required(sink, "sink")?.write(unistream_sink::boxed(NullSink));
         Ok(())
     })
@@ -63,26 +65,28 @@ pub extern "C" fn unistream_sink_null(
 /// for at the first send; making the sink calls nobody.
 ///
 /// Writes the sink to `sink` on success.
-/// Errors: `UNISTREAM_INVALID_ARGUMENT`; `UNISTREAM_IO` for a file that cannot be read; `UNISTREAM_UNSUPPORTED` if the
+/// Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT`; `UNISTREAM_ERROR_IO` for a file that cannot be read; `UNISTREAM_ERROR_UNSUPPORTED` if the
 /// library was built without that sink.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unistream_sink_kinesis(
     options: *const *const c_char,
     sink: Option<&mut MaybeUninit<Option<Box<unistream_sink>>>>,
 ) -> Option<Box<unistream_error>> {
     // SAFETY: the contract is that of `make`.
-    boundary(|| unsafe { make("kinesis", options, sink) })
+    fallible(|| unsafe { make("kinesis", options, sink) })
 }
 
 /// Makes a sink that sends records to a stream of Amazon CloudWatch Logs. As `unistream_sink_kinesis()`; `group` and
 /// `stream` are needed.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unistream_sink_cloudwatch_logs(
     options: *const *const c_char,
     sink: Option<&mut MaybeUninit<Option<Box<unistream_sink>>>>,
 ) -> Option<Box<unistream_error>> {
     // SAFETY: the contract is that of `make`.
-    boundary(|| unsafe { make("cloudwatch-logs", options, sink) })
+    fallible(|| unsafe { make("cloudwatch-logs", options, sink) })
 }
 
 /// Makes a sink from a URL, such as `file:events.log`, `kinesis://stream?region=eu-central-1` or
@@ -90,13 +94,14 @@ pub unsafe extern "C" fn unistream_sink_cloudwatch_logs(
 /// above lists them, divided by `&`; reserved characters are percent-encoded. Secrets are refused there.
 ///
 /// Writes the sink to `sink` on success.
-/// Errors: `UNISTREAM_INVALID_ARGUMENT`; `UNISTREAM_UNSUPPORTED` if the library was built without that sink.
+/// Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT`; `UNISTREAM_ERROR_UNSUPPORTED` if the library was built without that sink.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unistream_sink_from_url(
     url: *const c_char,
     sink: Option<&mut MaybeUninit<Option<Box<unistream_sink>>>>,
 ) -> Option<Box<unistream_error>> {
-    boundary(|| {
+    fallible(|| {
         let out = required(sink, "sink")?;
         // SAFETY: the contract: a C string that lives for the call.
         out.write(unistream_sink::boxed(sink::from_url(unsafe { text(url, "url") }?)?));
@@ -108,14 +113,15 @@ pub unsafe extern "C" fn unistream_sink_from_url(
 /// and values in turn, with NULL behind the last; NULL: no options. The table above lists them.
 ///
 /// Writes the sink to `sink` on success.
-/// Errors: `UNISTREAM_INVALID_ARGUMENT`; `UNISTREAM_UNSUPPORTED` if the library was built without that sink.
+/// Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT`; `UNISTREAM_ERROR_UNSUPPORTED` if the library was built without that sink.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unistream_sink_from_options(
     kind: *const c_char,
     options: *const *const c_char,
     sink: Option<&mut MaybeUninit<Option<Box<unistream_sink>>>>,
 ) -> Option<Box<unistream_error>> {
-    boundary(|| {
+    fallible(|| {
         // SAFETY: the contract: a C string that lives for the call.
         let kind = unsafe { text(kind, "kind") }?;
         // SAFETY: the contract is that of `make`.

@@ -8,20 +8,20 @@ use engine::{Batch, Limits, Report, SendError, Sink};
 
 use super::completion::{Desk, unistream_completion};
 use super::{UserData, unistream_destroy_callback, unistream_sink};
+use crate::arguments::{invalid, optional_text, required};
 use crate::batch::unistream_batch;
-use crate::boundary::{boundary, invalid, optional_text, required};
 use crate::constants::unistream_outcome;
-use crate::error::unistream_error;
+use crate::error::{fallible, unistream_error};
 use crate::report::unistream_report;
 
-/// Sends a batch and returns what became of it: `UNISTREAM_DELIVERED`, `UNISTREAM_FAILED`, `UNISTREAM_REJECTED` or
-/// `UNISTREAM_UNAVAILABLE`. `report` takes what more there is to say: a message, a retry-after, other outcomes of
-/// single records.
+/// Sends a batch and returns what became of it: `UNISTREAM_OUTCOME_DELIVERED`, `UNISTREAM_OUTCOME_FAILED`,
+/// `UNISTREAM_OUTCOME_REJECTED` or `UNISTREAM_OUTCOME_UNAVAILABLE`. `report` takes what more there is to say: a
+/// message, a retry-after, other outcomes of single records.
 ///
 /// `batch` and `report` are lent until it returns. It is called on the sender's thread (background mode) or on the
 /// one that puts, flushes or closes (inline mode); by one thread at a time, or by up to `max_in_flight`. It may
 /// take its time: puts do not wait for it. It must not throw or longjmp, and must not call the same producer
-/// (`UNISTREAM_REENTRANT`), `unistream_producer_stats()` excepted.
+/// (`UNISTREAM_ERROR_REENTRANT`), `unistream_producer_stats()` excepted.
 pub type unistream_send_callback = Option<
     unsafe extern "C" fn(
         user_data: *mut c_void,
@@ -150,13 +150,14 @@ impl Sink for CallbackSink {
 /// freed, be it by the producer that took it over; if this call fails, before it returns (but not if `callbacks` is
 /// NULL or its `size` is wrong, since then there is nothing to rely on).
 ///
-/// Errors: `UNISTREAM_INVALID_ARGUMENT`.
+/// Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT`.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unistream_sink_new(
     callbacks: *const unistream_sink_callbacks,
     sink: Option<&mut MaybeUninit<Option<Box<unistream_sink>>>>,
 ) -> Option<Box<unistream_error>> {
-    boundary(|| {
+    fallible(|| {
         if callbacks.is_null() || !callbacks.is_aligned() {
             return Err(invalid("callbacks is NULL or not aligned"));
         }
@@ -190,6 +191,7 @@ const NOTHING: unistream_sink_callbacks = unistream_sink_callbacks {
 };
 
 /// Makes a sink of one callback: `unistream_sink_new()` with `send`, `user_data` and `destroy` set, and its rules.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unistream_sink_callback(
     send: unistream_send_callback,
@@ -204,6 +206,7 @@ pub unsafe extern "C" fn unistream_sink_callback(
 
 /// Makes a sink of one asynchronous callback: `unistream_sink_new()` with `send_async`, `user_data` and `destroy`
 /// set, and its rules.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unistream_sink_callback_async(
     send: unistream_send_async_callback,

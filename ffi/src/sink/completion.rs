@@ -5,8 +5,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use engine::{Batch, Report, SendError};
 
 use crate::batch::unistream_batch;
-use crate::boundary::value;
 use crate::constants::unistream_outcome;
+use crate::panics::infallible;
 use crate::report::unistream_report;
 
 type Answered = Result<Report, SendError>;
@@ -125,7 +125,7 @@ pub extern "C" fn unistream_completion_finish(
     completion: Option<Box<unistream_completion>>,
     outcome: unistream_outcome,
 ) {
-    value(|| {
+    infallible(|| {
         if let Some(completion) = completion {
             let count = completion.batch.batch.len();
             completion.answer(|| completion.report.answer(outcome, count));
@@ -136,5 +136,5 @@ pub extern "C" fn unistream_completion_finish(
 /// Gives a completion up without an answer: the attempt counts as failed. NULL does nothing.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_completion_free(completion: Option<Box<unistream_completion>>) {
-    value(|| drop(completion));
+    infallible(|| drop(completion));
 }

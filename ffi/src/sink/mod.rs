@@ -8,7 +8,7 @@ use std::ffi::c_void;
 
 use engine::Sink;
 
-use crate::boundary::value;
+use crate::panics::infallible;
 
 /// A destination of batches. Made by one of the functions below, taken over by `unistream_producer_open()`.
 pub struct unistream_sink {
@@ -26,7 +26,7 @@ impl unistream_sink {
 /// Frees a sink that was not passed to `unistream_producer_open()`. NULL does nothing.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_sink_free(sink: Option<Box<unistream_sink>>) {
-    value(|| drop(sink));
+    infallible(|| drop(sink));
 }
 
 /// Frees what a callback's `user_data` points to. Called exactly once, after the last call of the callback has

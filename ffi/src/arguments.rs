@@ -1,46 +1,12 @@
-//! The one boundary between C and the engine: what comes in is checked here, and no panic leaves.
+//! What comes in from C is checked here: NULL, text that is not UTF-8, lengths that no object has, time-outs.
 
-use std::any::Any;
-use std::ffi::{CStr, CString, c_char, c_void};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ffi::{CStr, c_char, c_void};
 use std::slice;
 use std::time::Duration;
 
 use engine::{Error, ErrorKind, NEVER, Result};
 
 use crate::constants::UNISTREAM_FOREVER;
-use crate::error::unistream_error;
-
-/// What a function that can fail returns: NULL is success.
-pub(crate) type Answer = Option<Box<unistream_error>>;
-
-/// Runs the work of a function that can fail.
-#[inline]
-pub(crate) fn boundary(work: impl FnOnce() -> Result<()>) -> Answer {
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(Ok(())) => None,
-        Ok(Err(error)) => failed(error),
-        Err(panic) => failed(Error::new(ErrorKind::Internal, panic_message(&*panic))),
-    }
-}
-
-/// Runs the work of a function that cannot fail; a panic becomes the type's zero.
-#[inline]
-pub(crate) fn value<T: Default>(work: impl FnOnce() -> T) -> T {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_default()
-}
-
-#[cold]
-fn failed(error: Error) -> Answer {
-    Some(Box::new(unistream_error::from(&error)))
-}
-
-#[cold]
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
-    format!("a defect of unistream, please report it: {text}")
-}
 
 /// An error about an argument.
 #[cold]
@@ -113,32 +79,5 @@ pub(crate) fn timeout(ms: i64) -> Result<Duration> {
         Ok(ms) => Ok(Duration::from_millis(ms)),
         Err(_) if ms == UNISTREAM_FOREVER => Ok(NEVER),
         Err(_) => Err(invalid(format!("timeout_ms is {ms}; it takes 0 and up, or UNISTREAM_FOREVER"))),
-    }
-}
-
-/// Text for C. A NUL inside it would end it early, so it is replaced.
-pub(crate) fn c_text(text: impl Into<String>) -> CString {
-    let text: String = text.into();
-    CString::new(text).unwrap_or_else(|error| {
-        let clean = String::from_utf8_lossy(&error.into_vec()).replace('\0', "\u{fffd}");
-        CString::new(clean).unwrap_or_default()
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_panic_becomes_an_internal_error_with_its_message() {
-        let error = boundary(|| panic!("number {}", 7)).expect("a panic is an error");
-        assert_eq!(error.code, ErrorKind::Internal as i32);
-        assert!(error.message.to_str().unwrap().ends_with("please report it: number 7"), "{:?}", error.message);
-        assert_eq!(value::<u64>(|| panic!("no value")), 0);
-    }
-
-    #[test]
-    fn text_for_c_keeps_what_stands_behind_a_nul() {
-        assert_eq!(c_text("a\0b").to_str().unwrap(), "a\u{fffd}b");
     }
 }

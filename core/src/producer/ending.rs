@@ -1,0 +1,124 @@
+//! Closing, and going on after a stop.
+
+use std::time::Duration;
+
+use super::Producer;
+use super::lifecycle::Phase;
+use crate::error::{Error, ErrorKind, Result};
+use crate::platform::lock;
+use crate::platform::sync::Mutex;
+use crate::platform::sync::atomic::{AtomicBool, Ordering};
+
+/// How far the end has come.
+#[derive(Default)]
+pub(super) struct Ending {
+    /// The senders are to end.
+    begun: AtomicBool,
+    /// The sink was interrupted: what fails from now on says nothing of the batch.
+    interrupted: AtomicBool,
+    /// What the first call of `close` returned.
+    left: Mutex<Option<u64>>,
+}
+
+impl Ending {
+    pub(super) fn begin(&self) {
+        self.begun.store(true, Ordering::Release);
+    }
+
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Acquire)
+    }
+
+    pub(super) fn interrupt(&self) {
+        self.interrupted.store(true, Ordering::Release);
+    }
+
+    pub(super) fn was_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Acquire)
+    }
+
+    fn set_left(&self, records: u64) {
+        *lock(&self.left) = Some(records);
+    }
+
+    /// Records that were left, once `close` has returned or is about to.
+    pub(super) fn left(&self) -> Option<u64> {
+        *lock(&self.left)
+    }
+}
+
+impl Producer {
+    /// Flushes for at most `timeout`, then closes. Returns how many records are left on disk; the next producer on
+    /// the buffer sends them. Closing again returns the same number.
+    ///
+    /// # Errors
+    /// What the producer had stopped with; `Io` or `DiskFull` from the last sync; `Timeout` if the sink does not
+    /// return from a call even after [`Sink::interrupt`]: the buffer is then released when it does. The producer
+    /// is closed in all of them. An attempt that fails once the sink was interrupted counts nothing.
+    pub fn close(&self, timeout: Duration) -> Result<u64> {
+        let shared = &*self.shared;
+        shared.check_caller()?;
+        let mut senders = lock(&self.senders);
+        if let Some(left) = shared.ending.left() {
+            return Ok(left);
+        }
+        let flushed = match shared.lifecycle.phase() {
+            Phase::Running => shared.begin_flush().and_then(|point| shared.wait_flushed(point, timeout)),
+            _ => shared.check(),
+        };
+        shared.lifecycle.close();
+        shared.ending.begin();
+        shared.wake_sender();
+        shared.finished.notify();
+        let note_left = || {
+            let left = shared.core().pending().0;
+            shared.ending.set_left(left);
+            left
+        };
+        if !shared.wait_for_senders(&senders) {
+            // The threads have the buffer until the sink returns; the last of them closes it. It looks for what is noted
+            // here after it has ended, so one of the two sees the other.
+            let left = note_left();
+            if shared.senders.living.load(Ordering::SeqCst) == 0 {
+                let _ = shared.buffer.close();
+            }
+            senders.clear();
+            return Err(Error::new(
+                ErrorKind::Timeout,
+                format!("the sink has not returned from its call; {left} records are left on disk"),
+            ));
+        }
+        for sender in senders.drain(..) {
+            let _ = sender.join();
+        }
+        let closed = shared.buffer.close();
+        // Counted last: a put that was under way is accepted until the buffer is closed.
+        let left = note_left();
+        match flushed {
+            // That time was short is no error of closing: the number says what is left.
+            Err(error) if !matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Closed) => Err(error),
+            _ => closed.map(|()| left),
+        }
+    }
+
+    /// Goes on after a stop, with a fresh round of attempts. In a running producer, batches that wait for their next
+    /// attempt, whatever the schedule or the sink's `retry_after` says, may go out now; their attempts stay counted. In
+    /// inline mode the next `put` or `flush` sends, in manual mode [`next_batch`](Self::next_batch) has them.
+    ///
+    /// # Errors
+    /// `Closed`; `DiskFull` or `Io` if the fresh round could not be noted.
+    pub fn resume(&self) -> Result<()> {
+        let shared = &*self.shared;
+        shared.refuse_closed()?;
+        shared.check_caller()?;
+        if shared.lifecycle.phase() == Phase::Running {
+            shared.core().make_due()?;
+            shared.wake_sender();
+            return Ok(());
+        }
+        shared.core().reset_attempts(|_| true)?;
+        shared.lifecycle.resume();
+        shared.wake_sender();
+        Ok(())
+    }
+}

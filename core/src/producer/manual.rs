@@ -1,0 +1,83 @@
+//! Manual mode: the program asks for batches, sends them its own way, and says how that went.
+
+use std::time::Duration;
+
+use super::sender::AGAIN;
+use super::{Producer, Shared};
+use crate::batch::Batch;
+use crate::buffer::Taken;
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::Mode;
+use crate::sink::{Report, SendError};
+
+impl Producer {
+    /// Manual mode: the next batch whose time has come, if there is one. It must be given back to
+    /// [`settle`](Self::settle); until then it is not handed out again.
+    ///
+    /// # Errors
+    /// `WrongMode` in other modes; those of a stopped or closed producer; `Io` if the log cannot be read.
+    pub fn next_batch(&self) -> Result<Option<Batch>> {
+        let shared = &*self.shared;
+        shared.check()?;
+        shared.check_manual()?;
+        shared.core().seal_if_old()?;
+        match shared.take(true)? {
+            Taken::Batch(batch) => {
+                shared.begin(&batch);
+                Ok(Some(batch))
+            }
+            Taken::Wait { ready_at, attempts } => {
+                shared.on_hold(ready_at, attempts);
+                Ok(None)
+            }
+            Taken::Nothing => Ok(None),
+        }
+    }
+
+    /// Manual mode: how long until [`next_batch`](Self::next_batch) may have something, for an event loop's timer.
+    /// `None`: not before the next `put`.
+    pub fn next_wait(&self) -> Option<Duration> {
+        let shared = &*self.shared;
+        shared.check().ok()?;
+        let now = shared.core().env.clock.monotonic();
+        // What the disk has refused may go well a little later.
+        let linger = shared.core().seal_if_old().unwrap_or(Some(now + AGAIN));
+        let ready = match shared.take(false) {
+            Ok(Taken::Batch(_)) => Some(Duration::ZERO),
+            Ok(Taken::Wait { ready_at, .. }) => Some(ready_at.saturating_sub(now)),
+            Ok(Taken::Nothing) => None,
+            Err(_) => Some(AGAIN),
+        };
+        let linger = linger.map(|due| due.saturating_sub(now));
+        [ready, linger].into_iter().flatten().min()
+    }
+
+    /// Manual mode: says what became of a batch. What was not delivered is handed out again when the schedule
+    /// says so.
+    ///
+    /// # Errors
+    /// `WrongMode` in other modes; `Closed`; `NotFound` for a batch that waits for no answer: each handing-out takes one,
+    /// and the batch of a dead letter or of an earlier opening none; `InvalidArgument` for a report that names a record
+    /// the batch does not have. Nothing has changed then: a clone of the batch can still be given back. `RetriesExhausted` or
+    /// `DeadLettersFull` if this stops the producer; `DiskFull` or `Io` if it could not be noted on disk.
+    pub fn settle(&self, batch: Batch, answer: Result<Report, SendError>) -> Result<()> {
+        let shared = &*self.shared;
+        shared.check_caller()?;
+        shared.check_manual()?;
+        shared.refuse_closed()?;
+        if let Ok(report) = &answer {
+            let refused = |error| Error::new(ErrorKind::InvalidArgument, format!("{error}"));
+            report.check(batch.len()).map_err(refused)?;
+        }
+        shared.settle(batch, answer, Duration::ZERO)
+    }
+}
+
+impl Shared {
+    fn check_manual(&self) -> Result<()> {
+        match self.core().options.mode {
+            Mode::Manual => Ok(()),
+            _ => Err(Error::new(ErrorKind::WrongMode, "only a producer in manual mode hands out batches")),
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! What the threads of a producer share, and the way of a record into the log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ending::Ending;
+use super::flush::Finished;
+use super::lifecycle::{Lifecycle, Phase};
+use super::outage::{Outage, Since};
+use super::reentrancy;
+use super::sender::Senders;
+use super::statistics::Statistics;
+use crate::buffer::{self, Buffer, Core, Wait};
+use crate::dead_letters::DeadLetters;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Event, Observer};
+use crate::limits::Limits;
+use crate::options::Mode;
+use crate::platform::sync::Mutex;
+use crate::platform::sync::atomic::{AtomicU64, Ordering};
+use crate::record::NewRecord;
+use crate::schedule::Schedule;
+use crate::sink::Sink;
+
+pub(super) struct Shared {
+    pub(super) buffer: Buffer,
+    /// `None` in manual mode.
+    pub(super) sink: Option<Box<dyn Sink>>,
+    /// The sink wants to see each record before it is accepted.
+    checks_records: bool,
+    pub(super) schedule: Schedule,
+    observer: Option<Observer>,
+    /// The observer hears of each put.
+    tells_puts: bool,
+    pub(super) letters: DeadLetters,
+    pub(super) lifecycle: Lifecycle,
+    pub(super) ending: Ending,
+    pub(super) finished: Finished,
+    pub(super) senders: Arc<Senders>,
+    /// Held by the thread that sends in inline mode.
+    pub(super) inline: Mutex<()>,
+    /// Attempts in a row in which the sink took nothing.
+    pub(super) outage: Outage,
+    /// The sink was unavailable in every attempt since.
+    pub(super) unavailable: Since,
+    /// The log cannot be read.
+    pub(super) unreadable: Outage,
+    /// Milliseconds of the monotonic clock before which no further put that waits is told of.
+    next_waiting: AtomicU64,
+    pub(super) statistics: Statistics,
+}
+
+impl Shared {
+    pub(super) fn new(
+        buffer: Buffer,
+        sink: Option<Box<dyn Sink>>,
+        limits: &Limits,
+        schedule: Schedule,
+        letters: DeadLetters,
+        observer: Option<Observer>,
+        put_events: bool,
+    ) -> Arc<Shared> {
+        let shared = Arc::new(Shared {
+            buffer,
+            checks_records: limits.checks_records && sink.is_some(),
+            sink,
+            schedule,
+            tells_puts: put_events && observer.is_some(),
+            observer,
+            letters,
+            lifecycle: Lifecycle::running(),
+            ending: Ending::default(),
+            finished: Finished::default(),
+            senders: Arc::default(),
+            inline: Mutex::new(()),
+            outage: Outage::default(),
+            unavailable: Since::default(),
+            unreadable: Outage::default(),
+            next_waiting: AtomicU64::new(0),
+            statistics: Statistics::default(),
+        });
+        if shared.observer.is_some() {
+            // A weak reference: the buffer that keeps it is a part of the producer.
+            let told = Arc::downgrade(&shared);
+            let tell = move |wait| {
+                if let Some(shared) = told.upgrade() {
+                    shared.tell_of_waiting(wait);
+                }
+            };
+            let _ = shared.core().when_waiting.set(Box::new(tell));
+        }
+        shared
+    }
+
+    #[inline]
+    pub(super) fn core(&self) -> &Core {
+        self.buffer.core()
+    }
+
+    /// An error unless the producer takes calls from here and now.
+    #[inline]
+    pub(super) fn check(&self) -> Result<()> {
+        if !self.lifecycle.is_running() {
+            self.refuse()?;
+        }
+        self.check_caller()
+    }
+
+    /// An error in a forked child, before anything is waited for there; and for calls from inside a callback.
+    #[inline]
+    pub(super) fn check_caller(&self) -> Result<()> {
+        if self.core().fork.is_forked() {
+            return Err(buffer::forked());
+        }
+        if reentrancy::is_inside(self.address()) { Err(reentrancy::reentrant()) } else { Ok(()) }
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// The error of a producer that does not run. None if it was resumed meanwhile.
+    #[cold]
+    pub(super) fn refuse(&self) -> Result<()> {
+        // In a forked child the lock on the reason may be held for ever.
+        if self.core().fork.is_forked() {
+            return Err(buffer::forked());
+        }
+        self.lifecycle.refusal().map_or(Ok(()), Err)
+    }
+
+    /// As [`refuse`](Self::refuse), for calls that a stopped producer takes: only a closed one refuses them.
+    pub(super) fn refuse_closed(&self) -> Result<()> {
+        if self.core().fork.is_forked() || self.lifecycle.phase() == Phase::Closed { self.refuse() } else { Ok(()) }
+    }
+
+    /// Runs code of the user's. `None` if it panicked.
+    pub(super) fn inside<T>(&self, callback: impl FnOnce() -> T) -> Option<T> {
+        reentrancy::run_inside(self.address(), callback)
+    }
+
+    #[inline]
+    pub(super) fn tell(&self, event: &Event<'_>) {
+        if let Some(observer) = &self.observer {
+            // A panicking observer must not take the producer down with it.
+            let _ = self.inside(|| observer(event));
+        }
+    }
+
+    pub(super) fn report_recovery(&self) {
+        let counts = &self.core().counts;
+        let records = counts.recovered_records.load(Ordering::Relaxed);
+        let torn_bytes = counts.torn_bytes.load(Ordering::Relaxed);
+        if records > 0 || torn_bytes > 0 {
+            self.tell(&Event::Recovered { records, torn_bytes });
+        }
+    }
+
+    /// A put is about to wait for space, for at most so long.
+    #[cold]
+    pub(super) fn tell_of_waiting(&self, timeout: Duration) {
+        /// The least time between two that are told of: where a sink is slow, every put waits.
+        const BETWEEN: Duration = Duration::from_secs(60);
+        let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let now = self.core().env.clock.monotonic();
+        let next = self.next_waiting.load(Ordering::Relaxed);
+        if milliseconds(now) >= next {
+            let after = milliseconds(now + BETWEEN);
+            if self.next_waiting.compare_exchange(next, after, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                self.tell(&Event::PutWaiting { timeout, pending: self.core().pending().0 });
+            }
+        }
+    }
+
+    pub(super) fn stop(&self, error: &Error) {
+        self.lifecycle.stop(error);
+        self.statistics.note_error(error);
+        self.tell(&Event::Stopped { error });
+    }
+
+    #[cold]
+    fn refuse_put(&self, error: Error) -> Error {
+        self.statistics.count_refusal(&error);
+        error
+    }
+
+    #[cold]
+    fn admit_error(reason: String) -> Error {
+        Error::new(ErrorKind::InvalidArgument, format!("the sink refuses this record: {reason}"))
+    }
+
+    fn admit(&self, record: &NewRecord<'_>) -> Result<()> {
+        match &self.sink {
+            Some(sink) => sink.admit(record).map_err(Shared::admit_error),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts a record. `is_last`: the caller does not try again after `BufferFull`, so that it is a refused put.
+    #[inline]
+    pub(super) fn put(&self, record: NewRecord<'_>, wait: Option<Wait>, is_last: bool) -> Result<u64> {
+        self.check().map_err(|error| self.refuse_put(error))?;
+        if self.checks_records {
+            self.admit(&record).map_err(|error| self.refuse_put(error))?;
+        }
+        // A caller that tries again was not refused.
+        let is_refused = |error: &Error| is_last || error.kind() != ErrorKind::BufferFull;
+        let core = self.core();
+        if core.options.mode == Mode::Inline {
+            let put = self.put_inline(record, wait.unwrap_or(Duration::ZERO.into()));
+            return put.map_err(|error| if is_refused(&error) { self.refuse_put(error) } else { error });
+        }
+        let appended = match core.put(record, wait) {
+            Ok(appended) => appended,
+            Err(error) => {
+                // It may have sealed a batch, and found no room for the record.
+                self.wake_sender();
+                return Err(if is_refused(&error) { self.refuse_put(error) } else { error });
+            }
+        };
+        self.tell_of_put(appended.seq, record);
+        if appended.sealed || (appended.began && self.senders.idle.load(Ordering::Relaxed)) {
+            self.wake_sender();
+        }
+        Ok(appended.seq)
+    }
+
+    /// Tells of a record in the log, if the observer wants to hear of each.
+    #[inline]
+    pub(super) fn tell_of_put(&self, seq: u64, record: NewRecord<'_>) {
+        if self.tells_puts {
+            self.tell(&Event::Put { seq, record });
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What a producer counts, and the snapshot that is made of it.
+
+use super::Shared;
+use super::lifecycle::Phase;
+use crate::error::{Error, ErrorKind};
+use crate::platform::lock;
+use crate::platform::sync::Mutex;
+use crate::platform::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use crate::sink::MAX_REASON_BYTES;
+use crate::stats::{State, Stats};
+use crate::text::bounded;
+
+/// Counters since the opening, and the last error.
+#[derive(Default)]
+pub(super) struct Statistics {
+    pub(super) delivered: AtomicU64,
+    pub(super) attempts: AtomicU64,
+    pub(super) failed: AtomicU64,
+    pub(super) unavailable: AtomicU64,
+    pub(super) rejected: AtomicU64,
+    pub(super) skipped: AtomicU64,
+    refused_puts: AtomicU64,
+    invalid_puts: AtomicU64,
+    head: AtomicU8,
+    last_error: Mutex<String>,
+}
+
+/// What the last answer of the sink means for the batch at the head of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Head {
+    /// Nothing: what was sent is finished.
+    Clear = 0,
+    /// It failed, and waits for its next attempt.
+    Waiting = 1,
+    /// The sink was unavailable, and it waits.
+    Unavailable = 2,
+}
+
+impl Statistics {
+    pub(super) fn set_head(&self, head: Head) {
+        self.head.store(head as u8, Ordering::Relaxed);
+    }
+
+    pub(super) fn head(&self) -> Head {
+        match self.head.load(Ordering::Relaxed) {
+            0 => Head::Clear,
+            1 => Head::Waiting,
+            _ => Head::Unavailable,
+        }
+    }
+
+    pub(super) fn note_error(&self, error: &Error) {
+        *lock(&self.last_error) = bounded(error, MAX_REASON_BYTES);
+    }
+
+    pub(super) fn last_error(&self) -> String {
+        lock(&self.last_error).clone()
+    }
+
+    /// Counts a put that returns this error, so that it can be seen by others than the caller. What the caller did wrong
+    /// is no error of the system; of a call that is not the producer's to take, nothing is counted.
+    #[cold]
+    pub(super) fn count_refusal(&self, error: &Error) {
+        match error.kind() {
+            ErrorKind::Closed | ErrorKind::Forked | ErrorKind::Reentrant => {}
+            ErrorKind::RecordTooLarge | ErrorKind::InvalidArgument => {
+                self.invalid_puts.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => {
+                self.note_error(error);
+                if !error.record_accepted() {
+                    self.refused_puts.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn stats(&self) -> Stats {
+        let mut stats = Stats::default();
+        if self.core().fork.is_forked() {
+            stats.state = State::Closed;
+            return stats;
+        }
+        self.core().fill(&mut stats);
+        let statistics = &self.statistics;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        stats.delivered_records = read(&statistics.delivered);
+        stats.attempts = read(&statistics.attempts);
+        stats.failed_attempts = read(&statistics.failed);
+        stats.unavailable_attempts = read(&statistics.unavailable);
+        stats.rejected_records = read(&statistics.rejected);
+        stats.skipped_records = read(&statistics.skipped);
+        stats.refused_puts = read(&statistics.refused_puts);
+        stats.invalid_puts = read(&statistics.invalid_puts);
+        stats.unavailable_since = self.unavailable.micros();
+        stats.unreadable_since = self.unreadable.since();
+        (stats.dead_letters, stats.dead_letter_bytes) = self.letters.usage();
+        stats.state = match (self.lifecycle.phase(), statistics.head()) {
+            (Phase::Closed, _) => State::Closed,
+            (Phase::Stopped, _) => State::Stopped,
+            (Phase::Running, Head::Waiting) => State::OnHold,
+            (Phase::Running, Head::Unavailable) => State::Unavailable,
+            (Phase::Running, Head::Clear) => State::Running,
+        };
+        stats.last_error = statistics.last_error();
+        stats
+    }
+}
