@@ -71,6 +71,8 @@ pub(crate) struct Progress {
     pub(crate) done: Vec<u64>,
     /// The errors so far, oldest first, cut to a few.
     pub(crate) errors: Vec<String>,
+    /// The seq behind its last record, if no seal in the log says where it ends; 0 if one does.
+    pub(crate) ends_before: u64,
 }
 
 impl Progress {
@@ -84,6 +86,11 @@ impl Progress {
             self.done.resize(word + 1, 0);
         }
         self.done[word] |= 1 << (place % 64);
+    }
+
+    /// What is left of it when the attempts are forgotten: which records the batch has, and which of them are finished.
+    pub(crate) fn without_attempts(&mut self) -> Progress {
+        Progress { done: std::mem::take(&mut self.done), ends_before: self.ends_before, ..Progress::default() }
     }
 }
 

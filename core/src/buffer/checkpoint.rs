@@ -105,6 +105,9 @@ impl State {
         for count in [regions, set_aside, records] {
             bytes.extend_from_slice(&count.to_le_bytes());
         }
+        for (_, progress) in &self.batches {
+            bytes.extend_from_slice(&progress.ends_before.to_le_bytes());
+        }
         let length = bytes.len() as u32 + 4;
         bytes[HEAD_BYTES - 4..HEAD_BYTES].copy_from_slice(&length.to_le_bytes());
         let crc = crc32c::crc32c(&bytes);
@@ -177,6 +180,10 @@ impl State {
         if let (Some(regions), Some(bytes), Some(records)) = (rest.u64(), rest.u64(), rest.u64()) {
             let [regions, bytes, records] = [regions, bytes, records].map(|count| count.min(MOST));
             state.lost = Losses { regions, bytes, records };
+        }
+        for (first_seq, progress) in &mut state.batches {
+            // In states of early builds it is not there.
+            progress.ends_before = rest.u64().filter(|end| end > first_seq && *end < MOST).unwrap_or(0);
         }
         Some(Decoded::State { state, generation })
     }

@@ -63,7 +63,22 @@ impl Core {
     pub(super) fn load(&self, reader: &mut Reader) -> Result<bool> {
         loop {
             let upto = lock(&self.front).sealed;
-            let Some(head) = reader.load(self, &upto, self.opened_at)? else { return Ok(false) };
+            let start = reader.walk.at;
+            let Some(mut head) = reader.load(self, &upto, self.opened_at)? else { return Ok(false) };
+            if !head.sealed && head.progress.ends_before == 0 {
+                // Whoever opens the buffer next may have other limits, and would divide what has no seals in another way:
+                // what this batch has is kept before anybody sees it. Where a full disk takes not even that, nor that the batch
+                // is finished, it goes out all the same.
+                head.progress.ends_before = head.last_seq + 1;
+                reader.state.batches.push((head.id.first_seq, head.progress.clone()));
+                if let Err(error) = self.persist_checkpoint(reader, false)
+                    && error.kind() != ErrorKind::DiskFull
+                {
+                    reader.state.batches.retain(|(first_seq, _)| *first_seq != head.id.first_seq);
+                    reader.walk.seek(start);
+                    return Err(error);
+                }
+            }
             let finished = head.finished;
             reader.heads.push_back(head);
             if !finished {
@@ -183,7 +198,8 @@ impl Core {
         head.out = None;
         head.ready_at = settle.ready_at;
         if let Some(progress) = settle.progress {
-            head.progress = Progress { done: std::mem::take(&mut head.progress.done), ..progress };
+            let Progress { done, ends_before, .. } = head.progress.without_attempts();
+            head.progress = Progress { done, ends_before, ..progress };
         }
         if !settle.done.is_empty() {
             settle.done.iter().for_each(|place| head.progress.set_done(*place));
@@ -222,7 +238,7 @@ impl Core {
         let mut reader = self.reader_in_service()?;
         let fresh = |progress: &mut Progress| {
             if exhausted(progress.attempts) {
-                *progress = Progress { done: std::mem::take(&mut progress.done), ..Progress::default() };
+                *progress = progress.without_attempts();
                 return true;
             }
             false

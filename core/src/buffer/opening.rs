@@ -177,15 +177,20 @@ impl Site<'_> {
         if let Some((active, at)) = self.resume(found) {
             past.pop_back();
             let mut log = Log::resume(active, at, tail, past, disk_bytes);
-            // What is missing may be of the open batch, or its seal: it ends here.
-            if found.uncertain || found.torn_bytes > 0 {
+            if found.divided {
+                // A seal would make one batch of what went out as others.
+                log.stop(next_seq);
+            } else if found.uncertain || found.torn_bytes > 0 {
+                // What is missing may be of the open batch, or its seal: it ends here.
                 match log.seal(self.env.clock.wall()) {
                     Err(error) if error.kind() == ErrorKind::DiskFull => log.stop(next_seq),
                     sealed => drop(sealed?),
                 }
             }
             if found.uncertain {
-                log.jump(next_seq);
+                if log.jumped_from.is_none() {
+                    log.jump(next_seq);
+                }
                 match self.make(log.index + 1) {
                     Ok(spare) => {
                         log.disk_bytes += spare.length;

@@ -33,6 +33,8 @@ pub(crate) struct Head {
     pub(crate) pieces: Vec<Piece>,
     pub(crate) entries: Vec<Entry>,
     pub(crate) progress: Progress,
+    /// Whether a seal in the log says where it ends.
+    pub(crate) sealed: bool,
     /// Handed out, in this turn, and not answered.
     pub(crate) out: Option<Turn>,
     /// Nothing of it is left to send.
@@ -85,7 +87,7 @@ impl Read {
         Read { start, entries, ..Read::default() }
     }
 
-    /// Counts the last record in. Whether a batch takes it.
+    /// Counts the last record in. Whether a batch that is divided where it is full takes it.
     fn count(&mut self, limits: &Limits, caps: BatchCaps) -> bool {
         let frame = self.entries.last().and_then(|entry| frame(&self.pieces, entry));
         let counted = frame.map_or(0, |frame| limits.record_bytes(frame.data, frame.key, frame.id));
@@ -186,7 +188,7 @@ impl Reader {
                         continue;
                     }
                     // Without seals a batch ends where it is full.
-                    if is_too_far || (seq < self.unsealed_before && !read.count(&self.limits, self.caps)) {
+                    if is_too_far || (seq < self.unsealed_before && !self.takes(&mut read, seq)) {
                         return Ok(Some(self.unsealed(read, Some(seq), opened_at)));
                     }
                 }
@@ -250,6 +252,17 @@ impl Reader {
         }
     }
 
+    /// Whether a batch without a seal has this record, the last that was read: as it was when it was handed out, if it ever
+    /// was, else until it is full.
+    fn takes(&self, read: &mut Read, seq: u64) -> bool {
+        let has_room = read.count(&self.limits, self.caps);
+        let known = self.state.batches.iter().find(|(first_seq, _)| *first_seq == read.first);
+        match known.map_or(0, |(_, progress)| progress.ends_before) {
+            0 => has_room,
+            end => seq < end,
+        }
+    }
+
     /// Begins the batch anew if it was not known that the records before a seq have no seals, and says so.
     fn reads_again(&mut self, read: &mut Read, unsealed_before: u64) -> bool {
         let is_new = self.unsealed_before < unsealed_before;
@@ -281,7 +294,9 @@ impl Reader {
         }
         let id = self.unsealed_id(read.first, &read.entries);
         let (last, end) = (read.last, self.walk.at);
-        self.head(id, last, end, read, opened_at)
+        let mut head = self.head(id, last, end, read, opened_at);
+        head.sealed = false;
+        head
     }
 
     /// The id of a batch whose seal was lost. Where it ended is not known, so it may have been sent with fewer records:
@@ -327,7 +342,8 @@ impl Reader {
                 if wait == 0 { Duration::ZERO } else { monotonic + Duration::from_micros(wait) }
             }
         };
-        Head { id, last_seq, end, pieces, finished: entries.is_empty(), entries, progress, out: None, ready_at }
+        let finished = entries.is_empty();
+        Head { id, last_seq, end, pieces, finished, entries, progress, sealed: true, out: None, ready_at }
     }
 
     /// Where the batch is among those that were read, if it is out in this very turn.

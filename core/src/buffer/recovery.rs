@@ -32,6 +32,8 @@ pub(crate) struct Recovered {
     /// Records or boundaries may be missing at the end: a power loss took what was not synced, or somebody
     /// damaged or cut the last file. Seqs and batch ids that may have been given out are not given out again.
     pub(crate) uncertain: bool,
+    /// Records behind the last seal were handed out, in batches that have none.
+    pub(crate) divided: bool,
     pub(super) power_lost: bool,
     pub(crate) torn_bytes: u64,
     /// The segments below this one are durable.
@@ -206,6 +208,7 @@ pub(crate) fn recover(
             ..End::default()
         },
         uncertain: power_lost,
+        divided: false,
         power_lost,
         torn_bytes: 0,
         durable_before: if state.closed == Closed::Durably { u64::MAX } else { 0 },
@@ -242,10 +245,13 @@ pub(crate) fn recover(
         let limit = recovered.end.next_seq.saturating_add(RESERVED_SEQS);
         recovered.state.seq_limit = recovered.state.seq_limit.max(limit);
     }
-    // A batch that was tried had been sealed: if its seal is not there, the log's end is gone.
+    // A batch that was tried had been sealed: if its seal is not there, the log's end is gone. Unless there was no room for
+    // the seal, which is known of it then.
     let End { open, sealed, .. } = recovered.end;
     let unsealed = if open.records > 0 { open.first_seq.min(sealed.seq) } else { sealed.seq };
-    if recovered.state.batches.iter().any(|(first_seq, _)| *first_seq >= unsealed) {
+    let mut tried = recovered.state.batches.iter().filter(|(first_seq, _)| *first_seq >= unsealed);
+    recovered.divided = tried.clone().any(|(_, progress)| progress.ends_before > 0);
+    if tried.any(|(_, progress)| progress.ends_before == 0) {
         let (segment, offset) = recovered.last.as_ref().map_or((reach.0, 0), |last| (last.index, last.tail as u64));
         recovered.miss(Region { segment, offset, bytes: 0, records: 0 });
     }

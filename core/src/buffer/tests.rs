@@ -19,6 +19,12 @@ fn open(disk: &SimulatedDisk, durability: Durability) -> Core {
     Core::open(Path::new(DIR), options, Limits::default(), env).unwrap()
 }
 
+fn open_with(disk: &SimulatedDisk, max_records: u64) -> Core {
+    let env = disk.environment(SimulatedClock::new(), 1);
+    let options = Options { max_records, segment_bytes: 64 << 10, ..Options::default() };
+    Core::open(Path::new(DIR), options, Limits::default(), env).unwrap()
+}
+
 fn directory(disk: &SimulatedDisk) -> Arc<dyn Directory> {
     disk.directory(Path::new(DIR), false, Trust::Owner).unwrap()
 }
@@ -249,4 +255,44 @@ fn a_segment_that_somebody_made_longer_is_read_as_far_as_it_was() {
     let dir = OsDisk.directory(root.path(), false, Trust::Owner).unwrap();
     let found = segment::open(&*dir, 1, segment::Access { mapped: true, dumped: true }).unwrap().unwrap();
     assert_eq!(found.length, 64 << 10);
+}
+
+/// A crash may leave records without the seals of their batches, and a full disk has no room to seal them anew; they go out all
+/// the same, in batches of the owner's size. The same batches came back as others when the next owner had another
+/// `max_records`: some records then came a second time under another id.
+#[test]
+fn batches_without_a_seal_stay_what_they_are_whatever_the_limits_of_the_next_owner() {
+    for (seed, stays_full) in [(1, true), (1, false), (2, true), (2, false)] {
+        let disk = SimulatedDisk::new(false);
+        let core = open_with(&disk, 100);
+        put(&core, 8, 7000);
+        core.sync().unwrap();
+        let disk = disk.snapshot().crash(Crash::Power, seed);
+        disk.set_free_blocks(0);
+        let core = open_with(&disk, 2);
+        let seqs = |batch: &Batch| batch.iter().map(|record| record.seq).collect::<Vec<_>>();
+        let first = core.peek().unwrap().unwrap();
+        assert_eq!(seqs(&first), [1, 2]);
+        core.settle(&first, Settle { finished: true, ..Settle::default() }, || {}).unwrap();
+        let second = core.peek().unwrap().unwrap();
+        assert_eq!(seqs(&second), [3, 4]);
+        // The process dies before the answer. Twice, so that what is known of a batch is read and written again.
+        let mut disk = disk.snapshot().crash(Crash::Kill, seed);
+        for max_records in [7, 1] {
+            disk.set_free_blocks(if stays_full { 0 } else { u64::from(u32::MAX) });
+            let core = open_with(&disk, max_records);
+            let again = core.peek().unwrap().unwrap();
+            assert_eq!((again.id(), seqs(&again)), (second.id(), seqs(&second)), "{max_records}, {stays_full}");
+            disk = disk.snapshot().crash(Crash::Kill, seed);
+        }
+        disk.set_free_blocks(u64::from(u32::MAX));
+        let core = open_with(&disk, 3);
+        let mut left = Vec::new();
+        while let Some(batch) = core.peek().unwrap() {
+            left.push(seqs(&batch));
+            core.settle(&batch, Settle { finished: true, ..Settle::default() }, || {}).unwrap();
+        }
+        // The first of these owners sealed the last two.
+        assert_eq!(left, [vec![3, 4], vec![5, 6], vec![7, 8]]);
+    }
 }

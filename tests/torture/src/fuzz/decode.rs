@@ -95,6 +95,7 @@ pub(super) fn any_progress(source: &mut Source<'_>) -> Progress {
         next_attempt: source.number(0).cast_signed(),
         done: (0..source.below(4)).map(|_| source.number(0)).collect(),
         errors: (0..source.below(3)).map(|at| format!("error {at}")).collect(),
+        ends_before: 0,
     }
 }
 
