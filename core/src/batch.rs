@@ -1,4 +1,5 @@
-//! [`Batch`]: consecutive records on their way to a sink, borrowed from the log without a copy.
+//! [`Batch`]: consecutive records on their way to a sink, borrowed from the log without a copy. With it what a batch is known
+//! by ([`BatchId`]) and what is remembered of it between attempts ([`Progress`]).
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,31 +13,32 @@ use crate::record::{CREATED_AT, NewRecord, Record};
 /// Its id and its contents stay the same across retries and restarts. Records that the sink has already
 /// taken or that were rejected are no longer in it when it comes again. A clone shares the records' bytes.
 ///
-/// A forked child has no part in it: there it is empty. What was borrowed from a record before the fork stays memory, but
-/// of unspecified contents.
+/// In a forked child it is empty. What was borrowed from a record before the fork stays readable there, but its contents are
+/// unspecified.
 #[derive(Clone)]
 pub struct Batch {
     pub(crate) id: BatchId,
-    /// Which handing-out this is: what an answer must name. `None`: no buffer waits for an answer to it.
+    /// Which handing-out this is; an answer must name it. `None`: no buffer waits for an answer.
     pub(crate) turn: Option<Turn>,
     pub(crate) last_seq: u64,
     pub(crate) progress: Progress,
     pub(crate) pieces: Vec<Piece>,
     /// The pending records.
     pub(crate) entries: Vec<Entry>,
-    /// Of the process that has taken it.
+    /// The process that has taken it.
     pub(crate) fork: ForkGuard,
 }
 
-/// The number of a handing-out of a batch. It takes one answer: a batch that is sent again has the same id and another
-/// turn, so that a late answer to the attempt before cannot be taken for one to this.
+/// The number of a handing-out of a batch, which takes one answer. A batch that is sent again has the same id and another
+/// turn, so that a late answer to an earlier attempt is not taken for an answer to this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Turn(u64);
 
 impl Turn {
-    /// One that no other batch of this process has: also none that an earlier opening of the same buffer handed out.
+    /// A number that no other handing-out in this process has, also none of an earlier opening of the same buffer.
     pub(crate) fn next() -> Turn {
-        // Of the standard library: which number it is decides nothing, so that no schedule of threads need know of it.
+        // The standard library's atomic, not `platform::sync`'s: nothing depends on which number it is, so the proofs need not
+        // try the orders in which threads come here.
         static LAST: AtomicU64 = AtomicU64::new(0);
         Turn(LAST.fetch_add(1, Ordering::Relaxed))
     }
@@ -101,12 +103,12 @@ pub(crate) struct Piece {
     pub(crate) salt: u32,
 }
 
-/// Where a record stands.
+/// Where a record of a batch stands.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
     pub(crate) piece: u32,
     pub(crate) offset: u32,
-    /// The record's place in the batch as it was sealed: what acknowledgements are remembered by.
+    /// The record's place in the batch as it was sealed. Acknowledgements are remembered by it.
     pub(crate) place: u32,
 }
 
@@ -193,8 +195,8 @@ impl Batch {
         self.pieces.iter().any(|piece| piece.chunk.is_faulted())
     }
 
-    /// Whether every record is still what was read: bytes of the log that another program overwrites, or that go away
-    /// with the file's end, change under a batch. (A page that became unreadable is zeros from then on.)
+    /// Whether every record is still what was read. Bytes change under a batch if another program overwrites the log or cuts
+    /// its file. (A page that became unreadable is zeros from then on.)
     pub(crate) fn is_whole(&self) -> bool {
         let whole = |entry: &Entry| frame::decode(self.bytes(entry), self.pieces[entry.piece as usize].salt).is_ok();
         self.entries.iter().all(whole)
@@ -206,13 +208,13 @@ impl Batch {
 
     fn record(&self, entry: &Entry) -> Record<'_> {
         let bytes = self.bytes(entry);
-        // Its checksum was verified when the batch was read. Bytes that another program overwrote since then
-        // may no longer parse: then it is an empty record rather than a crash of the host.
+        // The checksum was verified when the batch was read. If another program has overwritten the bytes since then, they
+        // may no longer parse: then the record is empty, rather than that the program crashes.
         let (buffer_id, empty) = (self.id.buffer_id, &bytes[..0]);
         match frame::parse(bytes) {
             Some(frame) => Record {
                 seq: frame.seq,
-                // What another program wrote there is a time that dates can be, too.
+                // Whatever another program wrote there, the time is one that every language's dates can hold.
                 created_at: frame.created_at.clamp(*CREATED_AT.start(), *CREATED_AT.end()),
                 key: frame.key,
                 data: frame.data,
@@ -225,7 +227,7 @@ impl Batch {
 }
 
 impl fmt::Debug for Batch {
-    /// Says which batch it is; the payloads are the user's.
+    /// Shows which batch it is, and no payloads, which belong in no log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Batch")
             .field("id", &self.id())

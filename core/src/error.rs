@@ -11,94 +11,79 @@ pub type Cause = Arc<dyn StdError + Send + Sync>;
 /// `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong. The numbers are the C codes; 0 is success there and never an error here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-#[repr(i32)]
-pub enum ErrorKind {
-    /// An argument or option is out of its range. Never retry; correct the call.
-    InvalidArgument = 1,
-    /// The record is larger than `max_record_bytes`, a batch, or the sink allows. Never retry.
-    RecordTooLarge = 2,
-    /// The log has reached `max_buffer_bytes`. Retry when the sink has caught up, or raise the cap.
-    BufferFull = 3,
-    /// The filesystem has no space. Retry when there is some; nothing that was accepted is touched.
-    DiskFull = 4,
-    /// The disk failed. The buffer refuses further puts; close it and open it again.
-    Io = 5,
-    /// Another producer, of this or another process, has the buffer. Retry when it is closed.
-    InUse = 6,
-    /// The producer, buffer or file is closed. Open a new one.
-    Closed = 7,
-    /// This process is a fork of the one that opened the producer. Open one after the fork.
-    Forked = 8,
-    /// The log was written by an unknown version. Nothing was touched; use that version.
-    UnsupportedFormat = 9,
-    /// A batch failed `max_attempts` times under `on_exhausted = raise`. The backlog is on disk;
-    /// `resume` or reopening starts a fresh round.
-    RetriesExhausted = 10,
-    /// The dead letters have reached `max_dead_letter_bytes`. Replay or delete some, then `resume`.
-    DeadLettersFull = 11,
-    /// The time given was over first. What was not sent stays on disk; call again to wait longer.
-    Timeout = 12,
-    /// There is no such dead letter, batch or file.
-    NotFound = 13,
-    /// A call from inside a sink or an observer of the same producer. Make it from elsewhere.
-    Reentrant = 14,
-    /// The call does not fit the mode that the producer was opened in.
-    WrongMode = 15,
-    /// This build lacks what was asked for.
-    Unsupported = 16,
-    /// A defect of unistream or a panic in a callback. The producer refuses further work.
-    Internal = 17,
-    /// An attempt at a batch was not delivered. Events carry it; the schedule sees to the next attempt.
-    SendFailed = 18,
-    /// A limit of the process or the system was reached: open files, memory, mappings, threads. Retry when some are
-    /// free, or raise the limit that the message names; nothing that was accepted is touched.
-    ResourceExhausted = 19,
-    /// The buffer's directory or a file in it belongs to another user, or others can write to it. Nothing was touched;
-    /// correct the owner or the mode, use a directory of your own, or set the option `trust`.
-    NotTrusted = 20,
+/// Declares [`ErrorKind`]. A row is `Kind = number, name, whether the same call can succeed later;`.
+macro_rules! error_kinds {
+    ($($(#[doc = $doc:literal])* $kind:ident = $number:literal, $name:literal, $retryable:literal;)+) => {
+        /// What went wrong. The numbers are the C codes; 0 is success there and never an error here.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        #[repr(i32)]
+        pub enum ErrorKind {
+            $($(#[doc = $doc])* $kind = $number),+
+        }
+
+        impl ErrorKind {
+            /// The name in the field's usual spelling, as C and the command line print it.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(ErrorKind::$kind => $name),+
+                }
+            }
+
+            /// Whether the same call can succeed later with nothing changed by the caller.
+            pub const fn is_retryable(self) -> bool {
+                match self {
+                    $(ErrorKind::$kind => $retryable),+
+                }
+            }
+        }
+    };
 }
 
-impl ErrorKind {
-    /// The name in the field's usual spelling, as C and the command line print it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            ErrorKind::InvalidArgument => "invalid_argument",
-            ErrorKind::RecordTooLarge => "record_too_large",
-            ErrorKind::BufferFull => "buffer_full",
-            ErrorKind::DiskFull => "disk_full",
-            ErrorKind::Io => "io",
-            ErrorKind::InUse => "in_use",
-            ErrorKind::Closed => "closed",
-            ErrorKind::Forked => "forked",
-            ErrorKind::UnsupportedFormat => "unsupported_format",
-            ErrorKind::RetriesExhausted => "retries_exhausted",
-            ErrorKind::DeadLettersFull => "dead_letters_full",
-            ErrorKind::Timeout => "timeout",
-            ErrorKind::NotFound => "not_found",
-            ErrorKind::Reentrant => "reentrant",
-            ErrorKind::WrongMode => "wrong_mode",
-            ErrorKind::Unsupported => "unsupported",
-            ErrorKind::Internal => "internal",
-            ErrorKind::SendFailed => "send_failed",
-            ErrorKind::ResourceExhausted => "resource_exhausted",
-            ErrorKind::NotTrusted => "not_trusted",
-        }
-    }
-
-    /// Whether the same call can succeed later with nothing changed by the caller.
-    pub const fn is_retryable(self) -> bool {
-        matches!(
-            self,
-            ErrorKind::BufferFull
-                | ErrorKind::DiskFull
-                | ErrorKind::InUse
-                | ErrorKind::Timeout
-                | ErrorKind::ResourceExhausted
-        )
-    }
+error_kinds! {
+    /// An argument or option is out of its range. Never retry; correct the call.
+    InvalidArgument = 1, "invalid_argument", false;
+    /// The record is larger than `max_record_bytes`, a batch, or the sink allows. Never retry.
+    RecordTooLarge = 2, "record_too_large", false;
+    /// The log has reached `max_buffer_bytes`. Retry when the sink has caught up, or raise the cap.
+    BufferFull = 3, "buffer_full", true;
+    /// The filesystem has no space. Retry when there is some; nothing that was accepted is touched.
+    DiskFull = 4, "disk_full", true;
+    /// The disk failed. The buffer refuses further puts; close it and open it again.
+    Io = 5, "io", false;
+    /// Another producer, of this or another process, has the buffer. Retry when it is closed.
+    InUse = 6, "in_use", true;
+    /// The producer, buffer or file is closed. Open a new one.
+    Closed = 7, "closed", false;
+    /// This process is a fork of the one that opened the producer. Open one after the fork.
+    Forked = 8, "forked", false;
+    /// The log was written by an unknown version. Nothing was touched; use that version.
+    UnsupportedFormat = 9, "unsupported_format", false;
+    /// A batch failed `max_attempts` times under `on_exhausted = raise`. The backlog is on disk;
+    /// `resume` or reopening starts a fresh round.
+    RetriesExhausted = 10, "retries_exhausted", false;
+    /// The dead letters have reached `max_dead_letter_bytes`. Replay or delete some, then `resume`.
+    DeadLettersFull = 11, "dead_letters_full", false;
+    /// The time given was over first. What was not sent stays on disk; call again to wait longer.
+    Timeout = 12, "timeout", true;
+    /// There is no such dead letter, batch or file.
+    NotFound = 13, "not_found", false;
+    /// A call from inside a sink or an observer of the same producer. Make it from elsewhere.
+    Reentrant = 14, "reentrant", false;
+    /// The call does not fit the mode that the producer was opened in.
+    WrongMode = 15, "wrong_mode", false;
+    /// This build lacks what was asked for.
+    Unsupported = 16, "unsupported", false;
+    /// A defect of unistream or a panic in a callback. The producer refuses further work.
+    Internal = 17, "internal", false;
+    /// An attempt at a batch was not delivered. Events carry it; the schedule sees to the next attempt.
+    SendFailed = 18, "send_failed", false;
+    /// A limit of the process or the system was reached: open files, memory, mappings, threads. Retry when some are
+    /// free, or raise the limit that the message names; nothing that was accepted is touched.
+    ResourceExhausted = 19, "resource_exhausted", true;
+    /// The buffer's directory or a file in it belongs to another user, or others can write to it. Nothing was touched;
+    /// correct the owner or the mode, use a directory of your own, or set the option `trust`.
+    NotTrusted = 20, "not_trusted", false;
 }
 
 impl fmt::Display for ErrorKind {

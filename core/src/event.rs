@@ -267,6 +267,6 @@ fn whole_seconds(time: Duration) -> humantime::FormattedDuration {
     humantime::format_duration(Duration::from_secs(time.as_secs()))
 }
 
-/// Who listens. Called on the thread in which the event happens, with no lock held; it must not call
-/// the same producer, which answers with `Reentrant`.
+/// A function that is told of events. It is called on the thread in which the event happens, with no lock held, and may be
+/// called by several threads at once. It must not call the same producer, which would answer with `Reentrant`.
 pub type Observer = Arc<dyn Fn(&Event<'_>) + Send + Sync>;

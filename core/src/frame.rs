@@ -16,9 +16,9 @@
 //! | 30 | 2 | zero |
 //! | 32 | .. | body: id, key, payload; then zeros up to a multiple of 8 |
 //!
-//! Behind the last frame stands a zero word. The salt makes the checksum differ, for the same bytes, with certainty
-//! between two uses of one file. The body is summed first so that it can be done before the log's lock is taken, from
-//! the caller's bytes: reading back what was just stored into the mapping would wait for its cache lines.
+//! Behind the last frame stands a zero word. With another salt the same bytes have another checksum, so a frame of an earlier
+//! use of the file is not taken for one of this use. The body is summed before the header, so that it can be summed from the
+//! caller's bytes before the log's lock is taken. Summing what was just stored into the mapping would wait for its cache lines.
 
 use std::sync::atomic::{Ordering, compiler_fence};
 
@@ -29,10 +29,9 @@ pub(crate) use crate::platform::TERMINATOR_BYTES;
 pub(crate) const FRAME_BYTES: usize = 32;
 /// Frames start at multiples of this.
 pub(crate) const ALIGN: usize = 8;
-/// Seqs, indices, places and totals stay below this. What claims more is not whole, so that no sum of what is read
-/// overflows.
+/// Seqs, indices, places and totals stay below this. Bytes that claim more are damaged; so no sum of what is read overflows.
 pub(crate) const MOST: u64 = 1 << 62;
-/// No frame is longer: a record of 256 MiB with the longest id and key.
+/// The longest frame: a record of 256 MiB with the longest id and key.
 pub(crate) const MOST_FRAME_BYTES: usize = FRAME_BYTES + (256 << 20) + 2 * (u16::MAX as usize);
 /// The version of the format that this code writes and reads: of frames, and of what stands around them in the log, in
 /// checkpoints and in dead letters.
@@ -133,13 +132,13 @@ pub(crate) fn encode(space: &mut [u8], head: Head, body: &Body<'_>, body_crc: u3
     }
     rest[id_len + key_len..length - FRAME_BYTES].copy_from_slice(body.data);
     fixed[ALIGN..].copy_from_slice(&header[ALIGN..]);
-    // The first word last, where `space` is mapped: up to then the terminator stands there, and a process that dies in
-    // the midst leaves no part of a frame.
+    // The first word last, for when `space` is mapped. Until then the terminator stands there, so a process that dies in
+    // between leaves no part of a frame.
     compiler_fence(Ordering::Release);
     fixed[..ALIGN].copy_from_slice(&header[..ALIGN]);
 }
 
-/// A header as whole words: its checksum reads it by the word right away.
+/// A header, written by whole words, because its checksum reads whole words right afterwards.
 #[inline]
 fn words(words: [u64; 4]) -> [u8; FRAME_BYTES] {
     let mut bytes = [0; FRAME_BYTES];
@@ -193,7 +192,7 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// Whether [`of`](Self::of) is worth a look: a few instructions for most of what is no header.
+    /// Whether [`of`](Self::of) may find a header here. It rules most bytes out in a few instructions.
     #[inline]
     pub(crate) fn is_likely(header: &[u8]) -> bool {
         let shape = le_u64(header, 24);
@@ -221,7 +220,7 @@ impl Shape {
         Some(Shape { kind, length, seq, id_len, key_len, flags })
     }
 
-    /// What the sum of a frame with this header comes to, but for its body's part.
+    /// The checksum of a frame with this header, without the part of its body.
     pub(crate) fn sum(&self, header: &[u8], salt: u32) -> u32 {
         salted(header, salt, 0) ^ le_u32(header, 0)
     }
@@ -248,7 +247,7 @@ impl Shape {
     }
 }
 
-/// The checksum of a header behind that of its body.
+/// The checksum of a frame: that of its body, continued with its header.
 #[inline]
 fn salted(bytes: &[u8], salt: u32, body_crc: u32) -> u32 {
     let mut header = [0; FRAME_BYTES];

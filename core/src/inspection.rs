@@ -1,4 +1,4 @@
-//! Looking at a buffer's directory without owning it, beside a live producer or without one.
+//! [`Inspection`]: a look at a buffer's directory without owning it, also while a producer uses it.
 
 use std::io;
 use std::path::Path;
@@ -29,7 +29,7 @@ pub struct Inspection {
     lost: Losses,
     owner: Option<u32>,
     segments: Vec<(u64, u64)>,
-    /// The last segment that was begun; those behind it are prepared.
+    /// The last segment that was begun. Those behind it are only prepared.
     last: u64,
     regions: Mutex<Vec<Region>>,
 }
@@ -103,7 +103,7 @@ impl Inspection {
         if !dir.has(LOCK) {
             return Err(missing());
         }
-        // The cursor first: what is committed later is then still in the segments, or gone and passed over.
+        // The cursor is read before the segments: what is committed in between is then still in them, or is passed over.
         let state = match Checkpoint::peek(&dir).map_err(failed)? {
             Found::State(state) => Some(state),
             Found::Unknown { version, flags } => return Err(unknown_format(version, flags)),
@@ -250,7 +250,7 @@ impl Inspection {
         Ok(found)
     }
 
-    /// The end of the last segment, which nobody knows exactly.
+    /// Where to stop: at the end of the last segment, wherever that is.
     fn limit(&self) -> Position {
         Position { segment: self.last, offset: u64::MAX, ..Position::default() }
     }

@@ -43,6 +43,7 @@ mod frame;
 mod inspection;
 mod limits;
 mod little_endian;
+mod option_table;
 mod options;
 mod platform;
 mod producer;

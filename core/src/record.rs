@@ -13,10 +13,10 @@ pub const MAX_OWN_ID_BYTES: usize = 16 + 1 + 20;
 /// The first and the last microsecond that `created_at` may be: the years 1 to 9999, which every language's dates hold.
 pub const CREATED_AT: std::ops::RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
 
-/// What is wrong with a `created_at` that no date can be: most often it is in another unit than microseconds.
+/// The error for a `created_at` out of range, with a guess at the reason: most often it is in another unit.
 #[cold]
 pub(crate) fn no_date(created_at: i64) -> Error {
-    // 2000 to 2100 is what people mean.
+    // The years 2000 to 2100.
     let is_likely = |micros: i64| (946_684_800_000_000..4_102_444_800_000_000).contains(&micros);
     let guess = if is_likely(created_at / 1000) {
         "; it looks like a thousand times too much: nanoseconds in place of microseconds, or milliseconds in place of seconds"

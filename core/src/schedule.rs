@@ -1,4 +1,4 @@
-//! How long to wait between attempts, and when to give up. Pure: no clock, no I/O.
+//! [`Schedule`]: how long to wait between attempts, and when to give up. It neither reads a clock nor waits.
 
 use std::time::Duration;
 

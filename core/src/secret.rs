@@ -1,4 +1,4 @@
-//! Texts that nobody is to see: keys, tokens, passwords.
+//! [`Secret`]: a text that nobody is to see, such as a key, a token or a password.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,8 +18,9 @@ pub struct Secret(Option<Arc<Kept>>);
 
 /// Where the bytes of a secret lie.
 enum Kept {
+    /// In pages of their own.
     Apart(Pages),
-    /// The system gives the process no more mappings.
+    /// On the heap, because the system gives the process no more mappings.
     Heap(Zeroizing<Box<[u8]>>),
 }
 

@@ -1,8 +1,8 @@
-//! Text of others, cut to what there is room for: the error of a sink may be as long as a page, or ten megabytes.
+//! Cuts text that others wrote to what there is room for. The error of a sink may be ten megabytes long.
 
 use std::fmt::{self, Display, Write};
 
-/// What stands for what was cut.
+/// Stands in place of what was cut.
 const MORE: &str = "…";
 
 /// What `text` displays, cut to at most `most` bytes, between characters. No more of it is written than is kept.
@@ -22,7 +22,7 @@ pub(crate) fn bounded(text: impl Display, most: usize) -> String {
         }
     }
     let mut kept = Kept { text: String::new(), most, is_cut: false };
-    // An error is that of a display which gives up, or that it was cut: what was written until then is kept.
+    // An error means that it was cut, or that the display itself gave up. What was written until then is kept.
     let _ = write!(kept, "{text}");
     let Kept { mut text, is_cut, .. } = kept;
     if is_cut && most >= MORE.len() {
@@ -32,7 +32,7 @@ pub(crate) fn bounded(text: impl Display, most: usize) -> String {
     text
 }
 
-/// The text itself, cut likewise.
+/// The text itself, cut in the same way.
 pub(crate) fn cut(text: String, most: usize) -> String {
     if text.len() <= most { text } else { bounded(text, most) }
 }

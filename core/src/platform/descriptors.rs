@@ -1,5 +1,5 @@
-//! What every file of ours is opened and made longer through, whatever the process was started with: closed standard
-//! streams, limits of its own.
+//! Opens files and makes them longer in whatever state the process was started: with closed standard streams, or with a
+//! limit on the size of files.
 
 use std::fs;
 use std::io;
@@ -12,15 +12,15 @@ use rustix::process::{Resource, getrlimit};
 
 use super::fork::ForkGuard;
 
-/// The first number that is no standard stream's.
+/// The first descriptor that is not a standard stream.
 const FIRST: i32 = 3;
 
-/// Opens something under a number that is no standard stream's. Where those are closed, what the program prints would go
-/// into the log.
+/// Opens something under a descriptor that is not a standard stream's. If the log got the number of a closed stdout, what the
+/// program prints would go into the log.
 pub(crate) fn apart_from_streams<T: From<OwnedFd> + Into<OwnedFd>>(
     open: impl FnOnce() -> io::Result<T>,
 ) -> io::Result<T> {
-    // Taken before, not corrected afterwards: another thread may be printing.
+    // The numbers are occupied before, because another thread may print before a wrong one could be corrected.
     let _taken = take_closed_streams();
     let opened: OwnedFd = open()?.into();
     if opened.as_raw_fd() >= FIRST {
@@ -29,8 +29,8 @@ pub(crate) fn apart_from_streams<T: From<OwnedFd> + Into<OwnedFd>>(
     Ok(rustix::io::fcntl_dupfd_cloexec(&opened, FIRST)?.into())
 }
 
-/// `/dev/null` under the numbers of the streams that are closed, and the turn of the thread that put it there: another that
-/// saw them taken would open its file when they are free again.
+/// Holds `/dev/null` under the numbers of the streams that are closed. One thread does so at a time: another one that found
+/// the numbers occupied would go on and open its file at the moment when they are free again.
 struct TakenStreams {
     // Closed before the turn ends.
     _nulls: Vec<fs::File>,
@@ -54,13 +54,13 @@ fn closed_streams() -> usize {
     [stdin(), stdout(), stderr()].into_iter().filter(|stream| is_closed(*stream)).count()
 }
 
-/// Which process has a thread that takes the streams; 0: none. That of a parent is none in its child, where nobody would end
-/// the turn.
+/// The process (its [`ForkGuard`] number) in which a thread occupies the streams; 0: none. It is the process, because a child
+/// that is forked meanwhile has no such thread, and must not wait for it.
 static TAKER: AtomicU64 = AtomicU64::new(0);
-/// How many turns there were.
+/// How many turns there have been, to notice one that began and ended between two looks.
 static TURNS: AtomicU64 = AtomicU64::new(0);
 
-/// One thread at a time.
+/// The right of one thread to occupy the streams.
 struct Turn;
 
 impl Turn {
@@ -87,8 +87,8 @@ impl Drop for Turn {
     }
 }
 
-/// An error if nothing may be written to a file up to `end` (RLIMIT_FSIZE): asked for all the same, the system answers with
-/// a signal that ends the process.
+/// An error if the process may not write to a file up to `end` (RLIMIT_FSIZE). If it did so all the same, the system would
+/// end it with a signal.
 pub(crate) fn may_write(end: u64) -> io::Result<()> {
     match getrlimit(Resource::Fsize).current {
         Some(most) if end > most => Err(io::Error::from_raw_os_error(libc::EFBIG)),
@@ -96,7 +96,7 @@ pub(crate) fn may_write(end: u64) -> io::Result<()> {
     }
 }
 
-/// As [`may_write`], for making a file so long, which one may be that was so long before.
+/// As [`may_write`], for setting a file's length. A file that is that long already may stay so.
 pub(crate) fn may_have_length(file: impl AsFd, len: u64) -> io::Result<()> {
     match may_write(len) {
         Err(_) if len <= rustix::fs::fstat(file)?.st_size.unsigned_abs() => Ok(()),

@@ -1,4 +1,4 @@
-//! The operating system's directories, by descriptor: a path is looked up once, and what stands there is looked at before it
+//! The operating system's directories, used by descriptor. A path is looked up once, and what is opened is checked before it
 //! is used.
 
 use std::fs;
@@ -18,12 +18,12 @@ use super::path_walk::{self, DIRECTORY};
 use super::stat::FileKind;
 use super::trust::{Trust, Trusted};
 
-/// How to open a file: nothing leads out of the directory, and nothing that is no file makes the opening wait.
+/// Flags to open a file with. No link is followed out of the directory, and opening something that is no file does not wait.
 const FILE: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
-/// How often a name is freed for a new file, if somebody takes it again each time.
+/// How often a name is freed for a new file before giving up, if others take it again each time.
 const MOST_TRIES: usize = 10;
 
-/// An open directory of the operating system. Clones are the same.
+/// An open directory of the operating system. Clones are the same open directory.
 #[derive(Clone)]
 pub(crate) struct OsDirectory {
     pub(super) fd: Arc<OwnedFd>,
@@ -32,8 +32,8 @@ pub(crate) struct OsDirectory {
 }
 
 impl OsDirectory {
-    /// Opens a directory by its path. Links on the way are followed only if nobody but this process's user, or root, can have
-    /// made them. `create`: made if it is missing, see [`path_walk::find`].
+    /// Opens a directory by its path. Links on the way are followed only if this process's user, or root, made them. `create`:
+    /// the directory is made if it is missing, see [`path_walk::find`].
     pub(crate) fn open(path: &Path, create: bool, trust: Trust) -> io::Result<OsDirectory> {
         let path: PathBuf = std::path::absolute(path)?.components().collect();
         let found = path_walk::find(&path, create, trust)?;
@@ -46,7 +46,7 @@ impl OsDirectory {
         Ok(OsDirectory { fd: Arc::new(fd), path, trusted })
     }
 
-    /// The pid of whoever has the lock that this file stands for, if anybody has.
+    /// The pid of the process that has the lock that this file stands for, if one has.
     pub(crate) fn owner(&self, name: &str) -> io::Result<Option<u32>> {
         match self.open_file(name, Open::Read) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -63,7 +63,7 @@ impl OsDirectory {
     pub(super) fn names(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in Dir::read_from(&self.fd)? {
-            // A name that is not UTF-8 is none of ours.
+            // No file of a buffer has a name that is not UTF-8.
             match entry?.file_name().to_str() {
                 Ok("." | "..") | Err(_) => {}
                 Ok(name) => names.push(name.to_owned()),
@@ -72,7 +72,7 @@ impl OsDirectory {
         Ok(names)
     }
 
-    /// What has this name, itself and not what it leads to.
+    /// What has this name; a link itself, not what it leads to.
     pub(super) fn look(&self, name: &str) -> Result<Stat, Errno> {
         rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)
     }
@@ -98,7 +98,7 @@ impl OsDirectory {
         OsDirectory::check(fd, self.path.join(name), self.trusted.policy())
     }
 
-    /// Another descriptor of it, which has locks of its own.
+    /// Opens the same directory once more. The new descriptor has locks of its own.
     pub(super) fn reopen(&self) -> io::Result<fs::File> {
         let open = || Ok(fs::File::from(rustix::fs::openat(&self.fd, ".", DIRECTORY, Mode::empty())?));
         apart_from_streams(open)
@@ -140,7 +140,7 @@ impl OsDirectory {
         Ok(found.st_size.unsigned_abs())
     }
 
-    /// What an operation on a name says that failed.
+    /// The error of a failed operation on a name, with the reason if it is the kind of thing that has the name.
     #[cold]
     pub(super) fn named(&self, name: &str, error: Errno) -> io::Error {
         if matches!(error, Errno::LOOP | Errno::ISDIR | Errno::NXIO | Errno::NODEV | Errno::NOTDIR)

@@ -1,7 +1,7 @@
-//! What a forked child has of its parent: nothing. One of the files of this crate with `unsafe`: a page that the kernel
-//! wipes in a child, and the handlers that run around a fork.
+//! Sees to it that a forked child has nothing of its parent's buffers and files. `unsafe`: a page that the kernel wipes in a
+//! child, and handlers that run around a fork.
 //!
-//! None of it takes a lock: one that another thread holds at the fork would be held in the child for ever.
+//! Nothing here takes a lock: a lock that another thread holds at the fork would be held in the child for ever.
 #![allow(unsafe_code)]
 
 use std::fs;
@@ -19,9 +19,9 @@ use super::sigbus;
 
 /// Tells whether this process is a fork of the one in which the guard was made.
 ///
-/// A process that opens something has a number of its own, which no other process has ever had. A child finds 0 in its
-/// place, and takes another when it opens something itself. So neither a pid that is used again nor one that means
-/// another process in another namespace makes a child pass for its parent.
+/// A process that opens something gets a random number, which no other process has ever had. A child finds 0 in its place,
+/// and gets another when it opens something itself. A pid would not do: pids are used again, and mean other processes in
+/// other namespaces.
 #[derive(Clone, Copy)]
 pub(crate) struct ForkGuard {
     number: &'static AtomicU64,
@@ -29,7 +29,7 @@ pub(crate) struct ForkGuard {
 }
 
 impl ForkGuard {
-    /// Of this process.
+    /// A guard of this process.
     pub(crate) fn new() -> Self {
         let number = number();
         loop {
@@ -37,18 +37,18 @@ impl ForkGuard {
             if own != 0 {
                 return ForkGuard { number, own };
             }
-            // Whichever thread is first.
+            // If two threads come here, the number of the first one counts.
             let _ = number.compare_exchange(0, system_random() | 1, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
-    /// What no other process has, and is not 0.
+    /// The number of the process, which is not 0.
     pub(super) fn number(&self) -> u64 {
         self.own
     }
 
-    /// Whether this is a child, which must not touch what belongs to its parent. It costs a load, where `getpid` costs a
-    /// system call.
+    /// Whether this is a child, which must not touch what belongs to its parent. It costs a load; `getpid` would cost a system
+    /// call.
     #[inline]
     pub(crate) fn is_forked(&self) -> bool {
         self.number.load(Ordering::Relaxed) != self.own
@@ -61,9 +61,9 @@ impl std::fmt::Debug for ForkGuard {
     }
 }
 
-/// Where the number is.
+/// Points to the number: to a page that is wiped at a fork, or to `UNWIPED`.
 static NUMBER: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
-/// Its place where the kernel (before 4.14) wipes no page: there the handler of a fork alone makes it 0.
+/// Holds the number where the kernel (before 4.14) cannot wipe a page. Then only the handler of a fork makes it 0.
 static UNWIPED: AtomicU64 = AtomicU64::new(0);
 
 fn number() -> &'static AtomicU64 {
@@ -77,7 +77,7 @@ fn number() -> &'static AtomicU64 {
     let place = ptr::from_ref(made).cast_mut();
     match NUMBER.compare_exchange(ptr::null_mut(), place, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => made,
-        // Another thread was first; a page is left over, once.
+        // Another thread was first. The page made here stays unused, once in the life of the process.
         // SAFETY: as above.
         Err(theirs) => unsafe { &*theirs },
     }
@@ -100,14 +100,14 @@ fn watch_forks() {
     if WATCHED.load(Ordering::Acquire) {
         return;
     }
-    // Two threads may both come here: the handlers do no harm twice.
+    // Two threads may both come here, and the handlers then run twice, which does no harm.
     // SAFETY: the handlers touch atomics only, and in the child they call what POSIX allows there.
     if unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) } == 0 {
         WATCHED.store(true, Ordering::Release);
     }
 }
 
-/// Forks that have begun, and those of them that are over.
+/// Forks that have begun, and forks that are over.
 static BEGUN: AtomicU64 = AtomicU64::new(0);
 static OVER: AtomicU64 = AtomicU64::new(0);
 
@@ -137,11 +137,11 @@ extern "C" fn in_child() {
     OVER.store(BEGUN.load(Ordering::Relaxed), Ordering::SeqCst);
 }
 
-/// Descriptors that a child must not keep, plus one; 0 is a free place.
+/// Descriptors that a child must close, plus one; 0 is a free place.
 static PLACES: [AtomicI32; 4096] = [const { AtomicI32::new(0) }; 4096];
 
-/// An open file that a forked child does not have: its copy is closed at the fork. What has to be held back from a child
-/// is the open file itself, which a lock belongs to.
+/// An open file that a forked child does not have, because its copy is closed at the fork. A lock belongs to the open file
+/// and not to the process, so a child that kept it open would keep its parent's lock.
 pub(super) struct Unshared {
     file: Option<fs::File>,
     place: &'static AtomicI32,
@@ -156,7 +156,7 @@ impl Unshared {
         for turn in 0.. {
             let (begun, over) = (BEGUN.load(Ordering::SeqCst), OVER.load(Ordering::SeqCst));
             let opened = Unshared::note(open()?, process)?;
-            // A child made between opening and noting has it: then it is opened once more.
+            // A child that was forked between opening and noting has the file. Then it is opened once more, and noted in time.
             if turn == TURNS || (begun == over && BEGUN.load(Ordering::SeqCst) == begun) {
                 return Ok(opened);
             }
@@ -170,7 +170,7 @@ impl Unshared {
         let number = file.as_raw_fd() + 1;
         let is_free =
             |place: &&AtomicI32| place.compare_exchange(0, number, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-        // More buffers and files than a process has descriptors for, mostly.
+        // There are more places than most processes may have descriptors.
         let place = PLACES.iter().find(is_free).ok_or_else(|| io::Error::from_raw_os_error(libc::EMFILE))?;
         Ok(Unshared { file: Some(file), place, process })
     }
@@ -185,10 +185,10 @@ impl Drop for Unshared {
     fn drop(&mut self) {
         let file = self.file.take();
         if self.process.is_forked() {
-            // The child's copy was closed; the number may be another file's by now, and the place another descriptor's.
+            // The child's copy was closed at the fork. By now the number may be another file's, and the place another's.
             std::mem::forget(file);
         } else {
-            // Before it is closed: the number may be another file's at once.
+            // Before the file is closed, because its number may be another file's right afterwards.
             self.place.store(0, Ordering::Release);
         }
     }

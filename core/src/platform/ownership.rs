@@ -1,10 +1,11 @@
-//! Who owns a directory: whoever has the lock of a file in it, as long as that file is the one that is there.
+//! Who owns a directory: the process that has the lock of a certain file in it, as long as that very file is still there.
 //!
-//! A file can be removed, by a cleaner or by hand; then another opener makes a new one and locks that. So an owner looks
-//! for it before it changes what two owners would destroy. And it locks the directory as well, which nobody can remove under
-//! it: whoever finds the directory locked and the file gone does not take it, and the owner makes the file anew. (That lock
-//! also tells systemd-tmpfiles to leave all in the directory alone. It is not the only one, because a program that somebody
-//! runs under `flock directory` has it, too, and filesystems of the network may not give it.)
+//! A file can be removed, by a cleaner or by hand. Then another process makes a new one and locks that, and both think that
+//! the directory is theirs. So an owner checks that its file is there before each change that two owners would make worse.
+//! It also locks the directory itself, which stays the same one whatever is removed in it: a process that finds the directory
+//! locked and the file gone does not take the directory, and the owner makes the file anew. The directory's lock also makes
+//! systemd-tmpfiles leave everything in it alone. It cannot be the only lock, because a program that is run under `flock
+//! directory` has it as well, and network filesystems may not give it.
 
 use std::cell::Cell;
 use std::io;
@@ -17,7 +18,7 @@ use super::disk::{Holder, Open, Ownership};
 use super::file_lock;
 use super::stat::FileId;
 
-/// How often a file is locked that is removed in that moment.
+/// How often to try again if the file is removed between opening and locking.
 const MOST_TRIES: usize = 10;
 
 type Held = Box<dyn Send + Sync>;
@@ -27,7 +28,7 @@ struct Owner {
     name: String,
     /// Which file it is, and its lock.
     file: Mutex<(FileId, Held)>,
-    /// The directory's own lock, where there is one to be had.
+    /// The lock of the directory itself, if it could be had.
     whole: Option<Held>,
 }
 
@@ -60,7 +61,7 @@ impl Owner {
 pub(super) fn own(dir: &OsDirectory, name: &str) -> io::Result<Result<Arc<dyn Ownership>, Holder>> {
     let mut whole = None;
     if matches!(dir.look(name), Err(Errno::NOENT)) {
-        // Nobody had this directory yet; or somebody has it whose file is gone.
+        // Either nobody has had this directory yet, or its owner's file is gone.
         match file_lock::take(|| dir.reopen(), false) {
             Ok(Ok(held)) => whole = Some(held),
             Ok(Err(holder)) if !dir.names()?.is_empty() => return Ok(Err(holder)),
@@ -78,7 +79,7 @@ pub(super) fn own(dir: &OsDirectory, name: &str) -> io::Result<Result<Arc<dyn Ow
     Ok(Ok(Arc::new(Owner { dir, name: name.to_owned(), file: Mutex::new(file), whole })))
 }
 
-/// The lock of a file that has this name when it is taken.
+/// Takes the lock of a file, which still has this name once it is locked.
 fn take(dir: &OsDirectory, name: &str, how: Open) -> io::Result<Result<(FileId, Held), Holder>> {
     for _ in 0..MOST_TRIES {
         let opened = Cell::new(None);

@@ -1,5 +1,5 @@
-//! The way to a directory, name by name. A symbolic link anywhere on it is followed only if nobody but this process's user,
-//! or root, can have made it: else whoever may write to a directory above has files made wherever he likes.
+//! Walks to a directory, one name of the path at a time. A symbolic link on the way is followed only if this process's user,
+//! or root, made it. Otherwise a user who may write to a directory above could have files made wherever that user likes.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -20,15 +20,15 @@ use super::trust::{Trust, check_link};
 pub(super) const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// To look at something, whatever it is, without opening it.
+/// Flags to look at something, whatever it is, without opening it.
 const LOOK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-/// As many symbolic links are followed as by the kernel.
+/// How many symbolic links are followed: as many as the kernel follows.
 const MOST_LINKS: usize = 40;
 
-/// Finds a directory. `create`: those that are missing are made, 0700, and the name of each, and of the last one whoever
-/// made it, is durable then.
+/// Finds a directory. With `create` missing ones are made, with mode 0700. Their names are durable then, and so is the name of
+/// the last one, whoever made it.
 pub(super) fn find(path: &Path, create: bool, trust: Trust) -> io::Result<OwnedFd> {
-    // Without what stands for nothing, such as a `/` at the end.
+    // Collecting the components drops what means nothing, such as a `/` at the end.
     let path: PathBuf = std::path::absolute(path)?.components().collect();
     let mut rest: VecDeque<(OsString, bool)> = parts(&path).map(|part| (part, create)).collect();
     let (mut at, mut links) = (PathBuf::from("/"), 0);
@@ -62,7 +62,7 @@ pub(super) fn find(path: &Path, create: bool, trust: Trust) -> io::Result<OwnedF
                 links += 1;
                 let target = readlinkat(&looked, "", Vec::new()).map_err(named)?;
                 let target = Path::new(OsStr::from_bytes(target.as_bytes()));
-                // Nothing is made at the end of a link.
+                // Directories are made only where the path itself names them, not where a link leads.
                 parts(target).rev().for_each(|part| rest.push_front((part, false)));
                 at = above;
             }

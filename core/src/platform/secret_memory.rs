@@ -1,5 +1,5 @@
-//! Memory for secrets, and whether the process runs with more rights than who started it: `unsafe`, since both are
-//! asked of the system by pointers and C calls.
+//! Memory for secrets, and whether the process runs with more rights than the user who started it. `unsafe`: memory that is
+//! mapped by hand, and a C call.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -7,7 +7,7 @@ use std::ptr::{self, NonNull};
 
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
-/// Pages of their own for some bytes, left out of core dumps. They are written once, before anybody else knows them.
+/// Pages that hold nothing but some secret bytes and are left out of core dumps. They are written once, when they are made.
 pub(crate) struct Pages {
     base: NonNull<u8>,
     len: usize,

@@ -17,10 +17,10 @@ use super::path_walk;
 use super::stat::{Seen, look_at};
 use super::trust::check_shared;
 
-/// Group may read: those who ship and look at logs. The world may not.
+/// The group may read, because those who ship and look at logs are often in it. Others may not.
 const DEFAULT_MODE: u32 = 0o640;
 
-/// What every file is opened with: nothing that stands there instead makes it wait.
+/// Flags that every file is opened with. Opening something that is no file, such as a pipe, does not wait.
 const FILE: OFlags = OFlags::RDWR.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
 /// Opens a file to append to.
@@ -69,7 +69,7 @@ pub(crate) fn open_stream(path: &Path, follow: bool) -> io::Result<OwnedFd> {
     Ok(stream.into())
 }
 
-/// A file opened with `O_APPEND`: a write goes where the file ends in that moment, so that it is over nobody else's bytes.
+/// A file opened with `O_APPEND`. A write goes where the file ends at that moment, so it overwrites nobody else's bytes.
 struct SharedFile(OsFile);
 
 impl File for SharedFile {
@@ -81,11 +81,11 @@ impl File for SharedFile {
         may_write(end + bytes.len() as u64)?;
         let mut file = &self.0.file;
         file.write_all(bytes)?;
-        // All else is read and written at its place, so that this is where the kernel put it.
+        // Nothing else moves the position, since all else is read and written at offsets. So this is where the kernel put it.
         file.stream_position()
     }
 
-    /// `pwrite` appends as long as the descriptor does, so that it is told not to.
+    /// `pwrite` appends while the descriptor has `O_APPEND`, so the flag is taken off for the call.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         may_write(offset + bytes.len() as u64)?;
         let file = &self.0.file;

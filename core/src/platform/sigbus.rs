@@ -1,9 +1,9 @@
-//! The guard of mapped files. One of the files of this crate with `unsafe`: a signal handler.
+//! Keeps a mapped file that fails from killing the process. `unsafe`: a signal handler.
 //!
 //! A page of a mapped file cannot be read or written when the file was truncated by somebody or the disk fails; the
 //! kernel then raises SIGBUS, which would kill the host program. The handler puts a page of zeros under the faulting
 //! address, marks the mapping, and lets the access go on; the next operation on the mapping sees the mark and returns an
-//! error. Any other SIGBUS, and each that somebody sent, goes to whoever handled it before.
+//! error. Every other SIGBUS, also one that somebody sent, goes to the handler that was there before.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -26,13 +26,13 @@ static TABLE: [Slot; SLOTS] =
     [const { Slot { start: AtomicUsize::new(0), len: AtomicUsize::new(0), faults: AtomicU32::new(0) } }; SLOTS];
 const CLAIMED: usize = usize::MAX;
 
-/// A mapping's place in the guard's table.
+/// A mapping that is in the table, so that the handler knows it.
 pub(super) struct Guarded {
     slot: &'static Slot,
 }
 
 impl Guarded {
-    /// Guards a mapping of the caller's, who releases it before it unmaps it.
+    /// Guards a mapping. The caller must [`release`](Self::release) it before unmapping.
     pub(super) fn new(start: usize, len: usize) -> io::Result<Guarded> {
         ensure();
         let slot = TABLE
@@ -79,8 +79,8 @@ fn mapped() -> impl Iterator<Item = (&'static Slot, usize, usize)> {
     })
 }
 
-/// In a forked child: puts zeros in the place of every mapping. The child can neither store into its parent's log nor see
-/// it change, keeps no file of it, and what it reads through a slice from before the fork is at least memory.
+/// Replaces every mapping by zeros; called in a forked child. So the child can neither store into its parent's log nor see it
+/// change, and keeps none of its files open. A slice from before the fork is still readable memory.
 pub(super) fn blank() {
     for (_, start, len) in mapped() {
         // SAFETY: the range is a mapping of ours: an entry leaves the table before its mapping goes. Nothing writes to it
@@ -94,9 +94,9 @@ pub(super) fn blank() {
     }
 }
 
-// A program may install a handler of its own over ours, and go back to ours when it is done with it, as Python's
-// faulthandler does. So ours is put over it again, under another address and with a predecessor of its own: were it the
-// same, the two would call each other for ever.
+// A program may install a handler of its own over ours, and restore ours later, as Python's faulthandler does. So ours is
+// installed over it again, each time another function with its own record of what was there before. If it were the same
+// function, the two handlers would call each other for ever.
 
 type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
 
@@ -111,11 +111,12 @@ static HANDLERS: [Handler; LEVELS] = [
     on_sigbus::<6>,
     on_sigbus::<7>,
 ];
-/// What handled SIGBUS before each; leaked, because the handlers may run at any time. Null: the default.
+/// What handled SIGBUS before each of them. They are never freed, because a handler may run at any time. Null: the default.
 static PREVIOUS: [AtomicPtr<libc::sigaction>; LEVELS] = [const { AtomicPtr::new(ptr::null_mut()) }; LEVELS];
 static USED: AtomicUsize = AtomicUsize::new(0);
 
-/// Sees to it that ours is the first handler. After so many others it is left to them to pass on what is not theirs.
+/// Makes ours the first handler, at most `LEVELS` times. After that, handlers that were installed over ours have to pass on
+/// what is not theirs.
 pub(super) fn ensure() {
     // SAFETY: `sigaction` is plain data for which zero is valid; the handlers only call async-signal-safe functions; what
     // was installed before is stored before ours can be called.
@@ -146,8 +147,7 @@ extern "C" fn on_sigbus<const LEVEL: usize>(
     info: *mut libc::siginfo_t,
     context: *mut libc::c_void,
 ) {
-    // SAFETY: the kernel passes a valid siginfo to a SA_SIGINFO handler, and whoever passes on to us what was his passes
-    // what he has got.
+    // SAFETY: the kernel passes a valid siginfo to a SA_SIGINFO handler, and a handler that calls ours passes on what it got.
     let sent = unsafe {
         // A signal from kill, raise or sigqueue has no address.
         let sent = (*info).si_code <= 0;
@@ -180,7 +180,7 @@ fn is_repaired(address: usize) -> bool {
     true
 }
 
-/// Does what would have been done without us.
+/// Does what would have happened if there were no handler of ours.
 ///
 /// # Safety
 /// As of a signal handler; `previous` is null or points to an action that lives for ever.

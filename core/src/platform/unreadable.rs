@@ -1,27 +1,27 @@
-//! Sectors that the disk cannot read: one of them costs what stands in it, not what stands around it.
+//! Reads past sectors that the disk cannot read, so that one costs only what stands in it, not what stands around it.
 
 use std::io;
 
 use super::disk::File;
 
-/// What is read again by itself where a larger piece cannot be read: the page cache reads no less.
+/// How much is read at a time where a larger piece cannot be read. The page cache reads no less.
 const PAGE: u64 = 4096;
-/// Stands in place of what cannot be read. No frame, header or cursor begins so, and no log ends so.
+/// The byte in place of one that cannot be read. No frame, header or cursor begins with it, and no log ends with it.
 const FILLER: u8 = 0xff;
 
 /// What was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Got {
     pub(crate) bytes: usize,
-    /// So many of them could not be read and are filled up.
+    /// How many of them could not be read and are filler.
     pub(crate) unreadable: u64,
 }
 
-/// Reads as [`File::read_at`] does, and fills up what the disk cannot read.
+/// Reads as [`File::read_at`] does, and fills what the disk cannot read with `FILLER`.
 ///
 /// # Errors
-/// Of a disk that reads nothing else of the file either: what is gone may come back with it, and counts as lost only
-/// where other places can be read.
+/// Those of the disk, if no other place of the file can be read either. Then the whole disk may be away and come back, so
+/// nothing counts as lost.
 pub(crate) fn read_past(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<Got> {
     let failed = match file.read_at(buf, offset) {
         Ok(bytes) => return Ok(Got { bytes, unreadable: 0 }),
@@ -57,7 +57,7 @@ pub(crate) fn read_past(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Res
     if any || elsewhere.any(|at| file.read_at(&mut [0], at).is_ok_and(|read| read > 0)) { Ok(got) } else { Err(failed) }
 }
 
-/// Whether an error is about the place that was read. Filesystems say so in several ways.
+/// Whether an error is about the place that was read. Filesystems use several numbers for that.
 fn is_medium(error: &io::Error) -> bool {
     let known = [libc::EIO, libc::ENODATA, libc::EBADMSG, libc::EUCLEAN, libc::EILSEQ];
     error.raw_os_error().is_some_and(|number| known.contains(&number))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::contents::Change;
 use super::{DIRECTORY, Op, SimulatedDisk, Torn};
-use crate::options::Trust;
+use crate::platform::Trust;
 use crate::platform::environment::lock;
 use crate::platform::{Chunk, Directory, Disk, File, Holder, Open, Ownership, Seen, SegmentReader, SegmentWriter};
 
