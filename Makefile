@@ -3,7 +3,7 @@ CARGO ?= cargo
 PYTHON ?= python3
 export PYTHON
 
-.PHONY: demo test test-rust test-c test-python test-aws lint requirements notices reproduce bench torture fuzz clean
+.PHONY: demo test test-rust test-c test-python test-aws lint requirements notices advisories reproduce bench torture fuzz clean
 .DEFAULT_GOAL := test
 
 include ffi/install.mk
@@ -30,6 +30,10 @@ requirements:
 # Writes the notices and bills of materials that are packaged, after Cargo.lock has changed.
 notices:
 	$(PYTHON) tests/supply_chain/notices.py
+
+# Known advisories about what we build from; needs the network.
+advisories:
+	tests/supply_chain/run.sh --advisories
 
 # Two builds of the C library in two directories: the same bytes.
 reproduce:
