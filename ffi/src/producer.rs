@@ -175,9 +175,12 @@ pub unsafe extern "C" fn unistream_producer_put_many(
             let view = unsafe { unistream_record::to_new(records.byte_add(index * stride)) };
             view.map_err(|error| mistake = Some(error)).ok()
         });
-        let (accepted, result) = engine.put_many(views);
+        let (accepted, error) = match engine.put_many(views) {
+            Ok(accepted) => (accepted, mistake),
+            Err(many) => (many.accepted, Some(many.error)),
+        };
         put = accepted as usize;
-        result.and(mistake.map_or(Ok(()), Err)).map_err(|error| {
+        error.map_or(Ok(()), Err).map_err(|error| {
             let message = format!("{} ({put} of {count} records were put)", error.message());
             error.with_message(message)
         })

@@ -12,7 +12,7 @@ use super::{DeadLetters, unsupported};
 use crate::batch::{Batch, BatchId, Entry, Piece, Progress};
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::{Chunk, ForkGuard};
-use crate::record::micros;
+use crate::time::micros;
 
 /// No letter has more: the most that the option `max_records` may be.
 const MOST_RECORDS: usize = 1_000_000;

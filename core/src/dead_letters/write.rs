@@ -9,7 +9,7 @@ use super::{DeadLetter, DeadLetters, is_damage};
 use crate::batch::Batch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::{Directory, Open};
-use crate::record::timestamp;
+use crate::time::timestamp;
 
 /// Records of a batch that a producer gives up on.
 pub(crate) struct Undelivered<'a> {

@@ -13,10 +13,11 @@ use crate::buffer::Settle;
 use crate::dead_letters::{AttemptHistory, Undelivered};
 use crate::error::{Cause, Error, ErrorKind, Result};
 use crate::event::Event;
+use crate::limits::MAX_REASON_BYTES;
 use crate::options::OnExhausted;
 use crate::platform::sync::atomic::Ordering;
 use crate::schedule::MAX_WAIT;
-use crate::sink::{MAX_REASON_BYTES, Outcome, Report, SendError, reason_bytes};
+use crate::sink::{Outcome, Report, SendError, reason_bytes};
 use crate::text::bounded;
 
 /// Errors kept of one batch.

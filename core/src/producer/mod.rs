@@ -11,6 +11,7 @@ mod inline;
 mod lifecycle;
 mod manual;
 mod outage;
+mod put_many;
 mod reentrancy;
 mod sender;
 mod shared;
@@ -32,6 +33,7 @@ use crate::sink::Sink;
 use crate::stats::Stats;
 
 pub use builder::Builder;
+pub use put_many::PutManyError;
 use shared::Shared;
 
 /// Puts records into a durable buffer and sends them, in batches and in order, to a sink.
@@ -138,18 +140,6 @@ impl Producer {
     #[inline]
     pub fn try_put<'a>(&self, record: impl Into<NewRecord<'a>>) -> Result<u64> {
         self.shared.put(record.into(), None, false)
-    }
-
-    /// Puts records until one fails. Returns how many were accepted, and why not more.
-    pub fn put_many<'a, R: Into<NewRecord<'a>>>(&self, records: impl IntoIterator<Item = R>) -> (u64, Result<()>) {
-        let mut accepted = 0;
-        for record in records {
-            match self.put(record) {
-                Ok(_) => accepted += 1,
-                Err(error) => return (accepted + u64::from(error.record_accepted()), Err(error)),
-            }
-        }
-        (accepted, Ok(()))
     }
 
     /// Waits until every record put before is delivered or in the dead letters. Backoff is respected. In inline

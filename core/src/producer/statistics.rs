@@ -3,10 +3,10 @@
 use super::Shared;
 use super::lifecycle::Phase;
 use crate::error::{Error, ErrorKind};
+use crate::limits::MAX_REASON_BYTES;
 use crate::platform::lock;
 use crate::platform::sync::Mutex;
 use crate::platform::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use crate::sink::MAX_REASON_BYTES;
 use crate::stats::{State, Stats};
 use crate::text::bounded;
 
