@@ -187,7 +187,7 @@ fn no_runtime_in_particular_is_needed() {
 #[test]
 fn a_runtime_that_gives_up_counts_nothing() {
     let (dir, sink) = (scratch(), Silent::default());
-    let producer = builder(&dir).open(from_async(drop, sink)).unwrap();
+    let producer = builder(&dir).open(from_async(|_: Sending<'_>| {}, sink)).unwrap();
     producer.put("x").unwrap();
     wait_until("it was tried", || producer.stats().attempts > 0);
     wait_until("it is known", || !producer.stats().last_error.is_empty());

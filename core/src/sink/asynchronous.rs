@@ -85,7 +85,7 @@ pub type Sending<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 /// # }
 /// ```
 ///
-/// `futures::executor::block_on`, `smol::block_on`, `pollster::block_on` and their like fit as they are.
+/// With others it is `|sending| smol::block_on(sending)`, `|sending| pollster::block_on(sending)` and the like.
 pub fn from_async<S: AsyncSink, B: Fn(Sending<'_>) + Send + Sync>(block_on: B, sink: S) -> FromAsync<S, B> {
     FromAsync { sink, block_on, interruption: Interruption::default() }
 }
