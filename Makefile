@@ -18,9 +18,9 @@ test: lint test-rust test-c test-python test-aws
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --quiet --locked -p unistream --all-targets -- -D warnings
-	$(CARGO) clippy --quiet --locked --workspace --all-targets --features unistream/aws -- -D warnings
+	$(CARGO) clippy --quiet --locked --workspace --all-targets --features unistream/aws,unistream/async -- -D warnings
 	$(CARGO) clippy --quiet --locked -p unistream-torture --all-targets --no-default-features --features scheduled -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps -p unistream --features aws
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps -p unistream --features aws,async
 	tests/supply_chain/run.sh
 
 # Writes every requirements.txt anew from the requirements.in beside it, with hashes.
@@ -39,10 +39,10 @@ advisories:
 reproduce:
 	tests/supply_chain/reproduce.sh
 
-# The lean build; the one with the AWS sinks; the bounded part of the proofs, with every unit test beside them.
+# The lean build; the one with the AWS sinks and async ones; the bounded part of the proofs, with every unit test beside them.
 test-rust:
 	$(CARGO) test --locked -p unistream
-	$(CARGO) test --locked -p unistream --features aws --test aws
+	$(CARGO) test --locked -p unistream --features aws,async --test aws --test async_sink
 	$(CARGO) test --locked -p unistream-torture --lib
 	$(CARGO) test --locked -p unistream-torture --lib --no-default-features --features scheduled -- torture::threads
 

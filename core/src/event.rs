@@ -53,7 +53,8 @@ pub enum Event<'a> {
         /// How long the sink took.
         elapsed: Duration,
     },
-    /// The sink did not take the batch, or a part of it; it will be tried again unless an event says otherwise.
+    /// The sink did not take the batch, or a part of it; it will be tried again unless an event says otherwise. At level
+    /// `Debug`, because `SinkDown` reports the outage as a whole.
     SendFailed {
         /// The batch.
         batch: &'a Batch,
@@ -96,16 +97,17 @@ pub enum Event<'a> {
         /// Bytes of a torn tail that were cut. They belong to a `put` that never returned.
         torn_bytes: u64,
     },
-    /// A `put` waits, because the log has reached `max_buffer_bytes`. Told by the first that waits; others that wait
-    /// within a minute are not told of.
+    /// A `put` waits, because the log has reached `max_buffer_bytes`. Reported for the first that waits, and then at most
+    /// once a minute.
     PutWaiting {
         /// How long it waits at most before it is refused.
         timeout: Duration,
         /// Records that are not finished.
         pending: u64,
     },
-    /// The sink takes nothing: attempts fail, or it is unavailable. Told when that begins, while it lasts after 1, 2, 4 ...
-    /// minutes and then every hour. What begins again within a minute is not told of before it has lasted for one.
+    /// The sink takes nothing: attempts fail, or find it unavailable. Reported when that begins and, while it lasts, after
+    /// 1, 2, 4 ... minutes and then every hour. An outage that begins within a minute of one that was reported is itself
+    /// reported only once it has lasted for a minute.
     SinkDown {
         /// Since when, in microseconds since the epoch.
         since: i64,
@@ -131,7 +133,7 @@ pub enum Event<'a> {
         /// Attempts that came to nothing in that time.
         attempts: u64,
     },
-    /// The log cannot be read, so nothing is sent; it is tried again every second. Told as `SinkDown` is.
+    /// The log cannot be read, so nothing is sent; it is tried again every second. Reported as `SinkDown` is.
     LogUnreadable {
         /// Since when, in microseconds since the epoch.
         since: i64,
@@ -191,12 +193,12 @@ impl Event<'_> {
             Event::Put { .. } | Event::OnHold { .. } | Event::ShouldNotEmit => Level::Debug,
             Event::SendStarted { .. } | Event::SendSucceeded { .. } => Level::Debug,
             Event::Recovered { .. } => Level::Info,
-            // One of many: `SinkDown` says it once.
+            // One of many attempts; `SinkDown` reports the outage.
             Event::SendFailed { error, .. } if error.kind() == ErrorKind::SendFailed => Level::Debug,
             // A dead letter that could not be written is no fault of the sink.
             Event::SendFailed { .. } | Event::PutWaiting { .. } => Level::Warning,
             Event::SinkDown { .. } | Event::LogUnreadable { .. } => Level::Warning,
-            // Whoever saw it begin sees it end.
+            // At the level of the beginning, so that whoever saw it begin sees it end.
             Event::SinkUp { .. } | Event::LogReadable { .. } => Level::Warning,
             Event::Rejected { .. } | Event::Skipped { .. } => Level::Error,
             Event::Stopped { .. } | Event::Corrupt { .. } => Level::Error,

@@ -32,6 +32,13 @@
 //! - [`Event`] and [`Stats`]: what can be observed.
 //! - [`Buffer`]: the durable queue by itself. [`Inspection`]: a look at one without owning it.
 //! - [`Error`]: each [kind](ErrorKind) says what the caller can do now.
+//! - [`limits`]: what is bounded. [`time`]: the times that records carry.
+//!
+//! # Cargo features
+//!
+//! None is on by default.
+//! - `async`: `sink::from_async` makes a sink of an `async fn`, driven by the program's own runtime.
+//! - `aws`: the sinks for Kinesis Data Streams and CloudWatch Logs.
 #![deny(unsafe_code)]
 
 mod batch;
@@ -41,7 +48,7 @@ mod error;
 mod event;
 mod frame;
 mod inspection;
-mod limits;
+pub mod limits;
 mod little_endian;
 mod option_table;
 mod options;
@@ -53,6 +60,7 @@ mod secret;
 pub mod sink;
 mod stats;
 mod text;
+pub mod time;
 #[cfg(feature = "torture")]
 #[path = "../../tests/torture/src/mod.rs"]
 pub mod torture;
@@ -67,8 +75,8 @@ pub use limits::Limits;
 pub use options::{
     CoreDumps, Durability, Mode, NEVER, OnExhausted, OptionSpec, Options, Secret, Storage, Trust, WhenFull,
 };
-pub use producer::{Builder, Producer};
-pub use record::{CREATED_AT, MAX_ID_BYTES, MAX_OWN_ID_BYTES, NewRecord, Record, micros, timestamp};
-pub use schedule::{Jitter, MAX_WAIT, Schedule};
-pub use sink::{FileSink, Framing, MAX_REASON_BYTES, NullSink, Outcome, Report, SendError, Sink};
+pub use producer::{Builder, Producer, PutManyError};
+pub use record::{NewRecord, Record};
+pub use schedule::{Jitter, Schedule};
+pub use sink::{FileSink, Framing, NullSink, Outcome, Report, SendError, Sink};
 pub use stats::{State, Stats};

@@ -1,6 +1,11 @@
-//! [`Limits`]: what one call to a sink takes, by which batches are sealed.
+//! What is bounded: [`Limits`], what one call to a sink takes, by which batches are sealed; and what holds for every
+//! record, wait and reason.
 
-use crate::record::MAX_OWN_ID_BYTES;
+pub use crate::record::{CREATED_AT, MAX_ID_BYTES, MAX_OWN_ID_BYTES};
+pub use crate::schedule::MAX_WAIT;
+
+/// The longest reason that is kept of a record, in bytes of UTF-8. Longer ones are cut, between characters.
+pub const MAX_REASON_BYTES: usize = 4096;
 
 /// What one call to a sink takes. `None` is "no limit of its own".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,6 @@
 //! What is put and what comes out: [`NewRecord`] and [`Record`].
 
 use std::borrow::Cow;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::{Error, ErrorKind};
 
@@ -47,7 +46,7 @@ pub struct NewRecord<'a> {
     pub id: Option<&'a str>,
     /// The partition key, for sinks that have partitions.
     pub key: Option<&'a [u8]>,
-    /// Microseconds since the Unix epoch, UTC, in the years 1 to 9999 ([`CREATED_AT`]). Left out, it is the time of
+    /// Microseconds since the Unix epoch, UTC, in the years 1 to 9999 ([`CREATED_AT`](crate::limits::CREATED_AT)). Left out, it is the time of
     /// `put` as the kernel's coarse clock has it (a resolution of about 4 ms).
     pub created_at: Option<i64>,
 }
@@ -140,20 +139,4 @@ impl<'a> Record<'a> {
     pub fn to_new(&self) -> NewRecord<'a> {
         NewRecord { data: self.data, id: self.own_id, key: self.key, created_at: Some(self.created_at) }
     }
-}
-
-/// A wall-clock instant as the microseconds that records carry.
-pub fn micros(time: SystemTime) -> i64 {
-    match time.duration_since(UNIX_EPOCH) {
-        Ok(after) => i64::try_from(after.as_micros()).unwrap_or(i64::MAX),
-        Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |us| -us),
-    }
-}
-
-/// Microseconds since the epoch as RFC 3339 text in UTC; years 1970 to 9999, clamped.
-pub fn timestamp(micros: i64) -> String {
-    const LAST: u64 = 253_402_300_799_999_999;
-    let micros = u64::try_from(micros).unwrap_or(0).min(LAST);
-    let time = UNIX_EPOCH + std::time::Duration::from_micros(micros);
-    humantime::format_rfc3339_micros(time).to_string()
 }

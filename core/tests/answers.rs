@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use common::*;
+use unistream::limits::{CREATED_AT, MAX_OWN_ID_BYTES, MAX_REASON_BYTES, MAX_WAIT};
 use unistream::*;
 
 fn manual(dir: impl AsRef<std::path::Path>) -> Builder {

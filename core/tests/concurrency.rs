@@ -459,11 +459,20 @@ fn a_foreign_batch_with_the_same_first_seq_commits_nothing() {
 fn put_many_says_how_far_it_came() {
     let dir = scratch();
     let producer = builder(&dir).max_record_bytes(3).open(NullSink).unwrap();
-    let (accepted, result) = producer.put_many(["1", "22", "4444", "5"]);
-    assert_eq!((accepted, result.unwrap_err().kind()), (2, ErrorKind::RecordTooLarge));
-    let (accepted, result) = producer.put_many(["6", "7"]);
-    assert_eq!(accepted, 2);
-    result.unwrap();
+    let many = producer.put_many(["1", "22", "4444", "5"]).unwrap_err();
+    assert_eq!((many.accepted, many.error.kind()), (2, ErrorKind::RecordTooLarge));
+    assert!(many.to_string().ends_with(" (2 records were put)"), "{many}");
+    assert_eq!(Error::from(many).kind(), ErrorKind::RecordTooLarge);
+    assert_eq!(producer.put_many(["6", "7"]).unwrap(), 2);
+    assert_eq!(producer.stats().put_records, 4);
+
+    // Inline, the last record may be in the log and its put say that the producer has stopped.
+    let (dir, sink) = (scratch(), sink::from_fn(|_: &Batch| Err::<(), _>(SendError::failed("poison"))));
+    let builder = builder(&dir).mode(Mode::Inline).max_records(2).max_attempts(1).on_exhausted(OnExhausted::Raise);
+    let producer = builder.open(sink).unwrap();
+    let many = producer.put_many(["1", "2", "3"]).unwrap_err();
+    assert_eq!((many.accepted, many.error.kind()), (2, ErrorKind::RetriesExhausted));
+    assert!(many.error.record_accepted());
 }
 
 /// A put that finds no room ends the batch that it no longer goes into, and the sender hears of it.

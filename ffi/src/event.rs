@@ -1,4 +1,4 @@
-//! Events and who hears of them.
+//! Events and their listeners.
 
 use std::cell::OnceCell;
 use std::ffi::{CString, c_char, c_void};
@@ -54,11 +54,11 @@ impl EventCallback {
 }
 
 /// What happened: `put`, `on_hold`, `should_not_emit`, `send_started`, `send_succeeded`, `send_failed`, `rejected`,
-/// `skipped`, `stopped`, `recovered`, `corrupt`, `put_waiting` (a put waits for space; told at most once a minute),
-/// `sink_down` (attempts fail or find the sink unavailable: told when that begins, while it lasts after 1, 2, 4 ...
-/// minutes and then every hour), `sink_up` (it takes batches again), `log_unreadable` (the log cannot be read, so
-/// nothing is sent: told as `sink_down` is) or `log_readable`. Later versions may add names. The text lives as long as
-/// the event.
+/// `skipped`, `stopped`, `recovered`, `corrupt`, `put_waiting` (a put waits for space; reported at most once a
+/// minute), `sink_down` (attempts fail or find the sink unavailable: reported when that begins, while it lasts after
+/// 1, 2, 4 ... minutes and then every hour), `sink_up` (it takes batches again), `log_unreadable` (the log cannot be
+/// read, so nothing is sent: reported as `sink_down` is) or `log_readable`. Later versions may add names. The text
+/// lives as long as the event.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_event_name(event: Option<&unistream_event<'_>>) -> *const c_char {
     infallible(|| event.map_or(ptr::null(), |view| view.name.get_or_init(|| c_text(view.event.name())).as_ptr()))
@@ -91,8 +91,8 @@ pub extern "C" fn unistream_event_batch<'a>(event: Option<&'a unistream_event<'a
     })
 }
 
-/// The error that `send_failed`, `skipped`, `stopped`, `sink_down` and `log_unreadable` are about; NULL for other events.
-/// It belongs to the event and lives as long.
+/// The error that `send_failed`, `skipped`, `stopped`, `sink_down` and `log_unreadable` are about; NULL for other
+/// events. It belongs to the event and lives as long.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_event_error<'a>(event: Option<&'a unistream_event<'a>>) -> Option<&'a unistream_error> {
     infallible(|| {

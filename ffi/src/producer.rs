@@ -27,10 +27,10 @@ pub struct unistream_producer {
     defective: AtomicBool,
 }
 
-/// Marks the producer when it is dropped, which only unwinding does.
-struct Fuse<'a>(&'a AtomicBool);
+/// Marks the producer as defective when it is dropped, which happens only in unwinding.
+struct DefectGuard<'a>(&'a AtomicBool);
 
-impl Drop for Fuse<'_> {
+impl Drop for DefectGuard<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -45,9 +45,9 @@ impl unistream_producer {
             if producer.defective.load(Ordering::Relaxed) {
                 return Err(Error::new(ErrorKind::Internal, "the producer refuses work after a defect; open it again"));
             }
-            let fuse = Fuse(&producer.defective);
+            let guard = DefectGuard(&producer.defective);
             let result = work(&producer.engine);
-            mem::forget(fuse);
+            mem::forget(guard);
             result
         })
     }
@@ -175,9 +175,12 @@ pub unsafe extern "C" fn unistream_producer_put_many(
             let view = unsafe { unistream_record::to_new(records.byte_add(index * stride)) };
             view.map_err(|error| mistake = Some(error)).ok()
         });
-        let (accepted, result) = engine.put_many(views);
+        let (accepted, error) = match engine.put_many(views) {
+            Ok(accepted) => (accepted, mistake),
+            Err(many) => (many.accepted, Some(many.error)),
+        };
         put = accepted as usize;
-        result.and(mistake.map_or(Ok(()), Err)).map_err(|error| {
+        error.map_or(Ok(()), Err).map_err(|error| {
             let message = format!("{} ({put} of {count} records were put)", error.message());
             error.with_message(message)
         })

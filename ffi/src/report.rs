@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char};
 use std::time::Duration;
 
-use engine::{MAX_REASON_BYTES, Outcome, Report, SendError};
+use engine::limits::MAX_REASON_BYTES;
+use engine::{Outcome, Report, SendError};
 
 use crate::constants::{
     UNISTREAM_OUTCOME_DELIVERED, UNISTREAM_OUTCOME_FAILED, UNISTREAM_OUTCOME_REJECTED, UNISTREAM_OUTCOME_UNAVAILABLE,

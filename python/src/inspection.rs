@@ -36,7 +36,7 @@ impl Inspection {
         dict.set_item("head_attempts", stats.head_attempts)?;
         dict.set_item("head_failures", stats.head_failures)?;
         let first = Some(stats.head_since).filter(|first| *first != 0);
-        dict.set_item("head_since", first.map(unistream::timestamp))?;
+        dict.set_item("head_since", first.map(unistream::time::timestamp))?;
         dict.set_item("last_errors", stats.last_errors)?;
         dict.set_item("corrupt_regions", stats.corrupt_regions)?;
         dict.set_item("corrupt_bytes", stats.corrupt_bytes)?;

@@ -54,7 +54,7 @@ mod _native {
 
     /// The most seconds that a sink's wish not to be tried is kept.
     #[pymodule_export]
-    const MAX_WAIT: f64 = unistream::MAX_WAIT.as_secs() as f64;
+    const MAX_WAIT: f64 = unistream::limits::MAX_WAIT.as_secs() as f64;
 
     /// The version of the crate, which is the package's.
     #[pymodule_export]

@@ -1,5 +1,5 @@
-//! The two files of a letter: their names, and their bytes. What is read may be of anybody's making: it costs memory only
-//! as far as it is what a letter can be.
+//! The two files of a dead letter: their names and their bytes. A file may hold anything, so reading it allocates no more
+//! than the largest possible letter needs.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,24 +14,24 @@ use crate::little_endian::le_u32;
 use crate::platform::{Directory, File, Open};
 use crate::record::MAX_ID_BYTES;
 
-/// What is appended to the names of files that are not what was written.
+/// Appended to the names of damaged files.
 const DAMAGED: &str = ".damaged";
 const RECORDS_MAGIC: [u8; 8] = *b"unidead\n";
 const RECORDS_HEADER_BYTES: usize = 16;
-/// No file of a letter is longer: a batch has at most 1 GiB.
+/// The longest file of a letter: a batch has at most 1 GiB.
 const MOST_BYTES: u64 = 2 << 30;
-/// No frame is longer: the most that the option `max_record_bytes` may be, with id and key.
+/// The longest frame: the largest value of the option `max_record_bytes`, with id and key.
 const MOST_FRAME_BYTES: usize = frame::padded((256 << 20) + 2 * MAX_ID_BYTES);
-/// How much is read before it is looked at.
+/// Bytes that are read at a time, so that a file that is no letter is found out before all of it is read.
 const STEP: usize = 1 << 20;
 
-/// Why a file of a letter is not to be used.
+/// Why a file of a letter cannot be used.
 pub(super) enum ReadError {
     /// It could not be read.
     Io(io::Error),
-    /// It is not what was written, or no file at all.
+    /// Its contents are not what was written, or it is no regular file.
     Damaged(String),
-    /// It is of another version than this one reads.
+    /// It has another format version than this one reads.
     Unsupported { version: u32, flags: u32 },
 }
 
@@ -51,29 +51,30 @@ pub(super) fn json_of(id: &str) -> String {
     format!("{id}.json")
 }
 
-/// The name of the file of its records, which has another number whenever it is written.
+/// The name of the file with its records. The number grows with every write, so that the old file stays until the new
+/// letter is in place.
 pub(super) fn records_of(id: &str, number: u64) -> String {
     format!("{id}.{number}.records")
 }
 
-/// The number in the name of a letter's records, if it is a name of that letter's.
+/// The number in the name of a records file; `None` if it is not one of this letter.
 pub(super) fn number_of(id: &str, records_file: &str) -> Option<u64> {
     let number = records_file.strip_prefix(id)?.strip_prefix('.')?.strip_suffix(".records")?.parse().ok()?;
     (records_file == records_of(id, number)).then_some(number)
 }
 
-/// Whether a file has the name of a letter that is being written: those of others stay.
+/// Whether this is the temporary name of a letter that is being written. Files of other programs do not match.
 pub(super) fn is_temporary(name: &str) -> bool {
     name.strip_suffix(".json.tmp").and_then(parse_id).is_some()
 }
 
-/// The letter of which a file has the records, if it has such a name.
+/// The id of the letter whose records are in a file of this name, if it is a name of a records file.
 pub(super) fn id_of_records(name: &str) -> Option<&str> {
     let (id, _) = name.strip_suffix(".records")?.rsplit_once('.')?;
     number_of(id, name).map(|_| id)
 }
 
-/// The batch that an id stands for, as it is spelled and in no other way.
+/// Parses the id of a batch. Only the one canonical spelling is accepted, because ids are file names.
 pub(super) fn parse_id(id: &str) -> Option<BatchId> {
     let mut parts = id.split('-');
     let buffer_id = u64::from_str_radix(parts.next()?, 16).ok()?;
@@ -83,7 +84,7 @@ pub(super) fn parse_id(id: &str) -> Option<BatchId> {
     (batch.to_string() == id).then_some(batch)
 }
 
-/// A file that is read from the front, as far as it is needed.
+/// A file that is read from its beginning, piece by piece.
 struct Window<'a> {
     file: &'a dyn File,
     length: usize,
@@ -99,7 +100,7 @@ impl Window<'_> {
         Ok(Window { file, length: length as usize, bytes: Vec::new() })
     }
 
-    /// Reads on up to `end`, and some more; less is there only where the file ends. Says from where on it is new.
+    /// Reads at least up to `end`, or to the end of the file if that comes first. Returns where the new bytes begin.
     fn read_to(&mut self, end: usize) -> Result<usize, ReadError> {
         let from = self.bytes.len();
         if from < end {
@@ -113,7 +114,7 @@ impl Window<'_> {
     }
 }
 
-/// What a letter says, and its length.
+/// Reads the JSON of a letter. Returns it with the length of the file.
 pub(super) fn read_json(folder: &dyn Directory, id: &str) -> Result<(Value, u64), ReadError> {
     let file = folder.open(&json_of(id), Open::Read)?;
     let mut window = Window::open(&*file)?;
@@ -122,7 +123,7 @@ pub(super) fn read_json(folder: &dyn Directory, id: &str) -> Result<(Value, u64)
         if new == window.bytes.len() {
             break;
         }
-        // JSON has none, and a hole that makes a file long is nothing else.
+        // JSON has no zero bytes, while a sparse file that claims to be long consists of them: stop before reading it all.
         if window.bytes[new..].contains(&0) {
             return Err(ReadError::Damaged("there are zeros in it".into()));
         }
@@ -139,7 +140,7 @@ pub(super) fn records_length(folder: &dyn Directory, name: &str) -> Result<u64, 
     }
 }
 
-/// The bytes of a file of records up to the last of these seqs, and where in them the frames are.
+/// Reads the records with these seqs. Returns the bytes of the file up to the last of them, and the offset of each frame.
 pub(super) fn read_records(
     folder: &dyn Directory,
     name: &str,
@@ -176,7 +177,7 @@ pub(super) fn read_records(
     Ok((window.bytes, offsets))
 }
 
-/// The records of a letter by seq, each as its frame and as what the JSON says of it.
+/// The records of a letter by seq: for each its frame and its entry in the JSON.
 #[derive(Default)]
 pub(super) struct LetterRecords(pub(super) BTreeMap<u64, (Vec<u8>, Value)>);
 
@@ -214,7 +215,7 @@ fn frame(record: &crate::Record<'_>) -> Vec<u8> {
     frame::frame(head, &body, 0)
 }
 
-/// Keeps the files of a damaged letter for whoever wants to look at them, out of the way of a new one.
+/// Renames the files of a damaged letter, so that they can still be examined and a new letter can take their names.
 pub(super) fn set_aside(folder: &dyn Directory, id: &str) -> io::Result<()> {
     let (prefix, json) = (format!("{id}."), json_of(id));
     let names = folder.list()?;
@@ -222,11 +223,11 @@ pub(super) fn set_aside(folder: &dyn Directory, id: &str) -> io::Result<()> {
     let aside = |name: &str| {
         let mut aside = format!("{name}{DAMAGED}");
         while names.contains(&aside) {
-            aside.push_str(DAMAGED); // that of an earlier letter stays
+            aside.push_str(DAMAGED); // an earlier damaged letter has the name
         }
         folder.rename(name, &aside)
     };
-    // The JSON last: records that no letter names are cleared away.
+    // The JSON last: the next scan removes records files that belong to no letter.
     names.iter().filter(is_its).filter(|name| **name != json).try_for_each(|name| aside(name))?;
     folder.sync()?;
     if names.contains(&json) { aside(&json) } else { Ok(()) }

@@ -1,4 +1,4 @@
-//! [`DeadLetter`]: what is known of a batch that was given up on, and its records.
+//! [`DeadLetter`]: the history of a batch that was given up on, and its records.
 
 use std::io;
 use std::time::UNIX_EPOCH;
@@ -12,16 +12,16 @@ use super::{DeadLetters, unsupported};
 use crate::batch::{Batch, BatchId, Entry, Piece, Progress};
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::{Chunk, ForkGuard};
-use crate::record::micros;
+use crate::time::micros;
 
-/// No letter has more: the most that the option `max_records` may be.
+/// The most records of a letter: the largest value of the option `max_records`.
 const MOST_RECORDS: usize = 1_000_000;
 
 /// A batch, or some records of one, that was given up on.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DeadLetter {
-    /// The id of the batch, and of the letter: there is one letter a batch.
+    /// The id of the batch, which is the id of the letter too: each batch has at most one letter.
     pub id: String,
     /// The name of the sink.
     pub sink: String,
@@ -58,7 +58,7 @@ pub struct DeadRecord {
 }
 
 impl DeadLetter {
-    /// What is written of it again when its records change.
+    /// What stays when the letter is written again with other records.
     pub(super) fn history(&self) -> AttemptHistory {
         AttemptHistory {
             sink: self.sink.clone(),
@@ -78,7 +78,7 @@ impl DeadLetter {
             Some(micros(time))
         };
         let records_name = text("records_file")?;
-        // Another file would be read as this letter's, and removed with it.
+        // A foreign file would be read as this letter's records, and removed with it.
         number_of(id, &records_name)?;
         let records =
             value["records"].as_array().filter(|records| records.len() <= MOST_RECORDS)?.iter().map(|record| {
@@ -135,8 +135,8 @@ impl DeadLetter {
         })
     }
 
-    /// Why the records are not what the letter says: it is damaged only if it is still there. If not, what stands
-    /// under its names is of another.
+    /// The error for records that are not what this letter says. It is damage only if the letter on disk is still the same
+    /// one; if it was replaced or deleted meanwhile, the records belong to another.
     fn damaged(&self, how: &str) -> Error {
         match DeadLetters::at(self.location.clone()).get(&self.id) {
             Err(error) => error,

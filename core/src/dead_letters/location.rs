@@ -10,7 +10,8 @@ use crate::platform::{Directory, Disk};
 /// The folder's name in the buffer's directory.
 pub(super) const FOLDER: &str = "dead-letters";
 
-/// Where the letters are: in a buffer's directory as long as it is open, else in the one that has its path.
+/// Where the letters are: in the directory that an open buffer holds, wherever that was moved to; once the buffer is
+/// closed, in the directory at its path.
 #[derive(Clone)]
 pub(super) struct Location {
     pub(super) disk: Arc<dyn Disk>,
@@ -20,7 +21,7 @@ pub(super) struct Location {
 }
 
 impl Location {
-    /// The folder, which need not exist.
+    /// Opens the folder. Unless `create` is set, it may be missing.
     pub(super) fn open(&self, create: bool) -> io::Result<Arc<dyn Directory>> {
         match self.buffer.upgrade() {
             Some(buffer) => buffer.directory(FOLDER, create),

@@ -45,7 +45,7 @@ impl DeadLetters {
     }
 
     pub(crate) fn open_on(disk: Arc<dyn Disk>, buffer_dir: &Path) -> DeadLetters {
-        // Where there is no current directory, a path that is not absolute leads nowhere now or later.
+        // Without a current directory a relative path cannot be resolved, now or later: then keep it as it is.
         let path = std::path::absolute(buffer_dir).unwrap_or_else(|_| buffer_dir.to_path_buf());
         DeadLetters::at(Location { disk, path, buffer: Weak::<OsDirectory>::new() })
     }
@@ -76,7 +76,7 @@ impl DeadLetters {
         for id in ids(&*folder)? {
             match self.get_in(&*folder, &id) {
                 Ok(letter) => letters.push(letter),
-                // Replayed or deleted meanwhile.
+                // It was replayed or deleted since the folder was listed, or is damaged.
                 Err(error) if error.kind() == ErrorKind::NotFound || is_damage(&error) => {}
                 Err(error) => return Err(error),
             }
@@ -108,7 +108,7 @@ impl DeadLetters {
         let (value, bytes) = file::read_json(folder, id).map_err(bad)?;
         let mut letter = DeadLetter::parse(id, &value, &self.location)
             .ok_or_else(|| damaged(id, "a field is missing or wrong", folder))?;
-        // What is there, whatever the letter says of it: the cap is about disk.
+        // The real size of the file, not what the JSON says: `max_dead_letter_bytes` is about disk space.
         letter.bytes = bytes + file::records_length(folder, &letter.records_file).map_err(bad)?;
         Ok(letter)
     }
@@ -137,7 +137,7 @@ impl DeadLetters {
             self.usage.remove(letter.bytes);
             return folder.remove(&letter.records_file).map_err(failed);
         }
-        // Which are the records of one that cannot be read is not known: all that have its name.
+        // A letter that cannot be read does not tell which file has its records: remove all that carry its name.
         let names = folder.list().map_err(failed)?;
         let removed = names.iter().filter(|name| file::id_of_records(name) == Some(id)).map(|name| folder.remove(name));
         let removed = removed.fold(Ok(()), io::Result::and);

@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::platform::lock;
 use crate::platform::sync::MutexGuard;
 
-/// The right to replay or delete a letter, which one call at a time has.
+/// The right to replay or delete a letter. One call at a time has it; dropping it gives it up.
 pub(super) struct Claim<'a> {
     letters: &'a DeadLetters,
     id: &'a str,
@@ -41,7 +41,7 @@ impl DeadLetters {
         let (letter, batch) = loop {
             let letter = self.get(id)?;
             match letter.batch() {
-                // Written anew, or deleted, since it was read: then there is another letter, or none.
+                // The letter was replaced or deleted between the two reads: look again.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 batch => break (letter, batch?),
             }
@@ -54,8 +54,8 @@ impl DeadLetters {
         Ok(batch.len() as u64)
     }
 
-    /// Deletes the records that were read from the letter. They are known by their seqs: the names of the letter and
-    /// of its file come back when more records of the batch are given up after it was deleted.
+    /// Deletes the records that were replayed from the letter. They are told apart by their seqs, not by the names of the
+    /// files: a letter that was deleted gets the same names again when more records of its batch are given up.
     fn forget(&self, read: &DeadLetter) -> Result<()> {
         let _changes = self.change()?;
         let now = match self.get(&read.id) {
@@ -73,7 +73,8 @@ impl DeadLetters {
         self.replace(&*folder, &now.id, &now.history(), &records, Some(&now), u64::MAX)
     }
 
-    /// Without it, two calls at once would both put the records of a letter, or one put what another has deleted.
+    /// Claims a letter. Without this, two calls at once would both put its records, or one would put what the other has
+    /// deleted.
     pub(super) fn claim<'a>(&'a self, id: &'a str) -> Result<Claim<'a>> {
         if self.fork.is_forked() {
             return Err(buffer::forked());
@@ -84,7 +85,7 @@ impl DeadLetters {
         Err(Error::new(ErrorKind::InUse, format!("dead letter {id} is being replayed or deleted by another call")))
     }
 
-    /// Held while a letter is read to be written anew or deleted.
+    /// The lock that is held while a letter is read and then replaced or deleted.
     pub(super) fn change(&self) -> Result<MutexGuard<'_, ()>> {
         if self.fork.is_forked() { Err(buffer::forked()) } else { Ok(lock(&self.changes)) }
     }

@@ -59,7 +59,7 @@ impl DeadLetters {
         for name in &names {
             match file::id_of_records(name) {
                 Some(id) if letters.contains_key(id) => letters.entry(id).or_default().push(name),
-                // What has another name than ours is not ours to remove.
+                // Files with other names are not ours to remove.
                 id if id.and_then(parse_id).is_some() || file::is_temporary(name) => left_over.push(name.as_str()),
                 _ => {}
             }
@@ -70,22 +70,22 @@ impl DeadLetters {
             if files.len() > 1
                 && let Ok(letter) = self.get_in(&*folder, id)
             {
-                // Of one that cannot be read any of them may be the records: then all of them stay.
+                // If the letter cannot be read, any of the files may hold its records, so all of them stay.
                 own.retain(|name| *name == letter.records_file);
                 left_over.extend(files.iter().filter(|name| !own.contains(name)));
             }
             for name in own.into_iter().chain([json_of(id).as_str()]) {
-                // Replayed or deleted meanwhile; or one that cannot be looked at, which still counts as a letter.
+                // A file that was deleted meanwhile, or cannot be opened, counts no bytes.
                 bytes += folder.open(name, Open::Read).and_then(|file| file.len()).unwrap_or(0);
             }
         }
         self.usage.set(letters.len() as u64, bytes);
         if clean_up && !left_over.is_empty() {
-            // The process may have died before the name of a letter was durable that took the place of another: the
-            // records of that other one must not go first.
+            // A process that died while it replaced a letter may have left the new name not yet durable. Make it so before
+            // the old letter's records are removed; else a power loss could bring the old letter back without them.
             folder.sync().map_err(failed)?;
             for name in left_over {
-                // Nothing reads it. What cannot be removed, a directory of such a name, say, is in nobody's way.
+                // If it cannot be removed (it may be a directory), it does no harm: nothing reads it.
                 let _ = folder.remove(name);
             }
         }

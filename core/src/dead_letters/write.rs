@@ -9,13 +9,13 @@ use super::{DeadLetter, DeadLetters, is_damage};
 use crate::batch::Batch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::{Directory, Open};
-use crate::record::timestamp;
+use crate::time::timestamp;
 
 /// Records of a batch that a producer gives up on.
 pub(crate) struct Undelivered<'a> {
     pub(crate) batch: &'a Batch,
     pub(crate) history: AttemptHistory,
-    /// Indices in the batch, with the reason and whether the sink rejected it.
+    /// Each by its index in the batch, with the reason and whether the sink rejected it.
     pub(crate) records: Vec<(usize, String, bool)>,
 }
 
@@ -42,7 +42,7 @@ impl DeadLetters {
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) if is_damage(&error) => {
                 file::set_aside(&*folder, &id).map_err(failed)?;
-                self.scan(false)?; // it is no letter any more
+                self.scan(false)?; // count again without it
                 None
             }
             Err(error) => return Err(error),
@@ -51,7 +51,7 @@ impl DeadLetters {
             existing.map_or_else(Default::default, |(records, letter)| (records, Some(letter)));
         for (index, reason, rejected) in &undelivered.records {
             if let Some(record) = undelivered.batch.get(*index) {
-                // A record that a crash had left in the letter is replaced by itself.
+                // After a crash the letter may have this record already; then this replaces it.
                 records.add(&record, reason, *rejected);
             }
         }
@@ -89,7 +89,7 @@ impl DeadLetters {
         let bytes = (bytes_of_records.len() + text.len()) as u64;
         let replaced = existing.map_or(0, |letter| letter.bytes);
         if self.usage().1.saturating_sub(replaced) + bytes > cap {
-            // Somebody may have deleted letters from outside.
+            // Another process may have deleted letters: count again before refusing.
             self.scan(false)?;
             let (letters, used) = self.usage();
             if used.saturating_sub(replaced) + bytes > cap {
@@ -106,7 +106,7 @@ impl DeadLetters {
             file.write_at(bytes, 0)?;
             file.sync()
         };
-        // The name of the records is durable before that of the letter which points to them.
+        // Sync the folder before the rename, so that a letter never points to a records file whose name is not durable.
         let written = write(&records_name, &bytes_of_records)
             .and_then(|()| write(&temporary, &text))
             .and_then(|()| folder.sync())

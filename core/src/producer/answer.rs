@@ -1,5 +1,5 @@
-//! What follows from a sink's answer: what is finished, what goes to the dead letters, when the rest is tried again,
-//! and whether the producer stops.
+//! Acts on a sink's answer: finishes what was delivered, writes dead letters, schedules the next attempt for the rest, or
+//! stops the producer.
 
 use std::cell::Cell;
 use std::fmt;
@@ -13,17 +13,18 @@ use crate::buffer::Settle;
 use crate::dead_letters::{AttemptHistory, Undelivered};
 use crate::error::{Cause, Error, ErrorKind, Result};
 use crate::event::Event;
+use crate::limits::MAX_REASON_BYTES;
 use crate::options::OnExhausted;
 use crate::platform::sync::atomic::Ordering;
 use crate::schedule::MAX_WAIT;
-use crate::sink::{MAX_REASON_BYTES, Outcome, Report, SendError, reason_bytes};
+use crate::sink::{Outcome, Report, SendError, reason_bytes};
 use crate::text::bounded;
 
-/// Errors kept of one batch.
+/// The number of errors that are kept of one batch.
 const KEPT_ERRORS: usize = 5;
 const SPOILED: &str =
     "the batch is not what was put any more: its file was overwritten or truncated, or the disk failed";
-/// The wait after an attempt that counts nothing: the program is ending, and who is left in it should not send in circles.
+/// The wait after an interrupted attempt, which counts nothing. Without it, an interrupted sink would be called in a loop.
 const INTERRUPTED_WAIT: Duration = Duration::from_secs(1);
 /// The least wait after a dead letter could not be written.
 const UNWRITTEN_WAIT: Duration = Duration::from_secs(1);
@@ -32,17 +33,17 @@ impl Shared {
     /// Acts on what the sink answered. Returns the error that stops the producer, or that of the disk.
     pub(super) fn settle(&self, mut batch: Batch, answer: Result<Report, SendError>, elapsed: Duration) -> Result<()> {
         let len = batch.len();
-        // What names records that are not there may mean others by all its indices.
+        // A report that names records which the batch does not have may have counted wrongly throughout: believe none of it.
         let answer = answer.and_then(|report| report.check(len).map(|()| report));
-        // Zeros may have gone out in place of what was put: whatever the sink says, this was no delivery. And what goes
-        // to the dead letters is what was put, or nothing.
+        // If the log was overwritten or truncated during the send, the sink may have got zeros instead of the records:
+        // whatever it says, this was no delivery. And dead letters hold what was put, or nothing.
         let delivered = answer.as_ref().is_ok_and(Report::is_delivered);
         let spoiled = (batch.is_faulted() || !delivered) && !batch.is_whole();
         let answer = if spoiled { Err(SendError::unavailable(SPOILED)) } else { answer };
         let interrupted = self.ending.was_interrupted() || matches!(answer, Err(SendError::Interrupted(_)));
         let settled = match answer.unwrap_or_else(|error| Report::all(len, error.into_outcome())) {
             report if report.is_delivered() => self.succeed(&batch, elapsed),
-            // Only one answer of a handing-out gets to write dead letters.
+            // Each handing-out takes one answer; a second one must not write dead letters.
             report => match self.core().claim(&mut batch) {
                 Ok(()) => self.handle_undelivered(&batch, &report, interrupted, elapsed),
                 Err(error) => Err(error),
@@ -53,7 +54,7 @@ impl Shared {
         }
         self.finished.notify();
         if self.core().options.max_in_flight > 1 {
-            // A sender that found as many in flight as may be waits for this.
+            // A sender may be waiting because `max_in_flight` batches were out.
             self.wake_sender();
         }
         settled
@@ -67,11 +68,11 @@ impl Shared {
         };
         let noted = self.core().settle(batch, Settle { finished: true, ..Settle::default() }, count);
         if !known.get() {
-            // It came too late, or after the buffer was closed: the batch will be sent again.
+            // The answer came too late, or after the buffer was closed: the batch will be sent again.
             return noted;
         }
         self.statistics.set_head(Head::Clear);
-        self.tell(&Event::SendSucceeded { batch, elapsed });
+        self.notify(&Event::SendSucceeded { batch, elapsed });
         self.sink_is_up();
         noted
     }
@@ -111,7 +112,7 @@ impl Shared {
             stop = Some(exhaustion(batch, progress.attempts, error));
         }
         if unwritten.is_none() && exhausted && options.on_exhausted == OnExhausted::Skip {
-            // What could not be reached begins a round of its own.
+            // Records for which the sink was unavailable start with a full number of attempts.
             progress.attempts = 0;
         }
 
@@ -154,19 +155,19 @@ impl Shared {
         if let Some(error) = &error {
             statistics.note_error(error);
             let delivered = sorted.delivered.len();
-            self.tell(&Event::SendFailed { batch, error, delivered, unavailable, wait });
+            self.notify(&Event::SendFailed { batch, error, delivered, unavailable, wait });
         }
         if unwritten.is_none() {
             let id = batch.id();
             if let Some((_, reason)) = sorted.rejected.first() {
-                self.tell(&Event::Rejected { batch_id: &id, records: sorted.rejected.len(), reason });
+                self.notify(&Event::Rejected { batch_id: &id, records: sorted.rejected.len(), reason });
             }
             if let Some(error) = error.as_ref().filter(|_| !given_up.is_empty()) {
-                self.tell(&Event::Skipped { batch_id: &id, records: given_up.len(), error });
+                self.notify(&Event::Skipped { batch_id: &id, records: given_up.len(), error });
             }
         }
         if left == 0 && error.is_none() && !sorted.delivered.is_empty() {
-            self.tell(&Event::SendSucceeded { batch, elapsed });
+            self.notify(&Event::SendSucceeded { batch, elapsed });
         }
         if sorted.sink_took_some() {
             self.sink_is_up();
@@ -192,7 +193,8 @@ impl Shared {
         progress: &Progress,
         now: i64,
     ) -> Result<Vec<usize>> {
-        // All records that it was sealed with may come to stand in the letter. A damaged seal may say anything.
+        // The limit on reasons depends on how many records the letter may get in all: those that the batch was sealed with.
+        // Saturating, because a damaged seal may hold any numbers.
         let sealed = batch.last_seq().saturating_sub(batch.first_seq()).saturating_add(1);
         let most = reason_bytes(batch.len().max(usize::try_from(sealed).unwrap_or(usize::MAX)));
         let rejected = sorted.rejected.iter().map(|(index, reason)| (*index, bounded(reason, most), true));
@@ -220,11 +222,12 @@ impl Shared {
         self.unavailable.end();
         let over = self.outage.is_over(|| self.core().env.clock.monotonic());
         if let Some(OutageReport { since, lasting, attempts }) = over {
-            self.tell(&Event::SinkUp { since, lasting, attempts });
+            self.notify(&Event::SinkUp { since, lasting, attempts });
         }
     }
 
-    /// An attempt has come to nothing. What fails counts and shows that the sink can be reached; else it is unavailable.
+    /// The sink has taken nothing of a batch: `unavailable` if all of it was, else something failed, which shows that the
+    /// sink can be reached.
     fn sink_is_down(&self, error: &Error, unavailable: bool, wait: Duration, now: i64) {
         if unavailable {
             self.unavailable.begin(now);
@@ -234,12 +237,12 @@ impl Shared {
         let core = self.core();
         if let Some(OutageReport { since, lasting, attempts }) = self.outage.goes_on(core.env.clock.monotonic(), now) {
             let pending = core.pending().0;
-            self.tell(&Event::SinkDown { since, lasting, attempts, pending, unavailable, wait, error });
+            self.notify(&Event::SinkDown { since, lasting, attempts, pending, unavailable, wait, error });
         }
     }
 }
 
-/// Notes in the progress of a batch what an attempt has come to.
+/// Adds an attempt to the progress of a batch.
 fn note_attempt(progress: &mut Progress, sorted: &Sorted<'_>, counts: bool, now: i64) {
     progress.last_attempt = now;
     if progress.first_attempt == 0 {
@@ -294,14 +297,14 @@ impl<'a> Sorted<'a> {
             }
         }
         sorted.delivered.extend(next..len);
-        // What failed says more than what could not be reached.
+        // Prefer the error of a failed record: it counts, and says more than "unavailable".
         if let Some(Outcome::Failed { error }) = sorted.failed.first().map(|index| report.outcome(*index)) {
             sorted.cause = Some(error.clone());
         }
         sorted
     }
 
-    /// Whether the attempt came to something, be it rejections.
+    /// Whether the sink dealt with any record: delivered or rejected it.
     fn sink_took_some(&self) -> bool {
         !self.delivered.is_empty() || !self.rejected.is_empty()
     }
@@ -315,7 +318,7 @@ fn reason(report: &Report, index: usize, most: usize) -> String {
     }
 }
 
-/// The error and what caused it, one a line.
+/// Displays an error and its causes, one a line.
 struct Chain<'a>(&'a dyn std::error::Error);
 
 impl fmt::Display for Chain<'_> {

@@ -16,7 +16,7 @@ pub(super) struct Ending {
     begun: AtomicBool,
     /// The sink was interrupted: what fails from now on says nothing of the batch.
     interrupted: AtomicBool,
-    /// What the first call of `close` returned.
+    /// Records that the first call of `close` left in the buffer.
     left: Mutex<Option<u64>>,
 }
 
@@ -76,8 +76,9 @@ impl Producer {
             left
         };
         if !shared.wait_for_senders(&senders) {
-            // The threads have the buffer until the sink returns; the last of them closes it. It looks for what is noted
-            // here after it has ended, so one of the two sees the other.
+            // The threads keep the buffer until the sink returns, and the last of them closes it. That thread first
+            // lowers `living` and then looks for `left`; here `left` is set first and then `living` read: so at least one
+            // of the two closes the buffer.
             let left = note_left();
             if shared.senders.living.load(Ordering::SeqCst) == 0 {
                 let _ = shared.buffer.close();
@@ -92,10 +93,10 @@ impl Producer {
             let _ = sender.join();
         }
         let closed = shared.buffer.close();
-        // Counted last: a put that was under way is accepted until the buffer is closed.
+        // Count after closing: until then a concurrent put may still be accepted.
         let left = note_left();
         match flushed {
-            // That time was short is no error of closing: the number says what is left.
+            // Running out of time is no error of `close`: the number says what is left.
             Err(error) if !matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Closed) => Err(error),
             _ => closed.map(|()| left),
         }

@@ -11,7 +11,7 @@ use crate::options::Mode;
 use crate::platform::lock;
 use crate::platform::sync::{Condvar, Mutex};
 
-/// Where those wait who want something finished: batches are, one by one, or the producer ends.
+/// Wakes the threads in `flush` when a batch is finished or the producer ends.
 #[derive(Default)]
 pub(super) struct Finished {
     lock: Mutex<()>,
@@ -19,13 +19,13 @@ pub(super) struct Finished {
 }
 
 impl Finished {
-    /// Those who wait look again.
+    /// Lets all waiting threads check again.
     pub(super) fn notify(&self) {
         let _guard = lock(&self.lock);
         self.changed.notify_all();
     }
 
-    /// Waits for a change, unless it `is_done`; the caller looks again in any case.
+    /// Waits for the next notification unless `is_done` already. May return early; the caller checks again.
     fn wait(&self, timeout: Duration, is_done: impl FnOnce() -> bool) {
         let guard = lock(&self.lock);
         if !is_done() {
@@ -41,7 +41,7 @@ impl Shared {
             return Err(buffer::forked());
         }
         let point = core.next_seq();
-        // A log that takes nothing is sent as far as it is sealed.
+        // If sealing fails (a full disk), what is sealed already is still sent.
         let _ = core.seal();
         self.wake_sender();
         Ok(point)
@@ -63,7 +63,7 @@ impl Shared {
                 return Err(self.late());
             }
             if core.options.mode == Mode::Inline {
-                // Looking for the next batch passes over what an earlier run finished.
+                // `send_one` also skips what an earlier run had finished, which moves `committed_seq`.
                 if let Some(pause) = self.send_one()?
                     && core.committed_seq() < target
                 {

@@ -14,19 +14,19 @@ impl Shared {
         let core = self.core();
         let clock = &*core.env.clock;
         let deadline = clock.monotonic().saturating_add(wait.slice);
-        let mut told = false;
+        let mut reported = false;
         let appended = loop {
             match core.put(record, Some(Duration::ZERO.into())) {
                 Err(error) if error.kind() == ErrorKind::BufferFull => {
                     if wait.whole.is_zero() {
                         return Err(error);
                     }
-                    // Sending makes room, also where a slice has no time.
+                    // Sending makes room: try it even if the slice is zero.
                     let sent = self.send_one()?;
                     let left = deadline.saturating_sub(clock.monotonic());
                     if let Some(pause) = sent {
-                        if !std::mem::replace(&mut told, true) {
-                            self.tell_of_waiting(wait.whole);
+                        if !std::mem::replace(&mut reported, true) {
+                            self.report_waiting(wait.whole);
                         }
                         if left.is_zero() {
                             return Err(error);
@@ -37,15 +37,17 @@ impl Shared {
                 result => break result?,
             }
         };
-        self.tell_of_put(appended.seq, record);
+        self.report_put(appended.seq, record);
         match self.send_one() {
             Ok(_) => Ok(appended.seq),
             Err(error) => Err(error.with_record_accepted(true)),
         }
     }
 
-    /// The event loop's turn: sends one batch if its time has come. Returns how long to wait otherwise. An error
-    /// is the one that stops the producer.
+    /// Sends one batch if it is due, else returns how long to wait.
+    ///
+    /// # Errors
+    /// The one that stopped the producer.
     pub(super) fn send_one(&self) -> Result<Option<Duration>> {
         const NOTHING: Duration = Duration::from_millis(50);
         // Another thread is sending; this one has nothing to do.
@@ -58,7 +60,7 @@ impl Shared {
                 if core.fork.is_forked() {
                     return Err(buffer::forked());
                 }
-                // A failed attempt is told by events and the schedule; only a stop is an error of the caller.
+                // A failed attempt is no error of this call: the schedule sees to the next one. Only a stop is.
                 if self.lifecycle.phase() == Phase::Stopped {
                     self.refuse()?;
                 }
@@ -69,7 +71,7 @@ impl Shared {
                 Ok(Some(ready_at.saturating_sub(core.env.clock.monotonic())))
             }
             Ok(Taken::Nothing) => {
-                self.tell(&Event::ShouldNotEmit);
+                self.notify(&Event::ShouldNotEmit);
                 Ok(Some(linger.map_or(NOTHING, |due| due.saturating_sub(core.env.clock.monotonic()))))
             }
             Err(_) => Ok(Some(NOTHING)),

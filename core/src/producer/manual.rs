@@ -40,7 +40,7 @@ impl Producer {
         let shared = &*self.shared;
         shared.check().ok()?;
         let now = shared.core().env.clock.monotonic();
-        // What the disk has refused may go well a little later.
+        // If the disk refused to seal, try again a little later.
         let linger = shared.core().seal_if_old().unwrap_or(Some(now + AGAIN));
         let ready = match shared.take(false) {
             Ok(Taken::Batch(_)) => Some(Duration::ZERO),

@@ -11,6 +11,7 @@ mod inline;
 mod lifecycle;
 mod manual;
 mod outage;
+mod put_many;
 mod reentrancy;
 mod sender;
 mod shared;
@@ -32,6 +33,7 @@ use crate::sink::Sink;
 use crate::stats::Stats;
 
 pub use builder::Builder;
+pub use put_many::PutManyError;
 use shared::Shared;
 
 /// Puts records into a durable buffer and sends them, in batches and in order, to a sink.
@@ -81,7 +83,7 @@ impl Producer {
         let letters = DeadLetters::of(buffer.core().env.disk.clone(), &buffer.core().dir);
         letters.scan(true)?;
         let shared = Shared::new(buffer, sink, &limits, schedule, letters, observer, put_events);
-        // What was given up on under `raise` gets a fresh round.
+        // Batches that exhausted their attempts under `on_exhausted = raise` start with a full number of them.
         shared.core().reset_attempts(|attempts| shared.schedule.is_exhausted(attempts))?;
         shared.report_recovery();
         let producer = Producer { shared, senders: Mutex::default() };
@@ -120,7 +122,7 @@ impl Producer {
 
     /// As [`put_within`](Self::put_within), for a caller that waits in slices to look up in between, and tries again after
     /// `BufferFull`: that is then no refused put, neither in [`Stats`] nor as the last error. `whole` is how long it waits
-    /// in all, which the event `put_waiting` tells; a slice may be zero.
+    /// in all, which the event `put_waiting` says; a slice may be zero.
     ///
     /// # Errors
     /// Those of [`put`](Self::put).
@@ -140,18 +142,6 @@ impl Producer {
         self.shared.put(record.into(), None, false)
     }
 
-    /// Puts records until one fails. Returns how many were accepted, and why not more.
-    pub fn put_many<'a, R: Into<NewRecord<'a>>>(&self, records: impl IntoIterator<Item = R>) -> (u64, Result<()>) {
-        let mut accepted = 0;
-        for record in records {
-            match self.put(record) {
-                Ok(_) => accepted += 1,
-                Err(error) => return (accepted + u64::from(error.record_accepted()), Err(error)),
-            }
-        }
-        (accepted, Ok(()))
-    }
-
     /// Waits until every record put before is delivered or in the dead letters. Backoff is respected. In inline
     /// mode it does the sending; in manual mode others have to.
     ///
@@ -163,8 +153,7 @@ impl Producer {
         self.wait_flushed(point, timeout)
     }
 
-    /// The first half of [`flush`](Self::flush), for those who have to look up from the wait now and then: ends the
-    /// batch being filled and returns the point that [`wait_flushed`](Self::wait_flushed) waits for.
+    /// The first half of [`flush`](Self::flush), for callers that cannot wait in one piece: seals the open batch and returns the point that [`wait_flushed`](Self::wait_flushed) waits for.
     ///
     /// # Errors
     /// Those of a stopped or closed producer.
@@ -224,12 +213,12 @@ impl Producer {
     /// `NotFound`, those of [`put`](Self::put), and those of [`DeadLetters::replay`].
     pub fn replay_dead_letter(&self, id: &str) -> Result<u64> {
         self.shared.check()?;
-        // A put that was accepted and then found the sink failing is a put.
+        // In inline mode a put may be accepted and return the error that stopped the producer: the record is in the log.
         let put = |record: NewRecord<'_>| match self.put(record) {
             Err(error) if error.record_accepted() => Ok(0),
             result => result,
         };
-        // Before the letter goes, in every durability mode.
+        // The records are synced before the letter is deleted, in every durability mode.
         self.shared.letters.replay(id, put, || self.sync())
     }
 
@@ -256,13 +245,13 @@ impl Producer {
 impl Drop for Producer {
     fn drop(&mut self) {
         if self.is_forked() {
-            // Sink and observer are the parent's, and so are the threads: a child has none of them, and what the system
-            // library keeps of them may be another's by now.
+            // Leak the sink, the observer and the join handles: they belong to the parent, whose threads do not exist
+            // here, and dropping a handle would touch memory of the C library that may have another owner by now.
             std::mem::forget(self.shared.clone());
             std::mem::forget(std::mem::take(self.senders.get_mut().unwrap_or_else(PoisonError::into_inner)));
             return;
         }
-        // An error has nobody to go to. The data is on disk.
+        // `drop` cannot return the error; the records are on disk.
         let _ = self.close(Duration::ZERO);
     }
 }

@@ -20,10 +20,10 @@ pub(super) const AGAIN: Duration = Duration::from_secs(1);
 /// How long closing waits for a sink that was interrupted.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// The senders, to be woken.
+/// What is needed to wake the sender threads.
 #[derive(Default)]
 pub(super) struct Senders {
-    /// One sleeps with nothing to do and wants to hear of the next put.
+    /// A sender sleeps with nothing to send, and the next put has to wake it.
     pub(super) idle: AtomicBool,
     threads: Mutex<Vec<Thread>>,
     /// Threads that have not ended: the last of them closes what `close` had to leave to them.
@@ -47,7 +47,7 @@ impl Producer {
             let sending = shared.clone();
             shared.senders.living.fetch_add(1, Ordering::SeqCst);
             let sender = thread::Builder::new().name("unistream-send".into()).spawn(move || sending.run());
-            // Dropping the producer ends those that run already.
+            // On an error the caller drops the producer, which ends the threads that run already.
             let sender = sender.map_err(|error| {
                 shared.senders.living.fetch_sub(1, Ordering::SeqCst);
                 Error::io("could not start the sender's thread", error)
@@ -55,7 +55,7 @@ impl Producer {
             lock(&shared.senders.threads).push(sender.thread().clone());
             lock(&self.senders).push(sender);
         }
-        // Those that looked before they could be told look again.
+        // Threads that went to sleep before they were listed here could not be woken: let them look again.
         shared.wake_sender();
         let woken = shared.senders.clone();
         let _ = shared.core().when_sealed.set(Box::new(move || woken.wake()));
@@ -68,12 +68,12 @@ impl Shared {
         self.senders.wake();
     }
 
-    /// Waits for the threads, which were told to quit, to end. False if the sink does not return from a call.
+    /// Waits for the threads, which are to end. False if the sink does not return from a call.
     pub(super) fn wait_for_senders(&self, threads: &[JoinHandle<()>]) -> bool {
         if threads.iter().all(JoinHandle::is_finished) {
             return true;
         }
-        // First without hurry: a call that is about to return need not be interrupted.
+        // Interrupt only after a moment: a call that is about to return needs no interruption.
         let clock = &*self.core().env.clock;
         let deadline = clock.monotonic() + GRACE;
         let mut interrupted = false;
@@ -106,8 +106,8 @@ impl Shared {
         if fork.is_forked() {
             return;
         }
-        // `close` did not wait for the threads: the last one does what it left undone. As long as others are inside the
-        // sink, another producer on the buffer would send again what they are sending.
+        // If `close` gave up waiting, the last thread closes the buffer. Not earlier: while others are inside the sink,
+        // another producer that opened the buffer would send again what they are sending.
         let is_last = self.senders.living.fetch_sub(1, Ordering::SeqCst) == 1;
         if is_last && self.ending.left().is_some() {
             let _ = self.buffer.close();
@@ -120,8 +120,8 @@ impl Shared {
         if self.lifecycle.phase() == Phase::Stopped {
             return Some(LONG);
         }
-        // First, so that what is sealed now can be taken. A log that takes nothing can still be read; it is asked again a
-        // little later.
+        // Seal first, so that the batch can be taken below. If that fails (a full disk), sending goes on, and sealing is
+        // tried again a little later.
         let again = |_| Some(self.core().env.clock.monotonic() + AGAIN);
         let linger = self.core().seal_if_old().unwrap_or_else(again);
         let taken = match self.take(true) {
@@ -138,10 +138,10 @@ impl Shared {
                 ready_at.saturating_sub(now)
             }
             Ok(_) => {
-                // What an earlier run had finished was passed over; who waits for that hears of it.
+                // `take` skips what an earlier run had finished: let `flush` look again.
                 self.finished.notify();
                 if linger.is_none() {
-                    // Ask to be told of the next put, then look once more.
+                    // Announce that this thread goes to sleep, then check once more: a put in between has not seen it.
                     self.senders.idle.store(true, Ordering::SeqCst);
                     if self.core().has_work(self.core().options.max_in_flight as usize) {
                         return None;
@@ -160,43 +160,43 @@ impl Shared {
         for region in self.core().take_regions() {
             let segment = buffer::segment::name(region.segment);
             let buffer::Region { offset, bytes, records, .. } = region;
-            self.tell(&Event::Corrupt { segment: &segment, offset, bytes, records });
+            self.notify(&Event::Corrupt { segment: &segment, offset, bytes, records });
         }
         match &taken {
-            Ok(_) => self.tell_of_readable(),
+            Ok(_) => self.report_readable(),
             Err(error) if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Forked) => {}
-            Err(error) => self.tell_of_unreadable(error),
+            Err(error) => self.report_unreadable(error),
         }
         taken
     }
 
-    /// Nothing is sent as long as the log cannot be read, and the sink knows nothing of it.
+    /// Reports that the log cannot be read. Nothing is sent meanwhile, and no sink notices.
     #[cold]
-    fn tell_of_unreadable(&self, error: &Error) {
+    fn report_unreadable(&self, error: &Error) {
         self.statistics.note_error(error);
         let clock = &*self.core().env.clock;
         if let Some(report) = self.unreadable.goes_on(clock.monotonic(), clock.wall()) {
             let OutageReport { since, lasting, .. } = report;
             let pending = self.core().pending().0;
-            self.tell(&Event::LogUnreadable { since, lasting, pending, error });
+            self.notify(&Event::LogUnreadable { since, lasting, pending, error });
         }
     }
 
-    fn tell_of_readable(&self) {
+    fn report_readable(&self) {
         let over = self.unreadable.is_over(|| self.core().env.clock.monotonic());
         if let Some(OutageReport { since, lasting, .. }) = over {
-            self.tell(&Event::LogReadable { since, lasting });
+            self.notify(&Event::LogReadable { since, lasting });
         }
     }
 
     pub(super) fn on_hold(&self, ready_at: Duration, attempts: u32) {
         let wait = ready_at.saturating_sub(self.core().env.clock.monotonic());
-        self.tell(&Event::OnHold { attempts, wait });
+        self.notify(&Event::OnHold { attempts, wait });
     }
 
     pub(super) fn begin(&self, batch: &Batch) {
         self.statistics.attempts.fetch_add(1, Ordering::Relaxed);
-        self.tell(&Event::SendStarted { batch });
+        self.notify(&Event::SendStarted { batch });
     }
 
     /// One attempt at a batch.
@@ -207,7 +207,7 @@ impl Shared {
         let start = clock.monotonic();
         let answer = self.inside(|| sink.send(&batch)).unwrap_or_else(|| Err(SendError::failed("the sink panicked")));
         if self.core().fork.is_forked() {
-            // The sink has forked, and came back in the child too.
+            // The sink has forked: this is the child, in which the call returns too.
             return;
         }
         let elapsed = clock.monotonic().saturating_sub(start);

@@ -31,7 +31,7 @@ pub(super) struct Shared {
     pub(super) schedule: Schedule,
     observer: Option<Observer>,
     /// The observer hears of each put.
-    tells_puts: bool,
+    reports_puts: bool,
     pub(super) letters: DeadLetters,
     pub(super) lifecycle: Lifecycle,
     pub(super) ending: Ending,
@@ -45,7 +45,7 @@ pub(super) struct Shared {
     pub(super) unavailable: Since,
     /// The log cannot be read.
     pub(super) unreadable: Outage,
-    /// Milliseconds of the monotonic clock before which no further put that waits is told of.
+    /// Milliseconds on the monotonic clock before which `PutWaiting` is not reported again.
     next_waiting: AtomicU64,
     pub(super) statistics: Statistics,
 }
@@ -65,7 +65,7 @@ impl Shared {
             checks_records: limits.checks_records && sink.is_some(),
             sink,
             schedule,
-            tells_puts: put_events && observer.is_some(),
+            reports_puts: put_events && observer.is_some(),
             observer,
             letters,
             lifecycle: Lifecycle::running(),
@@ -81,13 +81,13 @@ impl Shared {
         });
         if shared.observer.is_some() {
             // A weak reference: the buffer that keeps it is a part of the producer.
-            let told = Arc::downgrade(&shared);
-            let tell = move |wait| {
-                if let Some(shared) = told.upgrade() {
-                    shared.tell_of_waiting(wait);
+            let weak = Arc::downgrade(&shared);
+            let report = move |wait| {
+                if let Some(shared) = weak.upgrade() {
+                    shared.report_waiting(wait);
                 }
             };
-            let _ = shared.core().when_waiting.set(Box::new(tell));
+            let _ = shared.core().when_waiting.set(Box::new(report));
         }
         shared
     }
@@ -97,7 +97,7 @@ impl Shared {
         self.buffer.core()
     }
 
-    /// An error unless the producer takes calls from here and now.
+    /// An error unless the producer runs and this thread may call it.
     #[inline]
     pub(super) fn check(&self) -> Result<()> {
         if !self.lifecycle.is_running() {
@@ -106,7 +106,8 @@ impl Shared {
         self.check_caller()
     }
 
-    /// An error in a forked child, before anything is waited for there; and for calls from inside a callback.
+    /// An error in a forked child, and for calls from inside a callback. Takes no lock, since in a forked child a lock may
+    /// never be released.
     #[inline]
     pub(super) fn check_caller(&self) -> Result<()> {
         if self.core().fork.is_forked() {
@@ -119,7 +120,7 @@ impl Shared {
         std::ptr::from_ref(self).addr()
     }
 
-    /// The error of a producer that does not run. None if it was resumed meanwhile.
+    /// The error of a producer that does not run; `Ok` if it was resumed meanwhile.
     #[cold]
     pub(super) fn refuse(&self) -> Result<()> {
         // In a forked child the lock on the reason may be held for ever.
@@ -140,7 +141,7 @@ impl Shared {
     }
 
     #[inline]
-    pub(super) fn tell(&self, event: &Event<'_>) {
+    pub(super) fn notify(&self, event: &Event<'_>) {
         if let Some(observer) = &self.observer {
             // A panicking observer must not take the producer down with it.
             let _ = self.inside(|| observer(event));
@@ -152,14 +153,14 @@ impl Shared {
         let records = counts.recovered_records.load(Ordering::Relaxed);
         let torn_bytes = counts.torn_bytes.load(Ordering::Relaxed);
         if records > 0 || torn_bytes > 0 {
-            self.tell(&Event::Recovered { records, torn_bytes });
+            self.notify(&Event::Recovered { records, torn_bytes });
         }
     }
 
-    /// A put is about to wait for space, for at most so long.
+    /// Reports that a put waits for space, for at most so long.
     #[cold]
-    pub(super) fn tell_of_waiting(&self, timeout: Duration) {
-        /// The least time between two that are told of: where a sink is slow, every put waits.
+    pub(super) fn report_waiting(&self, timeout: Duration) {
+        /// The least time between two reports: with a slow sink every put waits.
         const BETWEEN: Duration = Duration::from_secs(60);
         let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let now = self.core().env.clock.monotonic();
@@ -167,7 +168,7 @@ impl Shared {
         if milliseconds(now) >= next {
             let after = milliseconds(now + BETWEEN);
             if self.next_waiting.compare_exchange(next, after, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-                self.tell(&Event::PutWaiting { timeout, pending: self.core().pending().0 });
+                self.notify(&Event::PutWaiting { timeout, pending: self.core().pending().0 });
             }
         }
     }
@@ -175,7 +176,7 @@ impl Shared {
     pub(super) fn stop(&self, error: &Error) {
         self.lifecycle.stop(error);
         self.statistics.note_error(error);
-        self.tell(&Event::Stopped { error });
+        self.notify(&Event::Stopped { error });
     }
 
     #[cold]
@@ -213,23 +214,23 @@ impl Shared {
         let appended = match core.put(record, wait) {
             Ok(appended) => appended,
             Err(error) => {
-                // It may have sealed a batch, and found no room for the record.
+                // The put may have sealed a batch before it found no room for the record.
                 self.wake_sender();
                 return Err(if is_refused(&error) { self.refuse_put(error) } else { error });
             }
         };
-        self.tell_of_put(appended.seq, record);
+        self.report_put(appended.seq, record);
         if appended.sealed || (appended.began && self.senders.idle.load(Ordering::Relaxed)) {
             self.wake_sender();
         }
         Ok(appended.seq)
     }
 
-    /// Tells of a record in the log, if the observer wants to hear of each.
+    /// Reports a record in the log, if the observer wants that.
     #[inline]
-    pub(super) fn tell_of_put(&self, seq: u64, record: NewRecord<'_>) {
-        if self.tells_puts {
-            self.tell(&Event::Put { seq, record });
+    pub(super) fn report_put(&self, seq: u64, record: NewRecord<'_>) {
+        if self.reports_puts {
+            self.notify(&Event::Put { seq, record });
         }
     }
 }

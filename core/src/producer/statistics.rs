@@ -1,12 +1,12 @@
-//! What a producer counts, and the snapshot that is made of it.
+//! The counters of a producer, and the snapshot ([`Stats`]) of them.
 
 use super::Shared;
 use super::lifecycle::Phase;
 use crate::error::{Error, ErrorKind};
+use crate::limits::MAX_REASON_BYTES;
 use crate::platform::lock;
 use crate::platform::sync::Mutex;
 use crate::platform::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use crate::sink::MAX_REASON_BYTES;
 use crate::stats::{State, Stats};
 use crate::text::bounded;
 
@@ -57,8 +57,9 @@ impl Statistics {
         lock(&self.last_error).clone()
     }
 
-    /// Counts a put that returns this error, so that it can be seen by others than the caller. What the caller did wrong
-    /// is no error of the system; of a call that is not the producer's to take, nothing is counted.
+    /// Counts a put that returns this error, so that monitoring sees it even if the caller ignores it. A mistake of the
+    /// caller is counted apart and is not the last error; a call to a closed producer, in a forked child or from inside a
+    /// callback is not counted.
     #[cold]
     pub(super) fn count_refusal(&self, error: &Error) {
         match error.kind() {

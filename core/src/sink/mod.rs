@@ -1,5 +1,7 @@
 //! Where batches go: the trait [`Sink`] and what a sink answers.
 
+#[cfg(feature = "async")]
+mod asynchronous;
 #[cfg(feature = "aws")]
 pub mod aws;
 mod closure;
@@ -13,6 +15,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "async")]
+pub use asynchronous::{AsyncSink, FromAsync, Sending, from_async};
 pub use closure::{FnSink, IntoReport, NullSink, from_fn};
 #[cfg(feature = "torture")]
 pub(crate) use file::Layout;
@@ -21,7 +25,7 @@ pub use url::{FileMode, FileOptions, from_options, from_url, options_of};
 
 use crate::batch::Batch;
 use crate::error::Cause;
-pub use crate::limits::Limits;
+pub use crate::limits::{Limits, MAX_REASON_BYTES};
 use crate::record::NewRecord;
 use crate::text::cut;
 
@@ -102,8 +106,6 @@ impl<S: Sink + ?Sized> Sink for Arc<S> {
     }
 }
 
-/// The longest reason that is kept of a record, in bytes of UTF-8. Longer ones are cut, between characters.
-pub const MAX_REASON_BYTES: usize = 4096;
 /// The most bytes that the reasons of one dead letter take together, where there are many.
 const MAX_REASONS_BYTES: usize = 4 << 20;
 
@@ -151,7 +153,7 @@ pub enum Outcome {
     Unavailable {
         /// Why.
         error: Cause,
-        /// The sink asks not to be tried before this; at most [`MAX_WAIT`](crate::MAX_WAIT), a day, is waited.
+        /// The sink asks not to be tried before this; at most [`MAX_WAIT`](crate::limits::MAX_WAIT), a day, is waited.
         retry_after: Option<Duration>,
     },
 }
@@ -257,7 +259,7 @@ pub enum SendError {
     Unavailable {
         /// Why.
         error: Cause,
-        /// The sink asks not to be tried before this; at most [`MAX_WAIT`](crate::MAX_WAIT), a day, is waited.
+        /// The sink asks not to be tried before this; at most [`MAX_WAIT`](crate::limits::MAX_WAIT), a day, is waited.
         retry_after: Option<Duration>,
     },
     /// The sink will never take any record of this batch.

@@ -74,7 +74,7 @@ fn rejected_events_become_rejected_records_and_the_others_are_delivered() {
     assert_eq!(said.delivered, ["ahead"]);
     assert_eq!(said.rejected.len(), 2);
     let reason = &said.rejected.iter().find(|(data, _)| data == "far ahead").unwrap().1;
-    let from = unistream::timestamp((now + HOUR) * 1000);
+    let from = unistream::time::timestamp((now + HOUR) * 1000);
     assert!(reason.starts_with("too new") && reason.ends_with(&from), "{reason}");
     assert_eq!(events(&server), ["good", "ahead"]);
 }

@@ -76,7 +76,7 @@ fn keys_of(id: &str, secret: &str) -> String {
 
 /// RFC 3339, this far from now.
 fn expiration(from_now: Duration) -> String {
-    unistream::timestamp(unistream::micros(SystemTime::now() + from_now))
+    unistream::time::timestamp(unistream::time::micros(SystemTime::now() + from_now))
 }
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 
 use engine::{Batch, Limits, Report, SendError, Sink};
 
-use super::completion::{Desk, unistream_completion};
+use super::completion::{AwaitedAnswers, unistream_completion};
 use super::{UserData, unistream_destroy_callback, unistream_sink};
 use crate::arguments::{invalid, optional_text, required};
 use crate::batch::unistream_batch;
@@ -75,7 +75,7 @@ pub struct unistream_sink_callbacks {
 /// Which of the two ways to send was set.
 enum Send {
     Now(unsafe extern "C" fn(*mut c_void, *const unistream_batch<'_>, *mut unistream_report) -> unistream_outcome),
-    Later(unsafe extern "C" fn(*mut c_void, *mut unistream_completion), Desk),
+    Later(unsafe extern "C" fn(*mut c_void, *mut unistream_completion), AwaitedAnswers),
 }
 
 struct CallbackSink {
@@ -90,7 +90,7 @@ impl CallbackSink {
     fn new(callbacks: &unistream_sink_callbacks, user_data: UserData) -> engine::Result<Self> {
         let send = match (callbacks.send, callbacks.send_async) {
             (Some(send), None) => Send::Now(send),
-            (None, Some(send)) => Send::Later(send, Desk::default()),
+            (None, Some(send)) => Send::Later(send, AwaitedAnswers::default()),
             (None, None) => return Err(invalid("send and send_async are both NULL")),
             (Some(_), Some(_)) => return Err(invalid("send and send_async are both set")),
         };
@@ -118,7 +118,7 @@ impl Sink for CallbackSink {
                 let outcome = unsafe { send(self.user_data.pointer(), &view, &mut report) };
                 report.answer(outcome, batch.len())
             }
-            Send::Later(send, desk) => desk.pass(batch, |completion| {
+            Send::Later(send, awaited) => awaited.send_and_wait(batch, |completion| {
                 // SAFETY: as above; the completion is the program's from here on.
                 unsafe { send(self.user_data.pointer(), completion) }
             }),
@@ -134,8 +134,8 @@ impl Sink for CallbackSink {
     }
 
     fn interrupt(&self) {
-        if let Send::Later(_, desk) = &self.send {
-            desk.interrupt();
+        if let Send::Later(_, awaited) = &self.send {
+            awaited.interrupt();
         }
         if let Some(interrupt) = self.interrupt {
             // SAFETY: as in `send`.

@@ -17,7 +17,7 @@ type Answered = Result<Report, SendError>;
 pub struct unistream_completion {
     batch: unistream_batch<'static>,
     report: unistream_report,
-    slot: Arc<Slot>,
+    slot: Arc<AnswerSlot>,
 }
 
 impl unistream_completion {
@@ -37,12 +37,12 @@ impl Drop for unistream_completion {
 
 /// Where one answer is waited for. The first one counts; later ones go nowhere.
 #[derive(Default)]
-struct Slot {
+struct AnswerSlot {
     answer: Mutex<Option<Answered>>,
     arrived: Condvar,
 }
 
-impl Slot {
+impl AnswerSlot {
     fn put(&self, answer: Answered) {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(answer);
         self.arrived.notify_all();
@@ -55,20 +55,20 @@ impl Slot {
     }
 }
 
-/// The batches of one sink that wait for their answers.
+/// The answers that sends of one sink wait for.
 #[derive(Default)]
-pub(super) struct Desk(Mutex<Waiting>);
+pub(super) struct AwaitedAnswers(Mutex<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
-    slots: Vec<Arc<Slot>>,
+    slots: Vec<Arc<AnswerSlot>>,
     interrupted: bool,
 }
 
-impl Desk {
-    /// Passes the batch on and waits for its answer, or for the interruption.
-    pub(super) fn pass(&self, batch: &Batch, send: impl FnOnce(*mut unistream_completion)) -> Answered {
-        let slot = Arc::new(Slot::default());
+impl AwaitedAnswers {
+    /// Hands the batch to the program and waits for its answer, or for the interruption.
+    pub(super) fn send_and_wait(&self, batch: &Batch, send: impl FnOnce(*mut unistream_completion)) -> Answered {
+        let slot = Arc::new(AnswerSlot::default());
         {
             let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             if waiting.interrupted {

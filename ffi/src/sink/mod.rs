@@ -33,7 +33,7 @@ pub extern "C" fn unistream_sink_free(sink: Option<Box<unistream_sink>>) {
 /// returned, on any thread. It must not throw or longjmp, and must not call the producer that it belonged to.
 pub type unistream_destroy_callback = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
 
-/// The program's own pointer, and how to be rid of it: exactly once, on drop.
+/// The program's own pointer, and its destroy function, which drop calls exactly once.
 pub(crate) struct UserData {
     pointer: *mut c_void,
     destroy: unistream_destroy_callback,

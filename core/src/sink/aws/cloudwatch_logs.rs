@@ -323,7 +323,7 @@ fn outcomes(answer: &[u8], events: &[&Event<'_>]) -> Answer {
         } else if rejected.too_old_log_event_end_index.is_some_and(|end| place < end) {
             "too old: CloudWatch Logs takes events of the last 14 days, and of the log group's retention".into()
         } else if rejected.too_new_log_event_start_index.is_some_and(|start| place >= start) {
-            let from = record::timestamp(event.timestamp.saturating_sub(MAX_AHEAD_MS).saturating_mul(1000));
+            let from = crate::time::timestamp(event.timestamp.saturating_sub(MAX_AHEAD_MS).saturating_mul(1000));
             format!("too new: its time is more than 2 hours ahead; a replay will pass from {from}")
         } else {
             return Outcome::Delivered;

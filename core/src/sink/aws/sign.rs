@@ -10,7 +10,7 @@ use ureq::http::{HeaderName, HeaderValue, Request, Uri};
 use zeroize::Zeroizing;
 
 use super::credentials::Credentials;
-use crate::record::{micros, timestamp};
+use crate::time::{micros, timestamp};
 
 /// What a signature is good for.
 #[derive(Clone, Copy)]
