@@ -235,7 +235,7 @@ impl World {
         let target = lock(&self.oracle).target;
         let file = target.map(|target| {
             let sink = file_sink_on(env.disk.clone())?;
-            Ok(sink.framing(target.framing).sync(target.sync))
+            Ok::<_, Error>(sink.framing(target.framing).sync(target.sync))
         });
         let sink =
             Arc::new(OracleSink { oracle: self.oracle.clone(), offers: self.offers.clone(), file: file.transpose()? });
