@@ -2,11 +2,8 @@
 
 use std::sync::Arc;
 
-pub(crate) use super::clock::Clock;
-use super::clock::SystemClock;
+use super::clock::{Clock, SystemClock};
 use super::disk::Disk;
-#[allow(unused_imports)] // Their old path.
-pub(crate) use super::locking::{CachePadded, lock, lock_briefly};
 use super::os_disk::OsDisk;
 use super::random::system_random;
 

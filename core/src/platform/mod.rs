@@ -20,7 +20,7 @@ mod clock;
 mod descriptors;
 mod directory;
 mod disk;
-pub(crate) mod environment;
+mod environment;
 mod file_lock;
 mod fork;
 mod locking;

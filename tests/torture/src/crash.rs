@@ -9,8 +9,8 @@ use super::world::{Picture, SimulatedClock, World, file_on};
 use super::{Figures, caught};
 use crate::error::ErrorKind;
 use crate::options::{Durability, Mode, Storage, WhenFull};
-use crate::platform::environment::{Clock as _, lock};
 use crate::platform::simulated::{Crash, Dice, SimulatedDisk};
+use crate::platform::{Clock as _, lock};
 
 /// How much is tried.
 #[derive(Clone, Copy, Debug)]

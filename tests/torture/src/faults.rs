@@ -12,7 +12,7 @@ use super::workloads::Workload;
 use super::world::{SimulatedClock, Step, World};
 use super::{Figures, caught};
 use crate::options::{Durability, Storage};
-use crate::platform::environment::lock;
+use crate::platform::lock;
 use crate::platform::simulated::{Crash, Fault, Op, SimulatedDisk, Trouble};
 
 /// What operating systems answer when things go wrong.

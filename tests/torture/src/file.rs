@@ -8,10 +8,9 @@ use super::Figures;
 use super::faults::TROUBLES;
 use super::world::{FILE, file_on, file_sink_on, make_file_dir};
 use crate::batch::{Batch, BatchId};
-use crate::platform::Disk;
-use crate::platform::environment::lock;
 use crate::platform::simulated::{Crash, Dice, Fault, Recorder, SimulatedDisk, Snapshot};
 use crate::platform::sync::Mutex;
+use crate::platform::{Disk, lock};
 use crate::record::NewRecord;
 use crate::sink::Sink;
 

@@ -11,7 +11,7 @@ use super::world::{DIR, SimulatedClock, Step, World};
 use crate::batch::Batch;
 use crate::dead_letters::DeadLetters;
 use crate::options::{Durability, Mode};
-use crate::platform::environment::lock;
+use crate::platform::lock;
 use crate::platform::simulated::SimulatedDisk;
 use crate::platform::sync::Mutex;
 use crate::producer::Producer;

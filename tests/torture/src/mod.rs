@@ -258,7 +258,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::platform::environment::Clock;
+    use crate::platform::Clock;
 
     fn prove(proof: &str) {
         let mut figures = Figures::default();

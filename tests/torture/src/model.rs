@@ -10,8 +10,8 @@ use super::world::{Offer, SimulatedClock, Step, World};
 use super::{Figures, caught};
 use crate::error::{ErrorKind, Result};
 use crate::options::{Mode, OnExhausted, Options, Storage};
-use crate::platform::environment::{Clock, lock};
 use crate::platform::simulated::SimulatedDisk;
+use crate::platform::{Clock, lock};
 use crate::stats::State;
 
 /// A sealed batch and what is left of it.

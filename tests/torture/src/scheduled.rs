@@ -228,7 +228,7 @@ pub(crate) mod thread {
 
     use super::atomic::{AtomicBool, Ordering};
     use super::{Condvar, Mutex, now};
-    use crate::platform::environment::lock;
+    use crate::platform::lock;
 
     pub(crate) use shuttle::thread::yield_now;
 

@@ -8,8 +8,8 @@ use super::oracle::{Mood, Oracle};
 use super::workloads::options;
 use super::world::{SimulatedClock, Step, World};
 use crate::options::{Durability, Mode};
-use crate::platform::environment::{Clock, lock};
 use crate::platform::simulated::{Dice, SimulatedDisk};
+use crate::platform::{Clock, lock};
 use crate::schedule::Jitter;
 
 const MINUTE: Duration = Duration::from_secs(60);

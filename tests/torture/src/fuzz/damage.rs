@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::options::{Mode, Storage, WhenFull};
-use crate::platform::environment::lock;
+use crate::platform::lock;
 use crate::platform::simulated::{Dice, SimulatedDisk};
 use crate::torture::Figures;
 use crate::torture::oracle::Oracle;

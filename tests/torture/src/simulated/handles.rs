@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::contents::Change;
 use super::{DIRECTORY, Op, SimulatedDisk, Torn};
-use crate::platform::Trust;
-use crate::platform::environment::lock;
-use crate::platform::{Chunk, Directory, Disk, File, Holder, Open, Ownership, Seen, SegmentReader, SegmentWriter};
+use crate::platform::{
+    Chunk, Directory, Disk, File, Holder, Open, Ownership, Seen, SegmentReader, SegmentWriter, Trust, lock,
+};
 
 /// A directory of the simulated disk, which nobody moves.
 pub(super) struct SimulatedDirectory {

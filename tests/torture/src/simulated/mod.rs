@@ -20,9 +20,8 @@ use state::{DIRECTORY, FIFO, LINK, State, kind_of, name_of};
 use super::named::is_no;
 use super::{Directory, Disk, File, FileKind, Holder, Open, Seen, Sharing, sync_name};
 use crate::buffer::format::SEGMENT_HEADER_BYTES;
-use crate::platform::Trust;
-use crate::platform::environment::{Clock, Environment, lock};
 use crate::platform::sync::Mutex;
+use crate::platform::{Clock, Environment, Trust, lock};
 
 const BLOCK: u64 = 4096;
 
