@@ -25,6 +25,7 @@ lint:
 	$(CARGO) clippy --quiet --locked --workspace --all-targets \
 	  --features unistream/aws,unistream/async,unistream-torture/scheduled -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps -p unistream --features aws,async
+	tests/documents.sh
 	tests/supply_chain/run.sh
 
 # Writes every requirements.txt anew from the requirements.in beside it, with hashes.
