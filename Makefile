@@ -13,14 +13,19 @@ demo:
 	$(CARGO) run --quiet --release --locked -p unistream --example demo
 	python/examples/run.sh simple_producer.py
 
-test: lint test-rust test-c test-python test-aws
+# Each part says how long it took.
+test: $(addprefix timed-,lint test-rust test-c test-python test-aws)
+
+timed-%:
+	@start=$$(date +%s) && $(MAKE) --no-print-directory $* && echo "== $*: $$(($$(date +%s) - start)) s"
 
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --quiet --locked -p unistream --all-targets -- -D warnings
-	$(CARGO) clippy --quiet --locked --workspace --all-targets --features unistream/aws,unistream/async -- -D warnings
-	$(CARGO) clippy --quiet --locked -p unistream-torture --all-targets --no-default-features --features scheduled -- -D warnings
+	$(CARGO) clippy --quiet --locked --workspace --all-targets \
+	  --features unistream/aws,unistream/async,unistream-torture/scheduled -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps -p unistream --features aws,async
+	tests/documents.sh
 	tests/supply_chain/run.sh
 
 # Writes every requirements.txt anew from the requirements.in beside it, with hashes.

@@ -85,7 +85,7 @@ fn crash_at(picture: &Picture, depth: Depth, seed: u64, figures: &mut Figures) -
         let disk = picture.disk.crash(crash, dice.roll());
         figures.crashes += 1;
         let told = |what| format!("{crash:?} {round}: {what}");
-        // Not always the same operations of the recovery.
+        // Another offset each time, so that the second crash does not always hit the same operations.
         let again = (depth.second > 0).then(|| (depth.second, dice.below(depth.second)));
         let oracle = picture.oracle.after(crash);
         let wreck = Wreck {
@@ -154,12 +154,12 @@ fn go_on_after(
     let mut options = oracle.options().clone();
     options.max_records = max_records.unwrap_or(options.max_records);
     oracle.set_options(&options);
-    // Somebody else may open it: another mode, other batches; blocked puts send.
+    // The next process may use another mode and other batch sizes. Inline, because then a put that waits for space sends.
     options.mode = Mode::Inline;
     options.when_full = WhenFull::Block;
     options.max_dead_letter_bytes = u64::MAX;
     let clock = wall.map_or_else(SimulatedClock::new, |wall| SimulatedClock::rebooted(wall + 86_400_000_000));
-    // Whoever dies without a power loss leaves no hole; a power loss leaves none in what was synced.
+    // A process that is killed leaves no hole in the log; a power loss leaves none in the part that was synced.
     let (holes, at_risk) = match crash {
         Some(Crash::Kill) => (false, 0),
         Some(Crash::Power) if options.durability != Durability::Os => (true, oracle.at_risk()),
@@ -171,7 +171,7 @@ fn go_on_after(
         let what = what.to_owned();
         move |error| format!("{what} after the crash: {error}")
     };
-    // A file that is to take what is there needs the space itself.
+    // A file sink needs the space itself, to write what is in the buffer.
     let full = full && lock(&world.oracle).target.is_none();
     // Where the disk is full, what is there is opened and sent all the same, unless nothing of the log is left
     // to go on in.

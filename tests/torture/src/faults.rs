@@ -25,8 +25,8 @@ pub(crate) const TROUBLES: [Trouble; 6] = [
     Trouble::Short,
 ];
 
-/// What comes behind a run with a fault, in the same boot: the disk works again, but what it failed to sync stands only
-/// in the kernel's memory, which takes it for safe. Then the power goes.
+/// What happens after a run with a fault, before the machine reboots: the disk works again, but what it failed to sync is
+/// only in the page cache, whose pages the kernel has marked clean. Then the power goes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Aftermath {
     /// The process whose disk failed closes, in place of dying.
@@ -123,7 +123,7 @@ fn live_on(
         let steps = [Step::Sink(mood), Step::Put(10), Step::Put(3000), Step::Flush, Step::Put(40)];
         let wait = Step::Sleep(Duration::from_millis(50));
         for step in steps.into_iter().chain([wait, Step::Poll, Step::Put(0)]) {
-            // The sink may use up its attempts, the buffer may be full.
+            // Not the disk's doing: the sink may use up its attempts, or the buffer may be full.
             let _ = world.step(&step);
         }
         if let Some(producer) = world.producer() {
@@ -156,7 +156,7 @@ pub(crate) fn fail_everywhere(
     for trouble in TROUBLES {
         for lasts in [false, true] {
             let mut at = offset % stride;
-            // Until the script is over before the fault comes.
+            // Stop as soon as the script ends before it reaches the operation that would fail.
             loop {
                 let before = figures.operations;
                 run_with(workload, Fault { at, trouble, lasts }, turn..turn + aftermaths, figures)?;

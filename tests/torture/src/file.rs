@@ -22,16 +22,16 @@ const BROUGHT_BACK: usize = 3;
 const AS_BEFORE: usize = 1;
 /// Before this one somebody renames the file.
 const ROTATED: usize = 2;
-/// More than a process does.
+/// More operations than one process performs.
 const MOST_OPERATIONS: u64 = 100;
-/// So often a batch is sent before a process gives up.
+/// How often a process sends a batch before it gives up.
 const ATTEMPTS: usize = 3;
 
 /// What the lines say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lines {
     Numbered,
-    /// All say the same, as those of a program that says "tick".
+    /// All lines are equal, like those of a program that logs "tick".
     Alike,
 }
 
@@ -190,7 +190,7 @@ fn crash_twice(
         figures.faults += faults.min(1);
         if fault.is_some() && faults == 0 { Pictures::new() } else { pictures }
     };
-    // What is not synced is promised to survive the process, not the machine.
+    // Without sync the promise covers the death of the process, not a power loss.
     let crashes =
         |powers| [Crash::Kill].into_iter().chain((0..if how.sync { powers } else { 0 }).map(|_| Crash::Power));
     let disk = SimulatedDisk::new(false);

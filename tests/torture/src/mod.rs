@@ -45,7 +45,7 @@ pub struct Figures {
     pub second_crashes: u64,
     /// Of these recoveries, those that found a full disk and sent everything all the same.
     pub full_disks: u64,
-    /// Runs in which an operation failed as told.
+    /// Runs in which an operation failed because the proof said so.
     pub faults: u64,
     /// Damaged directories, mutated bytes, arbitrary options.
     pub fuzz_cases: u64,
@@ -93,7 +93,7 @@ pub struct Effort {
     pub powers: u64,
     /// Every so many-th operation fails.
     pub fault_stride: u64,
-    /// Lives of the next process that are tried behind each fault, each with a power loss at its end.
+    /// In how many ways the next process goes on after each fault; each ends in a power loss.
     pub aftermaths: usize,
     /// Random programs.
     pub programs: u32,
@@ -140,7 +140,7 @@ impl Effort {
 /// The names of the proofs, in the order in which they are run.
 pub const PROOFS: [&str; 6] = ["crashes", "faults", "FileSink", "programs", "damage and fuzzing", "weeks"];
 
-/// Does it. A panic is what went wrong, like an error: it ends this one thing, not all that is proved.
+/// Runs `work`. A panic becomes an error, so that it ends this one case and not the whole run.
 fn caught<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
@@ -148,7 +148,7 @@ fn caught<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     })
 }
 
-/// Failures that are told; there may be more.
+/// The most failures that are printed; there may be more.
 const MOST_FAILURES: usize = 5;
 
 /// Does `work` for every item, on all processors, and adds up the figures.
@@ -200,13 +200,13 @@ pub fn run(proof: &str, effort: Effort, figures: &mut Figures) -> Result<(), Str
             crash::crash_everywhere(workload, depth, at as u64 % 3, figures)
         }),
         "faults" => {
-            // They are short, and each is there for a bug that the others miss.
+            // These are short, and each catches a bug that the others miss.
             let aftermaths = effort.aftermaths.max(4);
             for_all(&programs::guards(), figures, |at, (guard, _), figures| {
                 faults::fail_everywhere(guard, 1, aftermaths, at as u64, figures)
             })?;
             for_all(&workloads, figures, |at, workload, figures| {
-                // Without syncs there is little to fail that the others do not have.
+                // Without syncs there are few operations to fail that the other modes do not have too.
                 match workload.options.durability {
                     Durability::Os => Ok(()),
                     _ => {
@@ -221,7 +221,8 @@ pub fn run(proof: &str, effort: Effort, figures: &mut Figures) -> Result<(), Str
                 file::alone(*sync, 4 * effort.powers, effort.powers, figures)
             })?;
             for_all(&workloads::files(), figures, |at, workload, figures| {
-                // Few operations, and each another place in the life of the file; pairs of crashes were tried above.
+                // There are few operations, each at another point in the life of the file, so that at least every fifth is
+                // crashed at. `file::alone` has tried the pairs of crashes.
                 let (stride, second) = (effort.stride.min(5), effort.second.max(9));
                 let depth = Depth { stride, offset: at, powers: effort.powers, second };
                 crash::crash_everywhere(workload, depth, at as u64 % 3, figures)?;
@@ -267,7 +268,7 @@ mod tests {
         }
     }
 
-    /// A loop without end is a failure, and not a proof that never ends.
+    /// An endless loop in the engine fails the proof instead of hanging it.
     #[test]
     fn whoever_spins_is_caught() {
         let clock = world::SimulatedClock::new();

@@ -1,9 +1,9 @@
-//! The same names under a scheduler, with a time that the scheduler owns too.
+//! Locks, condition variables, atomics and threads under a scheduler (shuttle), which owns the time as well.
 //!
-//! The model knows no time of its own: its time-outs never come. Here a wait with a time-out sets an alarm, and one
-//! more thread, [`keep_time`], moves the time to the next alarm and rings it, when the scheduler lets it: when every
-//! other thread waits, or, where a schedule wants time to pass, in the midst of things. A thread that has to be woken
-//! and is not is therefore seen: time has passed, or there is no alarm to wait for.
+//! Shuttle has no time of its own: its time-outs never fire. Here a wait with a time-out sets an alarm, and one more thread,
+//! [`keep_time`], moves the time to the next alarm and rings it, when the scheduler lets it: when every other thread waits,
+//! or, where a schedule wants time to pass, while others could run. So a wake-up that is lost shows: either time has passed
+//! that should not have, or no alarm is left and the schedule is a deadlock.
 //!
 //! All threads of an execution are run by one thread of the system, one at a time, so that what is kept here needs no
 //! lock; nothing here is borrowed across a point where another thread may go on.
@@ -43,8 +43,8 @@ pub(crate) mod atomic {
             self.0.swap(value, order)
         }
 
-        /// In that strongest order the engine stores only that a thread has found nothing to do and wants to be woken: what
-        /// comes between the look and the store is what it must not miss, so that others often go on here.
+        /// The engine stores with `SeqCst` only to say that a thread has found nothing to do and wants to be woken. It must not
+        /// miss what happens between that look and this store, so others are often scheduled here.
         pub(crate) fn store(&self, value: bool, order: Ordering) {
             if order == Ordering::SeqCst && thread_rng().next_u64().is_multiple_of(2) {
                 super::pause();
@@ -123,17 +123,18 @@ pub(crate) fn pause() {
     shuttle::thread::sleep(Duration::ZERO);
 }
 
-/// What takes long in the world outside, as a sync does or making a file: others often go on meanwhile, and further than by chance.
+/// Stands for what takes long in reality, such as a sync or making a file: others often run meanwhile, for longer than
+/// chance alone would let them.
 pub(crate) fn take_long() {
     let pauses = [0, 1, 5, 20][shuttle::rand::thread_rng().next_u64() as usize % 4];
     (0..pauses).for_each(|_| pause());
 }
 
-/// Rings the next alarm whenever it is let, and with it all of the same instant: whom they wake go on in any order. To be
+/// Rings the next alarm whenever it is scheduled, and all others of the same instant: the threads that they wake go on in any order. To be
 /// run by the first thread that an execution starts.
 pub(crate) fn keep_time() {
     while !TIME.with(|time| time.over.get()) {
-        // They stay until the threads that set them have heard them: those may not have begun to wait yet.
+        // An alarm stays until the thread that set it has seen it: that thread may not have begun to wait yet.
         let due = TIME.with(|time| {
             let alarms = time.alarms.borrow();
             let next = alarms.first_key_value();

@@ -42,8 +42,8 @@ pub(crate) fn file_on(disk: &SimulatedDisk) -> Vec<u8> {
     files.into_iter().find(|(path, _)| path == Path::new(FILE)).map(|(_, bytes)| bytes).unwrap_or_default()
 }
 
-/// Looks at the clock within a second of its time: whoever needs more spins, and would do so for ever, or for an hour
-/// in steps of a microsecond.
+/// How often the clock may be read within one simulated second. Code that reads it more often spins: it would loop for
+/// ever, or step through an hour by microseconds.
 const MOST_LOOKS: u64 = 20_000;
 const SECOND: u64 = 1_000_000;
 
@@ -91,7 +91,7 @@ impl Clock for SimulatedClock {
         if self.second.swap(micros / SECOND, Ordering::Relaxed) != micros / SECOND {
             self.looks.store(0, Ordering::Relaxed);
         }
-        // Who cleans up behind that panic is let go on.
+        // A panic is already under way: let its clean-up read the clock.
         if self.looks.fetch_add(1, Ordering::Relaxed) == MOST_LOOKS && !std::thread::panicking() {
             self.looks.store(0, Ordering::Relaxed);
             panic!("somebody spins: {MOST_LOOKS} looks at the clock within a second of its time");
@@ -100,7 +100,7 @@ impl Clock for SimulatedClock {
     }
 
     fn sleep(&self, time: Duration) {
-        // At least a little: who sleeps for nothing would sleep for ever.
+        // Always advance a little: a loop that sleeps for zero would never end.
         self.micros.fetch_add((time.as_micros() as u64).max(1), Ordering::Relaxed);
     }
 }
@@ -113,7 +113,7 @@ pub(crate) enum Step {
     Flush,
     /// Sends what may go out: as a program's event loop would in manual mode, as the sender's thread in background mode.
     Poll,
-    /// What the log's thread does now and then.
+    /// One turn of the maintenance thread.
     Chores,
     Sleep(Duration),
     JumpWall(i64),
@@ -322,7 +322,7 @@ impl World {
         }
     }
 
-    /// An error unless the producer knows how much of the disk its segments take. On a disk that `fails` for good the last
+    /// Fails unless the producer's figure for the disk space of its segments is right. On a disk that `fails` for good the last
     /// of them may be one that could neither be made nor removed; the next one is made over it.
     pub(crate) fn check_disk_taken(&self, fails: bool) -> Result<(), String> {
         let Some(producer) = &self.producer else { return Ok(()) };

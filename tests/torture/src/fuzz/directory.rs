@@ -28,9 +28,9 @@ use crate::sink::{Limits, Report, SendError, Sink};
 use crate::torture::workloads;
 use crate::torture::world::{DIR, SimulatedClock};
 
-/// Longer than any schedule here.
+/// Longer than any retry schedule in these cases.
 const LONG: Duration = Duration::from_secs(20);
-/// Enough where an unknown version may stop the log: whoever waits reads it again and again, from the last batch on.
+/// How long to wait where an unknown version may stop the log: a producer that waits reads it again and again.
 const SHORT: Duration = Duration::from_secs(2);
 
 pub(super) fn run(bytes: &[u8]) -> std::result::Result<(), String> {

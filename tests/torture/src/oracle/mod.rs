@@ -63,7 +63,7 @@ impl Stage {
     }
 }
 
-/// The truth. Cloned with every picture of the disk that is taken.
+/// What is known to be true. Every snapshot of the disk has a clone of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Oracle {
     puts: Vec<Put>,
@@ -76,7 +76,7 @@ pub(crate) struct Oracle {
     pub(crate) mood: Mood,
     pub(crate) target: Option<Target>,
     options: Options,
-    /// The disk answers wrongly at times: what is noted may not be.
+    /// The disk fails at times: what the producer has noted may not be on it.
     faulty: bool,
     /// There may be no room to note what was answered, or to bury what was given up.
     pub(crate) tight: bool,
@@ -229,7 +229,7 @@ impl Oracle {
         self.copies_at_risk = 0;
     }
 
-    /// The log's thread had its turn: what was accepted at `until` or before is durable, unless the disk fails.
+    /// The maintenance thread had its turn: what was accepted at `until` or before is durable, unless the disk fails.
     pub(crate) fn interval_over(&mut self, until: Duration) {
         if !self.faulty {
             self.synced(until);
@@ -253,7 +253,7 @@ impl Oracle {
     pub(crate) fn send(&mut self, batch: &Batch) -> Result<Report, SendError> {
         self.offered(batch);
         let fates = self.mood.fates(batch.first_seq(), batch.progress.failures, batch.len());
-        // A sink that says the same of all records may say so of the batch.
+        // Where all records have the same outcome, answer for the batch as a whole, as real sinks do.
         let answer = match fates.first() {
             Some(Fate::Failed) if fates.iter().all(|fate| *fate == Fate::Failed) => {
                 Err(SendError::failed("refused by the oracle"))
@@ -304,7 +304,7 @@ impl Oracle {
         if bytes as u64 > self.most_bytes && seqs.len() > 1 {
             self.violate(format!("batch {id} has {bytes} bytes; {} are the most", self.most_bytes));
         }
-        // In put order: what comes for the first time comes behind all that came before.
+        // In put order: a batch that is offered for the first time begins after all that was offered before.
         match self.batches.get(&id) {
             None => {
                 if seqs.first().is_some_and(|first| *first <= self.highest) && !self.overlaps_whole_batches(&seqs) {
@@ -340,7 +340,7 @@ impl Oracle {
 
     fn may_miss(&self, seq: u64) -> bool {
         match self.seqs.get(&seq) {
-            // Of a record that a replay put again, its letter is what is durable, as long as no sync of the copy was.
+            // Until the copy that a replay put is synced, only the dead letter is durable.
             Some((number, Stage::Offered)) => self.puts[*number].excused || self.is_copy_at_risk(seq, *number),
             _ => true,
         }
@@ -460,7 +460,7 @@ impl Oracle {
 
     /// The next run has other options.
     pub(crate) fn set_options(&mut self, options: &Options) {
-        // What has no seal is divided as the options say.
+        // Records without a seal are batched anew, by the new options.
         self.divided |= self.lossy && options.max_records != self.options.max_records;
         self.options = options.clone();
         self.most_records = self.most_records.max(options.max_records);

@@ -79,7 +79,7 @@ pub(crate) enum Op {
 }
 
 impl Op {
-    /// Whether a crash before it leaves something else than a crash before the operation that follows.
+    /// Whether it changes the disk, so that a crash before it differs from a crash before the next operation.
     fn changes(self) -> bool {
         use Op::*;
         matches!(

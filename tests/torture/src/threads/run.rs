@@ -55,7 +55,7 @@ pub(super) struct LedgerSink {
     ledger: Arc<Mutex<Ledger>>,
     mood: Arc<Mutex<Mood>>,
     dice: Mutex<Dice>,
-    /// How long it holds a batch, in points where others may go on.
+    /// How long it holds a batch, counted in points where others may be scheduled.
     holds: usize,
 }
 
@@ -112,7 +112,7 @@ pub(super) struct Run {
     pub(super) mood: Arc<Mutex<Mood>>,
     dice: Arc<Mutex<Dice>>,
     pictures: Arc<Mutex<Vec<Picture>>>,
-    /// What has been before, for messages.
+    /// What happened before, for messages.
     after: Mutex<String>,
 }
 
@@ -217,7 +217,7 @@ impl Run {
         })));
     }
 
-    /// A crash now, or what would be one: [`settle_crashes`](Self::settle_crashes) looks at what is left then.
+    /// Notes what a crash now would leave: [`settle_crashes`](Self::settle_crashes) looks at what is left then.
     pub(super) fn crash(&self, crash: Crash) {
         let (disk, ledger) = (self.disk.snapshot(), locked(&self.ledger).clone());
         let seed = self.below(1 << 30) as u64;
@@ -229,7 +229,7 @@ impl Run {
         (0..2).for_each(|_| self.crash(Crash::Power));
     }
 
-    /// A thread that puts so many records. Errors end it: a put that was refused is told of, and is none.
+    /// A thread that puts records of these lengths, and tells the ledger what came of each.
     pub(super) fn putter(&self, producer: &Arc<Producer>, name: usize, lens: Vec<usize>) -> thread::JoinHandle<()> {
         self.putter_after(Duration::ZERO, producer, name, lens)
     }
@@ -269,7 +269,7 @@ impl Run {
                     Err(_) => locked(&ledger).end_put(number, Told::Refused, None, false),
                 }
                 if durable && locked(&pictures).len() < 3 && locked(&dice).chance(2) {
-                    // The power goes as soon as put has returned.
+                    // The power goes right after put has returned.
                     let before = locked(&ledger).clone();
                     let disk = disk.snapshot();
                     let ledger = locked(&ledger).clone().with_puts_of(&before);
@@ -297,7 +297,7 @@ impl Run {
         Ok(())
     }
 
-    /// Nothing but what is done should have taken time: who waits longer was not woken.
+    /// No simulated time should have passed beyond [`SOON`]: a thread that waited longer was not woken.
     pub(super) fn expect_soon(&self) {
         let elapsed = scheduled::elapsed();
         if current().patient && elapsed > SOON {

@@ -14,7 +14,7 @@ use crate::platform::sync::scheduled;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Current {
     pub(super) seed: u64,
-    /// Time passes only when every thread waits: whoever then waits for a time-out has not been woken.
+    /// Time passes only when every thread waits, so that a thread that then needs its time-out was not woken.
     pub(super) patient: bool,
     /// Decisions, in all schedules of this thread of the system.
     pub(super) steps: u64,
@@ -35,7 +35,7 @@ enum Policy {
     Random,
     /// Every so many-th decision is for another thread.
     Seldom(usize),
-    /// The highest priority goes on; at these decisions it becomes the lowest.
+    /// The thread with the highest priority runs; at these decisions it gets the lowest.
     Priorities {
         changes: Vec<u64>,
         of: BTreeMap<usize, u64>,

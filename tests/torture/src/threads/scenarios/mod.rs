@@ -221,7 +221,7 @@ fn interval(run: &Run) {
         while scheduled::now() <= until {
             thread::sleep(options.sync_interval);
         }
-        // Where others may run first all the same, the keeper may not have had its turn.
+        // In schedules that are not patient the maintenance thread may not have had its turn.
         if current().patient {
             locked(&run.ledger).synced(&before);
         }
@@ -231,8 +231,8 @@ fn interval(run: &Run) {
     run.settle_accounts(producer);
 }
 
-/// A put in the very moment in which the keeper finds nothing to do, and none behind it that would wake it: an interval
-/// later it is durable.
+/// A put at the moment in which the maintenance thread finds nothing to do, and no later put that would wake it: one
+/// interval later the record is durable.
 fn a_put_as_maintenance_goes_to_sleep(run: &Run) {
     let mut options = run.options();
     options.durability = Durability::Interval;
@@ -240,7 +240,7 @@ fn a_put_as_maintenance_goes_to_sleep(run: &Run) {
     options.max_records = 100;
     let producer = run.open(&options);
     for _ in 0..3 {
-        // The keeper is awake: it syncs this at once, and an interval later it finds that there is nothing more.
+        // The maintenance thread is awake: it syncs this at once, and one interval later it finds nothing more to do.
         join(run.putters(&producer, 1, &[10]));
         let (putting, pauses) = (producer.clone(), run.below(16));
         let put = move |data: &[u8]| {
@@ -249,7 +249,7 @@ fn a_put_as_maintenance_goes_to_sleep(run: &Run) {
         };
         join([run.putter_with(put, false, options.sync_interval, 0, vec![10])]);
         thread::sleep(options.sync_interval + SOON);
-        // Where others may run first all the same, the keeper may not have had its turn.
+        // In schedules that are not patient the maintenance thread may not have had its turn.
         if current().patient {
             let accepted = locked(&run.ledger).accepted();
             locked(&run.ledger).synced(&accepted);
@@ -291,7 +291,7 @@ fn giving_space_back(run: &Run) {
     }
     join(threads);
     run.expect("flushing", run.flush(&producer));
-    // The keeper may have looked just before, and then waits once more; nobody puts anything that would wake it.
+    // The maintenance thread may have looked just before and then waits once more; no put wakes it.
     thread::sleep(Duration::from_secs(25));
     let kept = producer.stats().buffer_bytes;
     if current().patient && kept > options.segment_bytes {
