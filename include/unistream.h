@@ -178,8 +178,10 @@
  *   corrupt_bytes         Bytes in them.
  *   lost_records          Records known to be lost by them.
  *   next_seq              The sequence number that the next record gets.
- *   refused_puts          Puts that were refused by a running or stopped producer: no space, a failing disk, a record
- *       that does not fit.
+ *   refused_puts          Puts that the system refused: a full buffer or disk, a failing disk, a limit of the
+ *       process, a producer that has stopped. The same record may be taken later.
+ *   invalid_puts          Puts that the caller got wrong: the record is too large, or an argument is invalid. It will
+ *       never be taken.
  *   unavailable_since     Since when the sink has been unavailable in every attempt, in microseconds since the epoch;
  *       0 when it is not.
  *   unreadable_since      Since when the log cannot be read, so that nothing is sent, in microseconds since the
@@ -694,7 +696,7 @@ typedef int32_t unistream_state;
 #define UNISTREAM_LEVEL_INFO 1
 
 /**
- * Something failed and will be tried again.
+ * Something does not work and is tried again, or works again.
  */
 #define UNISTREAM_LEVEL_WARNING 2
 
@@ -848,10 +850,11 @@ void unistream_config_free(unistream_config *config);
 
 /**
  * What happened: `put`, `on_hold`, `should_not_emit`, `send_started`, `send_succeeded`, `send_failed`, `rejected`,
- * `skipped`, `stopped`, `recovered`, `corrupt`, `put_waiting` (a put waits for space; told at most once a minute),
- * `sink_unavailable` (it has been so for a minute, two, four and so on, then told every hour) or `log_unreadable` (the
- * log cannot be read, so nothing is sent: told when it begins, then as the one before). Later versions may add names.
- * The text lives as long as the event.
+ * `skipped`, `stopped`, `recovered`, `corrupt`, `put_waiting` (a put waits for space; reported at most once a
+ * minute), `sink_down` (attempts fail or find the sink unavailable: reported when that begins, while it lasts after
+ * 1, 2, 4 ... minutes and then every hour), `sink_up` (it takes batches again), `log_unreadable` (the log cannot be
+ * read, so nothing is sent: reported as `sink_down` is) or `log_readable`. Later versions may add names. The text
+ * lives as long as the event.
  */
 const char *unistream_event_name(const unistream_event *event);
 
@@ -872,8 +875,8 @@ const char *unistream_event_message(const unistream_event *event);
 const unistream_batch *unistream_event_batch(const unistream_event *event);
 
 /**
- * The error that `send_failed`, `skipped`, `stopped`, `sink_unavailable` and `log_unreadable` are about; NULL for
- * other events. It belongs to the event and lives as long.
+ * The error that `send_failed`, `skipped`, `stopped`, `sink_down` and `log_unreadable` are about; NULL for other
+ * events. It belongs to the event and lives as long.
  */
 const unistream_error *unistream_event_error(const unistream_event *event);
 
@@ -1356,8 +1359,8 @@ unistream_state unistream_stats_state(const unistream_stats *stats);
 const char *unistream_stats_state_name(const unistream_stats *stats);
 
 /**
- * The last error of the sink, of the disk or of a put that was refused, as text of at most 4096 bytes; empty if there
- * was none. It lives as long as the snapshot.
+ * The last error of the sink, of the disk or of a put that `refused_puts` counts, as text of at most 4096 bytes; empty
+ * if there was none. What `invalid_puts` counts is not here. It lives as long as the snapshot.
  */
 const char *unistream_stats_last_error(const unistream_stats *stats);
 
