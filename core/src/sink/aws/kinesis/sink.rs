@@ -11,14 +11,14 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::client::{CallError, Client, Fault, is_passing};
-use super::config::invalid;
-use super::delivery::{Answer, Delivery, Item, split};
-use super::{Connection, Service, aws_options, connection_setters};
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::options::{Bytes, Secret, Text, choice};
 use crate::record::{MAX_OWN_ID_BYTES, NewRecord};
+use crate::sink::aws::client::{CallError, Client, Fault, is_passing};
+use crate::sink::aws::config::invalid;
+use crate::sink::aws::delivery::{Answer, Delivery, Item, split};
+use crate::sink::aws::{Connection, Service, aws_options, connection_setters};
 use crate::sink::{Limits, Outcome, Report, SendError, Sink};
 
 // The limits of PutRecords: <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html>.
@@ -450,7 +450,7 @@ fn held_back() -> Outcome {
 
 /// What an answer says about each record of the call. An answer with more or fewer entries than records says
 /// nothing about any.
-pub(super) fn outcomes(answer: &[u8], records: usize) -> Answer {
+pub(in crate::sink::aws) fn outcomes(answer: &[u8], records: usize) -> Answer {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Body {

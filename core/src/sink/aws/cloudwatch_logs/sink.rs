@@ -7,14 +7,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use ureq::Agent;
 
-use super::client::{CallError, Client, Fault};
-use super::config::invalid;
-use super::delivery::{Answer, Delivery, Item, split};
-use super::{Connection, Service, aws_options, connection_setters};
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::options::{Secret, Text};
 use crate::record::{self, NewRecord};
+use crate::sink::aws::client::{CallError, Client, Fault};
+use crate::sink::aws::config::invalid;
+use crate::sink::aws::delivery::{Answer, Delivery, Item, split};
+use crate::sink::aws::{Connection, Service, aws_options, connection_setters};
 use crate::sink::{Limits, Outcome, Report, SendError, Sink};
 
 // The limits of PutLogEvents:
@@ -335,7 +335,7 @@ fn outcomes(answer: &[u8], events: &[&Event<'_>]) -> Answer {
 
 /// What is made of any answer to a call of so many events.
 #[cfg(feature = "torture")]
-pub(super) fn fuzz(answer: &[u8], count: usize) -> Result<(), String> {
+pub(in crate::sink::aws) fn fuzz(answer: &[u8], count: usize) -> Result<(), String> {
     let events: Vec<_> = (0..count).map(|index| Event { timestamp: index as i64, message: "m", index }).collect();
     let events: Vec<_> = events.iter().collect();
     match outcomes(answer, &events) {
