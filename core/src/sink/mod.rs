@@ -2,7 +2,6 @@
 
 #[cfg(feature = "async")]
 mod asynchronous;
-#[cfg(feature = "aws")]
 pub mod aws;
 mod closure;
 mod file;
