@@ -178,15 +178,35 @@
  *   corrupt_bytes         Bytes in them.
  *   lost_records          Records known to be lost by them.
  *   next_seq              The sequence number that the next record gets.
- *   refused_puts          Puts that were refused by a running or stopped producer: no space, a failing disk, a record
- *       that does not fit.
+ *   refused_puts          Puts that the system refused: a full buffer or disk, a failing disk, a limit of the
+ *       process, a producer that has stopped. The same record may be taken later.
+ *   invalid_puts          Puts that the caller got wrong: the record is too large, or an argument is invalid. It will
+ *       never be taken.
  *   unavailable_since     Since when the sink has been unavailable in every attempt, in microseconds since the epoch;
  *       0 when it is not.
  *   unreadable_since      Since when the log cannot be read, so that nothing is sent, in microseconds since the
  *       epoch; 0 when it can.
  *
- * Options of the sink kinesis: unistream_sink_kinesis(), unistream_sink_from_options(), unistream_sink_from_url()
+ * Sinks and their options: unistream_sink_open(url_or_kind, options, &sink)
  *
+ * file:PATH
+ *   Appends records to a file that others may rotate. Exactly once, through kills and retries, and with sync through
+ *       power loss; at least once into pipes and devices.
+ *   path (text: a path; default empty) The file.
+ *   framing (choice: lines, length-prefixed; default lines) How records stand in the file.
+ *   sync (boolean: true, false; default false) Sync each batch to stable storage before it counts as delivered.
+ *   mode (mode: an octal number such as 0640; empty: 0640 less the umask; default empty) The permissions of a file
+ *       that is created, whatever the umask.
+ *   follow_links (boolean: true, false; default false) Follow symbolic links at the path, and take a file that
+ *       another user may have put there.
+ *
+ * null:
+ *   Takes everything and keeps nothing: for measuring what comes before the sink. At least once, and at once
+ *       forgotten.
+ *
+ * kinesis://STREAM
+ *   Sends records to a stream of Amazon Kinesis Data Streams. At least once: what the service accepted without our
+ *       seeing its answer is sent again. The id of a record can be its partition key.
  *   stream (text: the name or the ARN of a stream; default empty) The stream, by name or ARN.
  *   partition_by (choice: key, id; default key) What the partition key of a record is, unless partition_key is set.
  *   partition_key (text: 1 to 256 characters, or empty; default empty) One partition key for all records: they all go
@@ -225,8 +245,9 @@
  *   timeout (duration: 0.01 to 600; default 30) The longest time of one call, from connecting to the last byte of the
  *       answer.
  *
- * Options of the sink cloudwatch-logs: unistream_sink_cloudwatch_logs() and those two
- *
+ * cloudwatch-logs://GROUP/STREAM
+ *   Sends records to a log stream of Amazon CloudWatch Logs. At least once: what the service accepted without our
+ *       seeing its answer is sent again.
  *   group (text: the name of a log group; default empty) The log group.
  *   stream (text: the name of a log stream; default empty) The log stream in it.
  *   create_if_missing (boolean: true, false; default false) Make the log stream, and the log group too, where a call
@@ -254,16 +275,6 @@
  *   connect_timeout (duration: 0.01 to 600; default 5) The longest time to connect, TLS included.
  *   timeout (duration: 0.01 to 600; default 30) The longest time of one call, from connecting to the last byte of the
  *       answer.
- *
- * Options of the sink file: those two
- *
- *   path (text: a path; default empty) The file.
- *   framing (choice: lines, length-prefixed; default lines) How records stand in the file.
- *   sync (boolean: true, false; default false) Sync each batch to stable storage before it counts as delivered.
- *   mode (text: an octal number such as 0640; empty: 0640 less the umask; default empty) The permissions of a file
- *       that is created, whatever the umask.
- *   follow_links (boolean: true, false; default false) Follow symbolic links at the path, and take a file that
- *       another user may have put there.
  */
 
 
@@ -470,6 +481,14 @@ typedef struct {
  * What became of a batch or of one record of it: the answer of a sink.
  */
 typedef int32_t unistream_outcome;
+
+/**
+ * Makes a sink of a registered kind, by one of the functions that make sinks, and hands it over; NULL refuses the options.
+ * `options` are keys and values in turn, with NULL behind the last, lent for the call: `place` first, what stands in the
+ * URL between the scheme and `?`, as it is written; then the others. Called on the thread that opens. It must not throw or
+ * longjmp. The sink must not be asynchronous.
+ */
+typedef unistream_sink *(*unistream_open_callback)(void *user_data, const char *const *options);
 
 /**
  * Sends a batch and returns what became of it: `UNISTREAM_OUTCOME_DELIVERED`, `UNISTREAM_OUTCOME_FAILED`,
@@ -694,7 +713,7 @@ typedef int32_t unistream_state;
 #define UNISTREAM_LEVEL_INFO 1
 
 /**
- * Something failed and will be tried again.
+ * Something does not work and is tried again, or works again.
  */
 #define UNISTREAM_LEVEL_WARNING 2
 
@@ -849,9 +868,10 @@ void unistream_config_free(unistream_config *config);
 /**
  * What happened: `put`, `on_hold`, `should_not_emit`, `send_started`, `send_succeeded`, `send_failed`, `rejected`,
  * `skipped`, `stopped`, `recovered`, `corrupt`, `put_waiting` (a put waits for space; told at most once a minute),
- * `sink_unavailable` (it has been so for a minute, two, four and so on, then told every hour) or `log_unreadable` (the
- * log cannot be read, so nothing is sent: told when it begins, then as the one before). Later versions may add names.
- * The text lives as long as the event.
+ * `sink_down` (attempts fail or find the sink unavailable: told when that begins, while it lasts after 1, 2, 4 ...
+ * minutes and then every hour), `sink_up` (it takes batches again), `log_unreadable` (the log cannot be read, so
+ * nothing is sent: told as `sink_down` is) or `log_readable`. Later versions may add names. The text lives as long as
+ * the event.
  */
 const char *unistream_event_name(const unistream_event *event);
 
@@ -872,8 +892,8 @@ const char *unistream_event_message(const unistream_event *event);
 const unistream_batch *unistream_event_batch(const unistream_event *event);
 
 /**
- * The error that `send_failed`, `skipped`, `stopped`, `sink_unavailable` and `log_unreadable` are about; NULL for
- * other events. It belongs to the event and lives as long.
+ * The error that `send_failed`, `skipped`, `stopped`, `sink_down` and `log_unreadable` are about; NULL for other events.
+ * It belongs to the event and lives as long.
  */
 const unistream_error *unistream_event_error(const unistream_event *event);
 
@@ -1160,7 +1180,7 @@ void unistream_sink_free(unistream_sink *sink);
  * a sidecar, at least once.
  *
  * `flags`: 0, or the sum of `UNISTREAM_FILE_LENGTH_PREFIXED` and `UNISTREAM_FILE_SYNC`. For the other options of the table
- * above (`mode`, `follow_links`): `unistream_sink_from_options("file", ...)`.
+ * above (`mode`, `follow_links`): `unistream_sink_open("file", ...)`.
  *
  * Writes the sink to `sink` on success.
  * Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT` (also for a directory, a socket or a link at that path), `UNISTREAM_ERROR_IO`,
@@ -1179,7 +1199,8 @@ unistream_error *unistream_sink_file(const char *path,
 UNISTREAM_MUST_USE unistream_error *unistream_sink_null(unistream_sink **sink);
 
 /**
- * Makes a sink that sends records to a stream of Amazon Kinesis Data Streams.
+ * Makes a sink that sends records to a stream of Amazon Kinesis Data Streams: a synonym of
+ * `unistream_sink_open("kinesis", options, sink)`.
  *
  * `options`: an array of keys and values in turn, with NULL behind the last; the table above lists them. `stream` is
  * needed, and a region there or where the AWS tools look for one, as for all that is left out. Credentials are looked
@@ -1195,33 +1216,42 @@ unistream_error *unistream_sink_kinesis(const char *const *options,
 
 /**
  * Makes a sink that sends records to a stream of Amazon CloudWatch Logs. As `unistream_sink_kinesis()`; `group` and
- * `stream` are needed.
+ * `stream` are needed. A synonym of `unistream_sink_open("cloudwatch-logs", options, sink)`.
  */
 UNISTREAM_MUST_USE unistream_error *unistream_sink_cloudwatch_logs(const char *const *options, unistream_sink **sink);
 
 /**
- * Makes a sink from a URL, such as `file:events.log`, `kinesis://stream?region=eu-central-1` or
- * `cloudwatch-logs://group/stream?create_if_missing=true`. What follows `?` are options of the sink, as the table
- * above lists them, divided by `&`; reserved characters are percent-encoded. Secrets are refused there.
+ * Makes a sink by a URL, such as `file:events.log`, `kinesis://stream?region=eu-central-1` or
+ * `cloudwatch-logs://group/stream?create_if_missing=true`, or by the name of its kind: `file`, `null`, `kinesis`,
+ * `cloudwatch-logs`, or what was registered. What follows `?` in a URL are options of the sink, as the table above lists
+ * them, divided by `&`; reserved characters are percent-encoded. Secrets are refused there.
+ *
+ * `options`: an array of keys and values in turn, with NULL behind the last; NULL: none. They may come besides those of a
+ * URL; an option that is given twice is refused.
  *
  * Writes the sink to `sink` on success.
- * Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT`; `UNISTREAM_ERROR_UNSUPPORTED` if the library was built without that sink.
+ * Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT`; `UNISTREAM_ERROR_UNSUPPORTED` if the library was built without that sink; what the
+ * sink itself finds wrong.
  */
 UNISTREAM_MUST_USE
-unistream_error *unistream_sink_from_url(const char *url,
-                                         unistream_sink **sink);
+unistream_error *unistream_sink_open(const char *url_or_kind,
+                                     const char *const *options,
+                                     unistream_sink **sink);
 
 /**
- * Makes a sink from the name of its kind, `file`, `kinesis` or `cloudwatch-logs`, and its options: an array of keys
- * and values in turn, with NULL behind the last; NULL: no options. The table above lists them.
+ * Makes a kind of sinks known to the whole process, for as long as it runs: `unistream_sink_open()` calls `open` for
+ * `scheme` and for URLs that begin with it, on whatever threads it is called, and passes on all options.
  *
- * Writes the sink to `sink` on success.
- * Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT`; `UNISTREAM_ERROR_UNSUPPORTED` if the library was built without that sink.
+ * `scheme`: small letters, digits, `+`, `-` and `.`, beginning with a letter. Ownership: `destroy(user_data)` is called
+ * before the return if this call fails, and never if it succeeds.
+ *
+ * Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT`, also for a scheme that is taken.
  */
 UNISTREAM_MUST_USE
-unistream_error *unistream_sink_from_options(const char *kind,
-                                             const char *const *options,
-                                             unistream_sink **sink);
+unistream_error *unistream_sink_register(const char *scheme,
+                                         unistream_open_callback open,
+                                         void *user_data,
+                                         unistream_destroy_callback destroy);
 
 /**
  * Makes a sink of callbacks. The structure is copied; it need not outlive the call.
@@ -1356,8 +1386,8 @@ unistream_state unistream_stats_state(const unistream_stats *stats);
 const char *unistream_stats_state_name(const unistream_stats *stats);
 
 /**
- * The last error of the sink, of the disk or of a put that was refused, as text of at most 4096 bytes; empty if there
- * was none. It lives as long as the snapshot.
+ * The last error of the sink, of the disk or of a put that `refused_puts` counts, as text of at most 4096 bytes; empty
+ * if there was none. What `invalid_puts` counts is not here. It lives as long as the snapshot.
  */
 const char *unistream_stats_last_error(const unistream_stats *stats);
 

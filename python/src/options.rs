@@ -78,6 +78,6 @@ pub(crate) fn options<'py>(py: Python<'py>, sink: Option<&str>) -> PyResult<Vec<
         row.set_item("doc", spec.doc)?;
         Ok(row)
     };
-    let table = sink.map_or(Ok(Options::TABLE), unistream::sink::options_of).or_raise(py)?;
+    let table = sink.map_or(Ok(Options::TABLE), |scheme| Ok(unistream::sink::kind(scheme)?.options)).or_raise(py)?;
     table.iter().map(row).collect()
 }

@@ -40,7 +40,7 @@ impl NativeSink {
     /// A sink by its URL, such as `kinesis://stream?region=eu-central-1`; what follows `?` are the sink's options.
     #[staticmethod]
     fn from_url(py: Python<'_>, url: &str) -> PyResult<NativeSink> {
-        let sink = py.detach(|| unistream::sink::from_url(url)).or_raise(py)?;
+        let sink = py.detach(|| unistream::sink::open(url, &[])).or_raise(py)?;
         Ok(NativeSink { core: sink.into() })
     }
 

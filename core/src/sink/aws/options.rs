@@ -3,7 +3,7 @@
 /// Declares the options of a sink: its own, then those that say how to connect.
 macro_rules! aws_options {
     ($(#[$meta:meta])* pub struct $name:ident, setters $setters:ident; $($rows:tt)+) => {
-        $crate::options::option_table! {
+        $crate::option_table::option_table! {
             $(#[$meta])* pub struct $name, setters $setters;
             $($rows)+
             /// The region; empty: that of the ARN, the environment or the profile.

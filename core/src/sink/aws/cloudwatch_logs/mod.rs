@@ -10,10 +10,29 @@ pub(super) use self::sink::fuzz;
 #[cfg(feature = "aws")]
 pub use self::sink::{CloudWatchLogsBuilder, CloudWatchLogsSink};
 use super::options::aws_options;
-use crate::options::{Secret, Text};
+use crate::option_table::Text;
+use crate::secret::Secret;
+use crate::sink::kind::{Kind, Place};
+
+pub(in crate::sink) static KIND: Kind = Kind {
+    scheme: "cloudwatch-logs",
+    summary: "Sends records to a log stream of Amazon CloudWatch Logs.",
+    once: "At least once: what the service accepted without our seeing its answer is sent again.",
+    page: concat!(include_str!("page.md"), "\n", include_str!("../page.md")),
+    options: CloudWatchLogsOptions::TABLE,
+    takes_any: false,
+    place: Place::Names(&["group", "stream"]),
+    feature: "aws",
+    #[cfg(feature = "aws")]
+    open: Some(&|options| {
+        Ok(Box::new(CloudWatchLogsBuilder::of_options(CloudWatchLogsOptions::from_pairs(options)?).build()?))
+    }),
+    #[cfg(not(feature = "aws"))]
+    open: None,
+};
 
 aws_options! {
-    /// The options of a [`CloudWatchLogsSink`]. [`TABLE`](Self::TABLE) describes them; [`set`](Self::set) takes them
+    /// The options of a `CloudWatchLogsSink`. [`TABLE`](Self::TABLE) describes them; [`set`](Self::set) takes them
     /// as text.
     pub struct CloudWatchLogsOptions, setters cloudwatch_logs_setters;
     /// The log group.

@@ -97,6 +97,11 @@ pub struct CloudWatchLogsBuilder {
 }
 
 impl CloudWatchLogsBuilder {
+    /// With these options, and nothing besides.
+    pub(super) fn of_options(options: CloudWatchLogsOptions) -> Self {
+        CloudWatchLogsBuilder { options, ..Self::default() }
+    }
+
     cloudwatch_logs_setters!();
     connection_setters!();
 

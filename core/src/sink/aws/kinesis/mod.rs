@@ -10,7 +10,24 @@ pub(super) use self::sink::outcomes;
 #[cfg(feature = "aws")]
 pub use self::sink::{KinesisBuilder, KinesisSink};
 use super::options::aws_options;
-use crate::options::{Bytes, Secret, Text, choice};
+use crate::option_table::{Bytes, Text, choice};
+use crate::secret::Secret;
+use crate::sink::kind::{Kind, Place};
+
+pub(in crate::sink) static KIND: Kind = Kind {
+    scheme: "kinesis",
+    summary: "Sends records to a stream of Amazon Kinesis Data Streams.",
+    once: "At least once: what the service accepted without our seeing its answer is sent again. The id of a record can be its partition key.",
+    page: concat!(include_str!("page.md"), "\n", include_str!("../page.md")),
+    options: KinesisOptions::TABLE,
+    takes_any: false,
+    place: Place::Names(&["stream"]),
+    feature: "aws",
+    #[cfg(feature = "aws")]
+    open: Some(&|options| Ok(Box::new(KinesisBuilder::of_options(KinesisOptions::from_pairs(options)?).build()?))),
+    #[cfg(not(feature = "aws"))]
+    open: None,
+};
 
 /// The longest partition key: <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html>.
 const MAX_KEY_CHARS: usize = 256;
@@ -27,7 +44,7 @@ choice! {
 }
 
 aws_options! {
-    /// The options of a [`KinesisSink`]. [`TABLE`](Self::TABLE) describes them; [`set`](Self::set) takes them as text.
+    /// The options of a `KinesisSink`. [`TABLE`](Self::TABLE) describes them; [`set`](Self::set) takes them as text.
     pub struct KinesisOptions, setters kinesis_setters;
     /// The stream, by name or ARN.
     stream: Text = "", "the name or the ARN of a stream", |_| true;

@@ -75,6 +75,11 @@ pub struct KinesisBuilder {
 }
 
 impl KinesisBuilder {
+    /// With these options, and nothing besides.
+    pub(super) fn of_options(options: KinesisOptions) -> Self {
+        KinesisBuilder { options, ..Self::default() }
+    }
+
     kinesis_setters!();
     connection_setters!();
 
