@@ -19,7 +19,7 @@ static REGISTERED: RwLock<Vec<&'static Kind>> = RwLock::new(Vec::new());
 /// Who is asked for a scheme that is not in the lists.
 static FINDER: OnceLock<Box<Finder>> = OnceLock::new();
 
-type Finder = dyn Fn(&str) -> Result<Option<Kind>> + Send + Sync;
+type Finder = dyn Fn(&str) -> Result<()> + Send + Sync;
 
 /// Opens a sink by a URL or by the name of its kind, and by options as text.
 ///
@@ -48,16 +48,31 @@ type Finder = dyn Fn(&str) -> Result<Option<Kind>> + Send + Sync;
 /// `InvalidArgument` for an unknown kind, for what is no URL of it, and for an option that it does not take;
 /// `Unsupported` for a kind that this build lacks; what the sink itself finds wrong.
 pub fn open(url_or_kind: &str, options: &[(&str, &str)]) -> Result<Box<dyn Sink>> {
-    let Some(url) = SinkUrl::split(url_or_kind) else {
-        let kind = kind(url_or_kind)?;
-        return construct(kind, options.to_vec());
-    };
-    let kind = kind(url.scheme)?;
-    // Before the URL is looked at: what it holds is known to a build with the feature only.
+    let (kind, options) = resolve(url_or_kind, options)?;
+    let options: Vec<_> = options.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    constructor(kind)?(&options)
+}
+
+/// The kind and the options that [`open`] would make a sink of: those of the URL's place, of its query, and `options`.
+///
+/// # Errors
+/// Those of [`open`], but for what only the sink itself finds wrong.
+pub fn resolve(url_or_kind: &str, options: &[(&str, &str)]) -> Result<(&'static Kind, Vec<(String, String)>)> {
+    let url = SinkUrl::split(url_or_kind);
+    let kind = kind(url.as_ref().map_or(url_or_kind, |url| url.scheme))?;
+    // Before anything else is found wrong: a build with the feature may think otherwise of it.
     constructor(kind)?;
-    let named = url.options(kind)?;
-    let pairs = named.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-    construct(kind, pairs.chain(options.iter().copied()).collect())
+    let mut named = url.map_or_else(|| Ok(Vec::new()), |url| url.options(kind))?;
+    named.extend(options.iter().map(|(key, value)| ((*key).into(), (*value).into())));
+    for (place, (key, _)) in named.iter().enumerate() {
+        if !kind.takes_any && !kind.options.iter().any(|spec| spec.key == *key) {
+            return Err(unknown(key, kind.options));
+        }
+        if named[..place].iter().any(|(before, _)| before == key) {
+            return Err(invalid(format!("option {key} is given twice")));
+        }
+    }
+    Ok((kind, named))
 }
 
 /// The kind of this name.
@@ -68,9 +83,11 @@ pub fn kind(scheme: &str) -> Result<&'static Kind> {
     if let Some(known) = known(scheme) {
         return Ok(known);
     }
-    if let Some(found) = FINDER.get().map(|find| find(scheme)).transpose()?.flatten() {
-        // Another thread may have found it at the same time.
-        return register(found).or_else(|error| known(scheme).ok_or(error));
+    if let Some(find) = FINDER.get() {
+        find(scheme)?;
+        if let Some(found) = known(scheme) {
+            return Ok(found);
+        }
     }
     let kinds: Vec<_> = kinds().iter().map(|kind| kind.scheme).collect();
     let (last, others) = kinds.split_last().expect("the crate has sinks");
@@ -113,12 +130,12 @@ pub fn register_as(scheme: &str, make: impl FnOnce(&'static str) -> Kind) -> Res
     Ok(kind)
 }
 
-/// Sets who is asked for a scheme that nobody has registered, such as a loader of plug-ins. It may answer with the kind,
-/// which is registered then, and must not call [`open`] or [`kind`].
+/// Sets who is asked for a scheme that nobody has registered, such as a loader of plug-ins. It [registers](register) the
+/// kind if it finds one. It may be asked by several threads at once, and must not ask for the same scheme itself.
 ///
 /// # Errors
 /// `InvalidArgument` if it was set before.
-pub fn set_finder(find: impl Fn(&str) -> Result<Option<Kind>> + Send + Sync + 'static) -> Result<()> {
+pub fn set_finder(find: impl Fn(&str) -> Result<()> + Send + Sync + 'static) -> Result<()> {
     FINDER.set(Box::new(find)).map_err(|_| invalid("there is a finder of sinks already".into()))
 }
 
@@ -142,19 +159,6 @@ fn constructor(kind: &Kind) -> Result<&'static Constructor> {
         let missing = format!("this build of unistream has no sink {scheme}: it lacks the cargo feature {feature:?}");
         Error::new(ErrorKind::Unsupported, missing)
     })
-}
-
-fn construct(kind: &Kind, options: Vec<(&str, &str)>) -> Result<Box<dyn Sink>> {
-    let open = constructor(kind)?;
-    for (place, (key, _)) in options.iter().enumerate() {
-        if !kind.takes_any && !kind.options.iter().any(|spec| spec.key == *key) {
-            return Err(unknown(key, kind.options));
-        }
-        if options[..place].iter().any(|(before, _)| before == key) {
-            return Err(invalid(format!("option {key} is given twice")));
-        }
-    }
-    open(&options)
 }
 
 fn invalid(message: String) -> Error {

@@ -38,7 +38,7 @@ const MODES: &str =
     "an octal number from 0600 to 0777 with which the owner reads and writes; empty: 0640 less the umask";
 
 impl Value for FileMode {
-    const KIND: &'static str = "text";
+    const KIND: &'static str = "mode";
     fn parse(text: &str) -> std::result::Result<Self, String> {
         if text.is_empty() {
             return Ok(FileMode(None));
