@@ -867,11 +867,11 @@ void unistream_config_free(unistream_config *config);
 
 /**
  * What happened: `put`, `on_hold`, `should_not_emit`, `send_started`, `send_succeeded`, `send_failed`, `rejected`,
- * `skipped`, `stopped`, `recovered`, `corrupt`, `put_waiting` (a put waits for space; told at most once a minute),
- * `sink_down` (attempts fail or find the sink unavailable: told when that begins, while it lasts after 1, 2, 4 ...
- * minutes and then every hour), `sink_up` (it takes batches again), `log_unreadable` (the log cannot be read, so
- * nothing is sent: told as `sink_down` is) or `log_readable`. Later versions may add names. The text lives as long as
- * the event.
+ * `skipped`, `stopped`, `recovered`, `corrupt`, `put_waiting` (a put waits for space; reported at most once a
+ * minute), `sink_down` (attempts fail or find the sink unavailable: reported when that begins, while it lasts after
+ * 1, 2, 4 ... minutes and then every hour), `sink_up` (it takes batches again), `log_unreadable` (the log cannot be
+ * read, so nothing is sent: reported as `sink_down` is) or `log_readable`. Later versions may add names. The text
+ * lives as long as the event.
  */
 const char *unistream_event_name(const unistream_event *event);
 
@@ -892,8 +892,8 @@ const char *unistream_event_message(const unistream_event *event);
 const unistream_batch *unistream_event_batch(const unistream_event *event);
 
 /**
- * The error that `send_failed`, `skipped`, `stopped`, `sink_down` and `log_unreadable` are about; NULL for other events.
- * It belongs to the event and lives as long.
+ * The error that `send_failed`, `skipped`, `stopped`, `sink_down` and `log_unreadable` are about; NULL for other
+ * events. It belongs to the event and lives as long.
  */
 const unistream_error *unistream_event_error(const unistream_event *event);
 

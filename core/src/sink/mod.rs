@@ -25,7 +25,7 @@ pub(crate) use file::Layout;
 pub use file::{FileMode, FileOptions, FileSink, FileSinkBuilder, Framing};
 pub use kind::{Constructor, Kind, Place};
 pub use null::NullSink;
-pub use registry::{index, kind, kinds, open, register, register_as, resolve, set_finder};
+pub use registry::{Pair, index, kind, kinds, open, register, register_as, resolve, set_finder};
 
 use crate::batch::Batch;
 use crate::error::Cause;

@@ -1,5 +1,6 @@
 //! Every kind of sinks, by name: those of this crate, and those that the program or its plug-ins register.
 
+use std::borrow::Cow;
 use std::sync::{OnceLock, PoisonError, RwLock};
 
 use super::aws::{cloudwatch_logs, kinesis};
@@ -18,6 +19,9 @@ static REGISTERED: RwLock<Vec<&'static Kind>> = RwLock::new(Vec::new());
 
 /// Who is asked for a scheme that is not in the lists.
 static FINDER: OnceLock<Box<Finder>> = OnceLock::new();
+
+/// The key and the value of an option.
+pub type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 type Finder = dyn Fn(&str) -> Result<()> + Send + Sync;
 
@@ -49,24 +53,27 @@ type Finder = dyn Fn(&str) -> Result<()> + Send + Sync;
 /// `Unsupported` for a kind that this build lacks; what the sink itself finds wrong.
 pub fn open(url_or_kind: &str, options: &[(&str, &str)]) -> Result<Box<dyn Sink>> {
     let (kind, options) = resolve(url_or_kind, options)?;
-    let options: Vec<_> = options.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    let options: Vec<_> = options.iter().map(|(key, value)| (&**key, &**value)).collect();
     constructor(kind)?(&options)
 }
 
-/// The kind and the options that [`open`] would make a sink of: those of the URL's place, of its query, and `options`.
+/// The kind and the options that [`open`] would make a sink of: those of the URL's place, of its query, and `options`, which
+/// are not copied, since secrets may be among them.
 ///
 /// # Errors
 /// Those of [`open`], but for what only the sink itself finds wrong.
-pub fn resolve(url_or_kind: &str, options: &[(&str, &str)]) -> Result<(&'static Kind, Vec<(String, String)>)> {
+pub fn resolve<'a>(url_or_kind: &str, options: &[(&'a str, &'a str)]) -> Result<(&'static Kind, Vec<Pair<'a>>)> {
     let url = SinkUrl::split(url_or_kind);
     let kind = kind(url.as_ref().map_or(url_or_kind, |url| url.scheme))?;
     // Before anything else is found wrong: a build with the feature may think otherwise of it.
     constructor(kind)?;
-    let mut named = url.map_or_else(|| Ok(Vec::new()), |url| url.options(kind))?;
-    named.extend(options.iter().map(|(key, value)| ((*key).into(), (*value).into())));
+    let named = url.map_or_else(|| Ok(Vec::new()), |url| url.options(kind))?;
+    let mut named: Vec<Pair<'a>> = named.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+    named.extend(options.iter().map(|(key, value)| (Cow::Borrowed(*key), Cow::Borrowed(*value))));
     for (place, (key, _)) in named.iter().enumerate() {
         if !kind.takes_any && !kind.options.iter().any(|spec| spec.key == *key) {
-            return Err(unknown(key, kind.options));
+            let none = || invalid(format!("there is no option {key:?}; the sink {} takes none", kind.scheme));
+            return Err(if kind.options.is_empty() { none() } else { unknown(key, kind.options) });
         }
         if named[..place].iter().any(|(before, _)| before == key) {
             return Err(invalid(format!("option {key} is given twice")));
