@@ -187,8 +187,26 @@
  *   unreadable_since      Since when the log cannot be read, so that nothing is sent, in microseconds since the
  *       epoch; 0 when it can.
  *
- * Options of the sink kinesis: unistream_sink_kinesis(), unistream_sink_from_options(), unistream_sink_from_url()
+ * Sinks and their options: unistream_sink_open(url_or_kind, options, &sink)
  *
+ * file:PATH
+ *   Appends records to a file that others may rotate. Exactly once, through kills and retries, and with sync through
+ *       power loss; at least once into pipes and devices.
+ *   path (text: a path; default empty) The file.
+ *   framing (choice: lines, length-prefixed; default lines) How records stand in the file.
+ *   sync (boolean: true, false; default false) Sync each batch to stable storage before it counts as delivered.
+ *   mode (mode: an octal number such as 0640; empty: 0640 less the umask; default empty) The permissions of a file
+ *       that is created, whatever the umask.
+ *   follow_links (boolean: true, false; default false) Follow symbolic links at the path, and take a file that
+ *       another user may have put there.
+ *
+ * null:
+ *   Takes everything and keeps nothing: for measuring what comes before the sink. At least once, and at once
+ *       forgotten.
+ *
+ * kinesis://STREAM
+ *   Sends records to a stream of Amazon Kinesis Data Streams. At least once: what the service accepted without our
+ *       seeing its answer is sent again. The id of a record can be its partition key.
  *   stream (text: the name or the ARN of a stream; default empty) The stream, by name or ARN.
  *   partition_by (choice: key, id; default key) What the partition key of a record is, unless partition_key is set.
  *   partition_key (text: 1 to 256 characters, or empty; default empty) One partition key for all records: they all go
@@ -227,8 +245,9 @@
  *   timeout (duration: 0.01 to 600; default 30) The longest time of one call, from connecting to the last byte of the
  *       answer.
  *
- * Options of the sink cloudwatch-logs: unistream_sink_cloudwatch_logs() and those two
- *
+ * cloudwatch-logs://GROUP/STREAM
+ *   Sends records to a log stream of Amazon CloudWatch Logs. At least once: what the service accepted without our
+ *       seeing its answer is sent again.
  *   group (text: the name of a log group; default empty) The log group.
  *   stream (text: the name of a log stream; default empty) The log stream in it.
  *   create_if_missing (boolean: true, false; default false) Make the log stream, and the log group too, where a call
@@ -256,16 +275,6 @@
  *   connect_timeout (duration: 0.01 to 600; default 5) The longest time to connect, TLS included.
  *   timeout (duration: 0.01 to 600; default 30) The longest time of one call, from connecting to the last byte of the
  *       answer.
- *
- * Options of the sink file: those two
- *
- *   path (text: a path; default empty) The file.
- *   framing (choice: lines, length-prefixed; default lines) How records stand in the file.
- *   sync (boolean: true, false; default false) Sync each batch to stable storage before it counts as delivered.
- *   mode (text: an octal number such as 0640; empty: 0640 less the umask; default empty) The permissions of a file
- *       that is created, whatever the umask.
- *   follow_links (boolean: true, false; default false) Follow symbolic links at the path, and take a file that
- *       another user may have put there.
  */
 
 
@@ -472,6 +481,14 @@ typedef struct {
  * What became of a batch or of one record of it: the answer of a sink.
  */
 typedef int32_t unistream_outcome;
+
+/**
+ * Makes a sink of a registered kind, by one of the functions that make sinks, and hands it over; NULL refuses the options.
+ * `options` are keys and values in turn, with NULL behind the last, lent for the call: `place` first, what stands in the
+ * URL between the scheme and `?`, as it is written; then the others. Called on the thread that opens. It must not throw or
+ * longjmp. The sink must not be asynchronous.
+ */
+typedef unistream_sink *(*unistream_open_callback)(void *user_data, const char *const *options);
 
 /**
  * Sends a batch and returns what became of it: `UNISTREAM_OUTCOME_DELIVERED`, `UNISTREAM_OUTCOME_FAILED`,
@@ -1163,7 +1180,7 @@ void unistream_sink_free(unistream_sink *sink);
  * a sidecar, at least once.
  *
  * `flags`: 0, or the sum of `UNISTREAM_FILE_LENGTH_PREFIXED` and `UNISTREAM_FILE_SYNC`. For the other options of the table
- * above (`mode`, `follow_links`): `unistream_sink_from_options("file", ...)`.
+ * above (`mode`, `follow_links`): `unistream_sink_open("file", ...)`.
  *
  * Writes the sink to `sink` on success.
  * Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT` (also for a directory, a socket or a link at that path), `UNISTREAM_ERROR_IO`,
@@ -1182,7 +1199,8 @@ unistream_error *unistream_sink_file(const char *path,
 UNISTREAM_MUST_USE unistream_error *unistream_sink_null(unistream_sink **sink);
 
 /**
- * Makes a sink that sends records to a stream of Amazon Kinesis Data Streams.
+ * Makes a sink that sends records to a stream of Amazon Kinesis Data Streams: a synonym of
+ * `unistream_sink_open("kinesis", options, sink)`.
  *
  * `options`: an array of keys and values in turn, with NULL behind the last; the table above lists them. `stream` is
  * needed, and a region there or where the AWS tools look for one, as for all that is left out. Credentials are looked
@@ -1198,33 +1216,42 @@ unistream_error *unistream_sink_kinesis(const char *const *options,
 
 /**
  * Makes a sink that sends records to a stream of Amazon CloudWatch Logs. As `unistream_sink_kinesis()`; `group` and
- * `stream` are needed.
+ * `stream` are needed. A synonym of `unistream_sink_open("cloudwatch-logs", options, sink)`.
  */
 UNISTREAM_MUST_USE unistream_error *unistream_sink_cloudwatch_logs(const char *const *options, unistream_sink **sink);
 
 /**
- * Makes a sink from a URL, such as `file:events.log`, `kinesis://stream?region=eu-central-1` or
- * `cloudwatch-logs://group/stream?create_if_missing=true`. What follows `?` are options of the sink, as the table
- * above lists them, divided by `&`; reserved characters are percent-encoded. Secrets are refused there.
+ * Makes a sink by a URL, such as `file:events.log`, `kinesis://stream?region=eu-central-1` or
+ * `cloudwatch-logs://group/stream?create_if_missing=true`, or by the name of its kind: `file`, `null`, `kinesis`,
+ * `cloudwatch-logs`, or what was registered. What follows `?` in a URL are options of the sink, as the table above lists
+ * them, divided by `&`; reserved characters are percent-encoded. Secrets are refused there.
+ *
+ * `options`: an array of keys and values in turn, with NULL behind the last; NULL: none. They may come besides those of a
+ * URL; an option that is given twice is refused.
  *
  * Writes the sink to `sink` on success.
- * Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT`; `UNISTREAM_ERROR_UNSUPPORTED` if the library was built without that sink.
+ * Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT`; `UNISTREAM_ERROR_UNSUPPORTED` if the library was built without that sink; what the
+ * sink itself finds wrong.
  */
 UNISTREAM_MUST_USE
-unistream_error *unistream_sink_from_url(const char *url,
-                                         unistream_sink **sink);
+unistream_error *unistream_sink_open(const char *url_or_kind,
+                                     const char *const *options,
+                                     unistream_sink **sink);
 
 /**
- * Makes a sink from the name of its kind, `file`, `kinesis` or `cloudwatch-logs`, and its options: an array of keys
- * and values in turn, with NULL behind the last; NULL: no options. The table above lists them.
+ * Makes a kind of sinks known to the whole process, for as long as it runs: `unistream_sink_open()` calls `open` for
+ * `scheme` and for URLs that begin with it, on whatever threads it is called, and passes on all options.
  *
- * Writes the sink to `sink` on success.
- * Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT`; `UNISTREAM_ERROR_UNSUPPORTED` if the library was built without that sink.
+ * `scheme`: small letters, digits, `+`, `-` and `.`, beginning with a letter. Ownership: `destroy(user_data)` is called
+ * before the return if this call fails, and never if it succeeds.
+ *
+ * Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT`, also for a scheme that is taken.
  */
 UNISTREAM_MUST_USE
-unistream_error *unistream_sink_from_options(const char *kind,
-                                             const char *const *options,
-                                             unistream_sink **sink);
+unistream_error *unistream_sink_register(const char *scheme,
+                                         unistream_open_callback open,
+                                         void *user_data,
+                                         unistream_destroy_callback destroy);
 
 /**
  * Makes a sink of callbacks. The structure is copied; it need not outlive the call.

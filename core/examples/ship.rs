@@ -22,7 +22,7 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         return Ok(ExitCode::from(2));
     };
     let timeout = Duration::from_secs_f64(rest.first().map_or(Ok(30.0), |seconds| seconds.parse())?);
-    let producer = Producer::builder(outbox).schedule_max(Duration::from_secs(1)).open(sink::from_url(url)?)?;
+    let producer = Producer::builder(outbox).schedule_max(Duration::from_secs(1)).open(sink::open(url, &[])?)?;
     for line in std::io::stdin().lock().lines() {
         let line = line?;
         match line.split_once('\t') {

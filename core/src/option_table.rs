@@ -14,7 +14,7 @@ pub const NEVER: Duration = Duration::MAX;
 pub struct OptionSpec {
     /// The key, in every language.
     pub key: &'static str,
-    /// What the value is: `count`, `bytes`, `duration`, `number`, `durations`, `boolean`, `choice`, `text` or
+    /// What the value is: `count`, `bytes`, `duration`, `number`, `durations`, `boolean`, `choice`, `mode`, `text` or
     /// `secret`.
     pub kind: &'static str,
     /// The permitted values, for a person.
@@ -258,6 +258,16 @@ macro_rules! option_table {
                 Ok(())
             }
 
+            /// The defaults, and what these keys and values set.
+            ///
+            /// # Errors
+            /// As [`set`](Self::set).
+            pub fn from_pairs(pairs: &[(&str, &str)]) -> $crate::Result<Self> {
+                let mut options = $name::default();
+                pairs.iter().try_for_each(|(key, value)| options.set(key, value))?;
+                Ok(options)
+            }
+
             /// The value of an option in the form that [`set`](Self::set) takes; `None` for an unknown key.
             pub fn get(&self, key: &str) -> Option<String> {
                 use $crate::option_table::Value as _;
@@ -268,7 +278,7 @@ macro_rules! option_table {
             }
 
             /// Checks every value against its range.
-            fn check_ranges(&self) -> $crate::Result<()> {
+            pub fn check_ranges(&self) -> $crate::Result<()> {
                 use $crate::option_table::Value as _;
                 $({
                     let check: fn(&$crate::option_table::field_type!($ty)) -> bool = $check;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::option_table::reference;
-pub(crate) use crate::option_table::{Bytes, Count, Text, Value, choice, option_table};
+use crate::option_table::{Bytes, Count, choice, option_table};
 pub use crate::option_table::{NEVER, OptionSpec};
 pub use crate::platform::Trust;
 use crate::schedule::{Jitter, MAX_WAIT, Schedule};

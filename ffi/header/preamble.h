@@ -107,15 +107,7 @@
  *
 @COUNTERS@
  *
- * Options of the sink kinesis: unistream_sink_kinesis(), unistream_sink_from_options(), unistream_sink_from_url()
+ * Sinks and their options: unistream_sink_open(url_or_kind, options, &sink)
  *
-@KINESIS@
- *
- * Options of the sink cloudwatch-logs: unistream_sink_cloudwatch_logs() and those two
- *
-@CLOUDWATCH_LOGS@
- *
- * Options of the sink file: those two
- *
-@FILE@
+@SINKS@
  */

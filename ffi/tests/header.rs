@@ -93,7 +93,13 @@ fn preamble() -> String {
         comment(key, &format!("({kind}: {range}; default {default}) {doc}").replace('`', ""))
     };
     let table = |specs: &[OptionSpec]| specs.iter().map(option).collect::<String>().trim_end().to_owned();
-    let sink = |kind| table(sink::options_of(kind).expect("the kind is known"));
+    let sink = |kind: &&sink::Kind| {
+        let said = format!("{} {}", kind.summary, kind.once).replace('`', "");
+        let (first, rest) = said.split_once(' ').expect("it says something");
+        let what = format!(" * {}\n{}", kind.url(), comment(first, rest));
+        format!("{what}{}", table(kind.options)).trim_end().to_owned()
+    };
+    let sinks: Vec<_> = sink::kinds().iter().map(sink).collect();
     let counter = |(name, _, doc): (&str, u64, &str)| comment(&format!("{name:<21}"), &doc.replace('`', ""));
     let counters: String = Stats::default().counters().map(counter).collect();
     // The program without its opening comment, as it is built and run by the tests.
@@ -103,9 +109,7 @@ fn preamble() -> String {
         .replace("@HELLO@", &hello.join("\n"))
         .replace("@OPTIONS@", &table(Options::TABLE))
         .replace("@COUNTERS@", counters.trim_end())
-        .replace("@KINESIS@", &sink("kinesis"))
-        .replace("@CLOUDWATCH_LOGS@", &sink("cloudwatch-logs"))
-        .replace("@FILE@", &sink("file"))
+        .replace("@SINKS@", &sinks.join("\n *\n"))
 }
 
 fn macros() -> String {

@@ -2,10 +2,8 @@
 
 use std::error::Error as StdError;
 
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
-use unistream::OptionSpec;
+use pyo3::types::PyDict;
 use unistream::sink::aws::{self, CloudWatchLogsOptions, Credentials, KinesisOptions};
 
 use crate::error::OrRaise;
@@ -16,7 +14,7 @@ use crate::sink::NativeSink;
 macro_rules! build {
     ($py:ident, $builder:expr, $table:expr, $credentials:ident, $keywords:ident) => {{
         let mut builder = $builder;
-        for (key, text) in texts($table, $keywords)? {
+        for (key, text) in options::texts($table, $keywords)? {
             builder = builder.set(&key, &text).or_raise($py)?;
         }
         if let Some(credentials) = $credentials {
@@ -80,17 +78,6 @@ impl CloudWatchLogsSink {
         let sink = build!(py, builder, CloudWatchLogsOptions::TABLE, credentials, options);
         Ok(PyClassInitializer::from(sink).add_subclass(CloudWatchLogsSink))
     }
-}
-
-/// Keywords in the text form of a table.
-fn texts(table: &[OptionSpec], keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Vec<(String, String)>> {
-    let text = |(key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>)| {
-        let key = key.cast::<PyString>()?.to_str()?.to_owned();
-        let spec = table.iter().find(|spec| spec.key == key);
-        let spec = spec.ok_or_else(|| PyTypeError::new_err(format!("there is no option {key:?}")))?;
-        Ok((key, options::text(spec, &value)?))
-    };
-    keywords.into_iter().flat_map(|keywords| keywords.iter()).map(text).collect()
 }
 
 /// Calls the user's callable for credentials, on the thread that sends.

@@ -172,7 +172,35 @@ impl Channel {
     }
 }
 
+/// An exchange that is closed with its sink, so that those who serve it end.
+pub(crate) struct Served(Arc<Exchange>);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl Sink for Served {
+    fn send(&self, batch: &unistream::Batch) -> Answer {
+        self.0.send(batch)
+    }
+
+    fn name(&self) -> Cow<'_, str> {
+        self.0.name()
+    }
+
+    fn interrupt(&self) {
+        self.0.interrupt();
+    }
+}
+
 impl Channel {
+    /// The sink, for who opened it without a producer of Python's.
+    pub(crate) fn served(&self) -> Served {
+        Served(self.core.clone())
+    }
+
     fn job(&self, (job, batch): (u64, unistream::Batch)) -> Job {
         Job { channel: self.core.clone(), job, batch, answered: AtomicBool::new(false) }
     }

@@ -6,7 +6,6 @@ use pyo3::prelude::*;
 use unistream::{Error, ErrorKind};
 
 use crate::error::{OrRaise, raise};
-use crate::producer::Producer;
 use crate::record::Batch;
 use crate::text;
 use crate::time;
@@ -20,22 +19,24 @@ pub(crate) struct DeadLetters {
     core: unistream::DeadLetters,
     /// The buffer's directory.
     path: PathBuf,
-    producer: Option<Py<Producer>>,
+    /// Puts the records of one back, where there is a producer.
+    replay: Option<Box<Replay>>,
 }
 
+/// What a producer does with the id of a dead letter that is to be put back.
+pub(crate) type Replay = dyn Fn(Python<'_>, &str) -> PyResult<u64> + Send + Sync;
+
 impl DeadLetters {
-    pub(crate) fn of(producer: &Bound<'_, Producer>) -> Self {
-        let core = producer.get().core();
-        let path = core.path().to_owned();
-        DeadLetters { core: core.dead_letters(), path, producer: Some(producer.clone().unbind()) }
+    pub(crate) fn new(core: unistream::DeadLetters, path: PathBuf, replay: Option<Box<Replay>>) -> Self {
+        DeadLetters { core, path, replay }
     }
 }
 
 #[pymethods]
 impl DeadLetters {
     #[new]
-    fn new(py: Python<'_>, path: PathBuf) -> Self {
-        DeadLetters { core: py.detach(|| unistream::DeadLetters::open(&path)), path, producer: None }
+    fn open(py: Python<'_>, path: PathBuf) -> Self {
+        DeadLetters::new(py.detach(|| unistream::DeadLetters::open(&path)), path, None)
     }
 
     fn __repr__(&self) -> String {
@@ -56,13 +57,11 @@ impl DeadLetters {
 
     /// Puts its records back into the buffer, in order, and deletes it; returns how many. Raises `NotFound`.
     fn replay(&self, py: Python<'_>, id: &str) -> PyResult<u64> {
-        let Some(producer) = &self.producer else {
+        let Some(replay) = &self.replay else {
             let message = "only producer.dead_letters can replay: it needs the producer to put the records back";
             return Err(raise(py, Error::new(ErrorKind::WrongMode, message)));
         };
-        let producer = producer.get();
-        producer.refuse_reentry(py)?;
-        py.detach(|| producer.core().replay_dead_letter(id)).or_raise(py)
+        replay(py, id)
     }
 
     /// Deletes it with its records, also those that were added since it was listed. Raises `NotFound`.

@@ -16,6 +16,7 @@ mod options;
 mod payload;
 mod producer;
 mod record;
+mod registry;
 mod report;
 mod sink;
 mod sync;
@@ -47,6 +48,8 @@ mod _native {
     use crate::producer::Producer;
     #[pymodule_export]
     use crate::record::{Batch, Record};
+    #[pymodule_export]
+    use crate::registry::{open_sink, register_sink, set_sink_finder, sink_kinds, sink_options};
     #[pymodule_export]
     use crate::report::Report;
     #[pymodule_export]

@@ -45,6 +45,10 @@ pub(crate) fn text(spec: &OptionSpec, value: &Bound<'_, PyAny>) -> PyResult<Stri
         "count" | "bytes" if value.is_instance_of::<PyInt>() && !value.is_instance_of::<PyBool>() => {
             Ok(value.str()?.to_string())
         }
+        "mode" if value.is_instance_of::<PyInt>() && !value.is_instance_of::<PyBool>() => {
+            Ok(format!("{:04o}", value.extract::<u32>()?))
+        }
+        "text" if value.hasattr("__fspath__")? => Ok(value.call_method0("__fspath__")?.extract()?),
         "number" if value.is_instance_of::<PyFloat>() || value.is_instance_of::<PyInt>() => {
             Ok(value.extract::<f64>()?.to_string())
         }
@@ -55,6 +59,17 @@ pub(crate) fn text(spec: &OptionSpec, value: &Bound<'_, PyAny>) -> PyResult<Stri
         }
         _ => Err(mismatch()),
     }
+}
+
+/// Keywords in the text form of a table.
+pub(crate) fn texts(table: &[OptionSpec], keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Vec<(String, String)>> {
+    let text = |(key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>)| {
+        let key = key.cast::<PyString>()?.to_str()?.to_owned();
+        let spec = table.iter().find(|spec| spec.key == key);
+        let spec = spec.ok_or_else(|| PyTypeError::new_err(format!("there is no option {key:?}")))?;
+        Ok((key, text(spec, &value)?))
+    };
+    keywords.into_iter().flat_map(|keywords| keywords.iter()).map(text).collect()
 }
 
 fn seconds(span: &Bound<'_, PyAny>) -> PyResult<String> {
@@ -78,6 +93,6 @@ pub(crate) fn options<'py>(py: Python<'py>, sink: Option<&str>) -> PyResult<Vec<
         row.set_item("doc", spec.doc)?;
         Ok(row)
     };
-    let table = sink.map_or(Ok(Options::TABLE), unistream::sink::options_of).or_raise(py)?;
+    let table = sink.map_or(Ok(Options::TABLE), |scheme| Ok(unistream::sink::kind(scheme)?.options)).or_raise(py)?;
     table.iter().map(row).collect()
 }

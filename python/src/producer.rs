@@ -251,7 +251,14 @@ impl Producer {
     /// The batches that were given up on.
     #[getter]
     fn dead_letters(slf: &Bound<'_, Self>) -> DeadLetters {
-        DeadLetters::of(slf)
+        let core = slf.get().core();
+        let producer = slf.clone().unbind();
+        let replay = move |py: Python<'_>, id: &str| {
+            let producer = producer.get();
+            producer.refuse_reentry(py)?;
+            py.detach(|| producer.core().replay_dead_letter(id)).or_raise(py)
+        };
+        DeadLetters::new(core.dead_letters(), core.path().to_owned(), Some(Box::new(replay)))
     }
 
     /// Manual mode: the next batch whose time has come, or `None`. It is not handed out again until it is
@@ -293,13 +300,13 @@ impl Producer {
 
 impl Producer {
     #[inline]
-    pub(crate) fn core(&self) -> &unistream::Producer {
+    fn core(&self) -> &unistream::Producer {
         self.core.as_ref().expect("the core is taken out only by drop")
     }
 
     /// The core knows its own threads; a sink on a Python thread is known by its exchange.
     #[inline]
-    pub(crate) fn refuse_reentry(&self, py: Python<'_>) -> PyResult<()> {
+    fn refuse_reentry(&self, py: Python<'_>) -> PyResult<()> {
         if self.is_sending_here(py) {
             let message = "this producer was called from inside its own sink; call it from elsewhere";
             return Err(raise(py, Error::new(ErrorKind::Reentrant, message)));

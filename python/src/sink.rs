@@ -37,13 +37,6 @@ impl NativeSink {
 
 #[pymethods]
 impl NativeSink {
-    /// A sink by its URL, such as `kinesis://stream?region=eu-central-1`; what follows `?` are the sink's options.
-    #[staticmethod]
-    fn from_url(py: Python<'_>, url: &str) -> PyResult<NativeSink> {
-        let sink = py.detach(|| unistream::sink::from_url(url)).or_raise(py)?;
-        Ok(NativeSink { core: sink.into() })
-    }
-
     /// The name in messages and dead letters.
     #[getter]
     fn name(&self) -> String {

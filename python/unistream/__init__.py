@@ -59,6 +59,7 @@ from ._native import (
 )
 from ._options import BufferOptions, CloudWatchLogsOptions, KinesisOptions, Options, Schedule, Stats
 from ._producer import Buffer, Producer
+from ._registry import SinkKind, register_sink, sink, sinks
 from ._sink import Sink
 
 __all__ = [
@@ -98,6 +99,7 @@ __all__ = [
     "Schedule",
     "SendFailed",
     "Sink",
+    "SinkKind",
     "SinkUnavailable",
     "Stats",
     "Timeout",
@@ -107,4 +109,7 @@ __all__ = [
     "WrongMode",
     "__version__",
     "options",
+    "register_sink",
+    "sink",
+    "sinks",
 ]

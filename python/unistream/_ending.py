@@ -11,17 +11,26 @@ import sys
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from . import _logging
-
-if TYPE_CHECKING:
-    from ._producer import Producer
 
 EXIT_TIMEOUT = 1.0
 """Seconds that the exit of the interpreter spends on delivering for producers that nobody closed."""
 
-_open: weakref.WeakSet[Producer] = weakref.WeakSet()
+
+
+class Ends(Protocol):
+    """What must not be forgotten at the end: a producer."""
+
+    def _flush_at_exit(self, timeout: float) -> None:
+        """Deliver for at most so many seconds, and stay open."""
+
+    def close(self, timeout: float) -> int:
+        """Deliver for at most so many seconds, and close."""
+
+
+_open: weakref.WeakSet[Ends] = weakref.WeakSet()
 # What an interpreter says that starts no more threads, and a pool that takes no more calls.
 _REFUSED = re.compile(r"shut ?down|after interpreter|finalizing")
 
@@ -34,12 +43,12 @@ class _Phase:
     deadline = 0.0
 
 
-def opened(producer: Producer) -> None:
+def opened(producer: Ends) -> None:
     """Remember a producer until it is closed."""
     _open.add(producer)
 
 
-def closed(producer: Producer) -> None:
+def closed(producer: Ends) -> None:
     """Forget a producer."""
     _open.discard(producer)
 

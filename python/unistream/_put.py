@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NoReturn
 
 from ._errors import InvalidArgument, Timeout
 from ._intake import MOST, Fields, Intake
-from ._native import NativeSink, NullSink, options
+from ._native import NullSink, open_sink, options
 from ._options import Stats
 from ._producer import Producer
 from ._sink import Sink, is_async, send_of
@@ -244,7 +244,7 @@ def _sink(url: str) -> Sink:
         module, _, name = rest.rpartition(":")
         return _callable(url, module, name)
     try:
-        return NativeSink.from_url(url)
+        return open_sink(url, {})
     except (InvalidArgument, UnicodeError) as error:
         raise Failure(USAGE, f"--to {shown}: {error}; also null: and python:MODULE:NAME") from error
 

@@ -12,6 +12,7 @@ import inspect
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError
+from queue import SimpleQueue
 from typing import Any, Protocol, TypeAlias, cast
 
 from ._errors import SinkUnavailable
@@ -104,6 +105,36 @@ def start_workers(channel: Channel, send: Send, count: int, green: Library | Non
         threading.Thread(target=_work, args=(channel, send), name="unistream-sink", daemon=True).start()
 
 
+def start_crew(channel: Channel, send: Send) -> None:
+    """Start as many threads as there are batches at once, for an engine that does not say how many that may be."""
+    idle: list[SimpleQueue[Job | None]] = []
+
+    def dispatch() -> None:
+        while (job := channel.receive()) is not None:
+            # The last one that was busy: one batch at a time is always the same thread's.
+            jobs = idle.pop() if idle else start()
+            jobs.put(job)
+            # A batch keeps its part of the log from being reused.
+            del job
+        for jobs in idle:
+            jobs.put(None)
+
+    def start() -> SimpleQueue[Job | None]:
+        jobs: SimpleQueue[Job | None] = SimpleQueue()
+        threading.Thread(target=work, args=(jobs,), name="unistream-sink", daemon=True).start()
+        return jobs
+
+    def work(jobs: SimpleQueue[Job | None]) -> None:
+        while not channel.closed and (job := jobs.get()) is not None:
+            # Idle before the answer is given, behind which the next batch comes.
+            _run(job, send, lambda: idle.append(jobs))
+            if job.is_forked:
+                return
+            del job
+
+    threading.Thread(target=dispatch, name="unistream-sinks", daemon=True).start()
+
+
 def _work(channel: Channel, send: Send) -> None:
     while not channel.closed:
         try:
@@ -127,12 +158,16 @@ def _serve(channel: Channel, send: Send, green: Library, bell: Bell) -> None:
     bell.close()
 
 
-def _run(job: Job, send: Send) -> None:
+def _run(job: Job, send: Send, answering: Callable[[], object] | None = None) -> None:
     try:
         if (batch := job.begin()) is None:
             return
         answer = send(batch)
     except BaseException as error:  # noqa: BLE001 the engine judges it
+        if answering:
+            answering()
         job.raised(error)
     else:
+        if answering:
+            answering()
         job.returned(answer)

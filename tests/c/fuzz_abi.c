@@ -228,8 +228,8 @@ static void make_sink(size_t slot) {
   switch (below(12)) {
     case 0: kind = NOTHING_KEPT, error = unistream_sink_null(&made); break;
     case 1: error = unistream_sink_file(files[below(FILES)], (uint32_t)below(5), &made); break;
-    case 2: kind = SERVICE, error = unistream_sink_from_url(text(), &made); break;
-    case 3: kind = SERVICE, error = unistream_sink_from_options(text(), below(2) ? options : NULL, &made); break;
+    case 2: kind = SERVICE, error = unistream_sink_open(text(), NULL, &made); break;
+    case 3: kind = SERVICE, error = unistream_sink_open(text(), below(2) ? options : NULL, &made); break;
     case 4: kind = SERVICE, error = unistream_sink_kinesis(options, below(2) ? NULL : &made); break;
     case 5: kind = SERVICE, error = unistream_sink_cloudwatch_logs(below(2) ? options : NULL, &made); break;
     case 6:

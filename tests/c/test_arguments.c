@@ -82,8 +82,8 @@ static void a_null_handle_is_an_error(void) {
   FAILS(invalid, unistream_config_get(NULL, "linger", &text));
   FAILS(invalid, unistream_config_on_event(NULL, UNISTREAM_LEVEL_INFO, NULL, NULL, NULL));
   FAILS(invalid, unistream_sink_file(NULL, 0, &sink));
-  FAILS(invalid, unistream_sink_from_url(NULL, &sink));
-  FAILS(invalid, unistream_sink_from_options(NULL, NULL, &sink));
+  FAILS(invalid, unistream_sink_open(NULL, NULL, &sink));
+  FAILS(invalid, unistream_sink_register(NULL, NULL, NULL, NULL));
   FAILS(invalid, unistream_sink_new(NULL, &sink));
   FAILS(invalid, unistream_sink_callback(NULL, NULL, NULL, &sink));
   FAILS(invalid, unistream_sink_callback_async(NULL, NULL, NULL, &sink));
@@ -302,10 +302,10 @@ static void what_a_sink_refuses(void) {
   FAILS(invalid, unistream_sink_file("\xff\xfe", 0, &sink));
   FAILS(invalid, unistream_sink_file("", 0, &sink));
   FAILS(UNISTREAM_ERROR_IO, unistream_sink_file("/dev/null/file", 0, &sink));
-  FAILS(invalid, unistream_sink_from_url("kinesis", &sink));
-  FAILS(invalid, unistream_sink_from_url("carrier-pigeon://roof", &sink));
-  FAILS(invalid, unistream_sink_from_url("kinesis://stream?region=nowhere&pigeons=7", &sink));
-  FAILS(invalid, unistream_sink_from_options("carrier-pigeon", NULL, &sink));
+  FAILS(invalid, unistream_sink_open("kinesis", NULL, &sink));
+  FAILS(invalid, unistream_sink_open("carrier-pigeon://roof", NULL, &sink));
+  FAILS(invalid, unistream_sink_open("kinesis://stream?region=nowhere&pigeons=7", NULL, &sink));
+  FAILS(invalid, unistream_sink_open("carrier-pigeon", NULL, &sink));
   CHECK(sink == NULL);
 }
 
@@ -317,21 +317,21 @@ static void service_sinks_are_made_of_text(void) {
   const char *const half[] = {"stream", "events", "region", NULL};
   const char *const unknown[] = {"stream", "events", "pigeons", "7", NULL};
   unistream_sink *sink = NULL;
-  FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_sink_from_options("kinesis", half, &sink));
-  FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_sink_from_options("kinesis", unknown, &sink));
-  FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_sink_from_options("kinesis", options, NULL));
+  FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_sink_open("kinesis", half, &sink));
+  FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_sink_open("kinesis", unknown, &sink));
+  FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_sink_open("kinesis", options, NULL));
   FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_sink_kinesis(NULL, &sink));
   FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_sink_kinesis(unknown, &sink));
   FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_sink_kinesis(options, NULL));
   FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_sink_cloudwatch_logs(options, &sink)); /* It needs a group. */
   CHECK(sink == NULL);
-  OK(unistream_sink_from_options("kinesis", options, &sink));
+  OK(unistream_sink_open("kinesis", options, &sink));
   unistream_sink_free(sink);
   OK(unistream_sink_kinesis(options, &sink));
   unistream_sink_free(sink);
   OK(unistream_sink_cloudwatch_logs(group, &sink));
   unistream_sink_free(sink);
-  OK(unistream_sink_from_url("cloudwatch-logs://group/stream?region=eu-central-1", &sink));
+  OK(unistream_sink_open("cloudwatch-logs://group/stream?region=eu-central-1", NULL, &sink));
   unistream_sink_free(sink);
 }
 

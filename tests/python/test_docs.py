@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+import unistream
 
 README = Path(__file__).parents[2] / "python" / "README.md"
-MODULES = ["unistream", "unistream._options", "unistream._producer"]
+MODULES = ["unistream", "unistream._options", "unistream._producer", "unistream._registry"]
 
 
 EXAMPLES = [
@@ -20,8 +21,9 @@ EXAMPLES = [
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
-def test_docstrings(example: doctest.DocTest, path: Path) -> None:
-    example.globs |= {"path": path, "send": lambda batch: None}
+def test_docstrings(example: doctest.DocTest, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(path.parent)
+    example.globs |= {"unistream": unistream, "path": path, "send": lambda batch: None}
     result = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(example)
     assert result.failed == 0
     assert result.attempted > 0

@@ -1,8 +1,8 @@
-//! Closures as sinks, and the sink that measures.
+//! Closures as sinks.
 
 use std::borrow::Cow;
 
-use super::{Limits, Report, SendError, Sink};
+use super::{Report, SendError, Sink};
 use crate::batch::Batch;
 
 /// What a closure may return.
@@ -64,23 +64,5 @@ where
 
     fn name(&self) -> Cow<'_, str> {
         Cow::Borrowed("callback")
-    }
-}
-
-/// A sink that takes everything and keeps nothing: for measuring what comes before it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NullSink;
-
-impl Sink for NullSink {
-    fn send(&self, _: &Batch) -> Result<Report, SendError> {
-        Ok(Report::delivered())
-    }
-
-    fn limits(&self) -> Limits {
-        Limits::default()
-    }
-
-    fn name(&self) -> Cow<'_, str> {
-        Cow::Borrowed("null")
     }
 }

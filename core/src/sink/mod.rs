@@ -2,10 +2,12 @@
 
 #[cfg(feature = "async")]
 mod asynchronous;
-#[cfg(feature = "aws")]
 pub mod aws;
 mod closure;
 mod file;
+mod kind;
+mod null;
+mod registry;
 mod url;
 
 use std::borrow::Cow;
@@ -17,11 +19,13 @@ use std::time::Duration;
 
 #[cfg(feature = "async")]
 pub use asynchronous::{AsyncSink, FromAsync, Sending, from_async};
-pub use closure::{FnSink, IntoReport, NullSink, from_fn};
+pub use closure::{FnSink, IntoReport, from_fn};
 #[cfg(feature = "torture")]
 pub(crate) use file::Layout;
-pub use file::{FileSink, FileSinkBuilder, Framing};
-pub use url::{FileMode, FileOptions, from_options, from_url, options_of};
+pub use file::{FileMode, FileOptions, FileSink, FileSinkBuilder, Framing};
+pub use kind::{Constructor, Kind, Place};
+pub use null::NullSink;
+pub use registry::{Pair, index, kind, kinds, open, register, register_as, resolve, set_finder};
 
 use crate::batch::Batch;
 use crate::error::Cause;

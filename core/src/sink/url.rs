@@ -1,191 +1,73 @@
-//! Sinks by name and text: for the command line, and for bindings that know options as keys and values.
+//! URLs of sinks: a scheme, a place, and options.
 
-use super::{FileSink, Framing, Sink};
+use super::kind::{Kind, Place};
 use crate::error::{Error, ErrorKind, Result};
-use crate::options::{OptionSpec, Text, Value, choice, option_table};
 
-/// The kinds of sinks that are known by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    File,
-    Kinesis,
-    CloudWatchLogs,
+/// A URL, divided but not decoded.
+pub(super) struct SinkUrl<'a> {
+    pub(super) scheme: &'a str,
+    place: &'a str,
+    query: &'a str,
 }
 
-impl Kind {
-    fn parse(name: &str) -> Result<Self> {
-        match name {
-            "file" => Ok(Kind::File),
-            "kinesis" => Ok(Kind::Kinesis),
-            "cloudwatch-logs" => Ok(Kind::CloudWatchLogs),
-            _ => Err(invalid(format!("there is no kind of sink {name:?}; there are {KINDS}"))),
-        }
+impl<'a> SinkUrl<'a> {
+    /// The parts of what has a scheme.
+    pub(super) fn split(text: &'a str) -> Option<Self> {
+        let (scheme, rest) = text.split_once(':')?;
+        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+        Some(SinkUrl { scheme, place, query })
     }
-}
 
-choice!(@value Framing: "one of lines, length-prefixed" { Lines = "lines", LengthPrefixed = "length-prefixed" });
-
-/// The permissions of a file that is created, if they are not the default.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FileMode(pub Option<u32>);
-
-impl FileMode {
-    /// Whether a sink can go on writing to a file of that mode.
-    ///
-    /// # Errors
-    /// `InvalidArgument` for other bits than permissions, and for a mode that keeps this user out.
-    pub fn check(self) -> Result<()> {
-        match self.0 {
-            Some(mode) if mode & !0o777 != 0 || mode & 0o600 != 0o600 => {
-                Err(invalid(format!("mode is {mode:#o}; permitted: {MODES}")))
+    /// The options that it names for a sink of this kind, those of its place first.
+    pub(super) fn options(&self, kind: &Kind) -> Result<Vec<(String, String)>> {
+        let mut options = self.place(kind.place)?;
+        for pair in self.query.split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').ok_or_else(|| self.bad("an option has no value"))?;
+            let (key, value) = (self.decoded(key)?, self.decoded(value)?);
+            if kind.options.iter().any(|spec| spec.key == key && spec.kind == "secret") {
+                return Err(invalid(format!("a secret such as {key} does not belong in a URL; others can see it")));
             }
-            _ => Ok(()),
+            options.push((key, value));
+        }
+        Ok(options)
+    }
+
+    fn place(&self, form: Place) -> Result<Vec<(String, String)>> {
+        match form {
+            Place::Nothing if self.place.trim_start_matches("//").is_empty() => Ok(Vec::new()),
+            Place::Nothing => Err(self.bad("nothing but options may follow its scheme")),
+            Place::Verbatim(key) => Ok(vec![(key.into(), self.place.into())]),
+            Place::File(key) => {
+                let path = match self.place.strip_prefix("//") {
+                    Some(path) if !path.starts_with('/') => {
+                        return Err(self.bad("a path of a host that is not this one"));
+                    }
+                    path => path.unwrap_or(self.place),
+                };
+                Ok(vec![(key.into(), self.decoded(path)?)])
+            }
+            Place::Names(keys) => {
+                let names =
+                    self.place.strip_prefix("//").ok_or_else(|| self.bad("its scheme is not followed by //"))?;
+                let mut values: Vec<_> = names.rsplitn(keys.len(), '/').collect();
+                values.reverse();
+                if values.len() < keys.len() {
+                    return Err(self.bad(&format!("it names no {}", keys[values.len()])));
+                }
+                keys.iter().zip(values).map(|(key, value)| Ok(((*key).into(), self.decoded(value)?))).collect()
+            }
         }
     }
-}
 
-const MODES: &str =
-    "an octal number from 0600 to 0777 with which the owner reads and writes; empty: 0640 less the umask";
-
-impl Value for FileMode {
-    const KIND: &'static str = "text";
-    fn parse(text: &str) -> std::result::Result<Self, String> {
-        if text.is_empty() {
-            return Ok(FileMode(None));
-        }
-        let mode = u32::from_str_radix(text.trim_start_matches("0o"), 8).map(|mode| FileMode(Some(mode)));
-        mode.ok().filter(|mode| mode.check().is_ok()).ok_or_else(|| MODES.into())
+    fn decoded(&self, text: &str) -> Result<String> {
+        percent_decode(text).ok_or_else(|| self.bad("it is not percent-encoded UTF-8"))
     }
-    fn print(&self) -> String {
-        self.0.map_or_else(String::new, |mode| format!("{mode:04o}"))
+
+    /// What stands behind `?` might hold a secret by mistake, so that no message repeats it.
+    fn bad(&self, why: &str) -> Error {
+        let shown = format!("{}:{}", self.scheme, self.place);
+        invalid(format!("{shown:?} is not the URL of a sink: {why}"))
     }
-}
-
-option_table! {
-    /// The options of a [`FileSink`] as text. [`TABLE`](Self::TABLE) describes them.
-    pub struct FileOptions, setters file_setters;
-    /// The file.
-    path: Text = "", "a path", |v| !v.is_empty();
-    /// How records stand in the file.
-    framing: Framing = "lines", "lines, length-prefixed", |_| true;
-    /// Sync each batch to stable storage before it counts as delivered.
-    sync: bool = "false", "true, false", |_| true;
-    /// The permissions of a file that is created, whatever the umask.
-    mode: FileMode = "", "an octal number such as 0640; empty: 0640 less the umask", |v| v.check().is_ok();
-    /// Follow symbolic links at the path, and take a file that another user may have put there.
-    follow_links: bool = "false", "true, false", |_| true;
-}
-
-const KINDS: &str = "file, kinesis and cloudwatch-logs";
-
-/// A sink from a URL.
-///
-/// | URL | sink |
-/// |---|---|
-/// | `file:events.log?sync=true&mode=0600`, `file:///var/spool/events.log` | [`FileSink`] |
-/// | `kinesis://stream?region=eu-central-1` | `aws::KinesisSink`; in place of the name an ARN |
-/// | `cloudwatch-logs://group/stream?create_if_missing=true` | `aws::CloudWatchLogsSink`; the last `/` divides group and stream |
-///
-/// What follows `?` are options of the sink, the keys and values of its table, divided by `&`. Reserved
-/// characters are percent-encoded. Secrets do not belong in URLs and are refused there.
-///
-/// # Errors
-/// `InvalidArgument` for what is not such a URL or such an option; `Unsupported` for a sink that this build
-/// lacks; what the sink itself finds wrong.
-pub fn from_url(url: &str) -> Result<Box<dyn Sink>> {
-    // What stands behind `?` might hold a secret by mistake, so that no message repeats it.
-    let shown = url.split('?').next().unwrap_or_default();
-    let bad = |why: &str| invalid(format!("{shown:?} is not the URL of a sink: {why}"));
-    let (scheme, rest) = url.split_once(':').ok_or_else(|| bad("it has no scheme such as kinesis:"))?;
-    let kind = Kind::parse(scheme)?;
-    let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let decoded = |text: &str| percent_decode(text).ok_or_else(|| bad("it is not percent-encoded UTF-8"));
-    let after_slashes = || place.strip_prefix("//").ok_or_else(|| bad("its scheme is not followed by //"));
-    let mut options = Vec::new();
-    match kind {
-        Kind::File => {
-            let path = match place.strip_prefix("//") {
-                Some(path) if !path.starts_with('/') => return Err(bad("a path of a host that is not this one")),
-                path => path.unwrap_or(place),
-            };
-            options.push(("path".to_owned(), decoded(path)?));
-        }
-        Kind::Kinesis => options.push(("stream".to_owned(), decoded(after_slashes()?)?)),
-        Kind::CloudWatchLogs => {
-            let (group, stream) = after_slashes()?.rsplit_once('/').ok_or_else(|| bad("it names no log stream"))?;
-            options.push(("group".to_owned(), decoded(group)?));
-            options.push(("stream".to_owned(), decoded(stream)?));
-        }
-    }
-    let named = options.len();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (key, value) = pair.split_once('=').ok_or_else(|| bad("an option has no value"))?;
-        let (key, value) = (decoded(key)?, decoded(value)?);
-        if options[..named].iter().any(|(known, _)| *known == key) {
-            return Err(bad("an option repeats what the URL has named"));
-        }
-        if table(kind)?.iter().any(|spec| spec.key == key && spec.kind == "secret") {
-            return Err(invalid(format!("a secret such as {key} does not belong in a URL; others can see it")));
-        }
-        options.push((key, value));
-    }
-    make(kind, options.iter().map(|(key, value)| (key.as_str(), value.as_str())))
-}
-
-/// A sink by the name of its kind and its options as text: `file`, `kinesis`, `cloudwatch-logs`.
-///
-/// # Errors
-/// `InvalidArgument` for an unknown kind or option; `Unsupported` for a sink that this build lacks; what the sink
-/// itself finds wrong.
-pub fn from_options<'a>(kind: &str, options: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Box<dyn Sink>> {
-    make(Kind::parse(kind)?, options.into_iter())
-}
-
-/// The options that [`from_options`] takes for a kind of sink.
-///
-/// # Errors
-/// `InvalidArgument` for an unknown kind; `Unsupported` for a sink that this build lacks.
-pub fn options_of(kind: &str) -> Result<&'static [OptionSpec]> {
-    table(Kind::parse(kind)?)
-}
-
-fn table(kind: Kind) -> Result<&'static [OptionSpec]> {
-    match kind {
-        Kind::File => Ok(FileOptions::TABLE),
-        #[cfg(feature = "aws")]
-        Kind::Kinesis => Ok(super::aws::KinesisOptions::TABLE),
-        #[cfg(feature = "aws")]
-        Kind::CloudWatchLogs => Ok(super::aws::CloudWatchLogsOptions::TABLE),
-        #[cfg(not(feature = "aws"))]
-        Kind::Kinesis | Kind::CloudWatchLogs => Err(lacking()),
-    }
-}
-
-fn make<'a>(kind: Kind, mut options: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Box<dyn Sink>> {
-    #[cfg(feature = "aws")]
-    use super::aws::{CloudWatchLogsSink, KinesisSink};
-    Ok(match kind {
-        Kind::File => {
-            let mut file = FileOptions::default();
-            options.try_for_each(|(key, value)| file.set(key, value))?;
-            file.check_ranges()?;
-            Box::new(FileSink::of_options(&file)?)
-        }
-        #[cfg(feature = "aws")]
-        Kind::Kinesis => Box::new(options.try_fold(KinesisSink::builder(""), |b, (k, v)| b.set(k, v))?.build()?),
-        #[cfg(feature = "aws")]
-        Kind::CloudWatchLogs => {
-            Box::new(options.try_fold(CloudWatchLogsSink::builder("", ""), |b, (k, v)| b.set(k, v))?.build()?)
-        }
-        #[cfg(not(feature = "aws"))]
-        Kind::Kinesis | Kind::CloudWatchLogs => return Err(lacking()),
-    })
-}
-
-#[cfg(not(feature = "aws"))]
-fn lacking() -> Error {
-    let message = "this build of unistream has no AWS sinks: it was built without the cargo feature \"aws\"";
-    Error::new(ErrorKind::Unsupported, message)
 }
 
 fn percent_decode(text: &str) -> Option<String> {
@@ -193,8 +75,9 @@ fn percent_decode(text: &str) -> Option<String> {
     let mut rest = text.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
         if byte == b'%' {
-            let digits = std::str::from_utf8(after.get(..2)?).ok()?;
-            bytes.push(u8::from_str_radix(digits, 16).ok()?);
+            let digit = |byte: &u8| char::from(*byte).to_digit(16);
+            let digits = (digit(after.first()?)?, digit(after.get(1)?)?);
+            bytes.push((digits.0 * 16 + digits.1) as u8);
             rest = &after[2..];
         } else {
             bytes.push(byte);
@@ -212,85 +95,33 @@ fn invalid(message: String) -> Error {
 mod tests {
     use super::*;
 
-    fn error_of(url: &str) -> Error {
-        from_url(url).err().unwrap_or_else(|| panic!("{url} was taken"))
-    }
-
-    #[test]
-    fn what_is_no_url_of_a_sink_is_refused() {
-        for bad in [
-            "",
-            "kinesis",
-            "kinesis:stream",
-            "kafka://topic",
-            "kinesis://s?region",
-            "kinesis://%zz",
-            "kinesis://%ff",
-            "cloudwatch-logs://group",
-            "cloudwatch-logs://g/s?group=other",
-            "file:",
-            "file://host/path",
-            "file:a?framing=xml",
-        ] {
-            assert_eq!(error_of(bad).kind(), ErrorKind::InvalidArgument, "{bad}");
-        }
-    }
-
     #[test]
     fn percent_encoding() {
         assert_eq!(percent_decode("a%2Fb%C3%A4+").unwrap(), "a/bä+");
         assert_eq!(percent_decode("%"), None);
         assert_eq!(percent_decode("%4"), None);
+        assert_eq!(percent_decode("%+1"), None);
         assert_eq!(percent_decode("%C3"), None);
     }
 
+    /// What the places of all forms fill.
     #[test]
-    fn urls_of_files() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("with space?.log");
-        let encoded = path.to_str().unwrap().replace(' ', "%20").replace('?', "%3F");
-        let name = format!("file:{}", path.display());
-        for url in [format!("file:{encoded}?sync=true"), format!("file://{encoded}?framing=length-prefixed")] {
-            assert_eq!(from_url(&url).unwrap().name(), name);
-        }
-        assert!(path.exists());
-    }
-
-    #[cfg(not(feature = "aws"))]
-    #[test]
-    fn a_build_without_the_feature_says_what_is_missing() {
-        for url in ["kinesis://s", "kinesis://s?region=eu-west-1", "cloudwatch-logs://g/s"] {
-            let error = error_of(url);
-            assert_eq!(error.kind(), ErrorKind::Unsupported);
-            assert!(error.message().contains("cargo feature \"aws\""), "{error}");
-        }
-        assert_eq!(options_of("kinesis").unwrap_err().kind(), ErrorKind::Unsupported);
-        assert_eq!(from_options("kinesis", [("stream", "s")]).err().unwrap().kind(), ErrorKind::Unsupported);
-    }
-
-    #[cfg(feature = "aws")]
-    #[test]
-    fn urls_of_aws_sinks() {
-        let name = |url: &str| from_url(url).map(|sink| sink.name().into_owned()).unwrap();
-        let arn = "arn:aws:kinesis:eu-west-1:123456789012:stream/clicks";
-        assert_eq!(name("kinesis://clicks?region=eu-west-1&ordered=true"), "kinesis:clicks");
-        assert_eq!(name(&format!("kinesis://{arn}")), "kinesis:clicks");
-        assert_eq!(name("cloudwatch-logs://g/s?region=eu-west-1"), "cloudwatch-logs:g/s");
-        let url = "cloudwatch-logs:///app/web/2024%2F01?region=eu-west-1&endpoint_url=http%3A%2F%2F127.0.0.1:1";
-        assert_eq!(name(url), "cloudwatch-logs:/app/web/2024/01");
-        assert!(error_of("kinesis://s?region=eu-west-1&colour=red").message().contains("partition_key"));
-        assert!(error_of("kinesis://s?region=eu-west-1&timeout=0").message().contains("timeout"));
-    }
-
-    #[cfg(feature = "aws")]
-    #[test]
-    fn secrets_do_not_belong_in_urls() {
-        let error = error_of("kinesis://s?region=eu-west-1&access_key_id=a&secret_access_key=hush");
-        assert!(error.message().contains("access_key_id") && !error.message().contains("hush"), "{error}");
-        let options = [("stream", "s"), ("region", "eu-west-1"), ("access_key_id", "a"), ("secret_access_key", "b")];
-        assert_eq!(from_options("kinesis", options).unwrap().name(), "kinesis:s");
-        assert!(from_options("kinesis", options[..3].iter().copied()).is_err(), "one half of a key");
-        let keys: Vec<_> = options_of("cloudwatch-logs").unwrap().iter().map(|spec| spec.key).collect();
-        assert!(keys.starts_with(&["group", "stream", "create_if_missing", "region"]), "{keys:?}");
+    fn places() {
+        let place = |url: &str, form| SinkUrl::split(url).unwrap().place(form).map_err(|error| error.to_string());
+        let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+            pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
+        };
+        let names = Place::Names(&["host", "topic"]);
+        assert_eq!(place("x://a/b%2Fc", names).unwrap(), pairs(&[("host", "a"), ("topic", "b/c")]));
+        assert_eq!(place("x:///a/b/c", names).unwrap(), pairs(&[("host", "/a/b"), ("topic", "c")]));
+        assert!(place("x://a", names).unwrap_err().contains("names no topic"));
+        assert!(place("x:a/b", names).unwrap_err().contains("//"));
+        assert_eq!(place("x:a%20b", Place::File("path")).unwrap(), pairs(&[("path", "a b")]));
+        assert_eq!(place("x:///a", Place::File("path")).unwrap(), pairs(&[("path", "/a")]));
+        assert!(place("x://host/a", Place::File("path")).unwrap_err().contains("host"));
+        assert_eq!(place("x://h%20/a:1", Place::Verbatim("at")).unwrap(), pairs(&[("at", "//h%20/a:1")]));
+        assert_eq!(place("x:", Place::Nothing).unwrap(), []);
+        assert_eq!(place("x://", Place::Nothing).unwrap(), []);
+        assert!(place("x:y", Place::Nothing).is_err());
     }
 }

@@ -18,7 +18,7 @@ use crate::error::{fallible, unistream_error};
 /// a sidecar, at least once.
 ///
 /// `flags`: 0, or the sum of `UNISTREAM_FILE_LENGTH_PREFIXED` and `UNISTREAM_FILE_SYNC`. For the other options of the table
-/// above (`mode`, `follow_links`): `unistream_sink_from_options("file", ...)`.
+/// above (`mode`, `follow_links`): `unistream_sink_open("file", ...)`.
 ///
 /// Writes the sink to `sink` on success.
 /// Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT` (also for a directory, a socket or a link at that path), `UNISTREAM_ERROR_IO`,
@@ -58,7 +58,8 @@ pub extern "C" fn unistream_sink_null(
     })
 }
 
-/// Makes a sink that sends records to a stream of Amazon Kinesis Data Streams.
+/// Makes a sink that sends records to a stream of Amazon Kinesis Data Streams: a synonym of
+/// `unistream_sink_open("kinesis", options, sink)`.
 ///
 /// `options`: an array of keys and values in turn, with NULL behind the last; the table above lists them. `stream` is
 /// needed, and a region there or where the AWS tools look for one, as for all that is left out. Credentials are looked
@@ -73,68 +74,54 @@ pub unsafe extern "C" fn unistream_sink_kinesis(
     options: *const *const c_char,
     sink: Option<&mut MaybeUninit<Option<Box<unistream_sink>>>>,
 ) -> Option<Box<unistream_error>> {
-    // SAFETY: the contract is that of `make`.
-    fallible(|| unsafe { make("kinesis", options, sink) })
+    // SAFETY: the contract is that of `open`.
+    fallible(|| unsafe { open("kinesis", options, sink) })
 }
 
 /// Makes a sink that sends records to a stream of Amazon CloudWatch Logs. As `unistream_sink_kinesis()`; `group` and
-/// `stream` are needed.
+/// `stream` are needed. A synonym of `unistream_sink_open("cloudwatch-logs", options, sink)`.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn unistream_sink_cloudwatch_logs(
     options: *const *const c_char,
     sink: Option<&mut MaybeUninit<Option<Box<unistream_sink>>>>,
 ) -> Option<Box<unistream_error>> {
-    // SAFETY: the contract is that of `make`.
-    fallible(|| unsafe { make("cloudwatch-logs", options, sink) })
+    // SAFETY: the contract is that of `open`.
+    fallible(|| unsafe { open("cloudwatch-logs", options, sink) })
 }
 
-/// Makes a sink from a URL, such as `file:events.log`, `kinesis://stream?region=eu-central-1` or
-/// `cloudwatch-logs://group/stream?create_if_missing=true`. What follows `?` are options of the sink, as the table
-/// above lists them, divided by `&`; reserved characters are percent-encoded. Secrets are refused there.
+/// Makes a sink by a URL, such as `file:events.log`, `kinesis://stream?region=eu-central-1` or
+/// `cloudwatch-logs://group/stream?create_if_missing=true`, or by the name of its kind: `file`, `null`, `kinesis`,
+/// `cloudwatch-logs`, or what was registered. What follows `?` in a URL are options of the sink, as the table above lists
+/// them, divided by `&`; reserved characters are percent-encoded. Secrets are refused there.
+///
+/// `options`: an array of keys and values in turn, with NULL behind the last; NULL: none. They may come besides those of a
+/// URL; an option that is given twice is refused.
 ///
 /// Writes the sink to `sink` on success.
-/// Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT`; `UNISTREAM_ERROR_UNSUPPORTED` if the library was built without that sink.
+/// Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT`; `UNISTREAM_ERROR_UNSUPPORTED` if the library was built without that sink; what the
+/// sink itself finds wrong.
 #[must_use]
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn unistream_sink_from_url(
-    url: *const c_char,
-    sink: Option<&mut MaybeUninit<Option<Box<unistream_sink>>>>,
-) -> Option<Box<unistream_error>> {
-    fallible(|| {
-        let out = required(sink, "sink")?;
-        // SAFETY: the contract: a C string that lives for the call.
-        out.write(unistream_sink::boxed(sink::from_url(unsafe { text(url, "url") }?)?));
-        Ok(())
-    })
-}
-
-/// Makes a sink from the name of its kind, `file`, `kinesis` or `cloudwatch-logs`, and its options: an array of keys
-/// and values in turn, with NULL behind the last; NULL: no options. The table above lists them.
-///
-/// Writes the sink to `sink` on success.
-/// Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT`; `UNISTREAM_ERROR_UNSUPPORTED` if the library was built without that sink.
-#[must_use]
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn unistream_sink_from_options(
-    kind: *const c_char,
+pub unsafe extern "C" fn unistream_sink_open(
+    url_or_kind: *const c_char,
     options: *const *const c_char,
     sink: Option<&mut MaybeUninit<Option<Box<unistream_sink>>>>,
 ) -> Option<Box<unistream_error>> {
     fallible(|| {
         // SAFETY: the contract: a C string that lives for the call.
-        let kind = unsafe { text(kind, "kind") }?;
-        // SAFETY: the contract is that of `make`.
-        unsafe { make(kind, options, sink) }
+        let url_or_kind = unsafe { text(url_or_kind, "url_or_kind") }?;
+        // SAFETY: the contract is that of `open`.
+        unsafe { open(url_or_kind, options, sink) }
     })
 }
 
-/// Makes a sink of a kind from keys and values in turn.
+/// Makes a sink by a URL or the name of its kind, and by keys and values in turn.
 ///
 /// # Safety
 /// `options` is NULL or an array of C strings that live for the call, NULL behind the last.
-unsafe fn make(
-    kind: &str,
+unsafe fn open(
+    url_or_kind: &str,
     options: *const *const c_char,
     sink: Option<&mut MaybeUninit<Option<Box<unistream_sink>>>>,
 ) -> Result<()> {
@@ -146,7 +133,7 @@ unsafe fn make(
         let value = unsafe { option(options, 2 * pairs.len() + 1) }?;
         pairs.push((key, value.ok_or_else(|| invalid(format!("option {key} has no value")))?));
     }
-    out.write(unistream_sink::boxed(sink::from_options(kind, pairs)?));
+    out.write(unistream_sink::boxed(sink::open(url_or_kind, &pairs)?));
     Ok(())
 }
 

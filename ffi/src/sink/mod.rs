@@ -1,6 +1,10 @@
-//! Sinks for C: the handle, the built-in ones, and callbacks.
+//! Sinks for C: the handle, those that the library brings, and callbacks.
 
+// In the order of the header; the blank lines keep rustfmt from sorting them.
 pub mod builtin;
+
+pub mod register;
+
 pub mod callback;
 pub mod completion;
 

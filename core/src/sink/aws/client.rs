@@ -11,10 +11,10 @@ use ureq::Agent;
 use ureq::http::{self, Uri};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
-use super::Service;
 use super::config::{Endpoint, Environment, Profile, invalid};
 use super::credentials::{Credentials, Keys};
 use super::redact::{Mask, brief};
+use super::service::Service;
 use super::sign::Scope;
 use crate::error::{Error, Result};
 use crate::schedule::MAX_WAIT;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::Service;
+use super::service::Service;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::is_secure_execution;
 

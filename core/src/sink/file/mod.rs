@@ -6,6 +6,7 @@
 //! goes to the file that is there then.
 
 mod log;
+mod options;
 mod piece;
 mod search;
 mod sidecar;
@@ -17,10 +18,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use log::Log;
+pub use options::{FileMode, FileOptions, Framing};
 pub(crate) use sidecar::Layout;
 use stream::Stream;
 
-use super::url::FileOptions;
+use super::kind::{Kind, Place};
 use super::{Limits, Report, SendError, Sink};
 use crate::batch::Batch;
 use crate::error::{Error, ErrorKind, Result};
@@ -28,15 +30,17 @@ use crate::platform::sync::Mutex;
 use crate::platform::{Disk, ForkGuard, OsDisk, lock};
 use crate::record::NewRecord;
 
-/// How records stand in the file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Framing {
-    /// The payload and a newline. A payload that has a newline in it is refused at `put`.
-    #[default]
-    Lines,
-    /// The payload's length as 32 bits, little-endian, and the payload.
-    LengthPrefixed,
-}
+pub(super) static KIND: Kind = Kind {
+    scheme: "file",
+    summary: "Appends records to a file that others may rotate.",
+    once: "Exactly once, through kills and retries, and with `sync` through power loss; at least once into pipes and devices.",
+    page: include_str!("page.md"),
+    options: FileOptions::TABLE,
+    takes_any: false,
+    place: Place::File("path"),
+    feature: "",
+    open: Some(&|options| Ok(Box::new(FileSink::of_options(&FileOptions::from_pairs(options)?)?))),
+};
 
 /// Appends records to a file, each exactly once through crashes and retries, unless somebody else edits it.
 ///
@@ -154,7 +158,7 @@ impl FileSinkBuilder {
     /// umask lets. A file that is there keeps its own.
     #[must_use]
     pub fn mode(mut self, mode: u32) -> Self {
-        self.options.mode = super::url::FileMode(Some(mode));
+        self.options.mode = FileMode(Some(mode));
         self
     }
 

@@ -11,55 +11,22 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::client::{CallError, Client, Fault, is_passing};
-use super::config::invalid;
-use super::delivery::{Answer, Delivery, Item, split};
-use super::{Connection, Service, aws_options, connection_setters};
+use super::{KinesisOptions, MAX_KEY_CHARS, PartitionBy, is_hash_key, kinesis_setters};
 use crate::batch::Batch;
 use crate::error::Result;
-use crate::options::{Bytes, Secret, Text, choice};
 use crate::record::{MAX_OWN_ID_BYTES, NewRecord};
+use crate::sink::aws::client::{CallError, Client, Fault, is_passing};
+use crate::sink::aws::config::invalid;
+use crate::sink::aws::connection::{Connection, connect, connection_setters};
+use crate::sink::aws::delivery::{Answer, Delivery, Item, split};
+use crate::sink::aws::service::Service;
 use crate::sink::{Limits, Outcome, Report, SendError, Sink};
 
 // The limits of PutRecords: <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html>.
 const MAX_RECORDS: usize = 500;
-const MAX_KEY_CHARS: usize = 256;
-const MIB: u64 = 1024 * 1024;
 /// As long as the longest id that a buffer gives.
 const LONGEST_OWN_ID: &str = "ffffffffffffffff-18446744073709551615";
 const _: () = assert!(LONGEST_OWN_ID.len() == MAX_OWN_ID_BYTES);
-
-choice! {
-    /// What the partition key of a record is.
-    PartitionBy: "one of key, id" {
-        /// The record's key, or its id where it has no key.
-        Key = "key",
-        /// The record's id.
-        Id = "id",
-    }
-}
-
-aws_options! {
-    /// The options of a [`KinesisSink`]. [`TABLE`](Self::TABLE) describes them; [`set`](Self::set) takes them as text.
-    pub struct KinesisOptions, setters kinesis_setters;
-    /// The stream, by name or ARN.
-    stream: Text = "", "the name or the ARN of a stream", |_| true;
-    /// What the partition key of a record is, unless `partition_key` is set.
-    partition_by: PartitionBy = "key", "key, id", |_| true;
-    /// One partition key for all records: they all go to one shard.
-    partition_key: Text = "", "1 to 256 characters, or empty", |v| v.chars().count() <= MAX_KEY_CHARS;
-    /// What chooses the shard in place of the partition key's hash: one number for all records, or `key`: each
-    /// record's key, which must then be such a number.
-    explicit_hash_key: Text = "", "a decimal number below 2^128, key, or empty",
-        |v| v.is_empty() || v == "key" || is_hash_key(v);
-    /// Keep strict order per partition key: no record is in a call while an earlier one of its key is not yet
-    /// accepted. A call then holds at most one record a key. It needs `max_in_flight` 1; more is refused.
-    ordered: bool = "false", "true, false", |_| true;
-    /// The most bytes in a call, data and partition keys. Streams that were not raised to more take 5 MiB.
-    max_call_bytes: Bytes = "10MiB", "1 to 10MiB", |v| (1..=10 * MIB).contains(v);
-    /// The most bytes in a record, data and partition key. Streams take more than 1 MiB only if set so.
-    max_record_bytes: Bytes = "1MiB", "1 to 10MiB", |v| (1..=10 * MIB).contains(v);
-}
 
 /// A rule of the user's own that gives a record a key.
 type KeyFn = dyn Fn(&NewRecord<'_>) -> String + Send + Sync;
@@ -108,6 +75,11 @@ pub struct KinesisBuilder {
 }
 
 impl KinesisBuilder {
+    /// With these options, and nothing besides.
+    pub(super) fn of_options(options: KinesisOptions) -> Self {
+        KinesisBuilder { options, ..Self::default() }
+    }
+
     kinesis_setters!();
     connection_setters!();
 
@@ -139,7 +111,7 @@ impl KinesisBuilder {
             }
             options.region.clone_from(region);
         }
-        let client = options.connect(Service::Kinesis, connection)?;
+        let client = connect!(Service::Kinesis, options, connection);
         let partition = match (partition_key, options.partition_key.is_empty()) {
             (Some(rule), true) => Partition::Rule(rule),
             (Some(_), false) => return Err(invalid("partition_key and partition_key_fn exclude each other")),
@@ -320,11 +292,6 @@ impl Item for Entry<'_> {
     }
 }
 
-/// The explicit hash key: a decimal number below 2^128, without leading zeros.
-fn is_hash_key(text: &str) -> bool {
-    text.parse::<u128>().is_ok_and(|number| number.to_string() == text)
-}
-
 impl Rules {
     /// The partition key and the explicit hash key of a record, or why there is none. `id` is the record's own,
     /// or the one that the buffer gave it.
@@ -450,7 +417,7 @@ fn held_back() -> Outcome {
 
 /// What an answer says about each record of the call. An answer with more or fewer entries than records says
 /// nothing about any.
-pub(super) fn outcomes(answer: &[u8], records: usize) -> Answer {
+pub(in crate::sink::aws) fn outcomes(answer: &[u8], records: usize) -> Answer {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Body {

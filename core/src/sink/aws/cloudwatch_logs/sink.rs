@@ -7,14 +7,15 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use ureq::Agent;
 
-use super::client::{CallError, Client, Fault};
-use super::config::invalid;
-use super::delivery::{Answer, Delivery, Item, split};
-use super::{Connection, Service, aws_options, connection_setters};
+use super::{CloudWatchLogsOptions, cloudwatch_logs_setters};
 use crate::batch::Batch;
 use crate::error::Result;
-use crate::options::{Secret, Text};
 use crate::record::{self, NewRecord};
+use crate::sink::aws::client::{CallError, Client, Fault};
+use crate::sink::aws::config::invalid;
+use crate::sink::aws::connection::{Connection, connect, connection_setters};
+use crate::sink::aws::delivery::{Answer, Delivery, Item, split};
+use crate::sink::aws::service::Service;
 use crate::sink::{Limits, Outcome, Report, SendError, Sink};
 
 // The limits of PutLogEvents:
@@ -29,18 +30,6 @@ const MAX_MESSAGE_BYTES: u64 = 1_000_000;
 const MAX_SPAN_MS: i64 = 24 * 60 * 60 * 1000 - 1;
 /// An event may be this far ahead of the service's clock.
 const MAX_AHEAD_MS: i64 = 2 * 60 * 60 * 1000;
-
-aws_options! {
-    /// The options of a [`CloudWatchLogsSink`]. [`TABLE`](Self::TABLE) describes them; [`set`](Self::set) takes them
-    /// as text.
-    pub struct CloudWatchLogsOptions, setters cloudwatch_logs_setters;
-    /// The log group.
-    group: Text = "", "the name of a log group", |_| true;
-    /// The log stream in it.
-    stream: Text = "", "the name of a log stream", |_| true;
-    /// Make the log stream, and the log group too, where a call finds that there is none.
-    create_if_missing: bool = "false", "true, false", |_| true;
-}
 
 /// Sends records as log events by `PutLogEvents`: the message is the payload, which must be UTF-8, and the
 /// timestamp is `created_at` in milliseconds.
@@ -108,6 +97,11 @@ pub struct CloudWatchLogsBuilder {
 }
 
 impl CloudWatchLogsBuilder {
+    /// With these options, and nothing besides.
+    pub(super) fn of_options(options: CloudWatchLogsOptions) -> Self {
+        CloudWatchLogsBuilder { options, ..Self::default() }
+    }
+
     cloudwatch_logs_setters!();
     connection_setters!();
 
@@ -118,7 +112,7 @@ impl CloudWatchLogsBuilder {
     pub fn build(self) -> Result<CloudWatchLogsSink> {
         let CloudWatchLogsBuilder { options, connection } = self;
         let target = Target::parse(&options.group, &options.stream)?;
-        let client = options.connect(Service::CloudWatchLogs, connection)?;
+        let client = connect!(Service::CloudWatchLogs, options, connection);
         Ok(CloudWatchLogsSink { target, create_if_missing: options.create_if_missing, client })
     }
 }
@@ -335,7 +329,7 @@ fn outcomes(answer: &[u8], events: &[&Event<'_>]) -> Answer {
 
 /// What is made of any answer to a call of so many events.
 #[cfg(feature = "torture")]
-pub(super) fn fuzz(answer: &[u8], count: usize) -> Result<(), String> {
+pub(in crate::sink::aws) fn fuzz(answer: &[u8], count: usize) -> Result<(), String> {
     let events: Vec<_> = (0..count).map(|index| Event { timestamp: index as i64, message: "m", index }).collect();
     let events: Vec<_> = events.iter().collect();
     match outcomes(answer, &events) {
