@@ -5,17 +5,19 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use ureq::Agent;
+use serde_json::{Map, Value};
 
 use super::{CloudWatchLogsOptions, cloudwatch_logs_setters};
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::record::{self, NewRecord};
-use crate::sink::aws::client::{CallError, Client, Fault};
-use crate::sink::aws::config::invalid;
+use crate::sink::aws::client::Client;
 use crate::sink::aws::connection::{Connection, connect, connection_setters};
-use crate::sink::aws::delivery::{Answer, Delivery, Item, split};
 use crate::sink::aws::service::Service;
+use crate::sink::net::delivery::{Delivery, Item, Outcomes, split};
+use crate::sink::net::failure::{CallError, Fault};
+use crate::sink::net::http::{Answer, Connections};
+use crate::sink::net::invalid;
 use crate::sink::{Limits, Outcome, Report, SendError, Sink};
 
 // The limits of PutLogEvents:
@@ -62,18 +64,24 @@ impl CloudWatchLogsSink {
     }
 
     /// One call, and where group or stream are missing and may be made, another.
-    fn put(&self, connections: &Agent, events: &[&Event<'_>]) -> Answer {
+    fn put(&self, connections: &Connections, events: &[&Event<'_>]) -> Outcomes {
         let body = self.target.request(events);
         let mut answer = self.client.call(connections, PUT_LOG_EVENTS, &body);
         if self.create_if_missing && matches!(&answer, Err(error) if error.fault == Fault::NotFound) {
             self.create(connections)?;
             answer = self.client.call(connections, PUT_LOG_EVENTS, &body);
         }
-        outcomes(&answer?, events)
+        match answer {
+            // An earlier call brought them, and its answer was lost.
+            Err(error) if error.code.as_deref() == Some("DataAlreadyAcceptedException") => {
+                Ok(vec![Outcome::Delivered; events.len()])
+            }
+            answer => outcomes(&answer?, events),
+        }
     }
 
     /// Makes the stream, and the group if it too is missing. That someone else does the same is fine.
-    fn create(&self, connections: &Agent) -> Result<(), CallError> {
+    fn create(&self, connections: &Connections) -> Result<(), CallError> {
         let create = |operation, body: &[u8]| match self.client.call(connections, operation, body) {
             Err(error) if error.fault != Fault::Exists => Err(error),
             _ => Ok(()),
@@ -257,7 +265,7 @@ fn timestamp(micros: i64) -> Result<i64, String> {
 }
 
 /// Sends the batch by `call`, in as many calls as it takes.
-fn deliver(batch: &Batch, call: &mut dyn FnMut(&[&Event<'_>]) -> Answer) -> Report {
+fn deliver(batch: &Batch, call: &mut dyn FnMut(&[&Event<'_>]) -> Outcomes) -> Report {
     let mut delivery = Delivery::new(batch.len());
     let mut events = Vec::with_capacity(batch.len());
     for (index, record) in batch.iter().enumerate() {
@@ -266,25 +274,25 @@ fn deliver(batch: &Batch, call: &mut dyn FnMut(&[&Event<'_>]) -> Answer) -> Repo
             Err(reason) => delivery.reject(index, reason),
         }
     }
-    for events in calls(&events) {
-        let mut sorted: Vec<_> = events.iter().collect();
-        sorted.sort_by_key(|event| event.timestamp);
-        if let Err(error) = delivery.send(&sorted, call) {
+    // Sort before splitting: events whose times alternate between two days make two calls, not one each.
+    events.sort_by_key(|event| event.timestamp);
+    let sorted: Vec<_> = events.iter().collect();
+    for events in calls(&sorted) {
+        if let Err(error) = delivery.send(events, call) {
             return delivery.finish(Some(error));
         }
     }
     delivery.finish(None)
 }
 
-/// Consecutive events within the limits of a call.
-fn calls<'e, 'a>(events: &'e [Event<'a>]) -> Vec<&'e [Event<'a>]> {
+/// Consecutive events, sorted by time, within the limits of a call.
+fn calls<'e, 'a>(sorted: &'e [&'a Event<'a>]) -> Vec<&'e [&'a Event<'a>]> {
     split(
-        events,
-        |event| (1, event.bytes(), event.timestamp, event.timestamp),
-        |(count, bytes, first, last), event| {
-            let (first, last) = (event.timestamp.min(*first), event.timestamp.max(*last));
-            let grown = (count + 1, bytes + event.bytes(), first, last);
-            let fits = grown.0 <= MAX_EVENTS && grown.1 <= MAX_CALL_BYTES && last - first <= MAX_SPAN_MS;
+        sorted,
+        |event| (1, event.bytes(), event.timestamp),
+        |(count, bytes, first), event| {
+            let grown = (count + 1, bytes + event.bytes(), *first);
+            let fits = grown.0 <= MAX_EVENTS && grown.1 <= MAX_CALL_BYTES && event.timestamp - first <= MAX_SPAN_MS;
             Some(grown).filter(|_| fits)
         },
     )
@@ -292,11 +300,18 @@ fn calls<'e, 'a>(events: &'e [Event<'a>]) -> Vec<&'e [Event<'a>]> {
 
 /// What an answer says about each event of the call: all are in, but for those that `rejectedLogEventsInfo` names
 /// by their place among the sorted events.
-fn outcomes(answer: &[u8], events: &[&Event<'_>]) -> Answer {
-    #[derive(Default, Deserialize)]
-    #[serde(rename_all = "camelCase", default)]
+///
+/// Every member of the answer is optional, so that `{}` would say that all are in. A portal or a proxy can say that as well;
+/// it is believed only with the header that every answer of AWS has.
+fn outcomes(answer: &Answer, events: &[&Event<'_>]) -> Outcomes {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
     struct Body {
+        next_sequence_token: Option<String>,
         rejected_log_events_info: Option<Rejected>,
+        rejected_entity_info: Option<Map<String, Value>>,
+        #[serde(flatten)]
+        others: Map<String, Value>,
     }
     #[derive(Default, Deserialize)]
     #[serde(rename_all = "camelCase", default)]
@@ -308,9 +323,17 @@ fn outcomes(answer: &[u8], events: &[&Event<'_>]) -> Answer {
         /// The first that is not: exclusive.
         expired_log_event_end_index: Option<usize>,
     }
-    let answer: Body =
-        serde_json::from_slice(answer).map_err(|error| CallError::nonsense(PUT_LOG_EVENTS, format_args!("{error}")))?;
-    let rejected = answer.rejected_log_events_info.unwrap_or_default();
+    let undocumented = |what: &dyn fmt::Display| CallError::undocumented(PUT_LOG_EVENTS, what);
+    // Only an object will do: a structure could be read from an array as well.
+    let object: Map<String, Value> = serde_json::from_slice(&answer.body).map_err(|error| undocumented(&error))?;
+    let body: Body = serde_json::from_value(Value::Object(object)).map_err(|error| undocumented(&error))?;
+    let documented = body.next_sequence_token.is_some()
+        || body.rejected_log_events_info.is_some()
+        || body.rejected_entity_info.is_some();
+    if !documented && !(body.others.is_empty() && answer.header("x-amzn-requestid").is_some()) {
+        return Err(undocumented(&"it has nothing that an answer to PutLogEvents has"));
+    }
+    let rejected = body.rejected_log_events_info.unwrap_or_default();
     let outcome = |(place, event): (usize, &&Event<'_>)| {
         let reason = if rejected.expired_log_event_end_index.is_some_and(|end| place < end) {
             "expired: it is older than the retention of the log group".into()
@@ -332,7 +355,7 @@ fn outcomes(answer: &[u8], events: &[&Event<'_>]) -> Answer {
 pub(in crate::sink::aws) fn fuzz(answer: &[u8], count: usize) -> Result<(), String> {
     let events: Vec<_> = (0..count).map(|index| Event { timestamp: index as i64, message: "m", index }).collect();
     let events: Vec<_> = events.iter().collect();
-    match outcomes(answer, &events) {
+    match outcomes(&Answer::new(200, &[], answer), &events) {
         Ok(outcomes) if outcomes.len() != count => Err(format!("{} outcomes for {count} events", outcomes.len())),
         _ => Ok(()),
     }
@@ -348,6 +371,14 @@ mod tests {
     fn sink() -> CloudWatchLogsSink {
         let builder = CloudWatchLogsSink::builder("g", "s").region("eu-west-1").environment(Environment::empty());
         builder.build().unwrap()
+    }
+
+    fn service(body: &[u8]) -> Answer {
+        Answer::new(200, &[("x-amzn-requestid", b"1")], body)
+    }
+
+    fn nobody(body: &[u8]) -> Answer {
+        Answer::new(200, &[], body)
     }
 
     /// Delivers events of these times (milliseconds) through a service that takes all; the calls' times.
@@ -411,9 +442,17 @@ mod tests {
     fn no_call_spans_a_day() {
         assert_eq!(calls_of(&[0, 24 * HOUR - 1]), [vec![0, 24 * HOUR - 1]]);
         assert_eq!(calls_of(&[0, 24 * HOUR]), [vec![0], vec![24 * HOUR]]);
-        // The span grows to both sides, and put order decides where to cut.
         let times = [20 * HOUR, 30 * HOUR, 7 * HOUR, 31 * HOUR, 40 * HOUR, 1];
-        assert_eq!(calls_of(&times), [vec![7 * HOUR, 20 * HOUR, 30 * HOUR], vec![31 * HOUR, 40 * HOUR], vec![1]]);
+        assert_eq!(calls_of(&times), [vec![1, 7 * HOUR, 20 * HOUR], vec![30 * HOUR, 31 * HOUR, 40 * HOUR]]);
+    }
+
+    /// The bug: events that alternated between two days cost a call each.
+    #[test]
+    fn events_that_alternate_between_two_days_make_two_calls() {
+        let times: Vec<i64> = (0..100).map(|n| n % 2 * 30 * HOUR + n).collect();
+        let calls = calls_of(&times);
+        assert_eq!(calls.iter().map(Vec::len).collect::<Vec<_>>(), [50, 50]);
+        assert!(calls.iter().all(|call| call.is_sorted()));
     }
 
     #[test]
@@ -467,7 +506,7 @@ mod tests {
                         "tooNewLogEventStartIndex": new,
                         "expiredLogEventEndIndex": expired,
                     }});
-                    let outcomes = outcomes(answer.to_string().as_bytes(), &events).unwrap();
+                    let outcomes = outcomes(&service(answer.to_string().as_bytes()), &events).unwrap();
                     for (place, outcome) in outcomes.iter().enumerate() {
                         let expected = if expired.is_some_and(|end| place < end) {
                             Some("expired")
@@ -493,7 +532,7 @@ mod tests {
     fn too_new_says_from_when_a_replay_passes() {
         let event = Event { timestamp: 1_704_612_701_482, message: "x", index: 0 };
         let answer = br#"{"rejectedLogEventsInfo":{"tooNewLogEventStartIndex":0}}"#;
-        let outcome = outcomes(answer, &[&event]).unwrap().remove(0);
+        let outcome = outcomes(&service(answer), &[&event]).unwrap().remove(0);
         let Outcome::Rejected { reason } = outcome else { panic!("{outcome:?}") };
         assert!(reason.ends_with("from 2024-01-07T05:31:41.482000Z"), "{reason}");
     }
@@ -503,18 +542,40 @@ mod tests {
         let times = [5, 1, 9, 3];
         let batch = Batch::from_records(times.map(|time| NewRecord::new(b"x").created_at(time * 1000)));
         let report = deliver(&batch, &mut |events| {
-            outcomes(br#"{"rejectedLogEventsInfo":{"tooOldLogEventEndIndex":1,"tooNewLogEventStartIndex":3}}"#, events)
+            let answer = br#"{"rejectedLogEventsInfo":{"tooOldLogEventEndIndex":1,"tooNewLogEventStartIndex":3}}"#;
+            outcomes(&service(answer), events)
         });
         assert_eq!(report.exceptions().map(|(index, _)| index).collect::<Vec<_>>(), [1, 2]);
     }
 
+    /// The bug: any 200 meant that all events were in, that of a captive portal too.
     #[test]
-    fn an_answer_that_is_no_json_says_nothing() {
+    fn an_answer_that_is_not_as_documented_says_nothing() {
         let event = Event { timestamp: 1, message: "x", index: 0 };
-        assert!(matches!(outcomes(b"{}", &[&event]).unwrap()[..], [Outcome::Delivered]));
-        for answer in [&b""[..], b"<html>", b"[1]", br#"{"rejectedLogEventsInfo":7}"#] {
-            let error = outcomes(answer, &[&event]).unwrap_err();
-            assert!(matches!(error.into_outcome(), Outcome::Unavailable { .. }));
+        let token = br#"{"nextSequenceToken":"1"}"#;
+        for answer in [&token[..], br#"{"rejectedLogEventsInfo":{}}"#, br#"{"rejectedEntityInfo":{"errorType":"x"}}"#] {
+            assert!(matches!(outcomes(&nobody(answer), &[&event]).unwrap()[..], [Outcome::Delivered]));
+        }
+        assert!(matches!(outcomes(&service(b"{}"), &[&event]).unwrap()[..], [Outcome::Delivered]));
+        assert!(outcomes(&nobody(b"{}"), &[&event]).is_err());
+        for answer in [
+            &b""[..],
+            b"<html>",
+            b"[]",
+            b"[1]",
+            b"null",
+            b"true",
+            br#"["1",null,null]"#,
+            br#"{"status":"ok"}"#,
+            br#"{"message":"Forbidden"}"#,
+            br#"{"rejectedLogEventsInfo":7}"#,
+            br#"{"rejectedLogEventsInfo":{"tooOldLogEventEndIndex":-1}}"#,
+            br#"{"nextSequenceToken":1}"#,
+        ] {
+            for answer in [service(answer), nobody(answer)] {
+                let error = outcomes(&answer, &[&event]).unwrap_err();
+                assert!(matches!(error.into_outcome(), Outcome::Unavailable { .. }), "{answer:?}");
+            }
         }
     }
 }

@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::de::{Deserializer, Error as _, Visitor};
 
-use super::Credentials;
 use crate::secret::Secret;
+use crate::sink::aws::keys::Credentials;
 
 /// What is said of every answer that is none.
 const STRANGE: &str = "an answer that is not as documented";

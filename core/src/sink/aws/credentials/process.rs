@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use zeroize::Zeroizing;
 
-use super::super::config::Environment;
+use crate::sink::net::environment::Environment;
 
 /// How long it may run, and how much it may print: more than enough for keys, and for a person who is asked for a
 /// second factor.

@@ -9,17 +9,18 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use super::{KinesisOptions, MAX_KEY_CHARS, PartitionBy, is_hash_key, kinesis_setters};
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::record::{MAX_OWN_ID_BYTES, NewRecord};
-use crate::sink::aws::client::{CallError, Client, Fault, is_passing};
-use crate::sink::aws::config::invalid;
+use crate::sink::aws::client::Client;
 use crate::sink::aws::connection::{Connection, connect, connection_setters};
-use crate::sink::aws::delivery::{Answer, Delivery, Item, split};
+use crate::sink::aws::protocol::is_passing;
 use crate::sink::aws::service::Service;
+use crate::sink::net::delivery::{Delivery, Item, Outcomes, split};
+use crate::sink::net::failure::{CallError, Fault};
+use crate::sink::net::invalid;
 use crate::sink::{Limits, Outcome, Report, SendError, Sink};
 
 // The limits of PutRecords: <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html>.
@@ -147,7 +148,7 @@ impl Sink for KinesisSink {
         let connections = self.client.connections();
         Ok(self.rules.deliver(batch, &mut |items| {
             let answer = self.client.call(&connections, PUT_RECORDS, &self.target.request(items))?;
-            outcomes(&answer, items.len())
+            outcomes(&answer.body, items.len())
         }))
     }
 
@@ -342,7 +343,7 @@ impl Rules {
     }
 
     /// Sends the batch by `call`, in as many calls as it takes.
-    fn deliver(&self, batch: &Batch, call: &mut dyn FnMut(&[&Entry<'_>]) -> Answer) -> Report {
+    fn deliver(&self, batch: &Batch, call: &mut dyn FnMut(&[&Entry<'_>]) -> Outcomes) -> Report {
         let mut delivery = Delivery::new(batch.len());
         let ids: Vec<_> = batch.iter().map(|record| record.id()).collect();
         let mut entries = Vec::with_capacity(batch.len());
@@ -406,18 +407,13 @@ fn waves<'e, 'a>(entries: &'e [Entry<'a>]) -> Vec<Vec<&'e Entry<'a>>> {
 }
 
 fn held_back() -> Outcome {
-    let error = CallError {
-        operation: PUT_RECORDS,
-        fault: Fault::Unavailable { retry_after: None },
-        code: None,
-        message: "held back: an earlier record of its partition key is not yet accepted".into(),
-    };
-    error.into_outcome()
+    let why = "held back: an earlier record of its partition key is not yet accepted";
+    CallError::unavailable(PUT_RECORDS, why).into_outcome()
 }
 
 /// What an answer says about each record of the call. An answer with more or fewer entries than records says
 /// nothing about any.
-pub(in crate::sink::aws) fn outcomes(answer: &[u8], records: usize) -> Answer {
+pub(in crate::sink::aws) fn outcomes(answer: &[u8], records: usize) -> Outcomes {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Body {
@@ -426,23 +422,23 @@ pub(in crate::sink::aws) fn outcomes(answer: &[u8], records: usize) -> Answer {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Result {
-        sequence_number: Option<IgnoredAny>,
+        sequence_number: Option<String>,
         error_code: Option<String>,
         error_message: Option<String>,
     }
-    let answer: Body =
-        serde_json::from_slice(answer).map_err(|error| CallError::nonsense(PUT_RECORDS, format_args!("{error}")))?;
+    let answer: Body = serde_json::from_slice(answer)
+        .map_err(|error| CallError::undocumented(PUT_RECORDS, format_args!("{error}")))?;
     if answer.records.len() != records {
         let what = format_args!("{} entries for {records} records", answer.records.len());
-        return Err(CallError::nonsense(PUT_RECORDS, what));
+        return Err(CallError::undocumented(PUT_RECORDS, what));
     }
     let outcome = |result: Result| match (result.error_code.filter(|code| !code.is_empty()), result.sequence_number) {
         (None, Some(_)) => Outcome::Delivered,
         (None, None) => {
-            CallError::nonsense(PUT_RECORDS, "an entry has neither a sequence number nor an error").into_outcome()
+            CallError::undocumented(PUT_RECORDS, "an entry has neither a sequence number nor an error").into_outcome()
         }
         (Some(code), _) => {
-            let fault = if is_passing(&code) { Fault::Unavailable { retry_after: None } } else { Fault::Failed };
+            let fault = if is_passing(&code) { Fault::UNAVAILABLE } else { Fault::Failed };
             let message = result.error_message.unwrap_or_default();
             CallError { operation: PUT_RECORDS, fault, code: Some(code), message }.into_outcome()
         }
@@ -464,12 +460,7 @@ mod tests {
     }
 
     fn unavailable() -> CallError {
-        CallError {
-            operation: PUT_RECORDS,
-            fault: Fault::Unavailable { retry_after: None },
-            code: None,
-            message: "gone".into(),
-        }
+        CallError::unavailable(PUT_RECORDS, "gone")
     }
 
     /// Numbers that look random and are the same every time.

@@ -10,7 +10,7 @@ use zeroize::Zeroize;
 const RUN: usize = 8;
 
 /// The runs of some secrets.
-pub(super) struct Mask {
+pub(crate) struct Mask {
     /// Sorted.
     runs: Vec<[u8; RUN]>,
     /// By `slot`, whether there may be such a run: most of an answer is passed over by this alone.
@@ -18,7 +18,7 @@ pub(super) struct Mask {
 }
 
 impl Mask {
-    pub(super) fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(crate) fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
         let mut mask = Mask { runs: Vec::new(), likely: vec![false; 1 << 16] };
         for secret in secrets.into_iter().map(str::as_bytes) {
             for run in runs_of(secret) {
@@ -32,7 +32,7 @@ impl Mask {
 
     /// Puts stars in the place of what belongs to a secret. JSON stays JSON: neither a backslash nor what it escapes is
     /// touched.
-    pub(super) fn apply(&self, text: &mut [u8]) {
+    pub(crate) fn apply(&self, text: &mut [u8]) {
         let mut found: Vec<(usize, usize)> = Vec::new();
         for (at, run) in runs_of(text).enumerate() {
             if self.likely[slot(run)] && self.runs.binary_search(run).is_ok() {
@@ -72,7 +72,7 @@ fn slot(run: &[u8; RUN]) -> usize {
 }
 
 /// One line for people of what a service said: stars in a row are three, and at most so many characters are kept.
-pub(super) fn brief(text: &str, chars: usize) -> String {
+pub(crate) fn brief(text: &str, chars: usize) -> String {
     let mut brief = String::new();
     let mut stars = 0;
     for char in text.chars() {
