@@ -8,12 +8,15 @@
 //! | `trust` | the authorities whose certificates are believed |
 //! | `proxy` | through which proxy a host is reached |
 //! | `http` | requests over kept connections: time limits, interruption, bounded answers |
+//! | `connect` | TCP and TLS connections for protocols other than HTTP |
 //! | `date` | `Date` and `Retry-After` |
 //! | `failure` | the table from a failed call to the outcome of its records |
 //! | `delivery` | from the answers to calls to the report about a batch |
 //! | `redact` | masks secrets that a service repeats |
 //! | `encode` | percent-encoding, hexadecimal digits |
 
+#[cfg_attr(not(test), expect(dead_code, reason = "for the sinks that speak to brokers"))]
+pub(crate) mod connect;
 pub(crate) mod date;
 pub(crate) mod delivery;
 pub(crate) mod encode;

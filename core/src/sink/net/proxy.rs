@@ -8,21 +8,31 @@ use super::environment::Environment;
 use super::invalid;
 use crate::error::Result;
 
-/// The variables of this environment choose the proxy.
-///
-/// `https_proxy` or `http_proxy` by the scheme of the URL, else `all_proxy`; each also in upper case, but for
-/// `HTTP_PROXY`: a CGI program finds there what a client sent as the header `Proxy`. `no_proxy` lists the exceptions.
-/// The proxy is asked for a tunnel (`CONNECT`) for either scheme.
+/// The proxy for a URL, as the variables choose it: `https_proxy` or `http_proxy` by the scheme, else `all_proxy`; each also
+/// in upper case, but for `HTTP_PROXY`: a CGI program finds there what a client sent as the header `Proxy`. `no_proxy`
+/// lists the exceptions. The proxy is asked for a tunnel (`CONNECT`) for either scheme.
 ///
 /// # Errors
 /// The variable holds no URL of an HTTP proxy.
 pub(super) fn proxy_for(uri: &Uri, environment: &Environment) -> Result<Option<ureq::Proxy>> {
     let plain = uri.scheme_str() == Some("http");
-    let name = if plain { "HTTP_PROXY" } else { "HTTPS_PROXY" };
-    let found = variable(environment, name).or_else(|| variable(environment, "ALL_PROXY"));
-    let Some(url) = found else { return Ok(None) };
-    let host = uri.host().unwrap_or_default();
     let port = uri.port_u16().unwrap_or(if plain { 80 } else { 443 });
+    let names = if plain { ["HTTP_PROXY", "ALL_PROXY"] } else { ["HTTPS_PROXY", "ALL_PROXY"] };
+    choose(&names, uri.host().unwrap_or_default(), port, environment)
+}
+
+/// The proxy for a connection of another protocol: with TLS as for `https`, without it `all_proxy` alone.
+///
+/// # Errors
+/// As [`proxy_for`].
+pub(super) fn tunnel_for(host: &str, port: u16, tls: bool, environment: &Environment) -> Result<Option<ureq::Proxy>> {
+    let names = ["HTTPS_PROXY", "ALL_PROXY"];
+    choose(if tls { &names } else { &names[1..] }, host, port, environment)
+}
+
+fn choose(names: &[&str], host: &str, port: u16, environment: &Environment) -> Result<Option<ureq::Proxy>> {
+    let found = names.iter().find_map(|name| Some((name, variable(environment, name)?)));
+    let Some((name, url)) = found else { return Ok(None) };
     if variable(environment, "NO_PROXY").is_some_and(|list| is_listed(list, host, port)) {
         return Ok(None);
     }

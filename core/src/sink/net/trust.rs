@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use rustls::RootCertStore;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::invalid;
@@ -38,6 +39,18 @@ impl Trust {
             Some(bundle) => TlsConfig::builder().root_certs(bundle.clone()).build(),
             None => TlsConfig::default(),
         }
+    }
+
+    /// The same for `rustls` itself.
+    pub(super) fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        match &self.bundle {
+            Some(RootCerts::Specific(certificates)) => {
+                roots.add_parsable_certificates(certificates.iter().map(|one| one.der().to_vec().into()));
+            }
+            _ => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+        }
+        roots
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) fn run(bytes: &[u8]) -> Result<(), String> {
         5 => cached_token(rest),
         6 => profile(&String::from_utf8_lossy(rest)),
         7 => command(&String::from_utf8_lossy(rest)),
-        8 => refusal(rest),
+        8 => refused_call(rest),
         _ => records(rest),
     }
 }
@@ -84,7 +84,7 @@ fn command(line: &str) -> Result<(), String> {
 }
 
 /// An answer other than 200: the first bytes are its status and the token of the request that it may repeat.
-fn refusal(bytes: &[u8]) -> Result<(), String> {
+fn refused_call(bytes: &[u8]) -> Result<(), String> {
     let (head, rest) = bytes.split_at(bytes.len().min(2));
     let (token, body) = rest.split_at(rest.len().min(32));
     let status = head.iter().fold(0, |status, byte| status << 8 | u16::from(*byte));

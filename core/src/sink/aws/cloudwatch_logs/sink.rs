@@ -416,7 +416,7 @@ mod tests {
     fn a_request_has_message_and_milliseconds() {
         let target = Target::parse("g", "s").unwrap();
         let event = Event { timestamp: 1_700_000_000_123, message: "a \"b\"\u{2028}\n\u{0}", index: 4 };
-        let body: serde_json::Value = serde_json::from_slice(&target.request(&[&event])).unwrap();
+        let body: Value = serde_json::from_slice(&target.request(&[&event])).unwrap();
         let expected = serde_json::json!({"logGroupName": "g", "logStreamName": "s", "logEvents": [
             {"timestamp": 1_700_000_000_123_i64, "message": "a \"b\"\u{2028}\n\u{0}"},
         ]});
