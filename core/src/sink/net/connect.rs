@@ -370,7 +370,7 @@ mod tests {
     #[test]
     fn an_interrupt_ends_a_read_and_the_next_connection_is_good() {
         let dialer = dialer(Environment::empty(), Trust::default());
-        let (sender, receiver) = sync_channel(1);
+        let (sender, receiver) = sync_channel::<()>(1);
         let silent = serve(move |stream| drop((receiver.recv(), stream)));
         let mut connection = dialer.connect("127.0.0.1", silent.port(), false).unwrap();
         thread::scope(|scope| {
