@@ -6,11 +6,11 @@ use std::time::{Duration, SystemTime};
 
 use ureq::http::{Request, Uri};
 
-use super::service::Service;
 use super::credentials::Keys;
 use super::endpoint::Endpoint;
 use super::keys::Credentials;
 use super::protocol::{is_about_keys, is_success, refusal};
+use super::service::Service;
 use super::sign::Scope;
 use crate::error::Result;
 use crate::sink::net::failure::CallError;

@@ -1,7 +1,7 @@
 //! Where calls go, and the region that they are signed for.
 
-use super::service::Service;
 use super::profile::Profile;
+use super::service::Service;
 use crate::error::Result;
 use crate::sink::net::environment::Environment;
 use crate::sink::net::invalid;

@@ -15,7 +15,7 @@
 //! | `redact` | masks secrets that a service repeats |
 //! | `encode` | percent-encoding, hexadecimal digits |
 
-#[cfg_attr(not(test), expect(dead_code, reason = "for the sinks that speak to brokers"))]
+#[cfg_attr(any(not(test), feature = "torture"), expect(dead_code, reason = "for the sinks that speak to brokers"))]
 pub(crate) mod connect;
 pub(crate) mod date;
 pub(crate) mod delivery;
