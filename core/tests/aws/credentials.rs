@@ -339,6 +339,61 @@ sso_region = eu-west-1
     }
 }
 
+/// A token near its end is renewed, and the new one kept for the AWS tools and the next start.
+#[test]
+fn from_single_sign_on_with_a_token_that_is_renewed() {
+    let server = server();
+    let asked = Arc::new(AtomicU64::new(0));
+    let count = asked.clone();
+    let portal = Server::start(move |request: Request| {
+        if request.target == "/token" {
+            count.fetch_add(1, Ordering::SeqCst);
+            let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+            let expected = json!({"clientId": "client", "clientSecret": "client\"secret", "grantType": "refresh_token",
+                "refreshToken": "refresh-1"});
+            let token = json!({"accessToken": "sso-new", "tokenType": "Bearer", "expiresIn": 28800, "refreshToken": "refresh-2"});
+            return if body == expected { Reply::new(200, token.to_string()) } else { Reply::new(400, "{}") };
+        }
+        let millis = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as i64;
+        let keys = json!({"roleCredentials": {"accessKeyId": "ASIATEMPORARYKEYS", "secretAccessKey": SECRET,
+            "sessionToken": TOKEN, "expiration": millis + 3_600_000}});
+        let authorized = request.header("x-amz-sso_bearer_token") == "sso-new";
+        if authorized { Reply::new(200, keys.to_string()) } else { Reply::new(401, "{}") }
+    });
+    let config = "
+[default]
+sso_session = corp
+sso_account_id = 123456789012
+sso_role_name = Writer
+[sso-session corp]
+sso_start_url = https://corp.example/start
+sso_region = eu-west-1
+";
+    let home = Home::new(config, "");
+    let environment = environment()
+        .home(home.path())
+        .var("AWS_ENDPOINT_URL_SSO", portal.url())
+        .var("AWS_ENDPOINT_URL_SSO_OIDC", portal.url());
+    // The SHA-1 of "corp".
+    let digest = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, b"corp");
+    let name: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let file = format!(".aws/sso/cache/{name}.json");
+    let cached = |refresh: &str| {
+        json!({"accessToken": "sso-old", "expiresAt": "2020-01-01T00:00:00Z", "refreshToken": refresh, "clientId": "client",
+            "clientSecret": "client\"secret", "region": "eu-west-1"})
+    };
+    home.write(&file, &cached("wrong").to_string());
+    let said = send_one(&server, environment.clone());
+    assert!(said.unavailable[0].1.contains("run aws sso login (HTTP status 400)"), "{said:?}");
+    home.write(&file, &cached("refresh-1").to_string());
+    delivers(&send_one(&server, environment.clone()));
+    let kept: serde_json::Value = serde_json::from_slice(&std::fs::read(home.path().join(&file)).unwrap()).unwrap();
+    assert_eq!((&kept["accessToken"], &kept["refreshToken"]), (&json!("sso-new"), &json!("refresh-2")));
+    assert_eq!(kept["region"], "eu-west-1", "all else is as it was");
+    delivers(&send_one(&server, environment));
+    assert_eq!(asked.load(Ordering::SeqCst), 2, "the kept token lasts");
+}
+
 #[test]
 fn from_a_closure() {
     let server = server();

@@ -3,6 +3,7 @@
 //! Nothing is retried and no redirection is followed: the producer's schedule decides when to try again, and credentials
 //! go nowhere but where they were meant to.
 
+use std::fmt;
 use std::io::Read;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -138,7 +139,6 @@ fn describe(error: &ureq::Error) -> String {
 }
 
 /// What a server answered.
-#[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     headers: HeaderMap,
@@ -191,5 +191,12 @@ impl Answer {
                 *value = HeaderValue::from_bytes(&bytes).unwrap_or(HeaderValue::from_static("***"));
             }
         }
+    }
+}
+
+impl fmt::Debug for Answer {
+    /// Shows no header and no body: they could hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").field("status", &self.status).finish_non_exhaustive()
     }
 }

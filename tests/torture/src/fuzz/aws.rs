@@ -50,6 +50,7 @@ fn keys(answerer: Answerer, body: &[u8]) -> Result<(), String> {
 
 fn cached_token(body: &[u8]) -> Result<(), String> {
     let _ = answers::cached_token(body);
+    let _ = answers::renewed_token(body);
     Ok(())
 }
 

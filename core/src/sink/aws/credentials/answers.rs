@@ -121,17 +121,67 @@ pub(crate) fn error_code(body: &[u8]) -> Option<&str> {
     Some(code).filter(|code| (1..=64).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
-/// A cached token of single sign-on and its end.
-pub(crate) fn cached_token(body: &[u8]) -> Option<(Secret, SystemTime)> {
+/// A token of single sign-on, and what it takes to renew it; empty where that is not known.
+pub(crate) struct SignedOn {
+    pub(super) access_token: Secret,
+    pub(super) expires_at: SystemTime,
+    pub(super) refresh_token: Secret,
+    pub(super) client_id: Secret,
+    pub(super) client_secret: Secret,
+}
+
+/// The token in a file of the cache.
+pub(crate) fn cached_token(body: &[u8]) -> Option<SignedOn> {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Body {
         #[serde(deserialize_with = "secret")]
         access_token: Secret,
         expires_at: String,
+        #[serde(default, deserialize_with = "secret")]
+        refresh_token: Secret,
+        #[serde(default, deserialize_with = "secret")]
+        client_id: Secret,
+        #[serde(default, deserialize_with = "secret")]
+        client_secret: Secret,
     }
     let body: Body = serde_json::from_slice(body).ok()?;
-    Some((body.access_token, time(&body.expires_at)?))
+    Some(SignedOn {
+        access_token: body.access_token,
+        expires_at: time(&body.expires_at)?,
+        refresh_token: body.refresh_token,
+        client_id: body.client_id,
+        client_secret: body.client_secret,
+    })
+}
+
+/// The token in an answer of `CreateToken`.
+///
+/// # Errors
+/// It is not as documented.
+pub(crate) fn renewed_token(body: &[u8]) -> Result<SignedOn, String> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Body {
+        #[serde(deserialize_with = "secret")]
+        access_token: Secret,
+        /// Seconds.
+        expires_in: u64,
+        #[serde(default, deserialize_with = "secret")]
+        refresh_token: Secret,
+    }
+    let body: Body = serde_json::from_slice(body).map_err(|_| STRANGE)?;
+    let expires_at = SystemTime::now().checked_add(Duration::from_secs(body.expires_in)).ok_or(STRANGE)?;
+    if body.access_token.is_empty() {
+        return Err(STRANGE.into());
+    }
+    Ok(SignedOn {
+        access_token: body.access_token,
+        expires_at,
+        refresh_token: body.refresh_token,
+        client_id: Secret::default(),
+        client_secret: Secret::default(),
+    })
 }
 
 /// RFC 3339, in UTC or with an offset.
