@@ -18,10 +18,10 @@ use crate::sink::net::http::{Answer, Connections, Http, Settings};
 use crate::sink::net::invalid;
 use crate::sink::net::redact::Mask;
 
-/// No answer of the operations that we use comes near it.
+/// The longest answer: far more than the operations that we use give.
 pub(super) const MAX_ANSWER: usize = 16 * 1024 * 1024;
 
-/// A clock that is wrong by less is right: answers take their time.
+/// Differences of clocks up to this many seconds are ignored: answers take time.
 const TOLERANCE_S: i64 = 60;
 
 /// Signs and sends calls to one service.
@@ -70,7 +70,7 @@ impl Client {
         let keys = self.keys.get().map_err(unavailable)?;
         let request = self.signed(&keys, operation, body).map_err(unavailable)?;
         let mut answer = self.http.call(connections, request).map_err(unavailable)?;
-        // Mask before anybody reads the answer, and so before anything of it is cut.
+        // Mask first: a secret that is cut short is harder to find.
         answer.redact(&Mask::new([&keys.access_key_id, keys.secret_access_key.reveal(), keys.session_token.reveal()]));
         if is_success(&answer) {
             return Ok(answer);
@@ -83,8 +83,7 @@ impl Client {
         Err(error)
     }
 
-    /// Takes over the service's clock, so that the next attempt is signed by it. Whether ours was thought to be right, or
-    /// wrong by something else.
+    /// Takes over the service's clock for later signatures. Returns whether that changed anything.
     fn correct_clock(&self, answer: &Answer) -> bool {
         let Some(ahead) = answer.clock_ahead() else { return false };
         let known = self.clock_ahead.load(Ordering::Relaxed);

@@ -26,8 +26,8 @@ impl Complaint {
     }
 }
 
-/// Whether the answer says that the service carried out the call: status 200 and no error code. Whether it is the
-/// service's, what the sink finds in the body tells.
+/// Whether the answer says that the service carried out the call: status 200 and no error code. That the answer is the
+/// service's at all, the sink must see from the body.
 pub(super) fn is_success(answer: &Answer) -> bool {
     answer.status == 200 && Complaint::of(answer).__type.is_empty()
 }
@@ -50,13 +50,13 @@ pub(super) fn refusal(operation: &'static str, answer: &Answer) -> CallError {
     CallError { operation, fault: classify(answer, origin), code, message }
 }
 
-/// Whether the code of one record, or of a call, is one that comes and goes without the record's fault.
+/// Whether a code, of one record or of a call, stands for a condition that passes and is not the record's fault.
 pub(super) fn is_passing(code: &str) -> bool {
-    // All that the key service says: throttling, a key disabled or in the wrong state, no access to it.
+    // The codes of the key service: throttling, a key disabled or in the wrong state, no access to it.
     BUSY.contains(&code) || code.starts_with("KMS")
 }
 
-/// Whether the service wants other keys: a source that is asked again may have them.
+/// Whether the service refuses the keys, so that their source should be asked again.
 pub(super) fn is_about_keys(error: &CallError) -> bool {
     error.code.as_deref().is_some_and(|code| KEYS.contains(&code))
 }
@@ -74,7 +74,7 @@ fn meaning(code: &str) -> Option<Fault> {
     })
 }
 
-/// Codes that say: not with these keys.
+/// Codes that refuse the keys.
 const KEYS: &[&str] = &[
     "AuthFailure",
     "ExpiredToken",
@@ -88,7 +88,7 @@ const KEYS: &[&str] = &[
     "UnrecognizedClientException",
 ];
 
-/// Codes that speak of the account, its permissions, the clock or the endpoint, and so of every call alike.
+/// Codes about the account, its permissions, the clock or the endpoint: they would answer every call alike.
 const ACCOUNT: &[&str] = &[
     "AccessDenied",
     "AccessDeniedException",
@@ -122,7 +122,7 @@ const ACCOUNT: &[&str] = &[
     "UnsupportedOperationException",
 ];
 
-/// Codes that say: not so fast, or not now.
+/// Codes of throttling and of passing failures of the service.
 const BUSY: &[&str] = &[
     "BandwidthLimitExceeded",
     "InternalFailure",
@@ -146,7 +146,7 @@ const BUSY: &[&str] = &[
     "TooManyRequestsException",
 ];
 
-/// Codes that say: not with these arguments.
+/// Codes that refuse the contents of the call.
 const ARGUMENTS: &[&str] = &[
     "InvalidArgument",
     "InvalidArgumentException",

@@ -13,7 +13,7 @@ use super::keys::Credentials;
 use crate::sink::net::encode::{hex, percent};
 use crate::time::{micros, timestamp};
 
-/// What a signature is good for.
+/// The region and the service that a signature is valid for.
 #[derive(Clone, Copy)]
 pub(super) struct Scope<'a> {
     pub(super) region: &'a str,
@@ -22,8 +22,8 @@ pub(super) struct Scope<'a> {
 }
 
 impl Scope<'_> {
-    /// Signs all that the request says so far, and adds what belongs to the signature. What the headers say that are
-    /// secret is marked so, and shows in no `Debug`.
+    /// Signs the request and adds the headers that belong to the signature. Those that are secret are marked so, and show in
+    /// no `Debug`.
     ///
     /// # Errors
     /// The keys cannot stand in a header.
@@ -69,8 +69,8 @@ impl Scope<'_> {
     }
 }
 
-/// The names of the signed headers, and the request in the one form that both sides compute. Only what passes proxies
-/// unchanged is signed.
+/// The names of the signed headers, and the canonical form of the request, which both sides compute. Only headers that pass
+/// proxies unchanged are signed.
 fn canonical(request: &Request<&[u8]>, payload: &str) -> (String, Zeroizing<String>) {
     let mut headers: Vec<(&str, &str)> = request
         .headers()

@@ -17,7 +17,7 @@ use super::environment::Environment;
 use super::proxy::tunnel_for;
 use super::trust::Trust;
 
-/// The head of a proxy's answer is shorter.
+/// The longest head of a proxy's answer.
 const MAX_PROXY_ANSWER: usize = 16 * 1024;
 
 /// How to reach servers.
@@ -48,7 +48,7 @@ pub(crate) struct Connection {
 trait Stream: Read + Write + Send {}
 impl<S: Read + Write + Send> Stream for S {}
 
-/// The socket below everything; clones are the same socket.
+/// The TCP socket at the bottom. Its time-outs are reported as `TimedOut`.
 struct Socket(Arc<TcpStream>);
 
 impl Dialer {
@@ -72,7 +72,7 @@ impl Dialer {
         let (at, at_port) = tunnel.as_ref().map_or((host, port), |proxy| (proxy.host(), proxy.port()));
         let socket = Arc::new(connect_tcp(at, at_port, deadline)?);
         self.register(&socket, interrupts)?;
-        // Until the connection stands, every read and write shares what is left of the time to connect.
+        // Limit every read and write of the handshakes to what is left of the time to connect.
         set_timeouts(&socket, left(deadline)?)?;
         let mut stream: Box<dyn Stream> = Box::new(Socket(socket.clone()));
         if let Some(proxy) = &tunnel {
@@ -90,7 +90,7 @@ impl Dialer {
         Ok(Connection { stream, socket })
     }
 
-    /// Ends all connections, those too that are being made.
+    /// Closes all connections, and makes those fail that are being made. Later ones are not affected.
     pub(crate) fn interrupt(&self) {
         let sockets = {
             let mut open = self.lock();
@@ -116,7 +116,7 @@ impl Dialer {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// TLS over a stream, its handshake done.
+    /// Wraps a stream in TLS and does the handshake.
     fn wrap(&self, stream: Box<dyn Stream>, host: &str) -> io::Result<Box<dyn Stream>> {
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned());
         let name = name.map_err(|_| io::Error::new(ErrorKind::InvalidInput, "no name of a server"))?;
@@ -136,7 +136,8 @@ impl Dialer {
     }
 }
 
-/// The first address of a host that takes the connection; each has an equal share of the time that is left.
+/// Connects to the first address of a host that answers. Each address gets an equal share of the time that is left, so that
+/// one that is silent leaves time for the next.
 fn connect_tcp(host: &str, port: u16, deadline: Instant) -> io::Result<TcpStream> {
     let addresses = resolve(host, port, left(deadline)?)?;
     let mut last = io::Error::new(ErrorKind::NotFound, "the host has no address");
@@ -153,7 +154,8 @@ fn connect_tcp(host: &str, port: u16, deadline: Instant) -> io::Result<TcpStream
     Err(last)
 }
 
-/// The system's resolver has no time limit: a thread asks it, and is left behind if it takes too long.
+/// Resolves a name in a thread of its own, because the system's resolver has no time limit. A thread that takes too long
+/// ends by itself later.
 fn resolve(host: &str, port: u16, time: Duration) -> io::Result<Vec<SocketAddr>> {
     let host = host.trim_matches(['[', ']']).to_owned();
     let (sender, receiver) = sync_channel(1);
@@ -183,7 +185,7 @@ fn open_tunnel(
     }
     stream.write_all(format!("{request}\r\n").as_bytes())?;
     stream.flush()?;
-    // Byte by byte: what follows the head belongs to the server's protocol.
+    // Read byte by byte, so as not to take bytes of the server's protocol that follow the head.
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -217,7 +219,7 @@ fn set_timeouts(socket: &TcpStream, time: Duration) -> io::Result<()> {
     socket.set_write_timeout(Some(time))
 }
 
-/// A socket whose time is over says `WouldBlock`, as if it did not wait.
+/// Linux reports a read or write that timed out as `WouldBlock`.
 fn timed_out(error: io::Error) -> io::Error {
     if error.kind() == ErrorKind::WouldBlock { late() } else { error }
 }

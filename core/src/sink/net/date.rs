@@ -15,7 +15,7 @@ pub(crate) fn parse(text: &str) -> Option<SystemTime> {
 pub(crate) fn retry_after(value: &str, server_clock: Option<SystemTime>) -> Option<Duration> {
     let value = value.trim();
     let wait = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // A number that is too large for 64 bits is too long a wait all the same.
+        // A number beyond 64 bits is a wait of more than a day, too.
         Duration::from_secs(value.parse().unwrap_or(u64::MAX))
     } else {
         let now = server_clock.unwrap_or_else(SystemTime::now);

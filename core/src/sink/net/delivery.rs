@@ -1,4 +1,5 @@
-//! From the answers to calls to a report about the batch. Knows no service and no network.
+//! Turns the answers to calls into a report about the batch, and finds the record that makes a service refuse a call. Knows
+//! no service and no network.
 
 use std::sync::Arc;
 
@@ -39,20 +40,21 @@ pub(crate) fn split<T, S>(items: &[T], start: impl Fn(&T) -> S, grow: impl Fn(&S
     calls
 }
 
-/// When so many records were refused alone and none was taken, the fault is more likely with what the calls have in common:
-/// halving on would be a call for each record, at every attempt. The last record of all decides, sent alone.
+/// After so many records were refused alone while none was taken, the cause is more likely what the calls have in common
+/// than the records. Halving further would cost a call for each record, at every attempt. So the last record is sent alone:
+/// if it is refused too, the halving stops.
 const SUSPICIOUS: usize = 2;
 
 /// What is known about the records of one batch so far.
 #[derive(Debug)]
 pub(crate) struct Delivery {
-    /// By index in the batch; `None`: not known, not sent.
+    /// By index in the batch; `None` if it is not known or not sent.
     outcomes: Vec<Option<Outcome>>,
     /// Records that were refused in a call of their own.
     refused: Vec<(usize, CallError)>,
-    /// Records of calls that were sent.
+    /// How many records were in the calls so far.
     sent: usize,
-    /// The service has answered a call record by record: it does not refuse whatever we say.
+    /// Whether the service has accepted any call. If so, a refusal is about the records of the refused call.
     understood: bool,
 }
 
@@ -61,12 +63,12 @@ impl Delivery {
         Delivery { outcomes: vec![None; len], refused: Vec::new(), sent: 0, understood: false }
     }
 
-    /// A record that no call can carry.
+    /// Rejects a record that no call can carry.
     pub(crate) fn reject(&mut self, index: usize, reason: String) {
         self.outcomes[index] = Some(Outcome::Rejected { reason });
     }
 
-    /// A record that is not sent this time.
+    /// Sets the outcome of a record that is not sent this time.
     pub(crate) fn hold(&mut self, index: usize, outcome: Outcome) {
         self.outcomes[index] = Some(outcome);
     }
@@ -79,11 +81,11 @@ impl Delivery {
         }
     }
 
-    /// Sends items in one call, or, where the service refuses it for what it says, in halves of it. `call` answers for each
-    /// item.
+    /// Sends items in one call. If the service refuses the call for its contents, sends its halves, and so on down to single
+    /// items. `call` returns an outcome for each item.
     ///
     /// # Errors
-    /// What ends this delivery: there is no point in further calls now.
+    /// The reason why further calls make no sense now.
     pub(crate) fn send<T: Item>(
         &mut self,
         items: &[T],
@@ -96,7 +98,7 @@ impl Delivery {
         }
     }
 
-    /// `last` is the last of all items; it is the only one that may have been sent before its turn.
+    /// `last` is the last of all items, the only one that may have been sent before its turn.
     fn send_halving<T: Item>(
         &mut self,
         mut items: &[T],
@@ -129,7 +131,7 @@ impl Delivery {
         self.send_halving(second, last, call)
     }
 
-    /// One call. The error says that the service refused it; one item that it refused alone is noted.
+    /// Makes one call. Returns the error if the service refused its contents, and notes an item that was refused alone.
     fn send_once<T: Item>(
         &mut self,
         items: &[T],
@@ -154,10 +156,11 @@ impl Delivery {
         }
     }
 
-    /// The report. `stopped` is what [`send`](Self::send) ended with, and what becomes of all that was not sent.
+    /// Makes the report. `stopped` is the error that [`send`](Self::send) returned; it is the outcome of all that was not
+    /// sent.
     ///
-    /// Where the service has refused each of several records, the fault is more likely with what the calls have
-    /// in common than with every record: then they have failed, and are not rejected.
+    /// If several records were refused and none was taken, they count as failed and not as rejected: the cause is more
+    /// likely what the calls have in common.
     pub(crate) fn finish(mut self, stopped: Option<CallError>) -> Report {
         let culprits = self.understood || self.sent == 1;
         for (index, error) in std::mem::take(&mut self.refused) {

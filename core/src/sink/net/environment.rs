@@ -1,4 +1,4 @@
-//! [`Environment`]: what the surroundings of a process say about its sinks.
+//! [`Environment`]: the variables and the home directory that configure a sink.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -11,21 +11,22 @@ use crate::sink::Outcome;
 /// What a failed call means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Through no fault of the request: the network, throttling, the service, permissions, credentials, clocks, somebody
-    /// between us and the service.
+    /// The request is not the cause: the network, throttling, the service, permissions, credentials, clocks, or somebody
+    /// between us and the service. Retried without using up attempts.
     Unavailable { retry_after: Option<Duration> },
-    /// The service refuses what the request says: some record of it, or the whole of it is too large.
+    /// The service refuses the contents of the request: a record in it is bad, or the request is too large. Sent again in
+    /// smaller calls.
     Refused,
     /// The target does not exist; unavailable, unless the sink can make it.
     NotFound,
-    /// What was to be made, or to be written, is there already.
+    /// What the request creates or writes exists already.
     Exists,
-    /// The service refuses the request for a reason that we do not know.
+    /// The service refuses the request for a reason that we do not know. Retried as a failed attempt.
     Failed,
 }
 
 impl Fault {
-    /// Unavailable, with nothing said about when it will not be.
+    /// Unavailable, without a time to wait.
     pub(crate) const UNAVAILABLE: Fault = Fault::Unavailable { retry_after: None };
 }
 
@@ -41,7 +42,7 @@ pub(crate) enum Origin {
     Elsewhere,
 }
 
-/// What an answer means that does not say that all is well.
+/// What an answer means that is no success.
 ///
 /// | status | from the service | from elsewhere |
 /// |---|---|---|
@@ -73,12 +74,12 @@ pub(crate) struct CallError {
 }
 
 impl CallError {
-    /// No answer came, or no call could be made.
+    /// The error of a call that got no answer, or could not be made.
     pub(crate) fn unavailable(operation: &'static str, message: impl Into<String>) -> Self {
         CallError { operation, fault: Fault::UNAVAILABLE, code: None, message: message.into() }
     }
 
-    /// The answer to a call is not what the service documents: whoever answered, nothing counts as delivered.
+    /// The error of a call whose answer is not what the service documents. Whoever answered, nothing counts as delivered.
     pub(crate) fn undocumented(operation: &'static str, what: impl fmt::Display) -> Self {
         CallError::unavailable(operation, brief(&format!("the answer is not as documented: {what}"), 1000))
     }

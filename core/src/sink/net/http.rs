@@ -32,17 +32,18 @@ pub(crate) struct Settings {
     pub(crate) timeout: Duration,
     /// The most bytes of an answer's body, unpacked. A longer one is an error.
     pub(crate) max_answer: usize,
-    /// Whether the server may compress the answer. What is unpacked leaves copies in memory that nobody clears.
+    /// Whether the server may compress the answer. Must be off where the answer holds secrets: unpacking leaves copies in
+    /// memory that are not cleared.
     pub(crate) compressed: bool,
 }
 
-/// A connection that was idle for longer is not used again.
+/// A connection is closed after it was idle for so long.
 const MAX_IDLE: Duration = Duration::from_secs(60);
 
-/// A body of at most so many bytes is read into memory that does not grow meanwhile, and so leaves no copies.
+/// So much memory is allocated for a body at once. A body that fits leaves no copies behind, as memory that grows does.
 const USUAL_ANSWER: usize = 64 * 1024;
 
-/// A client for one place. It keeps as many connections as there were ever requests at once.
+/// A client for one scheme, host and port. It keeps as many connections open as requests were under way at the same time.
 #[derive(Debug)]
 pub(crate) struct Http {
     place: Uri,
@@ -74,7 +75,7 @@ impl Http {
     /// Sends a request and reads the answer, whatever its status.
     ///
     /// # Errors
-    /// What went wrong, in words without secrets, where there is no whole answer.
+    /// Why there is no complete answer, in words without secrets.
     pub(crate) fn call(&self, connections: &Connections, request: Request<&[u8]>) -> Result<Answer, String> {
         let lost = |error: ureq::Error| format!("{} ({})", describe(&error), self.place);
         let (parts, body) = request.into_parts();
@@ -95,7 +96,8 @@ impl Http {
         Ok(Answer { status: response.status().as_u16(), headers, body, received })
     }
 
-    /// Ends the calls under way; later ones get fresh connections.
+    /// Ends the calls under way, except that one that is still connecting ends with `connect_timeout`. Later calls use new
+    /// connections.
     pub(crate) fn interrupt(&self) {
         // The proxy was found good when the client was made.
         if let Ok(fresh) = Connections::new(&self.place, &self.settings) {
@@ -120,7 +122,7 @@ impl Connections {
             .tls_config(settings.trust.tls())
             .timeout_connect(Some(settings.connect_timeout))
             .timeout_global(Some(settings.timeout))
-            // As many as are in flight: what limits those limits these.
+            // Keep as many as are in flight; `max_in_flight` bounds them.
             .max_idle_connections(usize::MAX)
             .max_idle_connections_per_host(usize::MAX)
             .max_idle_age(MAX_IDLE);
@@ -142,14 +144,14 @@ fn describe(error: &ureq::Error) -> String {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     headers: HeaderMap,
-    /// Unpacked.
+    /// The body, unpacked.
     pub(crate) body: Zeroizing<Vec<u8>>,
-    /// When its head was here.
+    /// When its head had arrived.
     received: SystemTime,
 }
 
 impl Answer {
-    /// An answer that nobody gave, for tests.
+    /// Makes an answer, for tests.
     #[cfg(any(test, feature = "torture"))]
     pub(crate) fn new(status: u16, headers: &[(&str, &[u8])], body: &[u8]) -> Self {
         let header = |(name, value): &(&str, &[u8])| {

@@ -1,19 +1,19 @@
-//! What a service repeats of a request must show nowhere: its answer is masked before anybody reads it.
+//! Masks the secrets that a service repeats, in the answer itself, before anything reads it.
 //!
-//! A complaint about a signature repeats the request's headers, the session token among them; escaped, or cut short by
-//! the service or by ourselves. So it is not the whole secret that is looked for, but every eight bytes of it.
+//! An error about a signature repeats the request's headers, the session token among them; escaped, or cut short by the
+//! service or by ourselves. So this looks for every eight bytes of a secret, not for the whole of it.
 
 use zeroize::Zeroize;
 
-/// As many bytes of a secret in a row are a part of it. No key or token of AWS is shorter; one of an emulator, such as
-/// `x`, would hide what the answer says.
+/// So many bytes of a secret in a row are masked. No key or token of AWS is shorter. Shorter ones, such as an emulator's
+/// `x`, are not masked: that would hide the answer.
 const RUN: usize = 8;
 
-/// The runs of some secrets.
+/// All runs of eight bytes of some secrets.
 pub(crate) struct Mask {
     /// Sorted.
     runs: Vec<[u8; RUN]>,
-    /// By `slot`, whether there may be such a run: most of an answer is passed over by this alone.
+    /// By `slot`, whether there may be such a run. This alone rules out most of an answer.
     likely: Vec<bool>,
 }
 
@@ -30,8 +30,7 @@ impl Mask {
         mask
     }
 
-    /// Puts stars in the place of what belongs to a secret. JSON stays JSON: neither a backslash nor what it escapes is
-    /// touched.
+    /// Overwrites parts of secrets with stars. Leaves backslashes and what they escape alone, so that JSON stays JSON.
     pub(crate) fn apply(&self, text: &mut [u8]) {
         let mut found: Vec<(usize, usize)> = Vec::new();
         for (at, run) in runs_of(text).enumerate() {
@@ -66,12 +65,12 @@ fn runs_of(bytes: &[u8]) -> impl Iterator<Item = &[u8; RUN]> {
     bytes.windows(RUN).filter_map(|run| run.first_chunk())
 }
 
-/// A place among 65,536 for a run.
+/// A hash of a run, below 65,536.
 fn slot(run: &[u8; RUN]) -> usize {
     (u64::from_le_bytes(*run).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48) as usize
 }
 
-/// One line for people of what a service said: stars in a row are three, and at most so many characters are kept.
+/// Shortens a message of a service: to three stars where there are more in a row, and to at most so many characters.
 pub(crate) fn brief(text: &str, chars: usize) -> String {
     let mut brief = String::new();
     let mut stars = 0;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-/// Configuration is shorter than this.
+/// The largest file that is read.
 const MAX_BYTES: u64 = 1024 * 1024;
 
 /// The text of a file, in memory that is cleared when it is dropped.

@@ -1,4 +1,4 @@
-//! What an answer to `PutLogEvents` says of each event.
+//! From an answer to `PutLogEvents` to the outcome of each event.
 
 use std::fmt;
 
@@ -17,8 +17,8 @@ const MAX_AHEAD_MS: i64 = 2 * 60 * 60 * 1000;
 /// What an answer says about each event of the call: all are in, but for those that `rejectedLogEventsInfo` names
 /// by their place among the sorted events.
 ///
-/// Every member of the answer is optional, so that `{}` would say that all are in. A portal or a proxy can say that as well;
-/// it is believed only with the header that every answer of AWS has.
+/// Every member of the answer is optional, so that `{}` means that all are in. A portal or a proxy can answer `{}` as well, so
+/// it counts only with the header that every answer of AWS has.
 pub(super) fn outcomes(answer: &Answer, events: &[&Event<'_>]) -> Outcomes {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -40,7 +40,7 @@ pub(super) fn outcomes(answer: &Answer, events: &[&Event<'_>]) -> Outcomes {
         expired_log_event_end_index: Option<usize>,
     }
     let undocumented = |what: &dyn fmt::Display| CallError::undocumented(PUT_LOG_EVENTS, what);
-    // Only an object will do: a structure could be read from an array as well.
+    // Parse an object first: a structure could be read from an array as well.
     let object: Map<String, Value> = serde_json::from_slice(&answer.body).map_err(|error| undocumented(&error))?;
     let body: Body = serde_json::from_value(Value::Object(object)).map_err(|error| undocumented(&error))?;
     let documented = body.next_sequence_token.is_some()

@@ -1,4 +1,4 @@
-//! From a batch to calls.
+//! From a batch to calls within the limits of the service.
 
 use super::request::Event;
 use crate::batch::Batch;
@@ -23,7 +23,7 @@ pub(super) fn deliver(batch: &Batch, call: &mut dyn FnMut(&[&Event<'_>]) -> Outc
             Err(reason) => delivery.reject(index, reason),
         }
     }
-    // Sort before splitting: events whose times alternate between two days make two calls, not one each.
+    // Sort before splitting, so that events whose times alternate between two days make two calls, not one each.
     events.sort_by_key(|event| event.timestamp);
     let sorted: Vec<_> = events.iter().collect();
     for events in calls(&sorted) {

@@ -1,4 +1,4 @@
-//! What a call of `PutLogEvents` says, and those that make what it needs.
+//! The bodies of `PutLogEvents`, and of the calls that make the log stream and the log group.
 
 use serde::Serialize;
 
@@ -31,7 +31,7 @@ struct Request<'a> {
 }
 
 impl Target {
-    /// Names are checked here, so that a refused call speaks of its events.
+    /// Checks the names, so that a call that is refused later is refused because of its events.
     pub(super) fn parse(group: &str, stream: &str) -> Result<Self> {
         let in_group = |c: char| c.is_ascii_alphanumeric() || "_-/.#".contains(c);
         if !(1..=512).contains(&group.len()) || !group.chars().all(in_group) {

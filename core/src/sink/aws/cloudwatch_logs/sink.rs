@@ -49,7 +49,7 @@ impl CloudWatchLogsSink {
         CloudWatchLogsBuilder { options, connection: Connection::default() }
     }
 
-    /// One call, and where group or stream are missing and may be made, another.
+    /// Makes one call; if group or stream are missing and the sink may make them, makes them and calls again.
     fn put(&self, connections: &Connections, events: &[&Event<'_>]) -> Outcomes {
         let body = self.target.request(events);
         let mut answer = self.client.call(connections, PUT_LOG_EVENTS, &body);
@@ -58,7 +58,7 @@ impl CloudWatchLogsSink {
             answer = self.client.call(connections, PUT_LOG_EVENTS, &body);
         }
         match answer {
-            // An earlier call brought them, and its answer was lost.
+            // An earlier call delivered them, and its answer was lost.
             Err(error) if error.code.as_deref() == Some("DataAlreadyAcceptedException") => {
                 Ok(vec![Outcome::Delivered; events.len()])
             }

@@ -1,4 +1,4 @@
-//! From the answers of those who know keys to keys. No word of an answer stands in an error: it could be a secret.
+//! Reads keys from the answers of their sources. Errors repeat no word of an answer: it could be a secret.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,10 +7,10 @@ use serde::de::{Deserializer, Error as _, Visitor};
 use crate::secret::Secret;
 use crate::sink::aws::keys::Credentials;
 
-/// What is said of every answer that is none.
+/// The error for every answer that cannot be read.
 const STRANGE: &str = "an answer that is not as documented";
 
-/// Who answers, since their answers differ.
+/// The source that answers; each has a format of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answerer {
     Container,
@@ -31,10 +31,10 @@ pub(crate) fn parse(answerer: Answerer, body: &[u8]) -> Result<Credentials, Stri
         Answerer::TokenService => token_service(body),
     };
     let keys = keys.ok_or(STRANGE)?;
-    // They stand in headers.
+    // They are sent in headers.
     let printable = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
     let whole = !keys.access_key_id.is_empty() && !keys.secret_access_key.is_empty();
-    // A process may give lasting keys; all others give temporary ones.
+    // A process may give permanent keys; all others give temporary ones.
     let temporary = answerer == Answerer::Process || !keys.session_token.is_empty() && keys.expires_at.is_some();
     let good = printable(&keys.access_key_id) && printable(keys.session_token.reveal());
     if whole && temporary && good { Ok(keys) } else { Err(STRANGE.into()) }
@@ -108,7 +108,7 @@ fn token_service(body: &[u8]) -> Option<Credentials> {
     })
 }
 
-/// What stands in the first element of a name. Keys and tokens hold nothing that XML would escape.
+/// The text of the first element of a name. Keys and tokens contain nothing that XML escapes.
 fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = xml.split_once(&format!("<{name}>"))?;
     let (text, _) = rest.split_once(&format!("</{name}>"))?;
@@ -197,7 +197,7 @@ fn time(text: &str) -> Option<SystemTime> {
     if offset.starts_with('+') { time.checked_sub(away) } else { time.checked_add(away) }
 }
 
-/// A text straight into memory for secrets.
+/// Reads a text straight into memory for secrets.
 fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
     struct Text;
     impl Visitor<'_> for Text {

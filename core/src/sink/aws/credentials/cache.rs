@@ -25,10 +25,10 @@ pub(in crate::sink::aws) enum Source {
     Chain { profile: String },
 }
 
-/// Keys that last no longer than this are renewed while they are used.
+/// Keys are renewed so long before they expire.
 const EARLY: Duration = Duration::from_secs(300);
 
-/// How long a source that fails is left alone while there are keys to use: doubled with each failure up to the longest.
+/// How long a source that failed is not asked again while there are keys to use. It doubles with each failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -37,22 +37,22 @@ pub(in crate::sink::aws) struct Keys {
     source: Source,
     chain: Chain,
     state: Mutex<State>,
-    /// A source has answered, or the waiting threads are interrupted.
+    /// Signalled when the source has answered, and to interrupt waiting threads.
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     keys: Option<Credentials>,
-    /// A thread asks the source.
+    /// Whether a thread is asking the source.
     asking: bool,
-    /// The source gives keys for one call at a time.
+    /// Whether the source gives keys for one call only: a closure that names no time of expiry.
     each_call: bool,
-    /// While there are keys to use, the source is not asked before this.
+    /// Do not ask the source before this while there are keys to use.
     pause: Option<Instant>,
-    /// Failures of the source in a row.
+    /// How often the source has failed in a row.
     failures: u32,
-    /// How often the source has been asked, and what it said if it failed the last time.
+    /// How often the source has answered, and its error if the last answer was one.
     asked: u64,
     error: String,
     interrupts: u64,
@@ -64,8 +64,8 @@ impl Keys {
         Keys { source, chain, state: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// Keys to sign with. Of the threads that find them near their end, one asks the source for new ones, and the others
-    /// take what there is; where there is nothing to take, they wait for its answer.
+    /// Returns keys to sign with. When they are about to expire, one thread asks the source for new ones while the others go
+    /// on with the old ones. Without usable keys, threads wait for the one that asks, and share its answer.
     pub(in crate::sink::aws) fn get(&self) -> Result<Credentials, String> {
         if let Source::Fixed(keys) = &self.source {
             return Ok(keys.clone());
@@ -77,7 +77,7 @@ impl Keys {
             match usable {
                 Some(keys) if keys.last(EARLY) || state.asking || state.is_paused() => return Ok(keys),
                 None if state.interrupts != interrupts => return Err("interrupted".into()),
-                // The answer that this thread waited for was an error: it would get the same.
+                // This thread waited for an answer, which was an error: asking again would only repeat it.
                 None if state.asked != asked && !state.error.is_empty() => return Err(state.error.clone()),
                 None if state.asking && !state.each_call => {
                     state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -91,7 +91,7 @@ impl Keys {
         }
     }
 
-    /// Asks the source. What it does not give for now, the old keys are used instead of.
+    /// Asks the source. If it fails, returns the old keys if there are any.
     fn renew(&self, old: Option<Credentials>) -> Result<Credentials, String> {
         let asking = Asking(self);
         let answer = self.ask();
@@ -111,7 +111,7 @@ impl Keys {
                 state.failures += 1;
                 state.pause = Some(Instant::now() + pause);
                 state.error.clone_from(&error);
-                // Unless the service has refused them meanwhile.
+                // Not if the service has refused them meanwhile.
                 old.filter(|_| state.keys.is_some()).ok_or(error)
             }
         };
@@ -120,24 +120,24 @@ impl Keys {
         answer
     }
 
-    /// The service did not take these keys: they are not used again, unless the source gives them once more.
+    /// The service refused these keys: the next call asks the source.
     pub(in crate::sink::aws) fn refused(&self, keys: &Credentials) {
         let mut state = self.lock();
-        // A late refusal of old keys says nothing about those that came after them.
+        // Ignore the refusal of keys that have been replaced meanwhile.
         if state.keys.as_ref().is_some_and(|current| current.is(keys)) {
             state.keys = None;
         }
     }
 
-    /// Ends what threads wait for.
+    /// Makes waiting threads return an error, and ends a question to a source over the network.
     pub(in crate::sink::aws) fn interrupt(&self) {
         self.lock().interrupts += 1;
         self.changed.notify_all();
         self.chain.fetch.interrupt();
     }
 
-    /// Keys of this machine are used beyond their end where nobody gives new ones: the service may know better, as it
-    /// does when the metadata service is away, and says so if it does not.
+    /// Whether keys can be signed with. Those that the chain found are used even after they have expired, if it finds no
+    /// others: AWS accepts some for longer while the metadata service fails, and says so if it does not.
     fn is_usable(&self, keys: &Credentials) -> bool {
         keys.last(Duration::ZERO) || matches!(self.source, Source::Chain { .. })
     }
@@ -162,14 +162,15 @@ impl State {
 }
 
 impl Credentials {
-    /// How long a source is left alone that gave these keys although they are near their end.
+    /// How long not to ask a source again that has just given these keys, if they are about to expire: a quarter of what is
+    /// left.
     fn pause(&self) -> Option<Instant> {
         let left = self.expires_at?.duration_since(SystemTime::now()).unwrap_or_default();
         (left <= EARLY).then(|| Instant::now() + (left / 4).clamp(FIRST_PAUSE, LONGEST_PAUSE))
     }
 }
 
-/// Says that nobody asks any more, also if a closure panics.
+/// Clears `asking` when dropped, also if a closure panics, and wakes the waiting threads.
 struct Asking<'a>(&'a Keys);
 
 impl Drop for Asking<'_> {

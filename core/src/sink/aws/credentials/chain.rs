@@ -11,7 +11,7 @@ use crate::sink::net::environment::Environment;
 /// Environment, profile, web identity, container, instance.
 pub(super) struct Chain {
     pub(super) fetch: Fetch,
-    /// Where the security token service is asked.
+    /// The region whose security token service is asked.
     pub(super) region: String,
 }
 

@@ -14,7 +14,7 @@ use crate::sink::net::http::{Answer, Http, Settings};
 use crate::sink::net::secret_file::read_text;
 use crate::sink::net::trust::Trust;
 
-/// Keys and tokens are some thousand bytes.
+/// The longest answer. Keys and tokens take some thousand bytes.
 const MAX_ANSWER: usize = 64 * 1024;
 
 /// Asks for keys, one question at a time.
@@ -68,7 +68,7 @@ impl Fetch {
             return Err(format!("keys are not asked of {host} without TLS"));
         }
         let settings = Settings {
-            // In the clear nothing leaves this machine and its link.
+            // A proxy would carry a request in the clear beyond this machine and its link.
             proxies: if plain { Environment::empty() } else { proxies.clone() },
             trust: self.trust.clone(),
             connect_timeout,

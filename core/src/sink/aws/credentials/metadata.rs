@@ -13,7 +13,7 @@ use crate::sink::aws::profile::Profile;
 use crate::sink::net::encode::percent;
 use crate::sink::net::http::Answer;
 
-/// `None`: no container is configured.
+/// Asks the service beside a container; `None` if none is configured.
 ///
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html>
 pub(super) fn of_container(fetch: &Fetch) -> Result<Option<Credentials>, String> {
@@ -35,7 +35,7 @@ pub(super) fn of_container(fetch: &Fetch) -> Result<Option<Credentials>, String>
     ask().map(Some).map_err(named("the container"))
 }
 
-/// `None`: the metadata service is not to be asked.
+/// Asks the instance's metadata service; `None` if it is switched off.
 pub(super) fn of_instance(fetch: &Fetch, profile: &Profile) -> Result<Option<Credentials>, String> {
     let get = |name: &str| fetch.environment.get(name);
     if get("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
@@ -69,7 +69,7 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// The answer to one question. A token that the service no longer takes (401) is renewed once.
+    /// Gets a path. If the service no longer takes the token (401), gets a new one and tries once more.
     fn get(&mut self, path: &str) -> Result<Zeroizing<Vec<u8>>, String> {
         let had_token = self.token.is_some();
         let answer = self.ask(path)?;

@@ -67,7 +67,7 @@ fn token(fetch: &Fetch, region: &str, of: &str) -> Result<Secret, String> {
     }
     match renew(fetch, region, &cached) {
         Ok(new) => {
-            // Who cannot write there renews it at each start.
+            // A process that cannot write there renews the token again at its next start.
             let _ = store(&path, &text, &new);
             Ok(new.access_token)
         }

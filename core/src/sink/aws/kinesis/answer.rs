@@ -1,4 +1,4 @@
-//! What an answer to `PutRecords` says of each record.
+//! From an answer to `PutRecords` to the outcome of each record.
 
 use serde::Deserialize;
 

@@ -1,4 +1,4 @@
-//! What a call of `PutRecords` says.
+//! The body of `PutRecords`.
 
 use std::borrow::Cow;
 
@@ -19,7 +19,7 @@ pub(super) enum Target {
 }
 
 impl Target {
-    /// Names are checked here, so that a refused call speaks of its records.
+    /// Checks the name, so that a call that is refused later is refused because of its records.
     pub(super) fn parse(stream: &str) -> Result<Self> {
         let is_name = |name: &str| {
             let valid = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
