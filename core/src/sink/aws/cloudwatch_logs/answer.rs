@@ -45,8 +45,9 @@ pub(super) fn outcomes(answer: &Answer, events: &[&Event<'_>]) -> Outcomes {
     let body: Body = serde_json::from_value(Value::Object(object)).map_err(|error| undocumented(&error))?;
     let documented = body.next_sequence_token.is_some()
         || body.rejected_log_events_info.is_some()
-        || body.rejected_entity_info.is_some();
-    if !documented && !(body.others.is_empty() && answer.header("x-amzn-requestid").is_some()) {
+        || body.rejected_entity_info.is_some()
+        || body.others.is_empty() && answer.header("x-amzn-requestid").is_some();
+    if !documented {
         return Err(undocumented(&"it has nothing that an answer to PutLogEvents has"));
     }
     let rejected = body.rejected_log_events_info.unwrap_or_default();
