@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use unistream::sink::aws::{self, CloudWatchLogsOptions, Credentials, KinesisOptions};
