@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::answers::{self, Answerer, SignedOn};
 use super::fetch::{Fetch, good, read_secret, request, secret_header};
-use crate::record::{micros, timestamp};
+use crate::time::{micros, timestamp};
 use crate::secret::Secret;
 use crate::sink::aws::endpoint::regional_url;
 use crate::sink::aws::keys::Credentials;
