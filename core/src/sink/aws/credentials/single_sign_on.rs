@@ -14,12 +14,12 @@ use zeroize::Zeroizing;
 
 use super::answers::{self, Answerer, SignedOn};
 use super::fetch::{Fetch, good, read_secret, request, secret_header};
-use crate::time::{micros, timestamp};
 use crate::secret::Secret;
 use crate::sink::aws::endpoint::regional_url;
 use crate::sink::aws::keys::Credentials;
 use crate::sink::aws::profile::Profile;
 use crate::sink::net::encode::{hex, percent};
+use crate::time::{micros, timestamp};
 
 const LOGIN: &str = "there is no token that lasts; run aws sso login";
 
