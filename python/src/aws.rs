@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use unistream::sink::aws::{self, CloudWatchLogsOptions, Credentials, KinesisOptions};
@@ -18,6 +19,9 @@ macro_rules! build {
             builder = builder.set(&key, &text).or_raise($py)?;
         }
         if let Some(credentials) = $credentials {
+            if !credentials.bind($py).is_callable() {
+                return Err(PyTypeError::new_err("credentials must be a callable that returns keys"));
+            }
             builder = builder.credentials_fn(move || ask(&credentials));
         }
         // It reads files, and the interpreter need not wait for them.

@@ -48,7 +48,7 @@ class Service:
         """Return the answer to a call."""
         if "logEvents" in body:
             self.calls.append([event["message"] for event in body["logEvents"]])
-            return {}
+            return {"nextSequenceToken": "1"}
         records = [base64.b64decode(record["Data"]).decode() for record in body["Records"]]
         self.calls.append(records)
         entries = [
@@ -109,6 +109,12 @@ def test_wrong_options_are_refused_at_once() -> None:
         KinesisSink("no such name", **KEYS)
     with pytest.raises(unistream.InvalidArgument, match="region"):
         CloudWatchLogsSink("g", "s", region="not a region")
+
+
+def test_credentials_that_are_no_callable_are_refused_when_the_sink_is_made() -> None:
+    for credentials in [SimpleNamespace(access_key="A", secret_key="B", token=None), "A:B", ("A", "B")]:
+        with pytest.raises(TypeError, match="credentials must be a callable"):
+            KinesisSink("s", region="eu-west-1", credentials=credentials)  # type: ignore[arg-type]
 
 
 def test_credentials_come_from_a_callable(tmp_path: Path, service: Service) -> None:

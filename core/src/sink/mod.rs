@@ -6,6 +6,8 @@ pub mod aws;
 mod closure;
 mod file;
 mod kind;
+#[cfg(feature = "net")]
+pub(crate) mod net;
 mod null;
 mod registry;
 mod url;

@@ -46,7 +46,7 @@ fn unsorted_batches_are_sorted_and_split() {
     let said = send(&sink, &puts);
     assert_eq!(said.delivered.len(), 7, "{said:?}");
     assert!(server.answers().iter().all(|answer| answer == "ok"), "{:?}", server.answers());
-    assert_eq!(server.puts(), [vec!["1", "0"], vec!["2", "3"], vec!["4"], vec!["5"], vec!["6"]]);
+    assert_eq!(server.puts(), [vec!["5"], vec!["2", "3", "1"], vec!["4", "0", "6"]]);
 }
 
 /// The predecessor took a 200 for "all are in".

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
 use unistream::sink::aws::{Credentials, Environment, KinesisBuilder, KinesisSink};
 
 use crate::http::{Proxy, Reply, Request, Server, scratch};
-use crate::strict::{KEY_ID, REGION, SECRET, Strict};
+use crate::strict::{Fault, KEY_ID, REGION, SECRET, Strict};
 use crate::{Said, puts, send};
 
 const TOKEN: &str = "token-of-the-session";
@@ -182,9 +182,10 @@ fn metadata(lifetime: Duration, token: &'static str) -> (Server, Arc<AtomicU64>)
     (server, count)
 }
 
+/// Keys that are about to end are renewed while they are used, but their source is not asked at every call.
 #[test]
 fn from_a_container_and_kept_until_they_near_their_end() {
-    for (lifetime, asked) in [(DAY, 1), (Duration::from_secs(60), 3)] {
+    for lifetime in [DAY, Duration::from_secs(60)] {
         let server = server();
         let (metadata, count) = metadata(lifetime, "Bearer pod");
         let environment = environment()
@@ -194,7 +195,21 @@ fn from_a_container_and_kept_until_they_near_their_end() {
             .var("NO_PROXY", "127.0.0.1");
         let sink = builder(&server, environment).build().unwrap();
         (0..3).for_each(|_| delivers(&send(&sink, &puts(1))));
-        assert_eq!(count.load(Ordering::SeqCst), asked, "keys that last {lifetime:?}");
+        assert_eq!(count.load(Ordering::SeqCst), 1, "keys that last {lifetime:?}");
+    }
+}
+
+#[test]
+fn keys_near_their_end_are_renewed_in_time() {
+    let server = server();
+    let (metadata, count) = metadata(Duration::from_secs(4), "");
+    let uri = format!("{}/container", metadata.url());
+    let sink = builder(&server, environment().var("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri)).build().unwrap();
+    let start = Instant::now();
+    while count.load(Ordering::SeqCst) < 3 {
+        delivers(&send(&sink, &puts(1)));
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(start.elapsed() < Duration::from_secs(60), "a second is a quarter of their life");
     }
 }
 
@@ -218,6 +233,61 @@ fn from_an_instance() {
     let environment = Environment::empty().var("AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata.url());
     let sink = builder(&server, environment).build().unwrap();
     (0..2).for_each(|_| delivers(&send(&sink, &puts(1))));
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+}
+
+/// The bug: a token that the metadata service no longer took made the answer an error.
+#[test]
+fn a_metadata_token_that_ended_is_renewed() {
+    let server = server();
+    let tokens = Arc::new(AtomicU64::new(0));
+    let given = tokens.clone();
+    let metadata = Server::start(move |request: Request| {
+        let role = "/latest/meta-data/iam/security-credentials/";
+        let token = request.header("x-aws-ec2-metadata-token");
+        let keys = json!({"Code": "Success", "AccessKeyId": "ASIATEMPORARYKEYS", "SecretAccessKey": SECRET, "Token": TOKEN,
+            "Expiration": expiration(DAY)});
+        match (&request.method[..], &request.target[..], token) {
+            ("PUT", ..) => Reply::new(200, format!("token-{}", given.fetch_add(1, Ordering::SeqCst))),
+            (_, target, "token-0") if target == role => Reply::new(200, "role"),
+            (_, target, "token-1") if target == format!("{role}role") => Reply::new(200, keys.to_string()),
+            _ => Reply::new(401, "Unauthorized"),
+        }
+    });
+    let environment = Environment::empty().var("AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata.url());
+    delivers(&send(&builder(&server, environment).build().unwrap(), &puts(1)));
+    assert_eq!(tokens.load(Ordering::SeqCst), 2);
+}
+
+/// The service may take keys beyond their end, as AWS lets it where the metadata service fails; what it says if it does
+/// not, and then what the source says, is what is told.
+#[test]
+fn keys_that_have_ended_are_tried_while_their_source_is_silent() {
+    let server = server();
+    let (metadata, _) = metadata(Duration::from_millis(1500), "");
+    let uri = format!("{}/container", metadata.url());
+    let sink = builder(&server, environment().var("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri)).build().unwrap();
+    delivers(&send(&sink, &puts(1)));
+    drop(metadata);
+    std::thread::sleep(Duration::from_secs(2));
+    delivers(&send(&sink, &puts(1)));
+    server.expire("ASIATEMPORARYKEYS");
+    let said = send(&sink, &puts(1));
+    assert!(said.unavailable[0].1.contains("ExpiredTokenException"), "{said:?}");
+    let said = send(&sink, &puts(1));
+    assert!(said.unavailable[0].1.contains("no credentials from the container: "), "{said:?}");
+}
+
+/// The bug: a missing permission threw good keys away, and every call asked their source.
+#[test]
+fn a_missing_permission_does_not_cost_the_keys() {
+    let server = server();
+    let (metadata, count) = metadata(DAY, "");
+    let uri = format!("{}/container", metadata.url());
+    let sink = builder(&server, environment().var("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri)).build().unwrap();
+    server.script(vec![Fault::Error(400, "AccessDeniedException", "not authorized"); 5]);
+    (0..5).for_each(|_| assert_eq!(send(&sink, &puts(1)).unavailable.len(), 1));
+    delivers(&send(&sink, &puts(1)));
     assert_eq!(count.load(Ordering::SeqCst), 1);
 }
 
@@ -267,6 +337,61 @@ sso_region = eu-west-1
         home.write(&format!(".aws/sso/cache/{name}.json"), &cached);
         delivers(&send(&sink(profile), &puts(1)));
     }
+}
+
+/// A token near its end is renewed, and the new one kept for the AWS tools and the next start.
+#[test]
+fn from_single_sign_on_with_a_token_that_is_renewed() {
+    let server = server();
+    let asked = Arc::new(AtomicU64::new(0));
+    let count = asked.clone();
+    let portal = Server::start(move |request: Request| {
+        if request.target == "/token" {
+            count.fetch_add(1, Ordering::SeqCst);
+            let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+            let expected = json!({"clientId": "client", "clientSecret": "client\"secret", "grantType": "refresh_token",
+                "refreshToken": "refresh-1"});
+            let token = json!({"accessToken": "sso-new", "tokenType": "Bearer", "expiresIn": 28800, "refreshToken": "refresh-2"});
+            return if body == expected { Reply::new(200, token.to_string()) } else { Reply::new(400, "{}") };
+        }
+        let millis = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as i64;
+        let keys = json!({"roleCredentials": {"accessKeyId": "ASIATEMPORARYKEYS", "secretAccessKey": SECRET,
+            "sessionToken": TOKEN, "expiration": millis + 3_600_000}});
+        let authorized = request.header("x-amz-sso_bearer_token") == "sso-new";
+        if authorized { Reply::new(200, keys.to_string()) } else { Reply::new(401, "{}") }
+    });
+    let config = "
+[default]
+sso_session = corp
+sso_account_id = 123456789012
+sso_role_name = Writer
+[sso-session corp]
+sso_start_url = https://corp.example/start
+sso_region = eu-west-1
+";
+    let home = Home::new(config, "");
+    let environment = environment()
+        .home(home.path())
+        .var("AWS_ENDPOINT_URL_SSO", portal.url())
+        .var("AWS_ENDPOINT_URL_SSO_OIDC", portal.url());
+    // The SHA-1 of "corp".
+    let digest = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, b"corp");
+    let name: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let file = format!(".aws/sso/cache/{name}.json");
+    let cached = |refresh: &str| {
+        json!({"accessToken": "sso-old", "expiresAt": "2020-01-01T00:00:00Z", "refreshToken": refresh, "clientId": "client",
+            "clientSecret": "client\"secret", "region": "eu-west-1"})
+    };
+    home.write(&file, &cached("wrong").to_string());
+    let said = send_one(&server, environment.clone());
+    assert!(said.unavailable[0].1.contains("run aws sso login (HTTP status 400)"), "{said:?}");
+    home.write(&file, &cached("refresh-1").to_string());
+    delivers(&send_one(&server, environment.clone()));
+    let kept: serde_json::Value = serde_json::from_slice(&std::fs::read(home.path().join(&file)).unwrap()).unwrap();
+    assert_eq!((&kept["accessToken"], &kept["refreshToken"]), (&json!("sso-new"), &json!("refresh-2")));
+    assert_eq!(kept["region"], "eu-west-1", "all else is as it was");
+    delivers(&send_one(&server, environment));
+    assert_eq!(asked.load(Ordering::SeqCst), 2, "the kept token lasts");
 }
 
 #[test]

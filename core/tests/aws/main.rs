@@ -4,6 +4,7 @@
 mod cloudwatch_logs;
 mod connect;
 mod credentials;
+mod elsewhere;
 mod http;
 mod kinesis;
 mod producer;

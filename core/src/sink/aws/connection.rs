@@ -1,11 +1,17 @@
 //! From options to a client: what every sink of AWS does alike.
 
-use super::client::{Client, Tls};
-use super::config::{Endpoint, EndpointOptions, Environment, Profile, invalid};
-use super::credentials::{Credentials, Keys, Source};
+use super::client::{Client, MAX_ANSWER};
+use super::credentials::{Keys, Source};
+use super::endpoint::{Endpoint, EndpointOptions};
+use super::keys::Credentials;
+use super::profile::Profile;
 use super::service::Service;
 use crate::error::Result;
 use crate::options::Secret;
+use crate::sink::net::environment::Environment;
+use crate::sink::net::http::Settings;
+use crate::sink::net::invalid;
+use crate::sink::net::trust::Trust;
 
 /// The options of every sink here, as `aws_options!` declares them.
 pub(super) struct ConnectOptions<'a> {
@@ -37,7 +43,7 @@ impl Connection {
         };
         let profile = Profile::load(options.profile, &environment)?;
         let endpoint = Endpoint::resolve(service, &options.endpoint, &environment, &profile)?;
-        let tls = Tls::load(options.ca_bundle, &environment, &profile)?;
+        let trust = trust(options.ca_bundle, &environment, &profile)?;
         let (id, secret, token) = (options.access_key_id, options.secret_access_key, options.session_token);
         let source = match (self.credentials, id.is_empty(), secret.is_empty()) {
             (Some(source), true, true) => source,
@@ -48,9 +54,28 @@ impl Connection {
             }
             _ => return Err(invalid("access_key_id and secret_access_key go together")),
         };
-        let keys = Keys::new(source, &endpoint.region, &environment, &tls);
-        Client::new(service, &endpoint, keys, &environment, tls, options.connect_timeout, options.timeout)
+        let keys = Keys::new(source, &endpoint.region, &environment, &trust);
+        let settings = Settings {
+            proxies: environment,
+            trust,
+            connect_timeout: options.connect_timeout,
+            timeout: options.timeout,
+            max_answer: MAX_ANSWER,
+            compressed: true,
+        };
+        Client::new(service, &endpoint, keys, settings)
     }
+}
+
+/// The authorities of the option's file, else of `AWS_CA_BUNDLE`, of the profile's `ca_bundle`, of `SSL_CERT_FILE`; else
+/// Mozilla's.
+fn trust(option: &str, environment: &Environment, profile: &Profile) -> Result<Trust> {
+    let path = Some(option)
+        .filter(|path| !path.is_empty())
+        .or_else(|| environment.get("AWS_CA_BUNDLE"))
+        .or_else(|| profile.get("ca_bundle"))
+        .or_else(|| environment.get("SSL_CERT_FILE"));
+    path.map_or_else(|| Ok(Trust::default()), Trust::load)
 }
 
 /// Makes a client of a sink's options, of which those of `aws_options!` count here.
@@ -58,7 +83,7 @@ macro_rules! connect {
     ($service:expr, $options:expr, $connection:expr) => {{
         let options = &$options;
         options.check_ranges()?;
-        let endpoint = $crate::sink::aws::config::EndpointOptions {
+        let endpoint = $crate::sink::aws::endpoint::EndpointOptions {
             region: &options.region,
             endpoint_url: &options.endpoint_url,
             use_fips: options.use_fips,
@@ -101,7 +126,7 @@ macro_rules! connection_setters {
             self
         }
 
-        /// Asks a closure for the keys: before every call, or, where its answer says when it expires, two
+        /// Asks a closure for the keys: before every call, or, where its answer says when it expires, five
         /// minutes before that. While it fails, the sink is unavailable.
         #[must_use]
         pub fn credentials_fn(

@@ -21,20 +21,22 @@
 mod client;
 pub(super) mod cloudwatch_logs;
 #[cfg(feature = "aws")]
-mod config;
-#[cfg(feature = "aws")]
 mod connection;
 #[cfg(feature = "aws")]
 mod credentials;
 #[cfg(feature = "aws")]
-mod delivery;
+mod endpoint;
 #[cfg(all(feature = "aws", feature = "torture"))]
 #[path = "../../../../tests/torture/src/fuzz/aws.rs"]
 pub(crate) mod fuzz;
+#[cfg(feature = "aws")]
+mod keys;
 pub(super) mod kinesis;
 mod options;
 #[cfg(feature = "aws")]
-mod redact;
+mod profile;
+#[cfg(feature = "aws")]
+mod protocol;
 #[cfg(feature = "aws")]
 mod service;
 #[cfg(feature = "aws")]
@@ -44,10 +46,10 @@ pub use self::cloudwatch_logs::CloudWatchLogsOptions;
 #[cfg(feature = "aws")]
 pub use self::cloudwatch_logs::{CloudWatchLogsBuilder, CloudWatchLogsSink};
 #[cfg(feature = "aws")]
-pub use self::config::Environment;
-#[cfg(feature = "aws")]
-pub use self::credentials::Credentials;
+pub use self::keys::Credentials;
 #[cfg(feature = "aws")]
 pub use self::kinesis::{KinesisBuilder, KinesisSink};
 pub use self::kinesis::{KinesisOptions, PartitionBy};
+#[cfg(feature = "aws")]
+pub use super::net::environment::Environment;
 pub use crate::options::Secret;

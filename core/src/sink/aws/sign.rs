@@ -9,10 +9,11 @@ use ureq::http::header::{AUTHORIZATION, HOST};
 use ureq::http::{HeaderName, HeaderValue, Request, Uri};
 use zeroize::Zeroizing;
 
-use super::credentials::Credentials;
+use super::keys::Credentials;
+use crate::sink::net::encode::{hex, percent};
 use crate::time::{micros, timestamp};
 
-/// What a signature is good for.
+/// The region and the service that a signature is valid for.
 #[derive(Clone, Copy)]
 pub(super) struct Scope<'a> {
     pub(super) region: &'a str,
@@ -21,8 +22,8 @@ pub(super) struct Scope<'a> {
 }
 
 impl Scope<'_> {
-    /// Signs all that the request says so far, and adds what belongs to the signature. What the headers say that are
-    /// secret is marked so, and shows in no `Debug`.
+    /// Signs the request and adds the headers that belong to the signature. Those that are secret are marked so, and show in
+    /// no `Debug`.
     ///
     /// # Errors
     /// The keys cannot stand in a header.
@@ -68,8 +69,8 @@ impl Scope<'_> {
     }
 }
 
-/// The names of the signed headers, and the request in the one form that both sides compute. Only what passes proxies
-/// unchanged is signed.
+/// The names of the signed headers, and the canonical form of the request, which both sides compute. Only headers that pass
+/// proxies unchanged are signed.
 fn canonical(request: &Request<&[u8]>, payload: &str) -> (String, Zeroizing<String>) {
     let mut headers: Vec<(&str, &str)> = request
         .headers()
@@ -82,7 +83,7 @@ fn canonical(request: &Request<&[u8]>, payload: &str) -> (String, Zeroizing<Stri
     let uri = request.uri();
     let length = headers.iter().map(|(name, value)| name.len() + value.len() + 2).sum::<usize>();
     let mut text = Zeroizing::new(String::with_capacity(length + signed.len() + 3 * uri.path().len() + 256));
-    let _ = writeln!(text, "{}\n{}\n", request.method(), encode(uri.path(), b"/"));
+    let _ = writeln!(text, "{}\n{}\n", request.method(), percent(uri.path(), b"/"));
     for (name, value) in headers {
         let _ = writeln!(text, "{name}:{value}");
     }
@@ -99,32 +100,10 @@ fn host(uri: &Uri) -> Option<String> {
     })
 }
 
-/// Percent-encodes all but letters, digits, `-_.~` and what else is safe.
-pub(super) fn encode(text: &str, safe: &[u8]) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => encoded.push(byte.into()),
-            byte if safe.contains(&byte) => encoded.push(byte.into()),
-            byte => {
-                let _ = write!(encoded, "%{byte:02X}");
-            }
-        }
-    }
-    encoded
-}
-
 fn hmac(key: &[u8], text: &str) -> Zeroizing<[u8; 32]> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of every length");
     mac.update(text.as_bytes());
     Zeroizing::new(mac.finalize().into_bytes().into())
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! Fuzzing: whatever a profile's file, a source of keys or a service says, nobody panics, and what is made of it is whole.
 
-use super::client::CallError;
-use super::config::Profiles;
 use super::credentials::answers::{self, Answerer};
 use super::credentials::process;
-use super::redact::Mask;
+use super::profile::Profiles;
+use super::protocol::refusal;
 use super::{cloudwatch_logs, kinesis};
 use crate::sink::Outcome;
+use crate::sink::net::http::Answer;
+use crate::sink::net::redact::Mask;
 
 const ANSWERERS: [Answerer; 5] =
     [Answerer::Container, Answerer::Instance, Answerer::Process, Answerer::SingleSignOn, Answerer::TokenService];
@@ -19,7 +20,7 @@ pub(crate) fn run(bytes: &[u8]) -> Result<(), String> {
         5 => cached_token(rest),
         6 => profile(&String::from_utf8_lossy(rest)),
         7 => command(&String::from_utf8_lossy(rest)),
-        8 => refusal(rest),
+        8 => refused_call(rest),
         _ => records(rest),
     }
 }
@@ -49,6 +50,7 @@ fn keys(answerer: Answerer, body: &[u8]) -> Result<(), String> {
 
 fn cached_token(body: &[u8]) -> Result<(), String> {
     let _ = answers::cached_token(body);
+    let _ = answers::renewed_token(body);
     Ok(())
 }
 
@@ -83,7 +85,7 @@ fn command(line: &str) -> Result<(), String> {
 }
 
 /// An answer other than 200: the first bytes are its status and the token of the request that it may repeat.
-fn refusal(bytes: &[u8]) -> Result<(), String> {
+fn refused_call(bytes: &[u8]) -> Result<(), String> {
     let (head, rest) = bytes.split_at(bytes.len().min(2));
     let (token, body) = rest.split_at(rest.len().min(32));
     let status = head.iter().fold(0, |status, byte| status << 8 | u16::from(*byte));
@@ -97,11 +99,11 @@ fn refusal(bytes: &[u8]) -> Result<(), String> {
     if left && !body.contains(&b'\\') && !token.contains('*') {
         return Err(format!("a part of {token:?} is left"));
     }
-    let header = |_: &str| std::str::from_utf8(&masked).ok().map(|text| text.chars().take(200).collect());
-    for error in [
-        CallError::from_response("Put", status, header, &masked),
-        CallError::from_response("Put", status, |_| None, &masked),
-    ] {
+    let header = &masked[..masked.len().min(200)];
+    for headers in [&[("x-amzn-errortype", header), ("retry-after", header), ("date", header)][..], &[]] {
+        let answer = Answer::new(status, headers, &masked);
+        answer.clock_ahead();
+        let error = refusal("Put", &answer);
         let code = error.code.as_ref().map_or(0, |code| code.chars().count());
         if error.message.chars().count() > 1000 || code > 100 {
             return Err(format!("not cut: {error}"));

@@ -1,12 +1,18 @@
 //! Amazon CloudWatch Logs.
 
 #[cfg(feature = "aws")]
+mod answer;
+#[cfg(feature = "aws")]
+mod calls;
+#[cfg(feature = "aws")]
+mod request;
+#[cfg(feature = "aws")]
 mod sink;
 
 use std::time::Duration;
 
 #[cfg(all(feature = "aws", feature = "torture"))]
-pub(super) use self::sink::fuzz;
+pub(super) use self::answer::fuzz;
 #[cfg(feature = "aws")]
 pub use self::sink::{CloudWatchLogsBuilder, CloudWatchLogsSink};
 use super::options::aws_options;

@@ -4,32 +4,20 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use ureq::Agent;
-
+use super::answer::outcomes;
+use super::calls::{MAX_CALL_BYTES, MAX_EVENTS, deliver};
+use super::request::{EVENT_OVERHEAD, Event, MAX_MESSAGE_BYTES, PUT_LOG_EVENTS, Target, check_len, timestamp};
 use super::{CloudWatchLogsOptions, cloudwatch_logs_setters};
 use crate::batch::Batch;
 use crate::error::Result;
-use crate::record::{self, NewRecord};
-use crate::sink::aws::client::{CallError, Client, Fault};
-use crate::sink::aws::config::invalid;
+use crate::record::NewRecord;
+use crate::sink::aws::client::Client;
 use crate::sink::aws::connection::{Connection, connect, connection_setters};
-use crate::sink::aws::delivery::{Answer, Delivery, Item, split};
 use crate::sink::aws::service::Service;
+use crate::sink::net::delivery::Outcomes;
+use crate::sink::net::failure::{CallError, Fault};
+use crate::sink::net::http::Connections;
 use crate::sink::{Limits, Outcome, Report, SendError, Sink};
-
-// The limits of PutLogEvents:
-// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutLogEvents.html>
-// and <https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html>.
-const MAX_EVENTS: usize = 10_000;
-const MAX_CALL_BYTES: u64 = 1_048_576;
-const EVENT_OVERHEAD: u64 = 26;
-/// The lesser of what an event may be and of what leaves room for its overhead in a call.
-const MAX_MESSAGE_BYTES: u64 = 1_000_000;
-/// A call may span 24 hours; this stays a millisecond below.
-const MAX_SPAN_MS: i64 = 24 * 60 * 60 * 1000 - 1;
-/// An event may be this far ahead of the service's clock.
-const MAX_AHEAD_MS: i64 = 2 * 60 * 60 * 1000;
 
 /// Sends records as log events by `PutLogEvents`: the message is the payload, which must be UTF-8, and the
 /// timestamp is `created_at` in milliseconds.
@@ -61,19 +49,25 @@ impl CloudWatchLogsSink {
         CloudWatchLogsBuilder { options, connection: Connection::default() }
     }
 
-    /// One call, and where group or stream are missing and may be made, another.
-    fn put(&self, connections: &Agent, events: &[&Event<'_>]) -> Answer {
+    /// Makes one call; if group or stream are missing and the sink may make them, makes them and calls again.
+    fn put(&self, connections: &Connections, events: &[&Event<'_>]) -> Outcomes {
         let body = self.target.request(events);
         let mut answer = self.client.call(connections, PUT_LOG_EVENTS, &body);
         if self.create_if_missing && matches!(&answer, Err(error) if error.fault == Fault::NotFound) {
             self.create(connections)?;
             answer = self.client.call(connections, PUT_LOG_EVENTS, &body);
         }
-        outcomes(&answer?, events)
+        match answer {
+            // An earlier call delivered them, and its answer was lost.
+            Err(error) if error.code.as_deref() == Some("DataAlreadyAcceptedException") => {
+                Ok(vec![Outcome::Delivered; events.len()])
+            }
+            answer => outcomes(&answer?, events),
+        }
     }
 
     /// Makes the stream, and the group if it too is missing. That someone else does the same is fine.
-    fn create(&self, connections: &Agent) -> Result<(), CallError> {
+    fn create(&self, connections: &Connections) -> Result<(), CallError> {
         let create = |operation, body: &[u8]| match self.client.call(connections, operation, body) {
             Err(error) if error.fault != Fault::Exists => Err(error),
             _ => Ok(()),
@@ -158,217 +152,18 @@ impl Sink for CloudWatchLogsSink {
     }
 }
 
-const PUT_LOG_EVENTS: &str = "PutLogEvents";
-
-/// The log group and stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Target {
-    group: String,
-    stream: String,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Request<'a> {
-    log_group_name: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    log_stream_name: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    log_events: Option<&'a [&'a Event<'a>]>,
-}
-
-impl Target {
-    /// Names are checked here, so that a refused call speaks of its events.
-    fn parse(group: &str, stream: &str) -> Result<Self> {
-        let in_group = |c: char| c.is_ascii_alphanumeric() || "_-/.#".contains(c);
-        if !(1..=512).contains(&group.len()) || !group.chars().all(in_group) {
-            return Err(invalid(format!(
-                "{group:?} is not the name of a log group: 1 to 512 letters, digits, '_', '-', '/', '.' and '#'"
-            )));
-        }
-        if !(1..=512).contains(&stream.chars().count()) || stream.contains([':', '*']) {
-            return Err(invalid(format!(
-                "{stream:?} is not the name of a log stream: 1 to 512 characters without ':' and '*'"
-            )));
-        }
-        Ok(Target { group: group.into(), stream: stream.into() })
-    }
-
-    fn request(&self, events: &[&Event<'_>]) -> Vec<u8> {
-        self.body(Some(&self.stream), Some(events))
-    }
-
-    fn stream_request(&self) -> Vec<u8> {
-        self.body(Some(&self.stream), None)
-    }
-
-    fn group_request(&self) -> Vec<u8> {
-        self.body(None, None)
-    }
-
-    fn body(&self, log_stream_name: Option<&str>, log_events: Option<&[&Event<'_>]>) -> Vec<u8> {
-        let request = Request { log_group_name: &self.group, log_stream_name, log_events };
-        serde_json::to_vec(&request).expect("text and numbers have a JSON form")
-    }
-}
-
-/// A record as a call carries it.
-#[derive(Debug, Serialize)]
-struct Event<'a> {
-    /// Milliseconds since the Unix epoch.
-    timestamp: i64,
-    message: &'a str,
-    #[serde(skip)]
-    index: usize,
-}
-
-impl<'a> Event<'a> {
-    fn new(index: usize, record: &record::Record<'a>) -> Result<Self, String> {
-        check_len(record.data)?;
-        let message = std::str::from_utf8(record.data)
-            .map_err(|error| format!("it is not UTF-8, as CloudWatch Logs demands: {error}"))?;
-        Ok(Event { timestamp: timestamp(record.created_at)?, message, index })
-    }
-
-    fn bytes(&self) -> u64 {
-        self.message.len() as u64 + EVENT_OVERHEAD
-    }
-}
-
-impl Item for Event<'_> {
-    fn index(&self) -> usize {
-        self.index
-    }
-}
-
-fn check_len(data: &[u8]) -> Result<(), String> {
-    match data.len() as u64 {
-        0 => Err("it is empty; CloudWatch Logs takes no empty event".into()),
-        1..=MAX_MESSAGE_BYTES => Ok(()),
-        bytes => Err(format!("it has {bytes} bytes; CloudWatch Logs takes {MAX_MESSAGE_BYTES}")),
-    }
-}
-
-fn timestamp(micros: i64) -> Result<i64, String> {
-    match micros.div_euclid(1000) {
-        millis @ 0.. => Ok(millis),
-        _ => Err("its time is before 1970; CloudWatch Logs takes no such event".into()),
-    }
-}
-
-/// Sends the batch by `call`, in as many calls as it takes.
-fn deliver(batch: &Batch, call: &mut dyn FnMut(&[&Event<'_>]) -> Answer) -> Report {
-    let mut delivery = Delivery::new(batch.len());
-    let mut events = Vec::with_capacity(batch.len());
-    for (index, record) in batch.iter().enumerate() {
-        match Event::new(index, &record) {
-            Ok(event) => events.push(event),
-            Err(reason) => delivery.reject(index, reason),
-        }
-    }
-    for events in calls(&events) {
-        let mut sorted: Vec<_> = events.iter().collect();
-        sorted.sort_by_key(|event| event.timestamp);
-        if let Err(error) = delivery.send(&sorted, call) {
-            return delivery.finish(Some(error));
-        }
-    }
-    delivery.finish(None)
-}
-
-/// Consecutive events within the limits of a call.
-fn calls<'e, 'a>(events: &'e [Event<'a>]) -> Vec<&'e [Event<'a>]> {
-    split(
-        events,
-        |event| (1, event.bytes(), event.timestamp, event.timestamp),
-        |(count, bytes, first, last), event| {
-            let (first, last) = (event.timestamp.min(*first), event.timestamp.max(*last));
-            let grown = (count + 1, bytes + event.bytes(), first, last);
-            let fits = grown.0 <= MAX_EVENTS && grown.1 <= MAX_CALL_BYTES && last - first <= MAX_SPAN_MS;
-            Some(grown).filter(|_| fits)
-        },
-    )
-}
-
-/// What an answer says about each event of the call: all are in, but for those that `rejectedLogEventsInfo` names
-/// by their place among the sorted events.
-fn outcomes(answer: &[u8], events: &[&Event<'_>]) -> Answer {
-    #[derive(Default, Deserialize)]
-    #[serde(rename_all = "camelCase", default)]
-    struct Body {
-        rejected_log_events_info: Option<Rejected>,
-    }
-    #[derive(Default, Deserialize)]
-    #[serde(rename_all = "camelCase", default)]
-    struct Rejected {
-        /// The first that is not: exclusive.
-        too_old_log_event_end_index: Option<usize>,
-        /// The first that is: inclusive.
-        too_new_log_event_start_index: Option<usize>,
-        /// The first that is not: exclusive.
-        expired_log_event_end_index: Option<usize>,
-    }
-    let answer: Body =
-        serde_json::from_slice(answer).map_err(|error| CallError::nonsense(PUT_LOG_EVENTS, format_args!("{error}")))?;
-    let rejected = answer.rejected_log_events_info.unwrap_or_default();
-    let outcome = |(place, event): (usize, &&Event<'_>)| {
-        let reason = if rejected.expired_log_event_end_index.is_some_and(|end| place < end) {
-            "expired: it is older than the retention of the log group".into()
-        } else if rejected.too_old_log_event_end_index.is_some_and(|end| place < end) {
-            "too old: CloudWatch Logs takes events of the last 14 days, and of the log group's retention".into()
-        } else if rejected.too_new_log_event_start_index.is_some_and(|start| place >= start) {
-            let from = crate::time::timestamp(event.timestamp.saturating_sub(MAX_AHEAD_MS).saturating_mul(1000));
-            format!("too new: its time is more than 2 hours ahead; a replay will pass from {from}")
-        } else {
-            return Outcome::Delivered;
-        };
-        Outcome::Rejected { reason }
-    };
-    Ok(events.iter().enumerate().map(outcome).collect())
-}
-
-/// What is made of any answer to a call of so many events.
-#[cfg(feature = "torture")]
-pub(in crate::sink::aws) fn fuzz(answer: &[u8], count: usize) -> Result<(), String> {
-    let events: Vec<_> = (0..count).map(|index| Event { timestamp: index as i64, message: "m", index }).collect();
-    let events: Vec<_> = events.iter().collect();
-    match outcomes(answer, &events) {
-        Ok(outcomes) if outcomes.len() != count => Err(format!("{} outcomes for {count} events", outcomes.len())),
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::sink::aws::Environment;
-
-    const HOUR: i64 = 60 * 60 * 1000;
 
     fn sink() -> CloudWatchLogsSink {
         let builder = CloudWatchLogsSink::builder("g", "s").region("eu-west-1").environment(Environment::empty());
         builder.build().unwrap()
     }
 
-    /// Delivers events of these times (milliseconds) through a service that takes all; the calls' times.
-    fn calls_of(times: &[i64]) -> Vec<Vec<i64>> {
-        let batch = Batch::from_records(times.iter().map(|time| NewRecord::new(b"x").created_at(time * 1000)));
-        let mut calls = Vec::new();
-        let report = deliver(&batch, &mut |events| {
-            calls.push(events.iter().map(|event| event.timestamp).collect());
-            Ok(vec![Outcome::Delivered; events.len()])
-        });
-        assert!(report.is_delivered());
-        calls
-    }
-
     #[test]
-    fn names_are_checked() {
-        Target::parse("/aws/lambda/x_y-z.#1", "2024/01/07[$LATEST]ä").unwrap();
-        for (group, stream) in [("", "s"), ("g", ""), ("g g", "s"), ("g", "a:b"), ("g", "a*"), ("ä", "s")] {
-            assert!(Target::parse(group, stream).is_err(), "{group} {stream}");
-        }
-        assert!(Target::parse(&"g".repeat(513), "s").is_err());
+    fn a_sink_is_named_after_its_stream() {
         assert_eq!(sink().name(), "cloudwatch-logs:g/s");
     }
 
@@ -379,142 +174,5 @@ mod tests {
         assert_eq!(sink.limits().max_record_bytes, Some(1_000_026));
         assert!(sink.admit(&NewRecord::new(b"x").created_at(-1)).unwrap_err().contains("1970"));
         sink.admit(&NewRecord::new(b"x").created_at(0)).unwrap();
-    }
-
-    #[test]
-    fn a_request_has_message_and_milliseconds() {
-        let target = Target::parse("g", "s").unwrap();
-        let event = Event { timestamp: 1_700_000_000_123, message: "a \"b\"\u{2028}\n\u{0}", index: 4 };
-        let body: serde_json::Value = serde_json::from_slice(&target.request(&[&event])).unwrap();
-        let expected = serde_json::json!({"logGroupName": "g", "logStreamName": "s", "logEvents": [
-            {"timestamp": 1_700_000_000_123_i64, "message": "a \"b\"\u{2028}\n\u{0}"},
-        ]});
-        assert_eq!(body, expected);
-        assert_eq!(target.group_request(), br#"{"logGroupName":"g"}"#);
-        assert_eq!(target.stream_request(), br#"{"logGroupName":"g","logStreamName":"s"}"#);
-    }
-
-    #[test]
-    fn calls_are_sorted_by_time_and_stable() {
-        assert_eq!(calls_of(&[3, 1, 2, 1]), [[1, 1, 2, 3]]);
-        let batch = Batch::from_records(
-            [("a", 2000), ("b", 1000), ("c", 2000), ("d", 1000)]
-                .map(|(m, t)| NewRecord::new(m.as_bytes()).created_at(t)),
-        );
-        deliver(&batch, &mut |events| {
-            assert_eq!(events.iter().map(|event| event.message).collect::<String>(), "bdac");
-            Ok(vec![Outcome::Delivered; events.len()])
-        });
-    }
-
-    #[test]
-    fn no_call_spans_a_day() {
-        assert_eq!(calls_of(&[0, 24 * HOUR - 1]), [vec![0, 24 * HOUR - 1]]);
-        assert_eq!(calls_of(&[0, 24 * HOUR]), [vec![0], vec![24 * HOUR]]);
-        // The span grows to both sides, and put order decides where to cut.
-        let times = [20 * HOUR, 30 * HOUR, 7 * HOUR, 31 * HOUR, 40 * HOUR, 1];
-        assert_eq!(calls_of(&times), [vec![7 * HOUR, 20 * HOUR, 30 * HOUR], vec![31 * HOUR, 40 * HOUR], vec![1]]);
-    }
-
-    #[test]
-    fn calls_keep_to_events_and_bytes() {
-        let calls = calls_of(&vec![5; 10_001]);
-        assert_eq!(calls.iter().map(Vec::len).collect::<Vec<_>>(), [10_000, 1]);
-        // Two events and their overhead fill a call exactly; one byte more is one call more.
-        let half = vec![b'x'; 1_048_576 / 2 - 26];
-        let sizes = |records: [&[u8]; 3]| {
-            let batch = Batch::from_records(records.map(NewRecord::new));
-            let mut sizes = Vec::new();
-            deliver(&batch, &mut |events| {
-                sizes.push(events.len());
-                Ok(vec![Outcome::Delivered; events.len()])
-            });
-            sizes
-        };
-        assert_eq!(sizes([&half, &half, b"x"]), [2, 1]);
-        let more = [half.clone(), vec![b'x']].concat();
-        assert_eq!(sizes([&half, &more, b"x"]), [1, 2]);
-    }
-
-    #[test]
-    fn what_no_call_can_carry_is_rejected_alone() {
-        let big = vec![b'x'; 1_000_001];
-        let records: [&[u8]; 5] = [b"ok", b"\xff", b"", &big, b"ok"];
-        let batch = Batch::from_records(records.map(NewRecord::new));
-        let report = deliver(&batch, &mut |events| Ok(vec![Outcome::Delivered; events.len()]));
-        let reasons: Vec<_> = report
-            .exceptions()
-            .map(|(index, outcome)| match outcome {
-                Outcome::Rejected { reason } => (index, reason.clone()),
-                other => panic!("{other:?}"),
-            })
-            .collect();
-        assert_eq!(reasons.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [1, 2, 3]);
-        assert!(reasons[0].1.contains("UTF-8") && reasons[1].1.contains("empty") && reasons[2].1.contains("1000001"));
-    }
-
-    /// Every combination of indices, within and beyond the events, against the definition.
-    #[test]
-    fn rejected_indices_are_exclusive_or_inclusive_as_documented() {
-        let events: Vec<Event<'_>> = (0..4).map(|n| Event { timestamp: n, message: "x", index: n as usize }).collect();
-        let events: Vec<&Event<'_>> = events.iter().collect();
-        let values = [None, Some(0), Some(1), Some(3), Some(4), Some(9)];
-        for old in values {
-            for new in values {
-                for expired in values {
-                    let answer = serde_json::json!({"nextSequenceToken": "1", "rejectedLogEventsInfo": {
-                        "tooOldLogEventEndIndex": old,
-                        "tooNewLogEventStartIndex": new,
-                        "expiredLogEventEndIndex": expired,
-                    }});
-                    let outcomes = outcomes(answer.to_string().as_bytes(), &events).unwrap();
-                    for (place, outcome) in outcomes.iter().enumerate() {
-                        let expected = if expired.is_some_and(|end| place < end) {
-                            Some("expired")
-                        } else if old.is_some_and(|end| place < end) {
-                            Some("too old")
-                        } else if new.is_some_and(|start| place >= start) {
-                            Some("too new")
-                        } else {
-                            None
-                        };
-                        match (outcome, expected) {
-                            (Outcome::Delivered, None) => {}
-                            (Outcome::Rejected { reason }, Some(prefix)) => assert!(reason.starts_with(prefix)),
-                            other => panic!("{place} of {answer}: {other:?}"),
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn too_new_says_from_when_a_replay_passes() {
-        let event = Event { timestamp: 1_704_612_701_482, message: "x", index: 0 };
-        let answer = br#"{"rejectedLogEventsInfo":{"tooNewLogEventStartIndex":0}}"#;
-        let outcome = outcomes(answer, &[&event]).unwrap().remove(0);
-        let Outcome::Rejected { reason } = outcome else { panic!("{outcome:?}") };
-        assert!(reason.ends_with("from 2024-01-07T05:31:41.482000Z"), "{reason}");
-    }
-
-    #[test]
-    fn indices_speak_of_the_sorted_call_but_outcomes_of_the_batch() {
-        let times = [5, 1, 9, 3];
-        let batch = Batch::from_records(times.map(|time| NewRecord::new(b"x").created_at(time * 1000)));
-        let report = deliver(&batch, &mut |events| {
-            outcomes(br#"{"rejectedLogEventsInfo":{"tooOldLogEventEndIndex":1,"tooNewLogEventStartIndex":3}}"#, events)
-        });
-        assert_eq!(report.exceptions().map(|(index, _)| index).collect::<Vec<_>>(), [1, 2]);
-    }
-
-    #[test]
-    fn an_answer_that_is_no_json_says_nothing() {
-        let event = Event { timestamp: 1, message: "x", index: 0 };
-        assert!(matches!(outcomes(b"{}", &[&event]).unwrap()[..], [Outcome::Delivered]));
-        for answer in [&b""[..], b"<html>", b"[1]", br#"{"rejectedLogEventsInfo":7}"#] {
-            let error = outcomes(answer, &[&event]).unwrap_err();
-            assert!(matches!(error.into_outcome(), Outcome::Unavailable { .. }));
-        }
     }
 }

@@ -1,16 +1,16 @@
-//! From the answers of those who know keys to keys. No word of an answer stands in an error: it could be a secret.
+//! Reads keys from the answers of their sources. Errors repeat no word of an answer: it could be a secret.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::de::{Deserializer, Error as _, Visitor};
 
-use super::Credentials;
 use crate::secret::Secret;
+use crate::sink::aws::keys::Credentials;
 
-/// What is said of every answer that is none.
+/// The error for every answer that cannot be read.
 const STRANGE: &str = "an answer that is not as documented";
 
-/// Who answers, since their answers differ.
+/// The source that answers; each has a format of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answerer {
     Container,
@@ -31,10 +31,10 @@ pub(crate) fn parse(answerer: Answerer, body: &[u8]) -> Result<Credentials, Stri
         Answerer::TokenService => token_service(body),
     };
     let keys = keys.ok_or(STRANGE)?;
-    // They stand in headers.
+    // They are sent in headers.
     let printable = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
     let whole = !keys.access_key_id.is_empty() && !keys.secret_access_key.is_empty();
-    // A process may give lasting keys; all others give temporary ones.
+    // A process may give permanent keys; all others give temporary ones.
     let temporary = answerer == Answerer::Process || !keys.session_token.is_empty() && keys.expires_at.is_some();
     let good = printable(&keys.access_key_id) && printable(keys.session_token.reveal());
     if whole && temporary && good { Ok(keys) } else { Err(STRANGE.into()) }
@@ -108,7 +108,7 @@ fn token_service(body: &[u8]) -> Option<Credentials> {
     })
 }
 
-/// What stands in the first element of a name. Keys and tokens hold nothing that XML would escape.
+/// The text of the first element of a name. Keys and tokens contain nothing that XML escapes.
 fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = xml.split_once(&format!("<{name}>"))?;
     let (text, _) = rest.split_once(&format!("</{name}>"))?;
@@ -121,17 +121,67 @@ pub(crate) fn error_code(body: &[u8]) -> Option<&str> {
     Some(code).filter(|code| (1..=64).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
-/// A cached token of single sign-on and its end.
-pub(crate) fn cached_token(body: &[u8]) -> Option<(Secret, SystemTime)> {
+/// A token of single sign-on, and what it takes to renew it; empty where that is not known.
+pub(crate) struct SignedOn {
+    pub(super) access_token: Secret,
+    pub(super) expires_at: SystemTime,
+    pub(super) refresh_token: Secret,
+    pub(super) client_id: Secret,
+    pub(super) client_secret: Secret,
+}
+
+/// The token in a file of the cache.
+pub(crate) fn cached_token(body: &[u8]) -> Option<SignedOn> {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Body {
         #[serde(deserialize_with = "secret")]
         access_token: Secret,
         expires_at: String,
+        #[serde(default, deserialize_with = "secret")]
+        refresh_token: Secret,
+        #[serde(default, deserialize_with = "secret")]
+        client_id: Secret,
+        #[serde(default, deserialize_with = "secret")]
+        client_secret: Secret,
     }
     let body: Body = serde_json::from_slice(body).ok()?;
-    Some((body.access_token, time(&body.expires_at)?))
+    Some(SignedOn {
+        access_token: body.access_token,
+        expires_at: time(&body.expires_at)?,
+        refresh_token: body.refresh_token,
+        client_id: body.client_id,
+        client_secret: body.client_secret,
+    })
+}
+
+/// The token in an answer of `CreateToken`.
+///
+/// # Errors
+/// It is not as documented.
+pub(crate) fn renewed_token(body: &[u8]) -> Result<SignedOn, String> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Body {
+        #[serde(deserialize_with = "secret")]
+        access_token: Secret,
+        /// Seconds.
+        expires_in: u64,
+        #[serde(default, deserialize_with = "secret")]
+        refresh_token: Secret,
+    }
+    let body: Body = serde_json::from_slice(body).map_err(|_| STRANGE)?;
+    let expires_at = SystemTime::now().checked_add(Duration::from_secs(body.expires_in)).ok_or(STRANGE)?;
+    if body.access_token.is_empty() {
+        return Err(STRANGE.into());
+    }
+    Ok(SignedOn {
+        access_token: body.access_token,
+        expires_at,
+        refresh_token: body.refresh_token,
+        client_id: Secret::default(),
+        client_secret: Secret::default(),
+    })
 }
 
 /// RFC 3339, in UTC or with an offset.
@@ -147,7 +197,7 @@ fn time(text: &str) -> Option<SystemTime> {
     if offset.starts_with('+') { time.checked_sub(away) } else { time.checked_add(away) }
 }
 
-/// A text straight into memory for secrets.
+/// Reads a text straight into memory for secrets.
 fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
     struct Text;
     impl Visitor<'_> for Text {

@@ -1,84 +1,92 @@
 //! How keys are asked for over the network: from services of AWS over TLS, from this machine and its link in the clear
-//! and directly. A redirection is not followed: a token goes nowhere but where it was meant to.
+//! and directly.
 
-use std::io::Read;
 use std::net::IpAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ureq::http::{Request, Uri};
+use ureq::http::{HeaderValue, Method, Request, Uri};
 use zeroize::Zeroizing;
 
-use super::super::client::{self, Tls};
-use super::super::config::Environment;
+use crate::sink::net::environment::Environment;
+use crate::sink::net::http::{Answer, Http, Settings};
+use crate::sink::net::secret_file::read_text;
+use crate::sink::net::trust::Trust;
 
-/// Keys and tokens are some thousand bytes.
+/// The longest answer. Keys and tokens take some thousand bytes.
 const MAX_ANSWER: usize = 64 * 1024;
 
-#[derive(Debug)]
+/// Asks for keys, one question at a time.
 pub(super) struct Fetch {
     pub(super) environment: Environment,
-    pub(super) tls: Tls,
-}
-
-/// What was answered.
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) body: Zeroizing<Vec<u8>>,
+    trust: Trust,
+    /// The question under way.
+    current: Mutex<Option<Arc<Http>>>,
 }
 
 impl Fetch {
+    pub(super) fn new(environment: &Environment, trust: &Trust) -> Self {
+        Fetch { environment: environment.clone(), trust: trust.clone(), current: Mutex::new(None) }
+    }
+
     /// Asks a container's or instance's own service: never through a proxy, which would be told the token.
     pub(super) fn nearby(&self, request: Request<&[u8]>) -> Result<Answer, String> {
-        let environment = Environment::empty();
-        send(request, &environment, &self.tls, (Duration::from_secs(1), Duration::from_secs(5)))
+        self.ask(request, &Environment::empty(), Duration::from_secs(1), Duration::from_secs(5))
     }
 
     /// Asks a service of AWS.
     pub(super) fn remote(&self, request: Request<&[u8]>) -> Result<Answer, String> {
-        send(request, &self.environment, &self.tls, (Duration::from_secs(5), Duration::from_secs(30)))
+        self.ask(request, &self.environment, Duration::from_secs(5), Duration::from_secs(30))
     }
-}
 
-fn send(
-    request: Request<&[u8]>,
-    environment: &Environment,
-    tls: &Tls,
-    (connect, total): (Duration, Duration),
-) -> Result<Answer, String> {
-    let uri = request.uri().clone();
-    let host = uri.host().unwrap_or_default().to_owned();
-    let plain = uri.scheme_str() == Some("http");
-    if !plain && uri.scheme_str() != Some("https") {
-        return Err("its URL is neither https nor http".into());
-    }
-    if plain && !is_documented(&host) {
-        return Err(format!("keys are not asked of {host} without TLS"));
-    }
-    // In the clear nothing leaves this machine and its link.
-    let direct = Environment::empty();
-    let agent = client::agent(&uri, if plain { &direct } else { environment }, tls, connect, total);
-    let agent = agent.map_err(|error| error.to_string())?;
-    let (parts, body) = request.into_parts();
-    let answer = match body.is_empty() {
-        true => agent.run(Request::from_parts(parts, ())),
-        false => agent.run(Request::from_parts(parts, body)),
-    };
-    let failed = |error: &dyn std::fmt::Display| format!("{host}: {error}");
-    let mut answer = answer.map_err(|error| failed(&error))?;
-    // Of its whole size from the start: a vector that grows leaves copies behind.
-    let mut body = Zeroizing::new(Vec::with_capacity(MAX_ANSWER + 1));
-    let mut reader = answer.body_mut().as_reader().take(MAX_ANSWER as u64 + 1);
-    let mut chunk = Zeroizing::new([0; 4096]);
-    loop {
-        match reader.read(&mut *chunk).map_err(|error| failed(&error))? {
-            0 => break,
-            len => body.extend_from_slice(&chunk[..len]),
+    /// Ends the question under way.
+    pub(super) fn interrupt(&self) {
+        if let Some(http) = self.current().take() {
+            http.interrupt();
         }
     }
-    if body.len() > MAX_ANSWER {
-        return Err(failed(&format_args!("an answer of more than {MAX_ANSWER} bytes")));
+
+    fn current(&self) -> MutexGuard<'_, Option<Arc<Http>>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    Ok(Answer { status: answer.status().as_u16(), body })
+
+    fn ask(
+        &self,
+        request: Request<&[u8]>,
+        proxies: &Environment,
+        connect_timeout: Duration,
+        timeout: Duration,
+    ) -> Result<Answer, String> {
+        let uri = request.uri();
+        let host = uri.host().unwrap_or_default();
+        let plain = uri.scheme_str() == Some("http");
+        if !plain && uri.scheme_str() != Some("https") {
+            return Err("its URL is neither https nor http".into());
+        }
+        if plain && !is_documented(host) {
+            return Err(format!("keys are not asked of {host} without TLS"));
+        }
+        let settings = Settings {
+            // A proxy would carry a request in the clear beyond this machine and its link.
+            proxies: if plain { Environment::empty() } else { proxies.clone() },
+            trust: self.trust.clone(),
+            connect_timeout,
+            timeout,
+            max_answer: MAX_ANSWER,
+            compressed: false,
+        };
+        // Messages name the place, which is no more than the host: path and query may be secret.
+        let place =
+            format!("{}://{}/", if plain { "http" } else { "https" }, uri.authority().map_or("", |at| at.as_str()));
+        let place = place.parse().map_err(|_| format!("{host} is not a host"))?;
+        let http = Arc::new(Http::new(place, settings).map_err(|error| error.to_string())?);
+        let connections = http.connections();
+        *self.current() = Some(http.clone());
+        let answer = http.call(&connections, request);
+        *self.current() = None;
+        answer
+    }
 }
 
 /// Whether a host is one that AWS documents to answer without TLS: this machine, the containers' and the instances'
@@ -91,9 +99,33 @@ fn is_documented(host: &str) -> bool {
     }
 }
 
-/// A URL from a base and what follows.
-pub(super) fn url(base: &str, rest: &str) -> Result<Uri, String> {
-    format!("{}{rest}", base.trim_end_matches('/')).parse().map_err(|_| format!("{base} is not a URL"))
+/// A request to a base URL and what follows it.
+pub(super) fn request<'b>(method: Method, base: &str, rest: &str, body: &'b [u8]) -> Result<Request<&'b [u8]>, String> {
+    let uri: Uri =
+        format!("{}{rest}", base.trim_end_matches('/')).parse().map_err(|_| format!("{base} is not a URL"))?;
+    Request::builder().method(method).uri(uri).body(body).map_err(|error| error.to_string())
+}
+
+/// A header that shows in no `Debug`.
+pub(super) fn secret_header(text: &str) -> Result<HeaderValue, String> {
+    let mut value = HeaderValue::from_str(text).map_err(|_| "its token cannot stand in a header")?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The body of a good answer. Those of others are not repeated: they could hold anything.
+pub(super) fn good(answer: Answer) -> Result<Zeroizing<Vec<u8>>, String> {
+    if answer.status == 200 { Ok(answer.body) } else { Err(format!("HTTP status {}", answer.status)) }
+}
+
+/// The text of a small file with a secret.
+pub(super) fn read_secret(path: &Path) -> Result<Zeroizing<String>, String> {
+    read_text(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+}
+
+/// Names in an error the source that it is about.
+pub(super) fn named(source: &str) -> impl Fn(String) -> String {
+    move |error| format!("no credentials from {source}: {error}")
 }
 
 #[cfg(test)]

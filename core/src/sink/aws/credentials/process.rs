@@ -10,10 +10,9 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use zeroize::Zeroizing;
 
-use super::super::config::Environment;
+use crate::sink::net::environment::Environment;
 
-/// How long it may run, and how much it may print: more than enough for keys, and for a person who is asked for a
-/// second factor.
+/// How long it may run and how much it may print: enough for keys, and for a person who is asked for a second factor.
 const TIME: Duration = Duration::from_secs(60);
 const BYTES: usize = 64 * 1024;
 
@@ -34,7 +33,7 @@ fn bounded(mut command: Command, time: Duration, bytes: usize) -> Result<Zeroizi
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
     let program = command.spawn().map_err(|error| format!("it cannot be run: {error}"))?;
     let mut group = Group { program, ended: false };
-    // Of its whole size from the start: a vector that grows leaves copies behind.
+    // Allocate the whole size at once: a vector that grows leaves copies behind.
     let mut output = Zeroizing::new(Vec::with_capacity(bytes));
     let late = || format!("it took longer than {} s", time.as_secs_f32());
     let mut pipe = group.program.stdout.take().ok_or("it has no output")?;
@@ -61,7 +60,7 @@ fn bounded(mut command: Command, time: Duration, bytes: usize) -> Result<Zeroizi
     }
     match group.wait(end)? {
         End::Late => Err(late()),
-        // All that it had to say has been said; whether that is keys, who reads them sees.
+        // Its output is complete; whether it is keys, the parser decides.
         End::Unknown => Ok(output),
         End::Status(status) if status.success() => Ok(output),
         End::Status(status) => Err(match (status.code(), status.signal()) {
@@ -71,7 +70,7 @@ fn bounded(mut command: Command, time: Duration, bytes: usize) -> Result<Zeroizi
     }
 }
 
-/// A program and what it has started, which do not outlive this.
+/// A program and its children, in a process group that is killed when this is dropped.
 struct Group {
     program: Child,
     ended: bool,
@@ -80,14 +79,14 @@ struct Group {
 /// How a program ended.
 enum End {
     Status(ExitStatus),
-    /// It did not, by then.
+    /// It has not ended in time.
     Late,
-    /// Somebody else has waited for it: a host that ignores SIGCHLD, or that waits for every child.
+    /// Its status is lost: the host ignores SIGCHLD, or waits for every child.
     Unknown,
 }
 
 impl Group {
-    /// How the program itself ended.
+    /// Waits for the program to end.
     fn wait(&mut self, end: Instant) -> Result<End, String> {
         let failed = |error: std::io::Error| format!("it cannot be waited for: {error}");
         loop {
@@ -110,7 +109,7 @@ impl Group {
         }
     }
 
-    /// Whether the program has ended. Its number stays its own until it is waited for; an error says that somebody has.
+    /// Whether the program has ended. Does not reap it, so that its id stays its own; an error says that somebody else has.
     fn look(&self) -> rustix::io::Result<bool> {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         rustix::io::retry_on_intr(|| waitid(WaitId::Pid(self.id()), options)).map(|status| status.is_some())
@@ -128,7 +127,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // A number that is no longer the program's may be anybody's.
+        // Do not kill an id that is no longer the program's: it may be another process's.
         if !self.ended && self.look().is_ok() {
             self.kill();
             let _ = self.program.wait();
@@ -136,7 +135,7 @@ impl Drop for Group {
     }
 }
 
-/// The words of a command line by the rules of quoting in a POSIX shell, of which nothing else is interpreted. `None`:
+/// Splits a command line into words by the quoting rules of a POSIX shell; nothing else of a shell is interpreted. `None` if
 /// a quotation has no end.
 pub(crate) fn words(line: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();

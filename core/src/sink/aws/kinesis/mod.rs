@@ -1,12 +1,18 @@
 //! Amazon Kinesis Data Streams.
 
 #[cfg(feature = "aws")]
+mod answer;
+#[cfg(feature = "aws")]
+mod request;
+#[cfg(feature = "aws")]
+mod rules;
+#[cfg(feature = "aws")]
 mod sink;
 
 use std::time::Duration;
 
 #[cfg(all(feature = "aws", feature = "torture"))]
-pub(super) use self::sink::outcomes;
+pub(super) use self::answer::outcomes;
 #[cfg(feature = "aws")]
 pub use self::sink::{KinesisBuilder, KinesisSink};
 use super::options::aws_options;

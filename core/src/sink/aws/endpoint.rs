@@ -1,220 +1,10 @@
-//! Where the region, the endpoint and the other settings come from: options, `AWS_*` variables, the shared
-//! configuration files. Reads files but never the network.
+//! Where calls go, and the region that they are signed for.
 
-use std::collections::HashMap;
-use std::fmt;
-use std::io::Read;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use zeroize::Zeroizing;
-
+use super::profile::Profile;
 use super::service::Service;
-use crate::error::{Error, ErrorKind, Result};
-use crate::secret::is_secure_execution;
-
-/// The variables and the home directory that configure a sink, in place of the process's own.
-///
-/// A sink reads them when it is built, and the files that they name again whenever its credentials are refreshed. The
-/// default is [`process`](Self::process); the option `use_environment = false` is [`empty`](Self::empty).
-#[derive(Clone, Default)]
-pub struct Environment {
-    variables: Arc<HashMap<String, Zeroizing<String>>>,
-    home: Option<PathBuf>,
-}
-
-impl Environment {
-    /// The process's variables and home directory as they are now. Variables that are not UTF-8 are left out.
-    ///
-    /// In a program that has more rights than who started it (setuid, setgid, capabilities of its file: the kernel's
-    /// `AT_SECURE`), it is [`empty`](Self::empty): whoever started it must not choose what is read, run and trusted
-    /// with those rights.
-    pub fn process() -> Self {
-        if is_secure_execution() {
-            return Environment::empty();
-        }
-        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-            Some((name.into_string().ok()?, Zeroizing::new(value.into_string().ok()?)))
-        };
-        let variables = std::env::vars_os().filter_map(text).collect();
-        Environment { variables: Arc::new(variables), home: std::env::home_dir() }
-    }
-
-    /// No variables and no home directory: a sink so built depends on its options alone.
-    pub fn empty() -> Self {
-        Environment::default()
-    }
-
-    /// Sets a variable.
-    #[must_use]
-    pub fn var(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        Arc::make_mut(&mut self.variables).insert(name.into(), Zeroizing::new(value.into()));
-        self
-    }
-
-    /// Sets the home directory, where `~/.aws` is looked for.
-    #[must_use]
-    pub fn home(mut self, path: impl Into<PathBuf>) -> Self {
-        self.home = Some(path.into());
-        self
-    }
-
-    /// A variable, unless it is empty.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.variables.get(name).map(|value| value.as_str()).filter(|value| !value.is_empty())
-    }
-
-    /// A variable about proxies by its conventional lower-case name, else by its upper-case name, as curl reads them.
-    /// `HTTP_PROXY` is none: a CGI program finds there what a client sent as the header `Proxy`.
-    pub(super) fn get_any_case(&self, name: &str) -> Option<&str> {
-        self.get(&name.to_ascii_lowercase()).or_else(|| self.get(name).filter(|_| name != "HTTP_PROXY"))
-    }
-
-    pub(super) fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()))
-    }
-
-    pub(super) fn home_dir(&self) -> Option<&Path> {
-        self.home.as_deref()
-    }
-
-    fn path(&self, variable: &str, default: &str) -> Option<PathBuf> {
-        let path = self.get(variable).unwrap_or(default);
-        match path.strip_prefix("~/") {
-            Some(rest) => Some(self.home.as_ref()?.join(rest)),
-            None => Some(path.into()),
-        }
-    }
-
-    /// Every flag of the AWS tools is "true" in any case; anything else is false.
-    fn flag(&self, name: &str) -> Option<bool> {
-        self.get(name).map(|value| value.eq_ignore_ascii_case("true"))
-    }
-}
-
-impl fmt::Debug for Environment {
-    /// Names no value: some are secrets.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Environment").field("home", &self.home).finish_non_exhaustive()
-    }
-}
-
-type Section = HashMap<String, Zeroizing<String>>;
-
-/// The shared configuration files, as far as a sink needs them.
-///
-/// The format: <https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html>. A key of a nested block is
-/// kept as `block.key`.
-#[derive(Clone, Default)]
-pub(crate) struct Profiles {
-    sections: Arc<HashMap<String, Section>>,
-}
-
-impl Profiles {
-    /// Reads `~/.aws/config` and `~/.aws/credentials` or what the variables name instead; a file that is not
-    /// there is empty. A value in the credentials file goes before one in the configuration file.
-    pub(super) fn load(environment: &Environment) -> Result<Self> {
-        let mut profiles = Profiles::default();
-        for (variable, default, credentials) in
-            [("AWS_CONFIG_FILE", "~/.aws/config", false), ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials", true)]
-        {
-            let Some(path) = environment.path(variable, default) else { continue };
-            match read_text(&path) {
-                Ok(text) => profiles.add(&text, credentials),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(Error::io(format_args!("cannot read {}", path.display()), error)),
-            }
-        }
-        Ok(profiles)
-    }
-
-    /// Sections are `[profile name]`, `[services name]` and `[sso-session name]` in the configuration file and
-    /// plain `[name]` of profiles in the credentials file.
-    pub(crate) fn add(&mut self, text: &str, credentials: bool) {
-        let sections = Arc::make_mut(&mut self.sections);
-        let mut section: Option<&mut Section> = None;
-        let mut block = String::new();
-        for line in text.lines() {
-            let trimmed = line.trim();
-            if trimmed.is_empty() || trimmed.starts_with(['#', ';']) {
-                continue;
-            }
-            if let Some(name) = trimmed.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
-                let name = name.split_whitespace().collect::<Vec<_>>().join(" ");
-                let name = if credentials || name == "default" { format!("profile {name}") } else { name };
-                section = Some(sections.entry(name).or_default());
-                block.clear();
-                continue;
-            }
-            let (Some(section), Some((key, value))) = (section.as_mut(), trimmed.split_once('=')) else { continue };
-            let key = key.trim().to_ascii_lowercase();
-            // A comment may follow a value after white space.
-            let value = value.split(" #").next().unwrap_or_default().split(" ;").next().unwrap_or_default().trim();
-            let nested = line.starts_with([' ', '\t']);
-            if nested && !block.is_empty() {
-                section.insert(format!("{block}.{key}"), Zeroizing::new(value.into()));
-            } else {
-                block = if value.is_empty() { key.clone() } else { String::new() };
-                section.insert(key, Zeroizing::new(value.into()));
-            }
-        }
-    }
-
-    /// Section, key and value of all that was read.
-    #[cfg(feature = "torture")]
-    pub(super) fn entries(&self) -> std::collections::BTreeSet<(String, String, String)> {
-        let of = |(name, section): (&String, &Section)| {
-            let entry = |(key, value): (&String, &Zeroizing<String>)| (name.clone(), key.clone(), value.to_string());
-            section.iter().map(entry).collect::<Vec<_>>()
-        };
-        self.sections.iter().flat_map(of).collect()
-    }
-
-    fn section(&self, kind: &str, name: &str) -> Option<&Section> {
-        self.sections.get(&format!("{kind} {name}"))
-    }
-}
-
-/// One profile of the shared files, by name.
-#[derive(Clone, Default)]
-pub(super) struct Profile {
-    pub(super) name: String,
-    profiles: Profiles,
-}
-
-impl Profile {
-    /// The profile that the option, else `AWS_PROFILE`, names; else `default`. One that is named must exist.
-    pub(super) fn load(option: &str, environment: &Environment) -> Result<Self> {
-        let profiles = Profiles::load(environment)?;
-        let named = Some(option).filter(|name| !name.is_empty()).or_else(|| environment.get("AWS_PROFILE"));
-        let name = named.unwrap_or("default").to_owned();
-        if named.is_some() && profiles.section("profile", &name).is_none() {
-            return Err(invalid(format!("there is no profile {name:?} in the AWS configuration files")));
-        }
-        Ok(Profile { name, profiles })
-    }
-
-    /// Another profile of the same files.
-    pub(super) fn sibling(&self, name: &str) -> Option<Profile> {
-        self.profiles.section("profile", name)?;
-        Some(Profile { name: name.into(), profiles: self.profiles.clone() })
-    }
-
-    /// A value of the profile, unless it is empty.
-    pub(super) fn get(&self, key: &str) -> Option<&str> {
-        self.value("profile", &self.name, key)
-    }
-
-    /// A value of the section of another kind that the profile names by that kind, as `sso_session = name`.
-    pub(super) fn get_via(&self, reference: &str, kind: &str, key: &str) -> Option<&str> {
-        self.value(kind, self.get(reference)?, key)
-    }
-
-    fn value(&self, kind: &str, name: &str, key: &str) -> Option<&str> {
-        self.profiles.section(kind, name)?.get(key).map(|value| value.as_str()).filter(|value| !value.is_empty())
-    }
-}
+use crate::error::Result;
+use crate::sink::net::environment::Environment;
+use crate::sink::net::invalid;
 
 /// What the options say about the endpoint; empty and `None` are "not said".
 pub(super) struct EndpointOptions<'a> {
@@ -253,7 +43,7 @@ impl Endpoint {
         }
         let flag = |option: bool, variable: &str, key: &str| {
             let in_profile = || profile.get(key).is_some_and(|value| value.eq_ignore_ascii_case("true"));
-            option || environment.flag(variable).unwrap_or_else(in_profile)
+            option || variable_flag(environment, variable).unwrap_or_else(in_profile)
         };
         let fips = flag(options.use_fips, "AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint");
         let dualstack = flag(options.use_dualstack, "AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint");
@@ -277,6 +67,11 @@ impl Endpoint {
         };
         Ok(Endpoint { url, region: region.into() })
     }
+}
+
+/// A flag in a variable. "true" in any case sets it, anything else clears it, as in the AWS tools.
+fn variable_flag(environment: &Environment, name: &str) -> Option<bool> {
+    environment.get(name).map(|value| value.eq_ignore_ascii_case("true"))
 }
 
 /// A partition of AWS: the regions whose names begin so, their DNS suffix and that of their dual-stack
@@ -323,49 +118,20 @@ fn check_url(url: &str) -> Result<String> {
     Ok(url.trim_end_matches('/').to_owned())
 }
 
-/// The text of a file that may hold keys. A file is as long as configuration is: 1 MiB at most.
-pub(super) fn read_text(path: &Path) -> std::io::Result<Zeroizing<String>> {
-    const MAX: u64 = 1024 * 1024;
-    let file = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    let metadata = file.metadata()?;
-    let wrong = |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
-    // As good as no file: /dev/null is how many say so.
-    if metadata.file_type().is_char_device() {
-        return Ok(Zeroizing::default());
-    }
-    if !metadata.is_file() {
-        return Err(wrong("it is not a regular file"));
-    }
-    if metadata.len() > MAX {
-        return Err(wrong("it is larger than 1 MiB"));
-    }
-    // Of its whole size from the start: a text that grows leaves copies behind.
-    let mut text = Zeroizing::new(String::with_capacity(metadata.len() as usize + 1));
-    file.take(metadata.len()).read_to_string(&mut text)?;
-    Ok(text)
-}
-
-/// The kind that every wrong option of a sink has.
-pub(super) fn invalid(message: impl Into<String>) -> Error {
-    Error::new(ErrorKind::InvalidArgument, message)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     const OPTIONS: EndpointOptions<'_> =
         EndpointOptions { region: "", endpoint_url: "", use_fips: false, use_dualstack: false };
 
-    fn profile(config: &str, credentials: &str, name: &str) -> Profile {
-        let mut profiles = Profiles::default();
-        profiles.add(config, false);
-        profiles.add(credentials, true);
-        Profile { name: name.into(), profiles }
-    }
-
     fn resolve(options: &EndpointOptions<'_>, environment: &Environment, profile: &Profile) -> Result<String> {
         Endpoint::resolve(Service::Kinesis, options, environment, profile).map(|endpoint| endpoint.url)
+    }
+
+    fn profile(config: &str, credentials: &str, name: &str) -> Profile {
+        Profile::of_texts(config, credentials, name)
     }
 
     /// Compared with what botocore 1.44 answers for each of these: plain, dual-stack, FIPS, both.
@@ -553,48 +319,5 @@ endpoint_url = http://profile/
         }
         assert_eq!(check_url("http://[::1]:4567/").unwrap(), "http://[::1]:4567");
         assert_eq!(check_url("https://vpce-1.example/stage/").unwrap(), "https://vpce-1.example/stage");
-    }
-
-    #[test]
-    fn profiles_are_read_from_both_files() {
-        let config = "
-# a comment
-[default]
-region = eu-west-1
-[profile  two]
-Region = eu-west-2 ; trailing
-sso_session = corp
-aws_access_key_id = from-config
-s3 =
-  max_concurrent_requests = 20
-output = json
-[sso-session corp]
-sso_region = us-east-1
-not a pair
-";
-        let credentials = "[two]\naws_access_key_id = from-credentials\naws_secret_access_key = a#b=c\n";
-        let two = profile(config, credentials, "two");
-        assert_eq!(two.get("region"), Some("eu-west-2"));
-        assert_eq!(two.get("aws_access_key_id"), Some("from-credentials"));
-        assert_eq!(two.get("aws_secret_access_key"), Some("a#b=c"));
-        assert_eq!(two.get("s3.max_concurrent_requests"), Some("20"));
-        assert_eq!(two.get("output"), Some("json"));
-        assert_eq!(two.get_via("sso_session", "sso-session", "sso_region"), Some("us-east-1"));
-        assert_eq!(two.sibling("default").unwrap().get("region"), Some("eu-west-1"));
-        assert!(two.sibling("three").is_none());
-    }
-
-    #[test]
-    fn a_named_profile_must_exist() {
-        let nothing = Environment::empty();
-        assert_eq!(Profile::load("", &nothing).unwrap().name, "default");
-        assert!(Profile::load("absent", &nothing).err().unwrap().message().contains("absent"));
-        assert!(Profile::load("", &nothing.var("AWS_PROFILE", "absent")).is_err());
-    }
-
-    #[test]
-    fn an_environment_shows_no_values() {
-        let environment = Environment::empty().var("AWS_SECRET_ACCESS_KEY", "hush");
-        assert!(!format!("{environment:?}").contains("hush"));
     }
 }

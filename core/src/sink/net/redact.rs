@@ -1,24 +1,24 @@
-//! What a service repeats of a request must show nowhere: its answer is masked before anybody reads it.
+//! Masks the secrets that a service repeats, in the answer itself, before anything reads it.
 //!
-//! A complaint about a signature repeats the request's headers, the session token among them; escaped, or cut short by
-//! the service or by ourselves. So it is not the whole secret that is looked for, but every eight bytes of it.
+//! An error about a signature repeats the request's headers, the session token among them; escaped, or cut short by the
+//! service or by ourselves. So this looks for every eight bytes of a secret, not for the whole of it.
 
 use zeroize::Zeroize;
 
-/// As many bytes of a secret in a row are a part of it. No key or token of AWS is shorter; one of an emulator, such as
-/// `x`, would hide what the answer says.
+/// So many bytes of a secret in a row are masked. No key or token of AWS is shorter. Shorter ones, such as an emulator's
+/// `x`, are not masked: that would hide the answer.
 const RUN: usize = 8;
 
-/// The runs of some secrets.
-pub(super) struct Mask {
+/// All runs of eight bytes of some secrets.
+pub(crate) struct Mask {
     /// Sorted.
     runs: Vec<[u8; RUN]>,
-    /// By `slot`, whether there may be such a run: most of an answer is passed over by this alone.
+    /// By `slot`, whether there may be such a run. This alone rules out most of an answer.
     likely: Vec<bool>,
 }
 
 impl Mask {
-    pub(super) fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(crate) fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
         let mut mask = Mask { runs: Vec::new(), likely: vec![false; 1 << 16] };
         for secret in secrets.into_iter().map(str::as_bytes) {
             for run in runs_of(secret) {
@@ -30,9 +30,8 @@ impl Mask {
         mask
     }
 
-    /// Puts stars in the place of what belongs to a secret. JSON stays JSON: neither a backslash nor what it escapes is
-    /// touched.
-    pub(super) fn apply(&self, text: &mut [u8]) {
+    /// Overwrites parts of secrets with stars. Leaves backslashes and what they escape alone, so that JSON stays JSON.
+    pub(crate) fn apply(&self, text: &mut [u8]) {
         let mut found: Vec<(usize, usize)> = Vec::new();
         for (at, run) in runs_of(text).enumerate() {
             if self.likely[slot(run)] && self.runs.binary_search(run).is_ok() {
@@ -66,13 +65,13 @@ fn runs_of(bytes: &[u8]) -> impl Iterator<Item = &[u8; RUN]> {
     bytes.windows(RUN).filter_map(|run| run.first_chunk())
 }
 
-/// A place among 65,536 for a run.
+/// A hash of a run, below 65,536.
 fn slot(run: &[u8; RUN]) -> usize {
     (u64::from_le_bytes(*run).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48) as usize
 }
 
-/// One line for people of what a service said: stars in a row are three, and at most so many characters are kept.
-pub(super) fn brief(text: &str, chars: usize) -> String {
+/// Shortens a message of a service: to three stars where there are more in a row, and to at most so many characters.
+pub(crate) fn brief(text: &str, chars: usize) -> String {
     let mut brief = String::new();
     let mut stars = 0;
     for char in text.chars() {

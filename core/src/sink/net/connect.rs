@@ -1,0 +1,410 @@
+//! TCP and TLS connections for sinks that speak a protocol of their own, such as Kafka's, NATS's or Redis's. HTTP has its
+//! own way, `http`, by the same rules for trust and proxies.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
+use super::environment::Environment;
+use super::proxy::tunnel_for;
+use super::trust::Trust;
+
+/// The longest head of a proxy's answer.
+const MAX_PROXY_ANSWER: usize = 16 * 1024;
+
+/// How to reach servers.
+pub(crate) struct Dialer {
+    /// Chooses the proxy; [`Environment::empty`] is a direct way.
+    pub(crate) proxies: Environment,
+    pub(crate) trust: Trust,
+    /// The longest time to connect: names, addresses, proxy and TLS together.
+    pub(crate) connect_timeout: Duration,
+    /// The longest time that one read or write may wait for the other side.
+    pub(crate) io_timeout: Duration,
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    sockets: Vec<Weak<TcpStream>>,
+    interrupts: u64,
+}
+
+/// A connection to a server. A read or write that the other side keeps waiting for too long is an error of the kind
+/// `TimedOut`.
+pub(crate) struct Connection {
+    stream: Box<dyn Stream>,
+    socket: Arc<TcpStream>,
+}
+
+trait Stream: Read + Write + Send {}
+impl<S: Read + Write + Send> Stream for S {}
+
+/// The TCP socket at the bottom. Its time-outs are reported as `TimedOut`.
+struct Socket(Arc<TcpStream>);
+
+impl Dialer {
+    pub(crate) fn new(proxies: Environment, trust: Trust, connect_timeout: Duration, io_timeout: Duration) -> Self {
+        Dialer { proxies, trust, connect_timeout, io_timeout, open: Mutex::default() }
+    }
+
+    /// Connects to a port of a host, with TLS if `tls`; the certificate must be the host's.
+    ///
+    /// # Errors
+    /// Names the host and what went wrong, and no secret of the proxy's URL.
+    pub(crate) fn connect(&self, host: &str, port: u16, tls: bool) -> io::Result<Connection> {
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{host}:{port}: {error}"));
+        self.dial(host, port, tls).map_err(named)
+    }
+
+    fn dial(&self, host: &str, port: u16, tls: bool) -> io::Result<Connection> {
+        let deadline = Instant::now() + self.connect_timeout;
+        let interrupts = self.lock().interrupts;
+        let tunnel = tunnel_for(host, port, tls, &self.proxies).map_err(io::Error::other)?;
+        let (at, at_port) = tunnel.as_ref().map_or((host, port), |proxy| (proxy.host(), proxy.port()));
+        let socket = Arc::new(connect_tcp(at, at_port, deadline)?);
+        self.register(&socket, interrupts)?;
+        // Limit every read and write of the handshakes to what is left of the time to connect.
+        set_timeouts(&socket, left(deadline)?)?;
+        let mut stream: Box<dyn Stream> = Box::new(Socket(socket.clone()));
+        if let Some(proxy) = &tunnel {
+            if proxy.protocol() == ureq::ProxyProtocol::Https {
+                stream = self.wrap(stream, at)?;
+            }
+            open_tunnel(&mut *stream, proxy, host, port, deadline)?;
+        }
+        if tls {
+            set_timeouts(&socket, left(deadline)?)?;
+            stream = self.wrap(stream, host)?;
+        }
+        left(deadline)?;
+        set_timeouts(&socket, self.io_timeout)?;
+        Ok(Connection { stream, socket })
+    }
+
+    /// Closes all connections, and makes those fail that are being made. Later ones are not affected.
+    pub(crate) fn interrupt(&self) {
+        let sockets = {
+            let mut open = self.lock();
+            open.interrupts += 1;
+            std::mem::take(&mut open.sockets)
+        };
+        for socket in sockets.iter().filter_map(Weak::upgrade) {
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn register(&self, socket: &Arc<TcpStream>, interrupts: u64) -> io::Result<()> {
+        let mut open = self.lock();
+        if open.interrupts != interrupts {
+            return Err(io::Error::new(ErrorKind::ConnectionAborted, "interrupted"));
+        }
+        open.sockets.retain(|socket| socket.strong_count() > 0);
+        open.sockets.push(Arc::downgrade(socket));
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wraps a stream in TLS and does the handshake.
+    fn wrap(&self, stream: Box<dyn Stream>, host: &str) -> io::Result<Box<dyn Stream>> {
+        let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned());
+        let name = name.map_err(|_| io::Error::new(ErrorKind::InvalidInput, "no name of a server"))?;
+        let roots = self.trust.roots();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let session = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+        let mut stream = StreamOwned::new(session, stream);
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock)?;
+        }
+        Ok(Box::new(stream))
+    }
+}
+
+/// Connects to the first address of a host that answers. Each address gets an equal share of the time that is left, so that
+/// one that is silent leaves time for the next.
+fn connect_tcp(host: &str, port: u16, deadline: Instant) -> io::Result<TcpStream> {
+    let addresses = resolve(host, port, left(deadline)?)?;
+    let mut last = io::Error::new(ErrorKind::NotFound, "the host has no address");
+    for (nth, address) in addresses.iter().enumerate() {
+        let share = left(deadline)? / (addresses.len() - nth) as u32;
+        match TcpStream::connect_timeout(address, share.max(Duration::from_millis(1))) {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Resolves a name in a thread of its own, because the system's resolver has no time limit. A thread that takes too long
+/// ends by itself later.
+fn resolve(host: &str, port: u16, time: Duration) -> io::Result<Vec<SocketAddr>> {
+    let host = host.trim_matches(['[', ']']).to_owned();
+    let (sender, receiver) = sync_channel(1);
+    thread::Builder::new().name("unistream-resolve".into()).spawn(move || {
+        let _ = sender.send((&host[..], port).to_socket_addrs());
+    })?;
+    match receiver.recv_timeout(time) {
+        Ok(addresses) => addresses.map(Iterator::collect),
+        Err(RecvTimeoutError::Timeout) => Err(late()),
+        Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("the resolver ended without an answer")),
+    }
+}
+
+/// Asks a proxy to connect to a host.
+fn open_tunnel(
+    stream: &mut dyn Stream,
+    proxy: &ureq::Proxy,
+    host: &str,
+    port: u16,
+    deadline: Instant,
+) -> io::Result<()> {
+    let mut request = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n");
+    if proxy.username().is_some() || proxy.password().is_some() {
+        let (user, password) = (proxy.username().unwrap_or_default(), proxy.password().unwrap_or_default());
+        let basic = BASE64_STANDARD.encode(format!("{user}:{password}"));
+        request.push_str(&format!("Proxy-Authorization: Basic {basic}\r\n"));
+    }
+    stream.write_all(format!("{request}\r\n").as_bytes())?;
+    stream.flush()?;
+    // Read byte by byte, so as not to take bytes of the server's protocol that follow the head.
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        head.push(byte[0]);
+        left(deadline)?;
+        if head.len() > MAX_PROXY_ANSWER {
+            return Err(io::Error::new(ErrorKind::InvalidData, "the proxy's answer is no HTTP"));
+        }
+    }
+    let status = String::from_utf8_lossy(&head);
+    match status.split(' ').nth(1) {
+        Some(code) if status.starts_with("HTTP/1.") && code.starts_with('2') => Ok(()),
+        code => {
+            let code = code.unwrap_or("none").chars().take(3).collect::<String>();
+            Err(io::Error::new(ErrorKind::ConnectionRefused, format!("the proxy answered with status {code}")))
+        }
+    }
+}
+
+fn left(deadline: Instant) -> io::Result<Duration> {
+    deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()).ok_or_else(late)
+}
+
+fn late() -> io::Error {
+    io::Error::new(ErrorKind::TimedOut, "it takes too long")
+}
+
+fn set_timeouts(socket: &TcpStream, time: Duration) -> io::Result<()> {
+    socket.set_read_timeout(Some(time))?;
+    socket.set_write_timeout(Some(time))
+}
+
+/// Linux reports a read or write that timed out as `WouldBlock`.
+fn timed_out(error: io::Error) -> io::Error {
+    if error.kind() == ErrorKind::WouldBlock { late() } else { error }
+}
+
+impl Connection {
+    /// Sets the longest time that one read or write may wait from now on.
+    pub(crate) fn set_io_timeout(&self, time: Duration) -> io::Result<()> {
+        set_timeouts(&self.socket, time)
+    }
+}
+
+impl Read for Connection {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Connection {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        (&*self.0).read(buffer).map_err(timed_out)
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&*self.0).write(bytes).map_err(timed_out)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+// The proofs compile this once more, without what these tests need.
+#[cfg(all(test, not(feature = "torture")))]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(30);
+
+    fn dialer(environment: Environment, trust: Trust) -> Dialer {
+        Dialer::new(environment, trust, LONG, LONG)
+    }
+
+    /// Serves one connection in a thread; where it listens.
+    fn serve(body: impl FnOnce(TcpStream) + Send + 'static) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || body(listener.accept().unwrap().0));
+        address
+    }
+
+    fn echo(mut stream: impl Read + Write) {
+        let mut bytes = [0; 5];
+        if stream.read_exact(&mut bytes).is_ok() {
+            let _ = stream.write_all(&bytes).and_then(|()| stream.flush());
+        }
+    }
+
+    fn echoes(connection: &mut Connection) {
+        connection.write_all(b"hello").unwrap();
+        connection.flush().unwrap();
+        let mut bytes = [0; 5];
+        connection.read_exact(&mut bytes).unwrap();
+        assert_eq!(&bytes, b"hello");
+    }
+
+    /// A server's configuration for `localhost`, and the authority that vouches for it as a file.
+    fn certificate() -> (Arc<rustls::ServerConfig>, tempfile::NamedTempFile) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap().self_signed(&key).unwrap();
+        let bundle = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(bundle.path(), certificate.pem()).unwrap();
+        let private = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
+        let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], private.into())
+            .unwrap();
+        (Arc::new(config), bundle)
+    }
+
+    fn serve_tls(config: Arc<rustls::ServerConfig>) -> SocketAddr {
+        serve(move |stream| {
+            let session = rustls::ServerConnection::new(config).unwrap();
+            echo(StreamOwned::new(session, stream));
+        })
+    }
+
+    #[test]
+    fn plain_and_tls() {
+        let dialer_plain = dialer(Environment::empty(), Trust::default());
+        let at = serve(echo);
+        echoes(&mut dialer_plain.connect("127.0.0.1", at.port(), false).unwrap());
+        let (config, bundle) = certificate();
+        let trusting = dialer(Environment::empty(), Trust::load(bundle.path().to_str().unwrap()).unwrap());
+        echoes(&mut trusting.connect("localhost", serve_tls(config.clone()).port(), true).unwrap());
+        for (dialer, host) in [(&dialer_plain, "localhost"), (&trusting, "127.0.0.1")] {
+            let error = dialer.connect(host, serve_tls(config.clone()).port(), true).err().unwrap();
+            assert!(error.to_string().to_lowercase().contains("certificate"), "{error}");
+        }
+    }
+
+    #[test]
+    fn through_a_proxy_that_asks_for_a_password() {
+        let (config, bundle) = certificate();
+        let target = serve_tls(config);
+        let proxy = serve(move |mut client| {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                client.read_exact(&mut byte).unwrap();
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8(head).unwrap();
+            // "me:p@ss" in Base64.
+            assert!(head.starts_with("CONNECT localhost:9093 ") && head.contains("Basic bWU6cEBzcw=="), "{head}");
+            let server = TcpStream::connect(target).unwrap();
+            client.write_all(b"HTTP/1.1 200 Connected\r\nX: y\r\n\r\n").unwrap();
+            let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            thread::spawn(move || io::copy(&mut from, &mut to));
+            let _ = io::copy(&mut &server, &mut client);
+        });
+        let environment = Environment::empty().var("https_proxy", format!("http://me:p%40ss@{proxy}"));
+        let trust = Trust::load(bundle.path().to_str().unwrap()).unwrap();
+        echoes(&mut dialer(environment, trust).connect("localhost", 9093, true).unwrap());
+    }
+
+    #[test]
+    fn a_proxy_that_refuses_is_an_error_without_its_password() {
+        let proxy = serve(|mut client| {
+            let _ = client.read(&mut [0; 4096]);
+            let _ = client.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n");
+        });
+        let environment = Environment::empty().var("all_proxy", format!("http://me:hush@{proxy}"));
+        let error = dialer(environment, Trust::default()).connect("broker.example", 9092, false).err().unwrap();
+        assert!(error.to_string().contains("status 407") && !error.to_string().contains("hush"), "{error}");
+    }
+
+    #[test]
+    fn an_interrupt_ends_a_read_and_the_next_connection_is_good() {
+        let dialer = dialer(Environment::empty(), Trust::default());
+        let (sender, receiver) = sync_channel::<()>(1);
+        let silent = serve(move |stream| drop((receiver.recv(), stream)));
+        let mut connection = dialer.connect("127.0.0.1", silent.port(), false).unwrap();
+        thread::scope(|scope| {
+            let reading = scope.spawn(move || connection.read(&mut [0; 1]));
+            thread::sleep(Duration::from_millis(50));
+            dialer.interrupt();
+            assert!(!matches!(reading.join().unwrap(), Ok(1..)), "it ended, with nothing read");
+        });
+        drop(sender);
+        echoes(&mut dialer.connect("127.0.0.1", serve(echo).port(), false).unwrap());
+    }
+
+    #[test]
+    fn a_server_that_is_silent_is_a_time_out() {
+        let (sender, receiver) = sync_channel::<()>(2);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = thread::spawn(move || {
+            let open: Vec<_> = (0..2).map(|_| listener.accept().unwrap()).collect();
+            let _ = receiver.recv();
+            drop(open);
+        });
+        let short = Duration::from_millis(200);
+        let dialer = Dialer::new(Environment::empty(), Trust::default(), short, short);
+        let error = dialer.connect("127.0.0.1", port, true).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::TimedOut, "within the handshake: {error}");
+        let mut connection = dialer.connect("127.0.0.1", port, false).unwrap();
+        assert_eq!(connection.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::TimedOut);
+        connection.set_io_timeout(LONG).unwrap();
+        drop(sender);
+        assert_eq!(connection.read(&mut [0; 1]).unwrap(), 0, "the server has gone");
+        server.join().unwrap();
+    }
+}

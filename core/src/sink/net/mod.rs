@@ -1,0 +1,36 @@
+//! What the sinks that speak over a network share. It knows no service: what a service's own answers look like, and what
+//! its error codes mean, the service's sink says.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `environment` | the variables and the home directory that configure a sink |
+//! | `secret_file` | reads small files with secrets |
+//! | `trust` | the authorities whose certificates are believed |
+//! | `proxy` | through which proxy a host is reached |
+//! | `http` | requests over kept connections: time limits, interruption, bounded answers |
+//! | `connect` | TCP and TLS connections for protocols other than HTTP |
+//! | `date` | `Date` and `Retry-After` |
+//! | `failure` | the table from a failed call to the outcome of its records |
+//! | `delivery` | from the answers to calls to the report about a batch |
+//! | `redact` | masks secrets that a service repeats |
+//! | `encode` | percent-encoding, hexadecimal digits |
+
+#[cfg_attr(any(not(test), feature = "torture"), expect(dead_code, reason = "for the sinks that speak to brokers"))]
+pub(crate) mod connect;
+pub(crate) mod date;
+pub(crate) mod delivery;
+pub(crate) mod encode;
+pub(crate) mod environment;
+pub(crate) mod failure;
+pub(crate) mod http;
+pub(crate) mod proxy;
+pub(crate) mod redact;
+pub(crate) mod secret_file;
+pub(crate) mod trust;
+
+use crate::error::{Error, ErrorKind};
+
+/// The kind that every wrong option of a sink has.
+pub(crate) fn invalid(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::InvalidArgument, message)
+}
