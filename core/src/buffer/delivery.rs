@@ -4,11 +4,12 @@ use std::cell::RefCell;
 use std::io;
 use std::time::Duration;
 
-use super::checkpoint::Position;
 use super::format;
+use super::losses::Region;
+use super::position::Position;
+use super::quarantine::keep;
 use super::reader::{Head, Reader};
-use super::resync::PIECE;
-use super::scan::{Region, Scan, Source, Step};
+use super::scan::{Scan, Source, Step};
 use super::segment::Access;
 use super::{Core, forked, segment, writer};
 use crate::batch::{Batch, Progress, Turn};
@@ -16,10 +17,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::options::Durability;
 use crate::platform::sync::MutexGuard;
 use crate::platform::sync::atomic::Ordering;
-use crate::platform::{Directory, File, Open, lock, read_past};
+use crate::platform::{Open, lock};
 
-/// Where bytes go that were not what was written.
-pub(crate) const CORRUPT: &str = "corrupt";
 /// When bytes changed that can only be read anew when other batches are back: the time until the next look.
 const REREAD_WAIT: Duration = Duration::from_millis(10);
 /// Corrupt regions that are remembered one by one until somebody is told; all are counted.
@@ -318,7 +317,7 @@ impl Source for Core {
         self.counts.corrupt_regions.fetch_add(1, Ordering::Relaxed);
         self.counts.corrupt_bytes.fetch_add(region.bytes, Ordering::Relaxed);
         self.counts.lost_records.fetch_add(region.records, Ordering::Relaxed);
-        if region.bytes > 0 {
+        if region.has_bytes() {
             // For whoever wants to look at them; not being able to keep them is no reason to stop.
             let file = self.dir.open(&segment::name(region.segment), Open::Read);
             if !file.and_then(|file| keep(&*self.dir, region, &*file)).is_ok_and(|whole| whole) {
@@ -355,7 +354,7 @@ impl Source for Anew<'_> {
     }
 
     fn set_aside(&self, region: &Region) {
-        if region.bytes > 0 {
+        if region.has_bytes() {
             let file = self.core.dir.open(&segment::name(region.segment), Open::Read);
             let kept = file.and_then(|file| keep(&*self.core.dir, region, &*file));
             let mut all = self.kept.borrow_mut();
@@ -400,25 +399,6 @@ impl Core {
 /// Where a segment is passed.
 fn behind(index: u64) -> Position {
     Position { segment: index + 1, ..Position::default() }
-}
-
-/// Copies the bytes of a region to a file of their own. Whether all of them could be read.
-pub(super) fn keep(dir: &dyn Directory, region: &Region, segment: &dyn File) -> io::Result<bool> {
-    let name = format!("{}.{}", segment::name(region.segment), region.offset);
-    let copy = dir.directory(CORRUPT, true)?.open(&name, Open::New)?;
-    let mut piece = vec![0; PIECE.min(region.bytes as usize)];
-    let (mut at, mut whole) = (0, true);
-    while at < region.bytes {
-        let wanted = (region.bytes - at).min(PIECE as u64) as usize;
-        let got = read_past(segment, &mut piece[..wanted], region.offset + at)?;
-        if got.bytes == 0 {
-            break;
-        }
-        copy.write_at(&piece[..got.bytes], at)?;
-        at += got.bytes as u64;
-        whole &= got.unreadable == 0;
-    }
-    Ok(whole)
 }
 
 #[cold]

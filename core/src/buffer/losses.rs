@@ -6,13 +6,56 @@
 
 use std::cmp::Ordering;
 
-use super::checkpoint::Position;
-use super::scan::Region;
+use super::position::Position;
 use crate::platform::lock;
 use crate::platform::sync::Mutex;
 
 /// Places that are remembered one by one; all are counted.
 const MOST: usize = 1000;
+
+/// In what way a place of the log is not what was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Damage {
+    /// Its bytes are others than those that were written; they are set aside in `corrupt/`.
+    #[default]
+    Corrupt,
+    /// The segment's file ends here, before its end.
+    Truncated,
+    /// So many segments' files are not there, one behind the other.
+    MissingSegments(u64),
+    /// Records or batch boundaries that stood at this place are not there.
+    MissingRecords,
+}
+
+/// A place of the log that is not what was written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Region {
+    pub(crate) damage: Damage,
+    /// Of missing segments the first one.
+    pub(crate) segment: u64,
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
+    /// Records known to be lost.
+    pub(crate) records: u64,
+}
+
+impl Region {
+    /// Segments that are missing, from this one on.
+    pub(crate) fn missing_segments(segment: u64, count: u64, records: u64) -> Region {
+        Region { damage: Damage::MissingSegments(count.max(1)), segment, records, ..Region::default() }
+    }
+
+    /// Records that are missing at a place.
+    pub(crate) fn missing_records(segment: u64, offset: u64, records: u64) -> Region {
+        Region { damage: Damage::MissingRecords, segment, offset, records, ..Region::default() }
+    }
+
+    /// Whether it has bytes that can be set aside.
+    pub(crate) fn has_bytes(&self) -> bool {
+        self.damage == Damage::Corrupt && self.bytes > 0
+    }
+}
 
 /// A count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,8 +135,10 @@ mod tests {
     /// Those beyond what is remembered one by one were counted, and told, each time that they were read again.
     #[test]
     fn many_places_that_are_found_again_are_counted_once() {
-        let region =
-            |number: u64| Region { segment: 1 + number / 100, offset: number % 100 * 8, bytes: number % 2, records: 1 };
+        let region = |number: u64| {
+            let (segment, offset) = (1 + number / 100, number % 100 * 8);
+            Region { segment, offset, bytes: number % 2, records: 1, ..Region::default() }
+        };
         let found = Found::default();
         let all = 3 * MOST as u64;
         assert!((0..all).all(|number| found.note(&region(number))));

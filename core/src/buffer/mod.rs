@@ -11,6 +11,8 @@ mod group_commit;
 pub(crate) mod losses;
 mod maintenance;
 mod opening;
+pub(crate) mod position;
+mod quarantine;
 mod reader;
 mod recovery;
 pub(crate) mod resync;
@@ -35,12 +37,14 @@ use crate::platform::{CachePadded, Directory, Environment, ForkGuard, Ownership,
 use crate::record::{CREATED_AT, MAX_ID_BYTES, NewRecord, no_date};
 
 use checkpoint::Closed;
-pub(crate) use delivery::{CORRUPT, Settle, Taken};
+pub(crate) use delivery::{Settle, Taken};
 use format::Body;
 use group_commit::{Group, disowned};
+pub use losses::Damage;
+pub(crate) use losses::Region;
 use maintenance::Maintenance;
+pub(crate) use quarantine::CORRUPT;
 use reader::Reader;
-pub(crate) use scan::Region;
 use writer::{Appended, BatchCaps, Front, Log, Refusal, Status};
 
 /// The name of the lock file in the buffer's directory.
@@ -115,7 +119,7 @@ pub(crate) struct Core {
     /// Segments with bytes that could not be copied: the files are kept.
     unreadable: Mutex<BTreeSet<u64>>,
     /// What lies before it was passed by earlier runs, which found damage: what of it they could not copy is not known.
-    inherited: checkpoint::Position,
+    inherited: position::Position,
     /// Held until the buffer is closed.
     owner: Mutex<Option<Arc<dyn Ownership>>>,
 }
@@ -578,6 +582,9 @@ impl Core {
             // Where it cannot be that a later run is forgotten, no seq beyond the last was given out.
             if reader.state.closed == Closed::Durably {
                 reader.state.seq_limit = lock(&self.log).next_seq;
+            }
+            if reader.state.closed != Closed::No {
+                reader.state.end = lock(&self.log).end();
             }
             let written = reader.write();
             drop(reader);

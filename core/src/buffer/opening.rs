@@ -5,8 +5,9 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use super::checkpoint::{Closed, Position};
+use super::checkpoint::Closed;
 use super::losses::{self, Losses};
+use super::position::Position;
 use super::reader::Reader;
 use super::recovery::{self, Recovered};
 use super::segment::Access;
@@ -84,16 +85,10 @@ impl Core {
         let losses = Arc::<losses::Found>::default();
         let inherited = if bytes > 0 { found.state.committed } else { Position::default() };
         let mut reader = Reader::new(found.cursor, found.state, losses.clone(), limits, caps);
-        reader.walk.begin(Position {
-            segment: log.index,
-            offset: log.tail as u64,
-            seq: log.next_seq,
-            records: log.records,
-            bytes: log.bytes,
-        });
+        reader.walk.begin(log.end());
         // As long as the seqs have not jumped on disk, whoever opens the log next has to make them jump.
         reader.state.boot_id = if log.jumped_from.is_none() { env.disk.boot_id() } else { 0 };
-        reader.state.closed = Closed::No;
+        (reader.state.closed, reader.state.end) = (Closed::No, Position::default());
         reader.reserve(log.next_seq);
         reader.owner = Arc::downgrade(&owner);
         reader.write()?;

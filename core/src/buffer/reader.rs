@@ -4,14 +4,15 @@ use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::checkpoint::{Checkpoint, CheckpointSync, Position, RESERVED_SEQS, State};
-use super::format::{self, Seal};
-use super::losses::Found;
-use super::scan::{Region, Scan, Source, Step};
-use super::segment;
+use super::checkpoint::{Checkpoint, CheckpointSync, RESERVED_SEQS, State};
+use super::format::{self, HeaderState, Seal};
+use super::losses::{Found, Region};
+use super::position::Position;
+use super::scan::{Scan, Source, Step, unknown_format};
+use super::segment::{self, Finished};
 use super::writer::{BatchCaps, OpenBatch};
 use crate::batch::{Batch, BatchId, Entry, Piece, Progress, Turn};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::platform::{Chunk, ForkGuard, Ownership};
 use crate::schedule::MAX_WAIT;
@@ -126,6 +127,8 @@ pub(crate) struct Reader {
     caps: BatchCaps,
     /// What is read next has no seals before this seq: it was read up to there, and none was found.
     unsealed_before: u64,
+    /// The segment of an unknown version at which reading stopped.
+    stopped_at: Option<u64>,
     /// Until when batches wait that are read anew, by first seq: what the cursor says of it is for the next run.
     pub(super) waits: Vec<(u64, Duration)>,
     /// Entries of the last batch, to be used again.
@@ -147,6 +150,7 @@ impl Reader {
             limits,
             caps,
             unsealed_before: 0,
+            stopped_at: None,
             waits: Vec::new(),
             entries: Vec::new(),
             owner: Weak::<Nobody>::new(),
@@ -161,6 +165,13 @@ impl Reader {
         opened_at: (i64, Duration),
     ) -> Result<Option<Head>> {
         let start = self.walk.at;
+        // Where an unknown version stopped the reader, what lies before it is not read again for each look.
+        if let Some(index) = self.stopped_at.take()
+            && let Some(Finished { header: HeaderState::Unknown { version, flags }, .. }) = source.open(index)?
+        {
+            self.stopped_at = Some(index);
+            return Err(unknown_format(version, flags));
+        }
         let mut loaded = self.read_batch(source, upto, opened_at);
         match &mut loaded {
             // The writer's totals are the ones that count where damage made the reader's differ.
@@ -169,7 +180,12 @@ impl Reader {
                 self.walk.seek(*upto);
             }
             Ok(_) => {}
-            Err(_) => self.walk.seek(start),
+            Err(error) => {
+                if error.kind() == ErrorKind::UnsupportedFormat {
+                    self.stopped_at = Some(self.walk.at.segment);
+                }
+                self.walk.seek(start);
+            }
         }
         loaded
     }
@@ -230,7 +246,7 @@ impl Reader {
                     let lost = upto.records.saturating_sub(self.walk.at.records);
                     if lost > 0 {
                         let Position { segment, offset, .. } = *upto;
-                        source.set_aside(&Region { segment, offset, bytes: 0, records: lost });
+                        source.set_aside(&Region::missing_records(segment, offset, lost));
                     }
                     self.walk.seek(*upto);
                     if read.entries.is_empty() {
@@ -316,7 +332,7 @@ impl Reader {
             self.walk.at.seq += lost;
             self.walk.at.records += lost;
             let Position { segment, offset, .. } = self.walk.at;
-            source.set_aside(&Region { segment, offset, bytes: 0, records: lost });
+            source.set_aside(&Region::missing_records(segment, offset, lost));
         }
     }
 

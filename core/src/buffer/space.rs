@@ -3,8 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use super::delivery::CORRUPT;
 use super::opening::{LEAST_BYTES, make_segment};
+use super::quarantine::CORRUPT;
 use super::writer::{PreparedSegment, SealedSegment};
 use super::{Chores, Core, segment};
 use crate::error::{Error, ErrorKind, Result, lacks_space};
