@@ -5,10 +5,14 @@
 //! found anew.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::position::Position;
 use crate::platform::lock;
 use crate::platform::sync::Mutex;
+use crate::platform::sync::atomic::AtomicU64;
+use crate::platform::sync::atomic::Ordering::Relaxed;
 
 /// Places that are remembered one by one; all are counted.
 const MOST: usize = 1000;
@@ -125,6 +129,70 @@ impl Found {
             is_ahead
         });
         kept.add_all(std::mem::take(&mut places.more));
+    }
+}
+
+/// Damage of the log: counted, told of once, and which segments have bytes that could not be copied.
+#[derive(Default)]
+pub(crate) struct DamageReport {
+    found: Arc<Found>,
+    regions: AtomicU64,
+    bytes: AtomicU64,
+    records: AtomicU64,
+    untold: Mutex<Vec<Region>>,
+    unreadable: Mutex<BTreeSet<u64>>,
+}
+
+impl DamageReport {
+    /// Begins with what earlier runs have counted.
+    pub(crate) fn new(earlier: Losses) -> DamageReport {
+        let Losses { regions, bytes, records } = earlier;
+        let [regions, bytes, records] = [regions, bytes, records].map(AtomicU64::new);
+        DamageReport { regions, bytes, records, ..DamageReport::default() }
+    }
+
+    /// The places that this run has found.
+    pub(crate) fn found(&self) -> Arc<Found> {
+        self.found.clone()
+    }
+
+    /// Counts a region. Returns `false` if it was counted before, because the log is read again.
+    pub(crate) fn count(&self, region: &Region) -> bool {
+        let is_new = self.found.note(region);
+        if is_new {
+            self.regions.fetch_add(1, Relaxed);
+            self.bytes.fetch_add(region.bytes, Relaxed);
+            self.records.fetch_add(region.records, Relaxed);
+        }
+        is_new
+    }
+
+    /// All that was counted since the buffer was made.
+    pub(crate) fn totals(&self) -> Losses {
+        let [regions, bytes, records] = [&self.regions, &self.bytes, &self.records].map(|count| count.load(Relaxed));
+        Losses { regions, bytes, records }
+    }
+
+    /// Keeps a region for the sender, which tells of it.
+    pub(crate) fn tell(&self, region: &Region) {
+        let mut untold = lock(&self.untold);
+        if untold.len() < MOST {
+            untold.push(region.clone());
+        }
+    }
+
+    /// The regions that were kept since the last call.
+    pub(crate) fn take_untold(&self) -> Vec<Region> {
+        std::mem::take(&mut *lock(&self.untold))
+    }
+
+    /// Notes that bytes of a segment could not be copied: its file is set aside, not removed.
+    pub(crate) fn mark_unreadable(&self, segment: u64) {
+        lock(&self.unreadable).insert(segment);
+    }
+
+    pub(crate) fn is_unreadable(&self, segment: u64) -> bool {
+        lock(&self.unreadable).contains(&segment)
     }
 }
 

@@ -1,14 +1,19 @@
 //! The log and its cursor on a simulated disk: what is durable when.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::checkpoint::{Checkpoint, Found, RESERVED_SEQS};
-use super::*;
-use crate::options::Trust;
+use super::engine::Core;
+use super::{Settle, Taken, segment};
+use crate::error::ErrorKind;
+use crate::limits::Limits;
+use crate::options::{Durability, Options, Trust};
 use crate::platform::simulated::{Crash, Dice, Fault, Op, SimulatedDisk, Snapshot, Trouble};
-use crate::platform::{Disk, Open, OsDisk};
+use crate::platform::{Directory, Disk, Environment, Open, OsDisk, lock};
+use crate::record::NewRecord;
 use crate::torture::world::SimulatedClock;
 
 const DIR: &str = "/buffer";
@@ -56,9 +61,9 @@ fn seqs_are_set_apart_before_they_are_given_out() {
             lock(&core.log).next_seq = next_seq;
             // The first write fails, and what it was to say is said with the next.
             disk.set_fault(Some(Fault { at: disk.operations().0, trouble: Trouble::Errno(libc::EIO), lasts: true }));
-            core.do_chores();
+            core.run_maintenance();
             disk.set_fault(None);
-            core.do_chores();
+            core.run_maintenance();
             for seed in 0..20 {
                 let left = match Checkpoint::peek(&*directory(&disk.snapshot().crash(Crash::Power, seed))).unwrap() {
                     Found::State(state) => state.seq_limit,
@@ -368,11 +373,12 @@ fn what_is_missing_at_the_end_of_a_closed_log_is_counted_exactly() {
             drop(open(&disk, Durability::Os));
         }
         let core = open(&disk, Durability::Os);
+        core.seal().unwrap();
         while let Some(batch) = core.peek().unwrap() {
             delivered += batch.len() as u64;
             core.settle(&batch, Settle { finished: true, ..Settle::default() }, || {}).unwrap();
         }
-        let lost = core.counts.lost_records.load(Ordering::Relaxed) - lost_before;
+        let lost = core.damage.totals().records - lost_before;
         assert_eq!(delivered + lost, pending, "seed {seed}, harm {harm}: {delivered} delivered, {lost} lost");
     }
 }

@@ -292,6 +292,16 @@ impl Log {
         }
     }
 
+    /// The segments below this one are durable.
+    pub(crate) fn set_durable_before(&mut self, index: u64) {
+        self.durable_before = index;
+    }
+
+    /// Takes no more records, and says so; unless it has failed, which stays the reason.
+    pub(crate) fn close(&mut self) {
+        self.status = Status::Closed;
+    }
+
     /// What readers look at, now and later.
     pub(crate) fn front(&self) -> Arc<CachePadded<Mutex<Front>>> {
         self.front.clone()
