@@ -181,8 +181,12 @@ impl Reader {
         }
         let mut loaded = self.read_batch(source, upto, opened_at);
         match &mut loaded {
-            // The writer's totals are the ones that count where damage made the reader's differ.
-            Ok(Some(head)) if (head.end.segment, head.end.offset) == (upto.segment, upto.offset) => {
+            // At the limit the writer's totals count: records that it put, and that were not found up to here, are lost.
+            Ok(Some(head)) if head.end.place() == upto.place() => {
+                let lost = upto.records.saturating_sub(head.end.records);
+                if lost > 0 {
+                    source.set_aside(&Region::missing_records(upto.segment, upto.offset, lost));
+                }
                 head.end = *upto;
                 self.walk.seek(*upto);
             }
