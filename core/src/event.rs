@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::batch::Batch;
+use crate::buffer::Damage;
 use crate::error::{Error, ErrorKind};
 use crate::options::NEVER;
 use crate::record::NewRecord;
@@ -151,9 +152,11 @@ pub enum Event<'a> {
         /// For how long.
         lasting: Duration,
     },
-    /// Bytes of the log were not what was written; they are set aside.
+    /// A part of the log is not what was written, or is missing.
     Corrupt {
-        /// The segment's file name.
+        /// In what way.
+        damage: Damage,
+        /// The segment's file name; of missing segments the first one's.
         segment: &'a str,
         /// Where in it.
         offset: u64,
@@ -257,8 +260,21 @@ impl Event<'_> {
             Event::LogReadable { lasting, .. } => {
                 format!("the log can be read again, after {}", whole_seconds(*lasting))
             }
-            Event::Corrupt { segment, offset, bytes, records } => {
-                format!("set aside {bytes} corrupt bytes of {segment} at {offset}; {records} records lost")
+            Event::Corrupt { damage, segment, offset, bytes, records } => {
+                let lost = match records {
+                    0 => "no record is known to be lost".into(),
+                    1 => "1 record lost".into(),
+                    records => format!("{records} records lost"),
+                };
+                match damage {
+                    Damage::Corrupt => format!("set aside {bytes} corrupt bytes of {segment} at {offset}; {lost}"),
+                    Damage::Truncated => format!("{segment} was cut off at {offset}, {bytes} bytes too early; {lost}"),
+                    Damage::MissingSegments(1) => format!("{segment} is missing; {lost}"),
+                    Damage::MissingSegments(count) => {
+                        format!("{segment} and the {} segments behind it are missing; {lost}", count - 1)
+                    }
+                    Damage::MissingRecords => format!("what stood in {segment} at {offset} is missing; {lost}"),
+                }
             }
         }
     }

@@ -4,17 +4,18 @@ use std::io;
 use std::path::Path;
 
 use crate::batch::Progress;
-use crate::buffer::checkpoint::{Checkpoint, Found, Position};
+use crate::buffer::checkpoint::{Checkpoint, Found};
 use crate::buffer::format::{HeaderState, SEGMENT_HEADER_BYTES};
-use crate::buffer::losses::Losses;
-use crate::buffer::scan::{Region, Scan, Source, Step, unknown_format};
+use crate::buffer::losses::{Damage, Losses, Region};
+use crate::buffer::position::Position;
+use crate::buffer::scan::{Scan, Source, Step, unknown_format};
 use crate::buffer::segment::{self, Finished};
 use crate::buffer::{CORRUPT, LOCK};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame;
 use crate::options::Trust;
 use crate::platform::sync::Mutex;
-use crate::platform::{Directory, Open, OsDirectory, lock};
+use crate::platform::{Directory, Disk, Open, OsDirectory, OsDisk, lock};
 use crate::record::{CREATED_AT, Record};
 
 /// A read-only look at a buffer's directory. Nothing in it is changed, and a live producer is not disturbed.
@@ -27,6 +28,8 @@ pub struct Inspection {
     committed: Position,
     head: Progress,
     lost: Losses,
+    /// Where the log ended when it was closed, as far as that is known.
+    ended_at: Option<Position>,
     owner: Option<u32>,
     segments: Vec<(u64, u64)>,
     /// The last segment that was begun. Those behind it are only prepared.
@@ -81,7 +84,10 @@ pub struct Verification {
     pub bytes: u64,
     /// Bytes that are not what was written: file, offset, length.
     pub corrupt: Vec<(String, u64, u64)>,
-    /// Records known to be lost by that.
+    /// Files of the log that are not there: the first one, how many there are behind each other, records known to be lost
+    /// with them.
+    pub missing: Vec<(String, u64, u64)>,
+    /// Records known to be lost by both.
     pub lost_records: u64,
 }
 
@@ -124,6 +130,7 @@ impl Inspection {
             committed: Position::default(),
             head: Progress::default(),
             lost: Losses::default(),
+            ended_at: None,
             owner: dir.owner(LOCK).map_err(failed)?,
             dir,
             segments,
@@ -141,6 +148,7 @@ impl Inspection {
                 inspection.buffer_id = state.buffer_id;
                 inspection.committed = state.committed;
                 inspection.lost = state.lost;
+                inspection.ended_at = state.ended_at(OsDisk.boot_id());
                 let head = state.batches.into_iter().min_by_key(|(first_seq, _)| *first_seq);
                 inspection.head = head.map(|(_, progress)| progress).unwrap_or_default();
             }
@@ -205,11 +213,18 @@ impl Inspection {
     ///
     /// # Errors
     /// `Io` if the log cannot be read, `UnsupportedFormat` for a segment of an unknown version.
-    pub fn for_each(&self, mut each: impl FnMut(Record<'_>) -> bool) -> Result<()> {
+    pub fn for_each(&self, each: impl FnMut(Record<'_>) -> bool) -> Result<()> {
+        self.scan(each).map(drop)
+    }
+
+    /// Returns where the last record ends, with all that is known to come before it.
+    fn scan(&self, mut each: impl FnMut(Record<'_>) -> bool) -> Result<Position> {
         let mut walk = Scan::new(self.buffer_id, self.committed);
+        let mut end = self.committed.place();
         loop {
             match walk.step(self, &self.limit())? {
                 Step::Record { offset, base, .. } => {
+                    end = walk.at.place();
                     let bytes = walk.chunk().map_or(&[][..], |chunk| &chunk.bytes()[(offset - base) as usize..]);
                     if let Some(frame) = frame::parse(bytes) {
                         let record = Record {
@@ -221,33 +236,50 @@ impl Inspection {
                             buffer_id: self.buffer_id,
                         };
                         if !each(record) {
-                            return Ok(());
+                            return Ok(walk.at);
                         }
                     }
                 }
                 Step::Seal(_) | Step::Passed => {}
-                Step::Limit => return Ok(()),
+                Step::Limit => return Ok(Position { segment: end.0, offset: end.1, ..walk.at }),
             }
         }
     }
 
-    /// Reads every record that is not finished and checks it against its checksum.
+    /// Reads every record that is not finished and checks it against its checksum; of a log that was closed, also whether
+    /// its end is there.
     ///
     /// # Errors
     /// `Io` if the log cannot be read.
     pub fn verify(&self) -> Result<Verification> {
         let mut found = Verification::default();
         lock(&self.regions).clear();
-        self.for_each(|record| {
+        let end = self.scan(|record| {
             found.records += 1;
             found.bytes += record.data.len() as u64;
             true
         })?;
-        for region in lock(&self.regions).drain(..) {
+        let mut regions = std::mem::take(&mut *lock(&self.regions));
+        regions.extend(self.ended_at.and_then(|ended_at| self.missing_end(&end, &ended_at)));
+        for region in regions {
+            let name = segment::name(region.segment);
             found.lost_records += region.records;
-            found.corrupt.push((segment::name(region.segment), region.offset, region.bytes));
+            match region.damage {
+                Damage::MissingSegments(count) => found.missing.push((name, count, region.records)),
+                _ => found.corrupt.push((name, region.offset, region.bytes)),
+            }
         }
         Ok(found)
+    }
+
+    /// What is not there of a log that ended at `ended_at` and whose last record that can be found ends at `end`.
+    fn missing_end(&self, end: &Position, ended_at: &Position) -> Option<Region> {
+        let lost = ended_at.records.saturating_sub(end.records);
+        let first = self.last.max(self.committed.segment.saturating_sub(1)) + 1;
+        if first <= ended_at.segment {
+            return Some(Region::missing_segments(first, ended_at.segment + 1 - first, lost));
+        }
+        (lost > 0).then(|| Region::missing_records(end.segment, end.offset, lost))
     }
 
     /// Where to stop: at the end of the last segment, wherever that is.

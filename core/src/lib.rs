@@ -66,7 +66,7 @@ pub mod time;
 pub mod torture;
 
 pub use batch::Batch;
-pub use buffer::Buffer;
+pub use buffer::{Buffer, Damage};
 pub use dead_letters::{DeadLetter, DeadLetters, DeadRecord};
 pub use error::{Cause, Error, ErrorKind, Result};
 pub use event::{Event, Level, Observer};

@@ -89,6 +89,8 @@ fn the_page_describes_what_the_crate_writes() {
         assert_eq!((cursor.epoch, cursor.closed), (0, 2));
         assert!(cursor.seq_limit > 1 << 31, "under os a power loss may bring this state back after a later run");
         assert_eq!(cursor.committed, [1, 1024, 1, 0, 0]);
+        let last = format::frames(&fs::read(files.last().unwrap()).unwrap()).last().unwrap().end() as u64;
+        assert_eq!(cursor.end, [files.len() as u64, last, records + 1, records, bytes]);
         assert!(cursor.boot_id != 0 && cursor.batches.is_empty());
     }
 }
@@ -110,7 +112,7 @@ fn the_page_describes_the_cursor() {
     let report = Report::delivered().failed(0, "first").failed(65, "second");
     producer.settle(batch, Ok(report)).unwrap();
     let live = cursor(dir.path());
-    assert_eq!((live.closed, live.epoch), (0, 0));
+    assert_eq!((live.closed, live.epoch, live.end), (0, 0, [0; 5]));
     assert!(live.seq_limit > 1 << 31, "far ahead while it is open");
     let [segment, offset, seq, records, bytes] = live.committed;
     assert_eq!((segment, seq, records, bytes), (1, 71, 70, (0..70).map(|n: u64| n.to_string().len() as u64).sum()));
@@ -120,7 +122,7 @@ fn the_page_describes_the_cursor() {
     let [batch] = &live.batches[..] else { panic!("{:?}", live.batches) };
     assert_eq!((batch.first_seq, batch.attempts, batch.failures), (71, 1, 1));
     assert_eq!(batch.done, [!1, 0b11_1101], "all of 70 but the first and the 66th");
-    assert_eq!(batch.errors, ["first"]);
+    assert_eq!((&batch.errors[..], batch.ends_before), (&["first".to_string()][..], 0));
     assert!(batch.times[0] > 0 && batch.times[0] == batch.times[1] && batch.times[2] == batch.times[1] + 50_000_000);
     producer.close(Duration::ZERO).unwrap();
     assert_eq!(cursor(dir.path()).closed, 2, "in order, under os");

@@ -222,6 +222,86 @@ fn bytes_that_look_like_frames_take_no_square_of_the_time() {
     }
 }
 
+/// What was in a last file that somebody cut or removed counted as nothing, and the message named another file.
+#[test]
+fn what_is_cut_off_a_closed_log_is_counted_and_named() {
+    const RECORDS: u64 = 1500;
+    type Harm = fn(&[PathBuf]);
+    let harms: [(&str, &str, Harm); 6] = [
+        ("the last one cut", "0000000000000004.seg was cut off at 10000, 55536 bytes too early", |segments| {
+            let last = fs::OpenOptions::new().write(true).open(segments.last().unwrap()).unwrap();
+            last.set_len(10_000).unwrap();
+        }),
+        ("the last one's end erased", "what stood in 0000000000000004.seg at 1024 is missing", |segments| {
+            let mut bytes = fs::read(segments.last().unwrap()).unwrap();
+            bytes[1024..].fill(0);
+            fs::write(segments.last().unwrap(), bytes).unwrap();
+        }),
+        ("the last one empty", "0000000000000004.seg is missing", |segments| {
+            fs::write(segments.last().unwrap(), b"").unwrap();
+        }),
+        ("the last one removed", "0000000000000004.seg is missing", |segments| {
+            fs::remove_file(segments.last().unwrap()).unwrap();
+        }),
+        ("two removed", "0000000000000003.seg and the 1 segments behind it are missing", |segments| {
+            segments[2..].iter().for_each(|segment| fs::remove_file(segment).unwrap());
+        }),
+        ("all removed", "0000000000000001.seg and the 3 segments behind it are missing", |segments| {
+            segments.iter().for_each(|segment| fs::remove_file(segment).unwrap());
+        }),
+    ];
+    for durability in [Durability::Interval, Durability::Os] {
+        for (what, message, harm) in harms {
+            let dir = scratch();
+            let producer = builder(dir.path()).durability(durability).open_manual(Limits::default()).unwrap();
+            for number in 0..RECORDS {
+                producer.put(&format!("{number:03}{}", "x".repeat(97))).unwrap();
+            }
+            producer.close(Duration::ZERO).unwrap();
+            drop(producer);
+            let found = segments(dir.path());
+            assert_eq!(found.len(), 4);
+            harm(&found);
+            let verified = Inspection::open(dir.path()).unwrap().verify().unwrap();
+            assert_eq!(verified.records + verified.lost_records, RECORDS, "{what}: {verified:?}");
+            assert!(!verified.missing.is_empty() || !verified.corrupt.is_empty(), "{what}: {verified:?}");
+            let drained = drain(dir.path());
+            let delivered = drained.records().len() as u64;
+            assert!(delivered < RECORDS, "{what}");
+            assert_eq!((delivered, drained.stats.lost_records), (verified.records, RECORDS - delivered), "{what}");
+            let told = drained.events.messages("corrupt");
+            let lost = RECORDS - delivered;
+            assert!(told.contains(&format!("{message}; {lost} records lost")), "{what}: {told:?}");
+            // And stays said.
+            assert_eq!(drain(dir.path()).stats.lost_records, lost, "{what}");
+        }
+    }
+}
+
+/// The message named the file behind the missing one, and bytes of it that were not damaged.
+#[test]
+fn a_missing_segment_is_named_with_its_records() {
+    for (gone, message) in [
+        (2..=2, "0000000000000002.seg is missing"),
+        (1..=1, "0000000000000001.seg is missing"),
+        (3..=5, "0000000000000003.seg and the 2 segments behind it are missing"),
+    ] {
+        let dir = scratch();
+        log(dir.path(), 3000, false);
+        let found = segments(dir.path());
+        let count = gone.end() - gone.start() + 1;
+        let first = found[gone.start() - 1].file_name().unwrap().to_str().unwrap().to_owned();
+        gone.clone().for_each(|index| fs::remove_file(&found[index - 1]).unwrap());
+        let verified = Inspection::open(dir.path()).unwrap().verify().unwrap();
+        assert_eq!(verified.missing, [(first, count as u64, 3000 - verified.records)], "{gone:?}");
+        assert!(verified.corrupt.is_empty(), "{:?}", verified.corrupt);
+        let drained = drain(dir.path());
+        let lost = 3000 - drained.records().len() as u64;
+        assert_eq!(drained.stats.lost_records, lost);
+        assert_eq!(drained.events.messages("corrupt"), [format!("{message}; {lost} records lost")]);
+    }
+}
+
 fn resident() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();

@@ -83,6 +83,7 @@ impl Inspection {
         dict.set_item("bytes", found.bytes)?;
         dict.set_item("lost_records", found.lost_records)?;
         dict.set_item("corrupt", found.corrupt)?;
+        dict.set_item("missing", found.missing)?;
         Ok(dict)
     }
 }

@@ -234,8 +234,9 @@ def _content(name: str, value: bytes | None) -> dict[str, str]:
 def _verify(arguments: argparse.Namespace) -> int:
     found = Inspection(arguments.buffer).verify()
     found["corrupt"] = [{"file": file, "offset": offset, "bytes": size} for file, offset, size in found["corrupt"]]
+    found["missing"] = [{"file": file, "files": count, "records": lost} for file, count, lost in found["missing"]]
     _print_values(found, arguments.json)
-    return DAMAGED if found["corrupt"] else OK
+    return DAMAGED if found["corrupt"] or found["missing"] else OK
 
 
 def _options(arguments: argparse.Namespace) -> int:

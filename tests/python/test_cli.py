@@ -79,7 +79,7 @@ def test_looking_at_a_buffer_in_use(cli: Cli, tmp_path: Path) -> None:
         assert cli("cat", "outbox", "-n", "0").stdout == ""
         assert "pending records  2\n" in cli("stat", "outbox").stdout
         assert lines(cli("verify", "outbox", "--json")) == [
-            {"records": 2, "bytes": 6, "lost_records": 0, "corrupt": []}
+            {"records": 2, "bytes": 6, "lost_records": 0, "corrupt": [], "missing": []}
         ]
         in_use = cli("put", "outbox", stdin="x\n")
         assert (in_use.returncode, f"pid {os.getpid()}" in in_use.stderr) == (5, True)

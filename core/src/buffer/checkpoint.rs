@@ -7,24 +7,13 @@
 use std::io;
 use std::sync::Arc;
 
-use super::delivery::CORRUPT;
 use super::format::{ALIGN, MOST, le_u32, le_u64};
 use super::losses::Losses;
+use super::position::Position;
+use super::quarantine::CORRUPT;
 use crate::batch::Progress;
 use crate::error::is_full;
 use crate::platform::{Directory, File, Open, read_past};
-
-/// A place between two frames of the log, and what lies before it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Position {
-    pub(crate) segment: u64,
-    pub(crate) offset: u64,
-    /// The seq that the next record at this place has at least.
-    pub(crate) seq: u64,
-    /// Records and payload bytes before it since the buffer was made.
-    pub(crate) records: u64,
-    pub(crate) bytes: u64,
-}
 
 /// How the log was closed the last time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,6 +45,8 @@ pub(crate) struct State {
     pub(crate) batches: Vec<(u64, Progress)>,
     /// What was lost or set aside before the committed position, or by what the end of the log had become.
     pub(crate) lost: Losses,
+    /// Where the log ended when it was closed; segment 0 while it is open, and in states of early builds.
+    pub(crate) end: Position,
 }
 
 /// Seqs set apart at a time, so that the cursor need not be written for each.
@@ -69,6 +60,16 @@ const RESERVED_BYTES: u64 = 4096;
 const MAX_BYTES: u64 = 64 << 20;
 
 impl State {
+    /// Where the log ended when it was closed, unless that is not known or a power loss may have taken some of it since.
+    pub(crate) fn ended_at(&self, boot_id: u64) -> Option<Position> {
+        (self.closed != Closed::No && self.end.segment > 0 && !self.is_cut_off(boot_id)).then_some(self.end)
+    }
+
+    /// Whether a power loss may have taken what was not synced.
+    pub(crate) fn is_cut_off(&self, boot_id: u64) -> bool {
+        self.closed != Closed::Durably && (boot_id == 0 || boot_id != self.boot_id)
+    }
+
     pub(crate) fn encode(&self, generation: u64) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(256);
         bytes.extend_from_slice(&MAGIC);
@@ -80,10 +81,7 @@ impl State {
         bytes.extend_from_slice(&self.seq_limit.to_le_bytes());
         bytes.extend_from_slice(&self.epoch.to_le_bytes());
         bytes.extend_from_slice(&(self.closed as u32).to_le_bytes());
-        let Position { segment, offset, seq, records, bytes: payload } = self.committed;
-        for word in [segment, offset, seq, records, payload] {
-            bytes.extend_from_slice(&word.to_le_bytes());
-        }
+        self.committed.words().iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
         bytes.extend_from_slice(&(self.batches.len() as u32).to_le_bytes());
         bytes.extend_from_slice(&0u32.to_le_bytes()); // the length, below
         for (first_seq, progress) in &self.batches {
@@ -102,11 +100,9 @@ impl State {
             }
         }
         let Losses { regions, bytes: set_aside, records } = self.lost;
-        for count in [regions, set_aside, records] {
-            bytes.extend_from_slice(&count.to_le_bytes());
-        }
-        for (_, progress) in &self.batches {
-            bytes.extend_from_slice(&progress.ends_before.to_le_bytes());
+        let ends = self.batches.iter().map(|(_, progress)| progress.ends_before);
+        for word in [regions, set_aside, records].into_iter().chain(ends).chain(self.end.words()) {
+            bytes.extend_from_slice(&word.to_le_bytes());
         }
         let length = bytes.len() as u32 + 4;
         bytes[HEAD_BYTES - 4..HEAD_BYTES].copy_from_slice(&length.to_le_bytes());
@@ -143,19 +139,12 @@ impl State {
                 2 => Closed::Unsynced,
                 _ => Closed::No,
             },
-            committed: Position {
-                segment: rest.u64()?,
-                offset: rest.u64()?,
-                seq: rest.u64()?,
-                records: rest.u64()?,
-                bytes: rest.u64()?,
-            },
+            committed: rest.position()?,
             batches: Vec::new(),
             lost: Losses::default(),
+            end: Position::default(),
         };
-        let Position { segment, offset, seq, records, bytes: payload } = state.committed;
-        let most = [generation, state.seq_limit, segment, offset, seq, records, payload].into_iter().max()?;
-        if most >= MOST || !offset.is_multiple_of(ALIGN as u64) {
+        if generation.max(state.seq_limit) >= MOST || !is_possible(&state.committed) {
             return None;
         }
         let count = rest.u32()?;
@@ -185,8 +174,14 @@ impl State {
             // In states of early builds it is not there.
             progress.ends_before = rest.u64().filter(|end| end > first_seq && *end < MOST).unwrap_or(0);
         }
+        state.end = rest.position().filter(is_possible).unwrap_or_default();
         Some(Decoded::State { state, generation })
     }
+}
+
+/// Whether a frame can begin there, and the totals can be a log's.
+fn is_possible(position: &Position) -> bool {
+    position.words().iter().all(|word| *word < MOST) && position.offset.is_multiple_of(ALIGN as u64)
 }
 
 pub(crate) enum Decoded {
@@ -208,6 +203,9 @@ impl<'a> Words<'a> {
     }
     fn u64(&mut self) -> Option<u64> {
         self.take(8).map(|bytes| le_u64(bytes, 0))
+    }
+    fn position(&mut self) -> Option<Position> {
+        self.take(40).map(|bytes| Position::from_words([0, 8, 16, 24, 32].map(|at| le_u64(bytes, at))))
     }
     fn text(&mut self) -> Option<String> {
         let count = self.u32()? as usize;

@@ -4,27 +4,24 @@ use std::cell::RefCell;
 use std::io;
 use std::time::Duration;
 
-use super::checkpoint::Position;
+use super::engine::{Core, forked};
 use super::format;
+use super::losses::Region;
+use super::position::Position;
+use super::quarantine::keep;
 use super::reader::{Head, Reader};
-use super::resync::PIECE;
-use super::scan::{Region, Scan, Source, Step};
+use super::scan::{Scan, Source, Step};
 use super::segment::Access;
-use super::{Core, forked, segment, writer};
+use super::{segment, writer};
 use crate::batch::{Batch, Progress, Turn};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::Durability;
 use crate::platform::sync::MutexGuard;
 use crate::platform::sync::atomic::Ordering;
-use crate::platform::{Directory, File, Open, lock, read_past};
+use crate::platform::{Open, lock};
 
-/// Where bytes go that were not what was written.
-pub(crate) const CORRUPT: &str = "corrupt";
 /// When bytes changed that can only be read anew when other batches are back: the time until the next look.
 const REREAD_WAIT: Duration = Duration::from_millis(10);
-/// Corrupt regions that are remembered one by one until somebody is told; all are counted.
-const MOST_REGIONS: usize = 1000;
-
 /// What [`Core::take`] found.
 pub(crate) enum Taken {
     Batch(Batch),
@@ -217,7 +214,7 @@ impl Core {
         self.persist_checkpoint(&mut reader, frees)
     }
 
-    /// The reader, to change what the cursor says: not in a forked child, and not after the close, when the
+    /// The reader, to change what the checkpoint says: not in a forked child, and not after the close, when the
     /// directory may be another owner's.
     pub(super) fn reader_in_service(&self) -> Result<MutexGuard<'_, Reader>> {
         if self.fork.is_forked() {
@@ -236,58 +233,32 @@ impl Core {
     /// Forgets attempts, so that what was given up on gets a fresh round.
     pub(crate) fn reset_attempts(&self, exhausted: impl Fn(u32) -> bool) -> Result<()> {
         let mut reader = self.reader_in_service()?;
-        let fresh = |progress: &mut Progress| {
-            if exhausted(progress.attempts) {
-                *progress = progress.without_attempts();
-                return true;
-            }
-            false
-        };
-        let mut changed = false;
-        let Reader { state, heads, waits, .. } = &mut *reader;
-        for (first_seq, progress) in &mut state.batches {
-            if fresh(progress) {
-                waits.retain(|(waiting, _)| waiting != first_seq);
-                changed = true;
-            }
-        }
-        for head in heads {
-            if fresh(&mut head.progress) {
-                head.ready_at = Duration::ZERO;
-                changed = true;
-            }
-        }
+        let changed = reader.reset_attempts(exhausted);
         if changed { self.persist_checkpoint(&mut reader, false) } else { Ok(()) }
     }
 
     /// Lets what waits for its next attempt go out now. Attempts stay counted, and the wait after the next failure is as
     /// long as it would have been.
     pub(crate) fn make_due(&self) -> Result<()> {
-        let mut reader = self.reader_in_service()?;
-        let Reader { state, heads, waits, .. } = &mut *reader;
-        waits.clear();
-        state.batches.iter_mut().for_each(|(_, progress)| progress.next_attempt = 0);
-        for head in heads {
-            (head.progress.next_attempt, head.ready_at) = (0, Duration::ZERO);
-        }
+        self.reader_in_service()?.make_due();
         Ok(())
     }
 
-    /// Writes the cursor, and durably so if the mode wants it.
+    /// Writes the checkpoint, and durably so under `always`.
     pub(super) fn persist_checkpoint(&self, reader: &mut Reader, frees: bool) -> Result<()> {
         reader.write()?;
         if self.options.durability == Durability::Always {
             reader.sync()?;
         }
         if frees {
-            self.wake_keeper();
+            self.signal.wake();
         }
         Ok(())
     }
 
     /// The corrupt regions found since the last call.
     pub(crate) fn take_regions(&self) -> Vec<Region> {
-        std::mem::take(&mut *lock(&self.regions))
+        self.damage.take_untold()
     }
 }
 
@@ -311,31 +282,17 @@ impl Source for Core {
     }
 
     fn set_aside(&self, region: &Region) {
-        // What is read again is told once.
-        if !self.found.note(region) {
+        if !self.damage.count(region) {
             return;
         }
-        self.counts.corrupt_regions.fetch_add(1, Ordering::Relaxed);
-        self.counts.corrupt_bytes.fetch_add(region.bytes, Ordering::Relaxed);
-        self.counts.lost_records.fetch_add(region.records, Ordering::Relaxed);
-        if region.bytes > 0 {
+        if region.has_bytes() {
             // For whoever wants to look at them; not being able to keep them is no reason to stop.
             let file = self.dir.open(&segment::name(region.segment), Open::Read);
             if !file.and_then(|file| keep(&*self.dir, region, &*file)).is_ok_and(|whole| whole) {
-                lock(&self.unreadable).insert(region.segment);
+                self.damage.mark_unreadable(region.segment);
             }
         }
-        self.tell_of(region);
-    }
-}
-
-impl Core {
-    /// Has whoever sends tell of a region.
-    pub(super) fn tell_of(&self, region: &Region) {
-        let mut regions = lock(&self.regions);
-        if regions.len() < MOST_REGIONS {
-            regions.push(region.clone());
-        }
+        self.damage.tell(region);
     }
 }
 
@@ -355,7 +312,7 @@ impl Source for Anew<'_> {
     }
 
     fn set_aside(&self, region: &Region) {
-        if region.bytes > 0 {
+        if region.has_bytes() {
             let file = self.core.dir.open(&segment::name(region.segment), Open::Read);
             let kept = file.and_then(|file| keep(&*self.core.dir, region, &*file));
             let mut all = self.kept.borrow_mut();
@@ -374,7 +331,7 @@ impl Core {
         let Position { segment, .. } = self.inherited;
         let upto = if index < segment { behind(index) } else { self.inherited };
         if index <= segment && !self.keep_anew(index, &upto).is_ok_and(|whole| whole) {
-            lock(&self.unreadable).insert(index);
+            self.damage.mark_unreadable(index);
         }
     }
 
@@ -400,25 +357,6 @@ impl Core {
 /// Where a segment is passed.
 fn behind(index: u64) -> Position {
     Position { segment: index + 1, ..Position::default() }
-}
-
-/// Copies the bytes of a region to a file of their own. Whether all of them could be read.
-pub(super) fn keep(dir: &dyn Directory, region: &Region, segment: &dyn File) -> io::Result<bool> {
-    let name = format!("{}.{}", segment::name(region.segment), region.offset);
-    let copy = dir.directory(CORRUPT, true)?.open(&name, Open::New)?;
-    let mut piece = vec![0; PIECE.min(region.bytes as usize)];
-    let (mut at, mut whole) = (0, true);
-    while at < region.bytes {
-        let wanted = (region.bytes - at).min(PIECE as u64) as usize;
-        let got = read_past(segment, &mut piece[..wanted], region.offset + at)?;
-        if got.bytes == 0 {
-            break;
-        }
-        copy.write_at(&piece[..got.bytes], at)?;
-        at += got.bytes as u64;
-        whole &= got.unreadable == 0;
-    }
-    Ok(whole)
 }
 
 #[cold]

@@ -1,7 +1,7 @@
 //! What stands in the log besides records: a segment's header, seals, and the room that they take. Pure: no I/O, no clock.
 //! `docs/format.md` says the same in prose; change both together.
 
-use super::checkpoint::Position;
+use super::position::Position;
 #[cfg(any(test, feature = "torture"))]
 pub(crate) use crate::frame::frame;
 pub(crate) use crate::frame::{

@@ -5,14 +5,61 @@
 //! found anew.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use super::checkpoint::Position;
-use super::scan::Region;
+use super::position::Position;
 use crate::platform::lock;
 use crate::platform::sync::Mutex;
+use crate::platform::sync::atomic::AtomicU64;
+use crate::platform::sync::atomic::Ordering::Relaxed;
 
 /// Places that are remembered one by one; all are counted.
 const MOST: usize = 1000;
+
+/// In what way a place of the log is not what was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Damage {
+    /// Its bytes are others than those that were written; they are set aside in `corrupt/`.
+    #[default]
+    Corrupt,
+    /// The segment's file ends here, before its end.
+    Truncated,
+    /// So many segments' files are not there, one behind the other.
+    MissingSegments(u64),
+    /// Records or batch boundaries that stood at this place are not there.
+    MissingRecords,
+}
+
+/// A place of the log that is not what was written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Region {
+    pub(crate) damage: Damage,
+    /// Of missing segments the first one.
+    pub(crate) segment: u64,
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
+    /// Records known to be lost.
+    pub(crate) records: u64,
+}
+
+impl Region {
+    /// Segments that are missing, from this one on.
+    pub(crate) fn missing_segments(segment: u64, count: u64, records: u64) -> Region {
+        Region { damage: Damage::MissingSegments(count.max(1)), segment, records, ..Region::default() }
+    }
+
+    /// Records that are missing at a place.
+    pub(crate) fn missing_records(segment: u64, offset: u64, records: u64) -> Region {
+        Region { damage: Damage::MissingRecords, segment, offset, records, ..Region::default() }
+    }
+
+    /// Whether it has bytes that can be set aside.
+    pub(crate) fn has_bytes(&self) -> bool {
+        self.damage == Damage::Corrupt && self.bytes > 0
+    }
+}
 
 /// A count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,6 +132,70 @@ impl Found {
     }
 }
 
+/// Damage of the log: counted, told of once, and which segments have bytes that could not be copied.
+#[derive(Default)]
+pub(crate) struct DamageReport {
+    found: Arc<Found>,
+    regions: AtomicU64,
+    bytes: AtomicU64,
+    records: AtomicU64,
+    untold: Mutex<Vec<Region>>,
+    unreadable: Mutex<BTreeSet<u64>>,
+}
+
+impl DamageReport {
+    /// Begins with what earlier runs have counted.
+    pub(crate) fn new(earlier: Losses) -> DamageReport {
+        let Losses { regions, bytes, records } = earlier;
+        let [regions, bytes, records] = [regions, bytes, records].map(AtomicU64::new);
+        DamageReport { regions, bytes, records, ..DamageReport::default() }
+    }
+
+    /// The places that this run has found.
+    pub(crate) fn found(&self) -> Arc<Found> {
+        self.found.clone()
+    }
+
+    /// Counts a region. Returns `false` if it was counted before, because the log is read again.
+    pub(crate) fn count(&self, region: &Region) -> bool {
+        let is_new = self.found.note(region);
+        if is_new {
+            self.regions.fetch_add(1, Relaxed);
+            self.bytes.fetch_add(region.bytes, Relaxed);
+            self.records.fetch_add(region.records, Relaxed);
+        }
+        is_new
+    }
+
+    /// All that was counted since the buffer was made.
+    pub(crate) fn totals(&self) -> Losses {
+        let [regions, bytes, records] = [&self.regions, &self.bytes, &self.records].map(|count| count.load(Relaxed));
+        Losses { regions, bytes, records }
+    }
+
+    /// Keeps a region for the sender, which tells of it.
+    pub(crate) fn tell(&self, region: &Region) {
+        let mut untold = lock(&self.untold);
+        if untold.len() < MOST {
+            untold.push(region.clone());
+        }
+    }
+
+    /// The regions that were kept since the last call.
+    pub(crate) fn take_untold(&self) -> Vec<Region> {
+        std::mem::take(&mut *lock(&self.untold))
+    }
+
+    /// Notes that bytes of a segment could not be copied: its file is set aside, not removed.
+    pub(crate) fn mark_unreadable(&self, segment: u64) {
+        lock(&self.unreadable).insert(segment);
+    }
+
+    pub(crate) fn is_unreadable(&self, segment: u64) -> bool {
+        lock(&self.unreadable).contains(&segment)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,8 +203,10 @@ mod tests {
     /// Those beyond what is remembered one by one were counted, and told, each time that they were read again.
     #[test]
     fn many_places_that_are_found_again_are_counted_once() {
-        let region =
-            |number: u64| Region { segment: 1 + number / 100, offset: number % 100 * 8, bytes: number % 2, records: 1 };
+        let region = |number: u64| {
+            let (segment, offset) = (1 + number / 100, number % 100 * 8);
+            Region { segment, offset, bytes: number % 2, records: 1, ..Region::default() }
+        };
         let found = Found::default();
         let all = 3 * MOST as u64;
         assert!((0..all).all(|number| found.note(&region(number))));

@@ -1,21 +1,52 @@
-//! The keeper: a thread that does the log's chores, so that `put` does not.
+//! The maintenance thread, which prepares, frees and syncs so that `put` does not, and the state of that work.
 
 use std::io;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::Core;
-use super::checkpoint::RESERVED_SEQS;
 use crate::error::{Error, Result};
-use crate::options::Durability;
 use crate::platform::sync::Mutex;
-use crate::platform::sync::atomic::Ordering;
+use crate::platform::sync::atomic::{AtomicBool, Ordering};
 use crate::platform::sync::thread::{self, JoinHandle};
 use crate::platform::{ForkGuard, lock};
 
-/// After this long without a put, a drained buffer gives its spare segments back.
-const TRIM_AFTER: Duration = Duration::from_secs(10);
+/// After this long it is tried again to remove segments that could not be removed.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
 
+/// How the maintenance thread is woken and stopped. Without a thread, nothing happens.
+#[derive(Default)]
+pub(super) struct MaintenanceSignal {
+    /// It sleeps with nothing to do, and the next put has to wake it.
+    idle: AtomicBool,
+    thread: OnceLock<thread::Thread>,
+    stopping: AtomicBool,
+}
+
+impl MaintenanceSignal {
+    /// Whether the next put has to wake the thread.
+    #[inline]
+    pub(super) fn is_idle(&self) -> bool {
+        self.idle.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn wake(&self) {
+        if let Some(thread) = self.thread.get() {
+            self.idle.store(false, Ordering::Relaxed);
+            thread.unpark();
+        }
+    }
+
+    /// Asks the next put to wake the thread, which must look once more whether there is nothing to do before it sleeps.
+    pub(super) fn announce_idle(&self) {
+        self.idle.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn retract_idle(&self) {
+        self.idle.store(false, Ordering::Relaxed);
+    }
+}
+
+/// The thread's handle.
 pub(crate) struct Maintenance {
     thread: Mutex<Option<JoinHandle<()>>>,
     fork: ForkGuard,
@@ -24,26 +55,38 @@ pub(crate) struct Maintenance {
 impl Drop for Maintenance {
     fn drop(&mut self) {
         if self.fork.is_forked() {
-            // A child has no such thread, and what the system library keeps of it may be another's by now.
+            // A forked child has no such thread, and the system library may use what it keeps of the thread for another one.
             std::mem::forget(self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take());
         }
     }
 }
 
 impl Maintenance {
-    pub(crate) fn start(core: Arc<Core>) -> Result<Maintenance> {
+    /// Starts a thread that calls `work` again and again. `work` returns how long there is nothing to do; `None`: until it is
+    /// woken.
+    pub(super) fn start<T>(shared: &Arc<T>, fork: ForkGuard, work: fn(&T) -> Option<Duration>) -> Result<Maintenance>
+    where
+        T: AsRef<MaintenanceSignal> + Send + Sync + 'static,
+    {
         let failed = |error: io::Error| Error::io("could not start the log's thread", error);
-        let shared = core.clone();
-        let thread = thread::Builder::new().name("unistream-log".into()).spawn(move || run(&shared));
-        let thread = thread.map_err(failed)?;
-        let _ = core.keeper_thread.set(thread.thread().clone());
+        let owned = shared.clone();
+        let run = move || {
+            while !(*owned).as_ref().stopping.load(Ordering::Acquire) {
+                match work(&owned) {
+                    Some(wait) => thread::park_timeout(wait),
+                    None => thread::park(),
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("unistream-log".into()).spawn(run).map_err(failed)?;
+        let _ = (**shared).as_ref().thread.set(thread.thread().clone());
         thread.thread().unpark();
-        Ok(Maintenance { thread: Mutex::new(Some(thread)), fork: core.fork })
+        Ok(Maintenance { thread: Mutex::new(Some(thread)), fork })
     }
 
     /// Ends the thread and waits for it.
-    pub(crate) fn stop(&self, core: &Core) {
-        core.stopping.store(true, Ordering::Release);
+    pub(super) fn stop(&self, signal: &MaintenanceSignal) {
+        signal.stopping.store(true, Ordering::Release);
         if let Some(thread) = lock(&self.thread).take() {
             thread.thread().unpark();
             // A panic of the thread was printed by its hook; closing goes on.
@@ -52,98 +95,74 @@ impl Maintenance {
     }
 }
 
-fn run(core: &Core) {
-    while !core.stopping.load(Ordering::Acquire) {
-        match core.do_chores() {
-            Some(wait) => thread::park_timeout(wait),
-            None => thread::park(),
-        }
-    }
+/// The state of maintenance. Who holds its lock prepares and frees segments and syncs the checkpoint.
+#[derive(Default)]
+pub(super) struct MaintenanceState {
+    /// The lsn at the last look, and when it was first seen.
+    last_lsn: u64,
+    unchanged_since: Duration,
+    last_sync: Duration,
+    undeletable: Option<Undeletable>,
 }
 
-impl Core {
-    /// Does what is due. Returns how long there is nothing to do; `None`: until something is put.
-    pub(crate) fn do_chores(&self) -> Option<Duration> {
-        let (low, frees, next_seq, lsn) = {
-            let log = lock(&self.log);
-            let low = log.spare.is_none() && (log.tail as u64 * 2 > log.length || log.jumped_from.is_some());
-            (low, log.past.front().map(|past| past.index), log.next_seq, log.lsn)
-        };
-        if low {
-            // No room: whoever puts finds out and waits or fails.
-            let _ = self.prepare(0);
+/// Finished segments that can be neither removed nor set aside: something stands in the place of `corrupt/`, say. They stay
+/// where they are and are tried again, also by a later run, which finds them.
+struct Undeletable {
+    /// With the bytes that they still count.
+    segments: Vec<(u64, u64)>,
+    error: Error,
+    last_try: Duration,
+}
+
+impl MaintenanceState {
+    /// Since when nothing has been put.
+    pub(super) fn unchanged_since(&mut self, lsn: u64, now: Duration) -> Duration {
+        if self.last_lsn != lsn {
+            (self.unchanged_since, self.last_lsn) = (now, lsn);
         }
-        let now = self.env.clock.monotonic();
-        {
-            let mut chores = lock(&self.chores);
-            let (committed, reserved, unwritten) = {
-                let reader = lock(&self.reader);
-                (reader.state.committed.segment, reader.reserved, reader.unwritten)
-            };
-            let again = chores.stuck.as_ref().is_some_and(|stuck| stuck.is_due(now));
-            if frees.is_some_and(|first| first < committed) || unwritten || again {
-                // A full or failing disk: tried again on the next round.
-                let _ = self.free(&mut chores);
-            }
-            if reserved < next_seq + RESERVED_SEQS / 2 {
-                // Tried again on the next round, too.
-                let _ = self.reserve(next_seq);
-            }
+        self.unchanged_since
+    }
+
+    /// How long it is until the next sync of an interval; zero if it is due, which counts as done now.
+    pub(super) fn until_sync(&mut self, interval: Duration, now: Duration) -> Duration {
+        let left = (self.last_sync + interval).saturating_sub(now);
+        if left.is_zero() {
+            self.last_sync = now;
         }
-        let interval = self.options.sync_interval;
-        let mut wait = None;
-        if self.options.durability == Durability::Interval {
-            let synced = lock(&self.group).synced_lsn;
-            let unsynced_cursor = lock(&self.reader).cursor.is_unsynced();
-            if synced < lsn || unsynced_cursor {
-                let due = lock(&self.chores).last_sync + interval;
-                if now >= due {
-                    lock(&self.chores).last_sync = now;
-                    // An error poisons the log, and the next put reports it.
-                    if self.sync_to(lsn).is_ok() {
-                        let _chores = lock(&self.chores);
-                        let _ = self.sync_cursor();
-                    }
-                    wait = Some(interval);
-                } else {
-                    wait = Some(due - now);
-                }
-            }
+        left
+    }
+
+    /// Notes segments that could not be removed.
+    pub(super) fn add_undeletable(&mut self, mut segments: Vec<(u64, u64)>, error: Error, now: Duration) {
+        let new = || Undeletable { segments: Vec::new(), error, last_try: now };
+        self.undeletable.get_or_insert_with(new).segments.append(&mut segments);
+    }
+
+    /// Whether it is time to try again to remove them.
+    pub(super) fn is_retry_due(&self, now: Duration) -> bool {
+        self.undeletable.as_ref().is_some_and(|undeletable| now >= undeletable.last_try + RETRY_AFTER)
+    }
+
+    /// Takes those segments out that are to be tried again now.
+    pub(super) fn take_retries(&mut self, now: Duration) -> Vec<(u64, u64)> {
+        let is_due = self.is_retry_due(now);
+        self.undeletable.take_if(|_| is_due).map(|undeletable| undeletable.segments).unwrap_or_default()
+    }
+
+    /// Forgets those segments for which `is_removed`. Returns whether there were any.
+    pub(super) fn forget_removed(&mut self, is_removed: impl Fn(u64) -> bool) -> bool {
+        let Some(Undeletable { segments, .. }) = &mut self.undeletable else { return false };
+        let before = segments.len();
+        segments.retain(|(index, _)| !is_removed(*index));
+        let left = segments.len();
+        if left == 0 {
+            self.undeletable = None;
         }
-        if wait.is_some() {
-            return wait;
-        }
-        if self.options.durability == Durability::Interval {
-            // Nothing to sync. Ask to be told of the next put before looking a last time.
-            self.keeper_idle.store(true, Ordering::SeqCst);
-            if lock(&self.log).lsn != lsn {
-                self.keeper_idle.store(false, Ordering::Relaxed);
-                return Some(interval);
-            }
-        }
-        let kept = {
-            let log = lock(&self.log);
-            log.spare.is_some() || !log.pool.is_empty()
-        };
-        if !kept {
-            return lock(&self.chores).stuck.as_ref().map(|_| TRIM_AFTER);
-        }
-        if self.pending().0 > 0 {
-            // Who finishes the rest of it may have no reason to tell.
-            return Some(TRIM_AFTER);
-        }
-        let since = {
-            let mut chores = lock(&self.chores);
-            if chores.unchanged.1 != lsn {
-                chores.unchanged = (now, lsn);
-            }
-            chores.unchanged.0
-        };
-        if now >= since + TRIM_AFTER {
-            let mut chores = lock(&self.chores);
-            self.trim(&mut chores);
-            return chores.stuck.as_ref().map(|_| TRIM_AFTER);
-        }
-        Some(since + TRIM_AFTER - now)
+        before > left
+    }
+
+    /// Why segments could not be removed, if there are any.
+    pub(super) fn undeletable(&self) -> Option<&Error> {
+        self.undeletable.as_ref().map(|undeletable| &undeletable.error)
     }
 }

@@ -3,20 +3,25 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
-use super::checkpoint::{Closed, Position};
-use super::losses::{self, Losses};
+use super::checkpoint::Closed;
+use super::engine::{Core, Counts};
+use super::group_commit::GroupCommit;
+use super::losses::DamageReport;
+use super::maintenance::MaintenanceSignal;
+use super::position::Position;
 use super::reader::Reader;
 use super::recovery::{self, Recovered};
 use super::segment::Access;
+use super::space_signal::SpaceSignal;
 use super::writer::{BatchCaps, Log, PreparedSegment, SealedSegment, Tail};
-use super::{Core, Counts, LOCK, format, segment};
+use super::{LOCK, format, segment};
 use crate::error::{Error, ErrorKind, Result, lacks_space};
 use crate::limits::Limits;
 use crate::options::{CoreDumps, Durability, Options, Storage};
-use crate::platform::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::platform::sync::{Condvar, Mutex};
+use crate::platform::sync::Mutex;
+use crate::platform::sync::atomic::AtomicBool;
 use crate::platform::{CachePadded, Directory, Environment, ForkGuard, Open};
 
 impl Core {
@@ -73,35 +78,16 @@ impl Core {
         found.keep(&*dir);
         let log = site.go_on(&mut found)?;
 
-        let counts = Counts::default();
-        counts.torn_bytes.store(found.torn_bytes, Ordering::Relaxed);
         let lost = found.state.committed.records + found.end.lost;
-        counts.recovered_records.store(log.records.saturating_sub(lost), Ordering::Relaxed);
-        let Losses { regions, bytes, records } = found.state.lost;
-        counts.corrupt_regions.store(regions, Ordering::Relaxed);
-        counts.corrupt_bytes.store(bytes, Ordering::Relaxed);
-        counts.lost_records.store(records, Ordering::Relaxed);
-        let losses = Arc::<losses::Found>::default();
-        let inherited = if bytes > 0 { found.state.committed } else { Position::default() };
-        let mut reader = Reader::new(found.cursor, found.state, losses.clone(), limits, caps);
-        reader.walk.begin(Position {
-            segment: log.index,
-            offset: log.tail as u64,
-            seq: log.next_seq,
-            records: log.records,
-            bytes: log.bytes,
-        });
-        // As long as the seqs have not jumped on disk, whoever opens the log next has to make them jump.
-        reader.state.boot_id = if log.jumped_from.is_none() { env.disk.boot_id() } else { 0 };
-        reader.state.closed = Closed::No;
-        reader.reserve(log.next_seq);
-        reader.owner = Arc::downgrade(&owner);
-        reader.write()?;
-        // Durable in every mode: else a power loss would bring back a log that seems to be complete, or a cursor that knows
-        // of fewer seqs, and what is given out from here on would be given out again.
-        reader.sync()?;
+        let counts = Counts::new(log.records.saturating_sub(lost), found.torn_bytes);
+        let damage = DamageReport::new(found.state.lost);
+        let inherited = if found.state.lost.bytes > 0 { found.state.committed } else { Position::default() };
+        let mut reader = Reader::new(found.cursor, found.state, damage.found(), limits, caps);
+        reader.walk.begin(log.end());
+        // As long as the seqs have not jumped on disk, the next owner has to make them jump.
+        let boot_id = if log.jumped_from.is_none() { env.disk.boot_id() } else { 0 };
+        reader.begin_run(boot_id, log.next_seq, &owner)?;
         dir.sync().map_err(failed)?;
-        reader.reserved = reader.state.seq_limit;
         let core = Core {
             dir,
             caps,
@@ -111,32 +97,26 @@ impl Core {
             segment_bytes,
             access,
             fork: ForkGuard::new(),
-            chores: Mutex::default(),
+            maintenance: Mutex::default(),
+            signal: MaintenanceSignal::default(),
             reader: CachePadded(Mutex::new(reader)),
             front: log.front(),
             closed: AtomicBool::new(false),
             opened_at: (env.clock.wall(), env.clock.monotonic()),
             log: CachePadded(Mutex::new(log)),
-            space: Condvar::new(),
+            space: SpaceSignal::default(),
             when_waiting: OnceLock::new(),
             when_sealed: OnceLock::new(),
-            freed: AtomicU64::new(0),
-            group: Mutex::default(),
-            group_changed: Condvar::new(),
-            keeper_idle: AtomicBool::new(false),
-            keeper_thread: OnceLock::new(),
-            stopping: AtomicBool::new(false),
+            group: GroupCommit::default(),
             dir_unsynced: AtomicBool::new(false),
             counts,
-            regions: Mutex::default(),
-            found: losses,
-            unreadable: Mutex::default(),
+            damage,
             inherited,
             owner: Mutex::new(Some(owner)),
             options,
             env,
         };
-        found.missing.iter().for_each(|region| core.tell_of(region));
+        found.missing.iter().for_each(|region| core.damage.tell(region));
         Ok(core)
     }
 }

@@ -4,19 +4,20 @@ use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::checkpoint::{Checkpoint, CheckpointSync, Position, RESERVED_SEQS, State};
-use super::format::{self, Seal};
-use super::losses::Found;
-use super::scan::{Region, Scan, Source, Step};
-use super::segment;
+use super::checkpoint::{Checkpoint, CheckpointSync, Closed, RESERVED_SEQS, State};
+use super::format::{self, HeaderState, Seal};
+use super::losses::{Found, Region};
+use super::position::Position;
+use super::scan::{Scan, Source, Step, unknown_format};
+use super::segment::{self, Finished};
 use super::writer::{BatchCaps, OpenBatch};
 use crate::batch::{Batch, BatchId, Entry, Piece, Progress, Turn};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::platform::{Chunk, ForkGuard, Ownership};
 use crate::schedule::MAX_WAIT;
 
-/// The owner of a cursor that is in no directory of anybody's.
+/// The owner of a checkpoint before the run begins.
 struct Nobody;
 
 impl Ownership for Nobody {
@@ -113,32 +114,41 @@ impl Read {
 
 /// The reader's state, guarded by one mutex that `put` does not take unless it finds no room.
 pub(crate) struct Reader {
-    pub(crate) cursor: Checkpoint,
+    checkpoint: Checkpoint,
     pub(crate) state: State,
     found: Arc<Found>,
     pub(crate) heads: std::collections::VecDeque<Head>,
     pub(crate) walk: Scan,
-    /// The state in memory is ahead of the cursor's file: a write failed, or what an earlier run had finished was passed over.
-    pub(crate) unwritten: bool,
+    /// The state in memory is ahead of the checkpoint's file: a write failed, or batches were passed over that an earlier run
+    /// had finished.
+    unwritten: bool,
     /// The `seq_limit` that a power loss leaves.
-    pub(crate) reserved: u64,
+    reserved: u64,
     limits: Limits,
     caps: BatchCaps,
     /// What is read next has no seals before this seq: it was read up to there, and none was found.
     unsealed_before: u64,
-    /// Until when batches wait that are read anew, by first seq: what the cursor says of it is for the next run.
-    pub(super) waits: Vec<(u64, Duration)>,
+    /// The segment of an unknown version at which reading stopped.
+    stopped_at: Option<u64>,
+    /// Until when batches wait that are read again, by first seq. (The checkpoint holds wall-clock times, for the next run.)
+    waits: Vec<(u64, Duration)>,
     /// Entries of the last batch, to be used again.
     entries: Vec<Entry>,
-    /// Whoever has lost the directory must not write over what is another's. Nobody holds it from here.
-    pub(super) owner: Weak<dyn Ownership>,
+    /// Checked before each write of the checkpoint: the directory may be another process's by now.
+    owner: Weak<dyn Ownership>,
 }
 
 impl Reader {
-    pub(crate) fn new(cursor: Checkpoint, state: State, found: Arc<Found>, limits: Limits, caps: BatchCaps) -> Self {
+    pub(crate) fn new(
+        checkpoint: Checkpoint,
+        state: State,
+        found: Arc<Found>,
+        limits: Limits,
+        caps: BatchCaps,
+    ) -> Self {
         Reader {
             walk: Scan::new(state.buffer_id, state.committed),
-            cursor,
+            checkpoint,
             state,
             found,
             heads: Default::default(),
@@ -147,6 +157,7 @@ impl Reader {
             limits,
             caps,
             unsealed_before: 0,
+            stopped_at: None,
             waits: Vec::new(),
             entries: Vec::new(),
             owner: Weak::<Nobody>::new(),
@@ -161,15 +172,31 @@ impl Reader {
         opened_at: (i64, Duration),
     ) -> Result<Option<Head>> {
         let start = self.walk.at;
+        // Where an unknown version stopped the reader, what lies before it is not read again for each look.
+        if let Some(index) = self.stopped_at.take()
+            && let Some(Finished { header: HeaderState::Unknown { version, flags }, .. }) = source.open(index)?
+        {
+            self.stopped_at = Some(index);
+            return Err(unknown_format(version, flags));
+        }
         let mut loaded = self.read_batch(source, upto, opened_at);
         match &mut loaded {
-            // The writer's totals are the ones that count where damage made the reader's differ.
-            Ok(Some(head)) if (head.end.segment, head.end.offset) == (upto.segment, upto.offset) => {
+            // At the limit the writer's totals count: records that it put, and that were not found up to here, are lost.
+            Ok(Some(head)) if head.end.place() == upto.place() => {
+                let lost = upto.records.saturating_sub(head.end.records);
+                if lost > 0 {
+                    source.set_aside(&Region::missing_records(upto.segment, upto.offset, lost));
+                }
                 head.end = *upto;
                 self.walk.seek(*upto);
             }
             Ok(_) => {}
-            Err(_) => self.walk.seek(start),
+            Err(error) => {
+                if error.kind() == ErrorKind::UnsupportedFormat {
+                    self.stopped_at = Some(self.walk.at.segment);
+                }
+                self.walk.seek(start);
+            }
         }
         loaded
     }
@@ -230,7 +257,7 @@ impl Reader {
                     let lost = upto.records.saturating_sub(self.walk.at.records);
                     if lost > 0 {
                         let Position { segment, offset, .. } = *upto;
-                        source.set_aside(&Region { segment, offset, bytes: 0, records: lost });
+                        source.set_aside(&Region::missing_records(segment, offset, lost));
                     }
                     self.walk.seek(*upto);
                     if read.entries.is_empty() {
@@ -316,7 +343,7 @@ impl Reader {
             self.walk.at.seq += lost;
             self.walk.at.records += lost;
             let Position { segment, offset, .. } = self.walk.at;
-            source.set_aside(&Region { segment, offset, bytes: 0, records: lost });
+            source.set_aside(&Region::missing_records(segment, offset, lost));
         }
     }
 
@@ -383,26 +410,119 @@ impl Reader {
         progress.flat_map(|progress| &progress.done).map(|word| u64::from(word.count_ones())).sum()
     }
 
-    /// Sets seqs apart, far enough ahead that no put has to wait for it. They may be given out when this is durable.
-    pub(crate) fn reserve(&mut self, next_seq: u64) {
+    /// Begins a run: the buffer is open, and its next record gets `next_seq`. `boot_id` 0 makes the next owner treat the log as
+    /// one that a power loss cut off. Writes the checkpoint durably in every mode: else a power loss would bring back a log
+    /// that seems to be complete, or a lower limit of seqs, and seqs of this run would be given out again.
+    pub(crate) fn begin_run(&mut self, boot_id: u64, next_seq: u64, owner: &Arc<dyn Ownership>) -> Result<()> {
+        self.state.boot_id = boot_id;
+        (self.state.closed, self.state.end) = (Closed::No, Position::default());
+        self.owner = Arc::downgrade(owner);
+        let limit = self.reserve(next_seq);
+        self.write()?;
+        self.sync()?;
+        self.reserved_durably(limit);
+        Ok(())
+    }
+
+    /// Ends it: the log was closed, and ended there.
+    pub(crate) fn end_run(&mut self, closed: Closed, end: Position) -> Result<()> {
+        self.state.closed = closed;
+        // A power loss cannot bring back the state before a later run, so no seq behind the last one will be given out.
+        if closed == Closed::Durably {
+            self.state.seq_limit = end.seq;
+        }
+        if closed != Closed::No {
+            self.state.end = end;
+        }
+        self.write()
+    }
+
+    /// Makes the next owner treat the log as one that a power loss cut off, if the checkpoint can still be written.
+    pub(crate) fn mark_unclean(&mut self) {
+        self.state.boot_id = 0;
+        let _ = self.write();
+    }
+
+    /// Reserves seqs, far enough ahead that no put has to wait for it. They may be given out when the checkpoint is durable:
+    /// then [`reserved_durably`](Self::reserved_durably) must be called with the limit that this returns.
+    pub(crate) fn reserve(&mut self, next_seq: u64) -> u64 {
         if self.state.seq_limit < next_seq + RESERVED_SEQS / 2 {
             self.state.seq_limit = next_seq + RESERVED_SEQS;
         }
+        self.state.seq_limit
     }
 
-    /// What makes the cursor durable, if it is not; see [`Checkpoint::begin_sync`].
+    pub(crate) fn reserved_durably(&mut self, limit: u64) {
+        self.reserved = limit;
+    }
+
+    /// Seqs below this are reserved durably.
+    pub(crate) fn reserved(&self) -> u64 {
+        self.reserved
+    }
+
+    #[cfg(all(test, feature = "torture"))]
+    pub(crate) fn checkpoint(&mut self) -> &mut Checkpoint {
+        &mut self.checkpoint
+    }
+
+    /// Whether the state in memory is ahead of the checkpoint's file.
+    pub(crate) fn is_unwritten(&self) -> bool {
+        self.unwritten
+    }
+
+    /// Whether the checkpoint's file is not durable.
+    pub(crate) fn is_unsynced(&self) -> bool {
+        self.checkpoint.is_unsynced()
+    }
+
+    /// Forgets the attempts at batches for which `exhausted`, so that they get as many again. Returns whether there were any.
+    pub(crate) fn reset_attempts(&mut self, exhausted: impl Fn(u32) -> bool) -> bool {
+        let fresh = |progress: &mut Progress| {
+            let is_exhausted = exhausted(progress.attempts);
+            if is_exhausted {
+                *progress = progress.without_attempts();
+            }
+            is_exhausted
+        };
+        let mut changed = false;
+        for (first_seq, progress) in &mut self.state.batches {
+            if fresh(progress) {
+                self.waits.retain(|(waiting, _)| waiting != first_seq);
+                changed = true;
+            }
+        }
+        for head in &mut self.heads {
+            if fresh(&mut head.progress) {
+                head.ready_at = Duration::ZERO;
+                changed = true;
+            }
+        }
+        changed
+    }
+
+    /// Ends the waits for the next attempt. Attempts stay counted.
+    pub(crate) fn make_due(&mut self) {
+        self.waits.clear();
+        self.state.batches.iter_mut().for_each(|(_, progress)| progress.next_attempt = 0);
+        for head in &mut self.heads {
+            (head.progress.next_attempt, head.ready_at) = (0, Duration::ZERO);
+        }
+    }
+
+    /// The sync that makes the checkpoint durable, if it is not; see [`Checkpoint::begin_sync`].
     pub(crate) fn begin_sync(&mut self) -> Result<Option<CheckpointSync>> {
-        if self.cursor.is_dropped() {
+        if self.checkpoint.is_dropped() {
             self.write()?;
         }
-        Ok(self.cursor.begin_sync())
+        Ok(self.checkpoint.begin_sync())
     }
 
     pub(crate) fn end_sync(&mut self, sync: &CheckpointSync, synced: io::Result<()>) -> Result<()> {
-        self.cursor.end_sync(sync, synced).map_err(|error| Error::io("could not sync the cursor", error))
+        self.checkpoint.end_sync(sync, synced).map_err(|error| Error::io("could not sync the cursor", error))
     }
 
-    /// Makes the cursor durable under the reader's lock.
+    /// Makes the checkpoint durable while the reader is locked.
     pub(crate) fn sync(&mut self) -> Result<()> {
         match self.begin_sync()? {
             Some(sync) => self.end_sync(&sync, sync.run()),
@@ -410,7 +530,7 @@ impl Reader {
         }
     }
 
-    /// Brings what is remembered of batches up to date and writes the cursor.
+    /// Brings what is remembered of batches up to date and writes the checkpoint.
     pub(crate) fn write(&mut self) -> Result<()> {
         let committed = self.state.committed.seq;
         let loaded = &self.heads;
@@ -423,7 +543,7 @@ impl Reader {
         self.state.batches.extend(known.map(|head| (head.id.first_seq, head.progress.clone())));
         self.found.pass(&self.state.committed, &mut self.state.lost);
         let owned = self.owner.upgrade().map_or(Ok(()), |owner| owner.check());
-        let written = owned.and_then(|()| self.cursor.write(&self.state));
+        let written = owned.and_then(|()| self.checkpoint.write(&self.state));
         self.unwritten = written.is_err();
         written.map_err(|error| Error::io("could not write the cursor", error))
     }

@@ -5,13 +5,16 @@
 use std::io;
 use std::sync::Arc;
 
-use super::checkpoint::{Checkpoint, Closed, Found, Position, RESERVED_SEQS, State};
-use super::delivery::{self, CORRUPT};
+use super::checkpoint::{Checkpoint, Closed, Found, RESERVED_SEQS, State};
 use super::format::{self, HeaderState, SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::losses::{Damage, Region};
+use super::position::Position;
+use super::quarantine::{self, CORRUPT};
 use super::resync::Search;
-use super::scan::{Region, unknown_format};
+use super::scan::unknown_format;
 use super::segment;
-use super::writer::{BatchCaps, OpenBatch};
+use super::tail::{self, End, LastSegment};
+use super::writer::BatchCaps;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::platform::{Directory, File, Open, read_past};
@@ -34,38 +37,14 @@ pub(crate) struct Recovered {
     pub(crate) uncertain: bool,
     /// Records behind the last seal were handed out, in batches that have none.
     pub(crate) divided: bool,
-    pub(super) power_lost: bool,
+    power_lost: bool,
+    /// The totals at the log's end are a guess: the last segment's header is not whole.
+    is_guess: bool,
     pub(crate) torn_bytes: u64,
     /// The segments below this one are durable.
     pub(crate) durable_before: u64,
     /// What is known to be missing.
     pub(crate) missing: Vec<Region>,
-}
-
-/// The state behind the last whole frame.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct End {
-    pub(crate) next_seq: u64,
-    pub(crate) open: OpenBatch,
-    /// What the last batch has of `open`, if seals were lost in it and it is cut where batches are full.
-    pub(super) cut: OpenBatch,
-    pub(crate) sealed: Position,
-    pub(crate) records: u64,
-    pub(crate) bytes: u64,
-    /// Those of `records` that are known to be lost.
-    pub(crate) lost: u64,
-}
-
-/// The segment that the log may go on in.
-pub(crate) struct LastSegment {
-    pub(crate) index: u64,
-    pub(crate) length: u64,
-    pub(crate) tail: usize,
-    /// Whether an end stands behind the last record.
-    pub(crate) ended: bool,
-    /// Whether all of it that was looked at can be read.
-    pub(crate) sound: bool,
-    pub(crate) file: Arc<dyn File>,
 }
 
 /// Reads what is there. Refuses an unknown format before anything is changed.
@@ -82,7 +61,7 @@ pub(crate) fn recover(
     let (buffer_id, unfinished) = match Checkpoint::peek(dir).map_err(failed)? {
         Found::Unknown { version, flags } => return Err(unknown_format(version, flags)),
         // A power loss may also have taken a name, and left what was stored under it to the one before.
-        Found::State(state) if is_cut_off(&state, boot_id) => (None, u64::MAX),
+        Found::State(state) if state.is_cut_off(boot_id) => (None, u64::MAX),
         Found::State(state) => (Some(state.buffer_id), state.committed.segment),
         Found::Nothing => (None, 0),
     };
@@ -147,7 +126,7 @@ pub(crate) fn recover(
         let name = segment::name(index);
         let bytes = dir.open(&name, Open::Read).and_then(|file| segment::length(&*file)).map_err(failed)?;
         dir.move_into(&name, CORRUPT).map_err(failed)?;
-        renamed.push(Region { segment: index, offset: 0, bytes, records: 0 });
+        renamed.push(Region { segment: index, bytes, ..Region::default() });
     }
     let (cursor, found) = Checkpoint::open(dir).map_err(failed)?;
     let header_of = |state: &Option<HeaderState>| match state {
@@ -194,22 +173,19 @@ pub(crate) fn recover(
             bytes: header.bytes_before,
         };
     }
-    let power_lost = cursor_lost || is_cut_off(&state, boot_id);
+    let power_lost = cursor_lost || state.is_cut_off(boot_id);
+    // An older state of the cursor does not know what was finished since.
+    let ended_at = state.ended_at(boot_id).filter(|_| !cursor.fell_back());
 
     let committed = state.committed;
     let mut recovered = Recovered {
         segments: Vec::new(),
         last: None,
-        end: End {
-            next_seq: committed.seq.max(1),
-            sealed: committed,
-            records: committed.records,
-            bytes: committed.bytes,
-            ..End::default()
-        },
+        end: End { next_seq: committed.seq.max(1), ..End::at(committed) },
         uncertain: power_lost,
         divided: false,
         power_lost,
+        is_guess: false,
         torn_bytes: 0,
         durable_before: if state.closed == Closed::Durably { u64::MAX } else { 0 },
         missing: Vec::new(),
@@ -228,7 +204,7 @@ pub(crate) fn recover(
     let reach = recovered.segments.last().copied().unwrap_or_default();
     match last {
         Some((index, file, header)) if reach >= (committed.segment, committed.offset) => {
-            recovered.scan(index, file, header, limits, caps).map_err(failed)?;
+            recovered.read_last(index, file, header, limits, caps).map_err(failed)?;
         }
         // The log ends before the committed position: a power loss took what was finished before it was synced.
         // Nothing that is left is unfinished.
@@ -236,9 +212,18 @@ pub(crate) fn recover(
         // Somebody removed or cut files. (A segment is begun before the first cursor is written.)
         last if known || last.is_some() => {
             let Position { segment, offset, .. } = committed;
-            recovered.miss(Region { segment, offset, bytes: 0, records: 0 });
+            recovered.miss(match reach {
+                (index, length) if index == segment => {
+                    let bytes = offset - length;
+                    Region { damage: Damage::Truncated, segment, offset: length, bytes, records: 0 }
+                }
+                _ => Region::missing_segments(segment, 1, 0),
+            });
         }
         _ => {}
+    }
+    if let Some(ended_at) = ended_at {
+        recovered.count_missing(&ended_at);
     }
     if cursor_lost || headless {
         // Which seqs were given out is not known any more.
@@ -253,7 +238,7 @@ pub(crate) fn recover(
     recovered.divided = tried.clone().any(|(_, progress)| progress.ends_before > 0);
     if tried.any(|(_, progress)| progress.ends_before == 0) {
         let (segment, offset) = recovered.last.as_ref().map_or((reach.0, 0), |last| (last.index, last.tail as u64));
-        recovered.miss(Region { segment, offset, bytes: 0, records: 0 });
+        recovered.miss(Region::missing_records(segment, offset, 0));
     }
     if recovered.uncertain {
         // It may be several batches whose seals were lost.
@@ -268,11 +253,6 @@ pub(crate) fn recover(
         return Err(Error::new(ErrorKind::UnsupportedFormat, message));
     }
     Ok(recovered)
-}
-
-/// Whether a power loss may have taken what was not synced.
-fn is_cut_off(state: &State, boot_id: u64) -> bool {
-    state.closed != Closed::Durably && (boot_id == 0 || boot_id != state.boot_id)
 }
 
 /// Whether frames of segment `index` stand in the file: then it was begun, and somebody overwrote its header.
@@ -306,13 +286,67 @@ impl Recovered {
     /// Keeps what stands in the last segment and is no frame, before its end is written over.
     pub(crate) fn keep(&self, dir: &dyn Directory) {
         let Some(last) = &self.last else { return };
-        for region in self.missing.iter().filter(|region| region.segment == last.index && region.bytes > 0) {
+        for region in self.missing.iter().filter(|region| region.segment == last.index && region.has_bytes()) {
             // For whoever wants to look at it; not being able to keep it is no reason to stop.
-            let _ = delivery::keep(dir, region, &*last.file);
+            let _ = quarantine::keep(dir, region, &*last.file);
         }
     }
 
-    pub(super) fn miss(&mut self, region: Region) {
+    /// Finds the end of the last segment.
+    fn read_last(
+        &mut self,
+        index: u64,
+        file: Arc<dyn File>,
+        header: Option<SegmentHeader>,
+        limits: &Limits,
+        caps: BatchCaps,
+    ) -> io::Result<()> {
+        let before = tail::Before { state: &self.state, end: self.end, power_lost: self.power_lost, limits, caps };
+        let found = tail::read(before, index, file, header)?;
+        self.end = found.end;
+        self.last = Some(found.last);
+        self.is_guess = found.is_guess;
+        self.durable_before = self.durable_before.max(found.durable_before);
+        self.torn_bytes = found.torn_bytes;
+        self.uncertain |= found.uncertain;
+        found.damage.into_iter().for_each(|region| self.miss(region));
+        Ok(())
+    }
+
+    /// Counts what is missing at the end of a log that was closed at `ended_at`: the totals there say how many records it had.
+    fn count_missing(&mut self, ended_at: &Position) {
+        if let Some(Region { damage: Damage::MissingSegments(count), segment, .. }) = self.missing.last_mut() {
+            *count = (ended_at.segment + 1).saturating_sub(*segment).max(1);
+        }
+        let told: u64 = self.missing.iter().map(|region| region.records).sum();
+        let records = ended_at.records.saturating_sub(told).max(self.state.committed.records);
+        let End { sealed, .. } = self.end;
+        if self.is_guess {
+            // The reader finds out what came before the last segment, and what of it is lost, if the totals are right.
+            let behind_seal = self.end.records - sealed.records;
+            self.end.sealed.records = records.saturating_sub(behind_seal).max(self.state.committed.records);
+            self.end.records = self.end.sealed.records + behind_seal;
+            self.end.bytes = ended_at.bytes.max(sealed.bytes);
+            return;
+        }
+        let (segment, offset) = self.last.as_ref().map_or((sealed.segment, 0), |last| (last.index, last.tail as u64));
+        let lost = records.saturating_sub(self.end.records);
+        if lost == 0 || (segment, offset) == ended_at.place() {
+            return;
+        }
+        match self.missing.last_mut() {
+            Some(region) => {
+                region.records += lost;
+                self.state.lost.records = self.state.lost.records.saturating_add(lost);
+            }
+            None if segment < ended_at.segment => {
+                self.miss(Region::missing_segments(segment + 1, ended_at.segment - segment, lost));
+            }
+            None => self.miss(Region::missing_records(segment, offset, lost)),
+        }
+    }
+
+    fn miss(&mut self, region: Region) {
         self.state.lost.add(&region);
         self.missing.push(region);
         self.uncertain = true;

@@ -4,22 +4,13 @@
 use std::io;
 use std::sync::Arc;
 
-use super::checkpoint::Position;
 use super::format::{self, Bad, FRAME_BYTES, HeaderState, Kind, SEGMENT_HEADER_BYTES, Seal, SegmentHeader, Shape};
+use super::losses::{Damage, Region};
+use super::position::Position;
 use super::resync::Search;
 use super::segment::{self, Finished};
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::{Chunk, SegmentReader};
-
-/// Bytes that were passed over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Region {
-    pub(crate) segment: u64,
-    pub(crate) offset: u64,
-    pub(crate) bytes: u64,
-    /// Records known to be lost.
-    pub(crate) records: u64,
-}
 
 /// What the walk needs of the rest of the buffer.
 pub(crate) trait Source {
@@ -94,8 +85,11 @@ impl Scan {
 
     /// The most that seq and totals can be at the position.
     pub(super) fn most(&self) -> Position {
-        let earlier = (self.at.segment, self.at.offset) < (self.begun.segment, self.begun.offset);
-        if earlier { self.begun } else { NOWHERE }
+        self.most_at(self.at.place())
+    }
+
+    fn most_at(&self, place: (u64, u64)) -> Position {
+        if place < self.begun.place() { self.begun } else { NOWHERE }
     }
 
     /// The chunk that the last record stands in.
@@ -110,7 +104,7 @@ impl Scan {
                 return Ok(Step::Limit);
             }
             if self.window.as_ref().is_none_or(|window| window.index != self.at.segment)
-                && let Some(step) = self.enter(source)?
+                && let Some(step) = self.enter(source, upto)?
             {
                 return Ok(step);
             }
@@ -133,7 +127,7 @@ impl Scan {
             };
             match format::decode(bytes, window.salt) {
                 Ok(frame) if frame.kind != Kind::End && frame.seq >= most.seq => {
-                    return self.pass(source, Bad::Damaged, end, last, last && upto.offset == u64::MAX);
+                    return self.pass(source, Bad::Damaged, end, upto);
                 }
                 Ok(frame) if frame.kind == Kind::End && !last => {
                     self.enter_next(source);
@@ -161,10 +155,7 @@ impl Scan {
                 }
                 // A page went away while it was read: what was read of it were zeros.
                 Err(_) if window.chunk.as_ref().is_some_and(Chunk::is_faulted) => window.chunk = None,
-                Err(bad) => {
-                    let open_ended = last && upto.offset == u64::MAX;
-                    return self.pass(source, bad, end, last, open_ended);
-                }
+                Err(bad) => return self.pass(source, bad, end, upto),
             }
         }
     }
@@ -184,46 +175,72 @@ impl Scan {
         Ok(())
     }
 
-    /// Opens the segment at the position, or goes on behind one that is missing or damaged.
-    fn enter(&mut self, source: &dyn Source) -> Result<Option<Step>> {
+    /// Opens the segment at the position, or goes on behind those that are missing.
+    fn enter(&mut self, source: &dyn Source, upto: &Position) -> Result<Option<Step>> {
         let index = self.at.segment;
-        let Some(Finished { header, reader, length }) = source.open(index)? else {
-            let region = Region { segment: index, offset: self.at.offset, bytes: 0, records: 0 };
-            source.set_aside(&region);
-            self.enter_next(source);
-            return Ok(Some(Step::Passed));
-        };
-        match header {
-            HeaderState::Unknown { version, flags } => return Err(unknown_format(version, flags)),
-            // One of another segment or buffer was copied here: it says nothing.
-            HeaderState::Valid(header)
-                if self.at.offset <= SEGMENT_HEADER_BYTES as u64
-                    && (header.index, header.buffer_id) == (index, self.buffer_id) =>
-            {
-                self.at.offset = SEGMENT_HEADER_BYTES as u64;
-                let most = self.most();
-                let header = SegmentHeader {
-                    next_seq: header.next_seq.min(most.seq),
-                    records_before: header.records_before.min(most.records),
-                    bytes_before: header.bytes_before.min(most.bytes),
-                    ..header
-                };
-                let lost = header.records_before.saturating_sub(self.at.records);
-                // The header knows what came before; what was read may know less.
-                self.at.seq = self.at.seq.max(header.next_seq);
-                self.at.records = self.at.records.max(header.records_before);
-                self.at.bytes = self.at.bytes.max(header.bytes_before);
-                if lost > 0 {
-                    let region = Region { segment: index, offset: 0, bytes: 0, records: lost };
-                    source.set_aside(&region);
-                    return Ok(Some(Step::Passed));
-                }
-            }
-            _ => self.at.offset = self.at.offset.max(SEGMENT_HEADER_BYTES as u64),
+        let Some(found) = source.open(index)? else { return self.pass_missing(source, upto).map(Some) };
+        if let HeaderState::Unknown { version, flags } = found.header {
+            return Err(unknown_format(version, flags));
         }
+        if self.at.offset <= SEGMENT_HEADER_BYTES as u64
+            && let Some(header) = self.header_of(&found, index)
+        {
+            self.at.offset = SEGMENT_HEADER_BYTES as u64;
+            let lost = self.catch_up(&header);
+            if lost > 0 {
+                source.set_aside(&Region::missing_records(index, self.at.offset, lost));
+                return Ok(Some(Step::Passed));
+            }
+        }
+        self.at.offset = self.at.offset.max(SEGMENT_HEADER_BYTES as u64);
+        let Finished { reader, length, .. } = found;
         let salt = segment::salt(self.buffer_id, index);
         self.window = Some(Window { index, reader, length, salt, base: 0, chunk: None });
         Ok(None)
+    }
+
+    /// The header of a segment, as far as it can be believed: one of another segment or buffer that was copied here says
+    /// nothing.
+    fn header_of(&self, found: &Finished, index: u64) -> Option<SegmentHeader> {
+        let HeaderState::Valid(header) = found.header else { return None };
+        let most = self.most_at((index, SEGMENT_HEADER_BYTES as u64));
+        ((header.index, header.buffer_id) == (index, self.buffer_id)).then(|| SegmentHeader {
+            next_seq: header.next_seq.min(most.seq),
+            records_before: header.records_before.min(most.records),
+            bytes_before: header.bytes_before.min(most.bytes),
+            ..header
+        })
+    }
+
+    /// Raises the totals to those in the header of the segment behind, which knows what came before it; what was read may
+    /// be less. Returns how many records that is, all of them lost.
+    fn catch_up(&mut self, header: &SegmentHeader) -> u64 {
+        let lost = header.records_before.saturating_sub(self.at.records);
+        self.at.seq = self.at.seq.max(header.next_seq);
+        self.at.records = self.at.records.max(header.records_before);
+        self.at.bytes = self.at.bytes.max(header.bytes_before);
+        lost
+    }
+
+    /// Goes on behind segments that are missing: at the next one that is there, whose header says how many records they had.
+    #[cold]
+    fn pass_missing(&mut self, source: &dyn Source, upto: &Position) -> Result<Step> {
+        let first = self.at.segment;
+        let mut region = Region { offset: self.at.offset, ..Region::missing_segments(first, 1, 0) };
+        self.enter_next(source);
+        let mut found = None;
+        while self.at.segment <= upto.segment && found.is_none() {
+            found = source.open(self.at.segment)?;
+            if found.is_none() {
+                self.enter_next(source);
+            }
+        }
+        region.damage = Damage::MissingSegments(self.at.segment.min(upto.segment.saturating_add(1)) - first);
+        if let Some(header) = found.and_then(|found| self.header_of(&found, self.at.segment)) {
+            region.records = self.catch_up(&header);
+        }
+        source.set_aside(&region);
+        Ok(Step::Passed)
     }
 
     /// Goes on at the beginning of the segment behind this one.
@@ -235,14 +252,16 @@ impl Scan {
 
     /// Passes over bytes that are no frame, up to the next whole one.
     #[cold]
-    fn pass(&mut self, source: &dyn Source, bad: Bad, end: u64, last: bool, open_ended: bool) -> Result<Step> {
+    fn pass(&mut self, source: &dyn Source, bad: Bad, end: u64, upto: &Position) -> Result<Step> {
         let most = self.most();
+        let last = self.at.segment == upto.segment;
         let Some(window) = &mut self.window else {
             return Err(Error::new(ErrorKind::Internal, "a reader without a window"));
         };
         let from = self.at.offset;
         let next = window.resync(from, end)?;
-        let mut region = Region { segment: window.index, offset: from, bytes: 0, records: 0 };
+        let length = window.length;
+        let mut region = Region { segment: window.index, offset: from, ..Region::default() };
         match next {
             Some(at) => {
                 region.bytes = at - from;
@@ -257,27 +276,23 @@ impl Scan {
                 source.set_aside(&region);
                 self.at.offset = at;
             }
-            None if open_ended && bad == Bad::Empty => {
+            None if last && upto.offset == u64::MAX && bad == Bad::Empty => {
                 // The terminator behind the last frame.
                 self.at.offset = u64::MAX;
                 return Ok(Step::Limit);
             }
             None => {
-                // Nothing whole is left here. If what follows says that nothing is missing, only the end was hit.
-                let following = if last { None } else { source.segment_after(window.index) };
-                let nothing_lost = match following {
-                    Some(index) => match source.open(index)? {
-                        Some(Finished { header: HeaderState::Valid(header), .. }) => {
-                            let sealed = (header.sealed.segment, header.sealed.offset);
-                            header.records_before <= self.at.records && sealed <= (window.index, from)
-                        }
-                        _ => false,
-                    },
-                    None => false,
+                // Nothing whole is left here. If what follows says that nothing is missing, only the end was hit: the
+                // process died after it had begun the next segment.
+                let following = source.segment_after(region.segment).filter(|index| *index <= upto.segment);
+                let header = match following {
+                    Some(index) => source.open(index)?.and_then(|found| self.header_of(&found, index)),
+                    None => None,
                 };
-                region.bytes = end.min(window.length).saturating_sub(from);
-                // A segment that lacks only its end: the process died after it had begun the next.
-                if !nothing_lost {
+                region.bytes = end.min(length).saturating_sub(from);
+                region.records = header.map_or(0, |header| self.catch_up(&header));
+                let is_sealed_before = |header: SegmentHeader| header.sealed.place() <= (region.segment, from);
+                if region.records > 0 || !header.is_some_and(is_sealed_before) {
                     source.set_aside(&region);
                 }
                 if last {

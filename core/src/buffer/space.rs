@@ -1,12 +1,13 @@
 //! Room in the log: the next segment is prepared, finished ones are used again, removed, or given back.
 
 use std::io;
-use std::time::Duration;
 
-use super::delivery::CORRUPT;
+use super::engine::Core;
+use super::maintenance::MaintenanceState;
 use super::opening::{LEAST_BYTES, make_segment};
+use super::quarantine::CORRUPT;
+use super::segment;
 use super::writer::{PreparedSegment, SealedSegment};
-use super::{Chores, Core, segment};
 use crate::error::{Error, ErrorKind, Result, lacks_space};
 use crate::options::Durability;
 use crate::platform::lock;
@@ -14,35 +15,16 @@ use crate::platform::sync::atomic::Ordering;
 
 /// Segments kept for use again beside the spare one.
 const POOL: usize = 2;
-/// After this long it is tried again to remove what could not be removed.
-const RETRY_AFTER: Duration = Duration::from_secs(10);
-
-/// Finished segments that can be neither removed nor set aside: something stands in the place of `corrupt/`, say. They are
-/// left where they are and tried again; a later run finds them, too.
-pub(super) struct Stuck {
-    /// With the bytes that they still count.
-    segments: Vec<(u64, u64)>,
-    pub(super) error: Error,
-    /// The last try.
-    since: Duration,
-}
-
-impl Stuck {
-    pub(super) fn is_due(&self, now: Duration) -> bool {
-        now >= self.since + RETRY_AFTER
-    }
-}
-
 impl Core {
     /// Sees to it that a spare segment of at least `needed` bytes is there.
     pub(super) fn prepare(&self, needed: u64) -> Result<()> {
-        let mut chores = lock(&self.chores);
+        let mut maintenance = lock(&self.maintenance);
         if lock(&self.log).spare.as_ref().is_some_and(|spare| spare.length >= needed) {
             return Ok(());
         }
         self.check_owner()?;
         // What cannot be freed is no reason not to use what is free.
-        let freed = self.free(&mut chores);
+        let freed = self.free(&mut maintenance);
         let length = self.segment_bytes.max(needed);
         let failed = |error| Error::io("could not prepare a segment", error);
         let small = {
@@ -83,8 +65,8 @@ impl Core {
                 let spare = make().or_else(|error| match error.kind() {
                     // A file that was removed takes its space for as long as a sync has it.
                     ErrorKind::DiskFull => {
-                        self.wait_for_sync();
-                        make().or_else(|error| if self.give_up(&mut chores) { make() } else { Err(error) })
+                        self.group.wait_until_idle();
+                        make().or_else(|error| if self.give_up(&mut maintenance) { make() } else { Err(error) })
                     }
                     _ => Err(error),
                 })?;
@@ -128,7 +110,7 @@ impl Core {
         match removed {
             Ok(()) => {
                 log.disk_bytes -= spare.length;
-                self.tell_of_space();
+                self.space.notify();
             }
             Err(_) if spare.index > log.index => log.spare = Some(spare),
             Err(_) => log.pool.push(spare),
@@ -138,27 +120,24 @@ impl Core {
 
     /// Frees the segments before the committed position: keeps one or two for use again, removes the others. One that can be
     /// neither removed nor set aside stays where it is, and nothing behind it waits.
-    pub(super) fn free(&self, chores: &mut Chores) -> Result<()> {
+    pub(super) fn free(&self, maintenance: &mut MaintenanceState) -> Result<()> {
         let committed = {
             let mut reader = lock(&self.reader);
-            if reader.unwritten {
+            if reader.is_unwritten() {
                 reader.write()?;
             }
             reader.state.committed.segment
         };
         let now = self.env.clock.monotonic();
-        let is_due = chores.stuck.as_ref().is_some_and(|stuck| stuck.is_due(now));
-        if !is_due && lock(&self.log).past.front().is_none_or(|past| past.index >= committed) {
+        if !maintenance.is_retry_due(now) && lock(&self.log).past.front().is_none_or(|past| past.index >= committed) {
             return Ok(());
         }
         self.check_owner()?;
         // The commit is durable before what it frees is written over or unlinked.
         if self.options.durability != Durability::Os {
-            self.sync_cursor()?;
+            self.sync_checkpoint()?;
         }
-        // Those of before: whatever stood in the way may be gone.
-        let before = chores.stuck.take_if(|stuck| stuck.is_due(now));
-        let mut left = before.map(|stuck| stuck.segments).unwrap_or_default();
+        let mut left = maintenance.take_retries(now);
         loop {
             let (past, keep) = {
                 let mut log = lock(&self.log);
@@ -174,7 +153,7 @@ impl Core {
             };
             let SealedSegment { index, length, writer } = past;
             self.look_for_damage(index);
-            let keep = keep && length == self.segment_bytes && !lock(&self.unreadable).contains(&index);
+            let keep = keep && length == self.segment_bytes && !self.damage.is_unreadable(index);
             // A batch that is still in somebody's hands keeps its bytes: then the file goes.
             if let Some(mut writer) = writer
                 && keep
@@ -182,7 +161,7 @@ impl Core {
             {
                 let mut log = lock(&self.log);
                 log.pool.push(PreparedSegment { index, length, writer });
-                self.tell_of_space();
+                self.space.notify();
                 continue;
             }
             left.push((index, length));
@@ -191,45 +170,31 @@ impl Core {
         let mut failed = None;
         left.retain_mut(|(index, length)| {
             let error = self.unlink(*index).err();
-            if error.is_none() || lock(&self.unreadable).contains(index) {
+            if error.is_none() || self.damage.is_unreadable(*index) {
                 // What is set aside does not count, also where it is set aside in its old place.
                 let mut log = lock(&self.log);
                 log.disk_bytes -= std::mem::take(length);
-                self.tell_of_space();
+                self.space.notify();
             }
             let is_left = error.is_some();
             failed = error.or(failed.take());
             is_left
         });
         if let Some(error) = failed {
-            let new = || Stuck { segments: Vec::new(), error, since: now };
-            chores.stuck.get_or_insert_with(new).segments.append(&mut left);
+            maintenance.add_undeletable(left, error, now);
         }
         Ok(())
     }
 
     /// Removes segments that were to be set aside and cannot be: on a full disk, what is put comes first. Whether there were any.
-    fn give_up(&self, chores: &mut Chores) -> bool {
-        let Some(stuck) = &mut chores.stuck else { return false };
-        let before = stuck.segments.len();
-        stuck.segments.retain(|(index, _)| {
-            !lock(&self.unreadable).contains(index) || self.dir.remove(&segment::name(*index)).is_err()
-        });
-        let left = stuck.segments.len();
-        if left == 0 {
-            chores.stuck = None;
-        }
-        before > left
-    }
-
-    pub(super) fn tell_of_space(&self) {
-        self.freed.fetch_add(1, Ordering::Release);
-        self.space.notify_all();
+    fn give_up(&self, maintenance: &mut MaintenanceState) -> bool {
+        maintenance
+            .forget_removed(|index| self.damage.is_unreadable(index) && self.dir.remove(&segment::name(index)).is_ok())
     }
 
     fn unlink(&self, index: u64) -> Result<()> {
         let name = segment::name(index);
-        let is_unreadable = lock(&self.unreadable).contains(&index);
+        let is_unreadable = self.damage.is_unreadable(index);
         let removed = match if is_unreadable { self.keep_damage(index) } else { Ok(true) } {
             Ok(true) => self.dir.remove(&name),
             // There is room for the copy when others are gone; a whole segment would stay.
@@ -240,9 +205,9 @@ impl Core {
         removed.map_err(|error| Error::io(format_args!("could not remove {}", segment::name(index)), error))
     }
 
-    /// Gives kept and prepared segments back to the filesystem. Without the chores another would be prepared meanwhile,
-    /// under the name that is removed here.
-    pub(super) fn trim(&self, _: &mut Chores) {
+    /// Gives kept and prepared segments back to the filesystem. Holding the maintenance lock keeps others from preparing a
+    /// segment meanwhile under the name that is removed here.
+    pub(super) fn trim(&self, _: &mut MaintenanceState) {
         if self.check_owner().is_err() {
             return;
         }

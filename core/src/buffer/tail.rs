@@ -3,11 +3,11 @@
 use std::io;
 use std::sync::Arc;
 
-use super::checkpoint::{Closed, Position};
+use super::checkpoint::{Closed, State};
 use super::format::{self, Bad, FRAME_BYTES, Kind, SEGMENT_HEADER_BYTES, Seal, SegmentHeader, Shape, TERMINATOR_BYTES};
-use super::recovery::{End, LastSegment, Recovered};
+use super::losses::{Damage, Region};
+use super::position::Position;
 use super::resync::{PIECE, Search};
-use super::scan::Region;
 use super::segment;
 use super::writer::{BatchCaps, OpenBatch};
 use crate::limits::Limits;
@@ -15,6 +15,76 @@ use crate::platform::{File, read_past};
 
 /// A write that is cut off, as its process dies, is cut at a multiple of this.
 const PAGE: u64 = 4096;
+
+/// The state behind the last whole frame.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct End {
+    pub(crate) next_seq: u64,
+    pub(crate) open: OpenBatch,
+    /// What the last batch has of `open`, if seals were lost in it and it is cut where batches are full.
+    pub(super) cut: OpenBatch,
+    pub(crate) sealed: Position,
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+    /// Those of `records` that are known to be lost.
+    pub(crate) lost: u64,
+}
+
+impl End {
+    /// A log that ends at this position.
+    pub(super) fn at(position: Position) -> End {
+        End {
+            next_seq: position.seq,
+            sealed: position,
+            records: position.records,
+            bytes: position.bytes,
+            ..End::default()
+        }
+    }
+
+    /// What came before a segment without a header, as far as the first seq that is found in it says: seqs may have jumped.
+    fn assume_before(&mut self, first_seq: u64) {
+        let before = first_seq.saturating_sub(self.next_seq);
+        self.next_seq += before;
+        self.records += before;
+        (self.sealed.seq, self.sealed.records) = (self.next_seq, self.records);
+    }
+}
+
+/// The segment that the log may go on in.
+pub(crate) struct LastSegment {
+    pub(crate) index: u64,
+    pub(crate) length: u64,
+    pub(crate) tail: usize,
+    /// Whether an end stands behind the last record.
+    pub(crate) ended: bool,
+    /// Whether all of it that was looked at can be read.
+    pub(crate) sound: bool,
+    pub(crate) file: Arc<dyn File>,
+}
+
+/// What is known before the last segment is read.
+pub(super) struct Before<'a> {
+    pub(super) state: &'a State,
+    pub(super) end: End,
+    pub(super) power_lost: bool,
+    pub(super) limits: &'a Limits,
+    pub(super) caps: BatchCaps,
+}
+
+/// What the last segment says.
+pub(super) struct Found {
+    pub(super) end: End,
+    pub(super) last: LastSegment,
+    /// What came before the segment is a guess: its header is not whole.
+    pub(super) is_guess: bool,
+    /// The segments below this one are durable, its header says.
+    pub(super) durable_before: u64,
+    pub(super) torn_bytes: u64,
+    pub(super) damage: Vec<Region>,
+    /// Records or boundaries may be missing at the end.
+    pub(super) uncertain: bool,
+}
 
 /// A segment's file and the piece of it at hand.
 struct Frames<'a> {
@@ -178,150 +248,134 @@ fn seal(kind: Kind, data: &[u8]) -> Option<Seal> {
     if kind == Kind::Seal { Seal::decode(data) } else { None }
 }
 
-impl Recovered {
-    /// Finds the end of the last segment.
-    pub(super) fn scan(
-        &mut self,
-        index: u64,
-        file: Arc<dyn File>,
-        header: Option<SegmentHeader>,
-        limits: &Limits,
-        caps: BatchCaps,
-    ) -> io::Result<()> {
-        let length = segment::length(&*file)?;
-        let salt = segment::salt(self.state.buffer_id, index);
-        let mut frames = Frames { file: &*file, end: length, salt, piece: Vec::new(), base: 0, unreadable: 0 };
-        if header.is_none() {
+/// Finds the end of the last segment.
+pub(super) fn read(
+    Before { state, mut end, power_lost, limits, caps }: Before<'_>,
+    index: u64,
+    file: Arc<dyn File>,
+    header: Option<SegmentHeader>,
+) -> io::Result<Found> {
+    let length = segment::length(&*file)?;
+    let salt = segment::salt(state.buffer_id, index);
+    let mut frames = Frames { file: &*file, end: length, salt, piece: Vec::new(), base: 0, unreadable: 0 };
+    let (mut damage, mut uncertain, mut torn_bytes) = (Vec::new(), false, 0);
+    match header {
+        Some(header) => {
+            end.next_seq = end.next_seq.max(header.next_seq);
+            end.records = end.records.max(header.records_before);
+            end.bytes = end.bytes.max(header.bytes_before);
+            if header.sealed.place() > end.sealed.place() {
+                end.sealed = header.sealed;
+            }
+            end.open = OpenBatch {
+                first_seq: header.open_first_seq,
+                records: header.open_records,
+                bytes: header.open_bytes,
+                ..OpenBatch::default()
+            };
+            end.cut = end.open;
+        }
+        None => {
             let bytes = length.min(SEGMENT_HEADER_BYTES as u64);
-            self.miss(Region { segment: index, offset: 0, bytes, records: 0 });
-        }
-        let end = &mut self.end;
-        match header {
-            Some(header) => {
-                self.durable_before = self.durable_before.max(header.durable_before);
-                end.next_seq = end.next_seq.max(header.next_seq);
-                end.records = end.records.max(header.records_before);
-                end.bytes = end.bytes.max(header.bytes_before);
-                if (header.sealed.segment, header.sealed.offset) > (end.sealed.segment, end.sealed.offset) {
-                    end.sealed = header.sealed;
-                }
-                end.open = OpenBatch {
-                    first_seq: header.open_first_seq,
-                    records: header.open_records,
-                    bytes: header.open_bytes,
-                    ..OpenBatch::default()
-                };
-                end.cut = end.open;
-            }
-            None => {
-                // What came before this segment counts as sealed, under a new epoch.
-                if end.sealed.segment < index {
-                    end.sealed = Position { segment: index, offset: SEGMENT_HEADER_BYTES as u64, ..end.sealed };
-                }
+            damage.push(Region { segment: index, bytes, ..Region::default() });
+            // What came before this segment counts as sealed, under a new epoch.
+            if end.sealed.segment < index {
+                end.sealed = Position { segment: index, offset: SEGMENT_HEADER_BYTES as u64, ..end.sealed };
             }
         }
-        // Behind the header, or where the cursor is if that is further on: what is before it is finished.
-        let mut at = SEGMENT_HEADER_BYTES as u64;
-        let committed = self.state.committed;
-        if committed.segment == index && committed.offset > at && committed.offset <= length {
-            at = committed.offset;
-            *end = End {
-                next_seq: committed.seq,
-                sealed: committed,
-                records: committed.records,
-                bytes: committed.bytes,
-                ..End::default()
-            };
-        }
-        let mut tail = at.min(length);
-        let mut ended = false;
-        while at < length {
-            let Seen { shape, seal } = match frames.at(at)? {
-                Ok(seen) => seen,
-                // Closed in order behind the last seq that was given out: there is nothing to look for.
-                Err(Bad::Empty) if self.state.closed == Closed::Durably && end.next_seq == self.state.seq_limit => {
-                    break;
-                }
-                Err(_) => {
-                    let Some(next) = frames.behind(at)? else { break };
-                    self.uncertain = true;
-                    at = next;
-                    continue;
-                }
-            };
-            at += shape.padded() as u64;
-            tail = at;
-            match shape.kind {
-                // A copy of a record that was there before.
-                Kind::Record if shape.seq < end.next_seq => {}
-                Kind::Record => {
-                    let lost = shape.seq.saturating_sub(end.next_seq);
-                    let counted = limits.lengths_count(shape.data_len(), shape.key_len(), shape.id_len());
-                    if !end.cut.takes(counted, caps) {
-                        end.cut = OpenBatch::default();
-                    }
-                    end.open.add(shape.seq, counted);
-                    end.cut.add(shape.seq, counted);
-                    end.records += 1 + lost;
-                    end.lost += lost;
-                    end.bytes += shape.data_len() as u64;
-                    end.next_seq = shape.seq + 1;
-                }
-                Kind::Seal => {
-                    if let Some(seal) = seal {
-                        let next = end.next_seq.max(seal.last_seq + 1);
-                        end.records += next - end.next_seq;
-                        end.lost += next - end.next_seq;
-                        end.next_seq = next;
-                    }
-                    (end.open, end.cut) = Default::default();
-                    end.sealed = Position {
-                        segment: index,
-                        offset: at,
-                        seq: end.next_seq,
-                        records: end.records,
-                        bytes: end.bytes,
-                    };
-                }
-                Kind::End => {
-                    ended = true;
-                    break;
-                }
-            }
-        }
-        if !ended && tail < length {
-            let next_seq = self.end.next_seq;
-            match frames.rest(tail, next_seq)? {
-                Rest::Nothing => {}
-                // A process that died in a put leaves this, and so does a power loss; one that closed the log does not.
-                Rest::Seal(bytes) if self.state.closed == Closed::No => self.torn_bytes = bytes,
-                Rest::Torn(bytes) if self.state.closed == Closed::No => {
-                    self.torn_bytes = bytes;
-                    self.uncertain = true;
-                }
-                Rest::Damaged { bytes, .. } if self.power_lost => self.torn_bytes = bytes,
-                Rest::Seal(bytes) | Rest::Torn(bytes) => {
-                    self.torn_bytes = bytes;
-                    self.miss(Region { segment: index, offset: tail, bytes, records: 0 });
-                }
-                Rest::Damaged { bytes, records } => {
-                    self.torn_bytes = bytes;
-                    self.miss(Region { segment: index, offset: tail, bytes, records });
-                }
-            }
-        }
-        let short = header.map_or(0, |header| header.length.saturating_sub(length));
-        if short > 0 && !ended {
-            self.miss(Region { segment: index, offset: length, bytes: short, records: 0 });
-        }
-        if ended {
-            // The next segment is begun before this one is ended.
-            self.miss(Region { segment: index + 1, offset: 0, bytes: 0, records: 0 });
-        }
-        // Nothing is written where the disk cannot read: a store to such a page would fail.
-        let sound = frames.unreadable == 0;
-        self.uncertain |= !sound;
-        self.last = Some(LastSegment { index, length, tail: tail as usize, ended, sound, file });
-        Ok(())
     }
+    let mut is_guess = header.is_none();
+    // Behind the header, or from the committed position if that is further on: what is before it is finished.
+    let mut at = SEGMENT_HEADER_BYTES as u64;
+    let committed = state.committed;
+    if committed.segment == index && committed.offset > at && committed.offset <= length {
+        at = committed.offset;
+        end = End::at(committed);
+        is_guess = false;
+    }
+    let mut tail = at.min(length);
+    let (mut ended, mut is_first) = (false, true);
+    while at < length {
+        let Seen { shape, seal } = match frames.at(at)? {
+            Ok(seen) => seen,
+            // Closed in order behind the last seq that was given out: there is nothing to look for.
+            Err(Bad::Empty) if state.closed == Closed::Durably && end.next_seq == state.seq_limit => break,
+            Err(_) => {
+                let Some(next) = frames.behind(at)? else { break };
+                uncertain = true;
+                at = next;
+                continue;
+            }
+        };
+        at += shape.padded() as u64;
+        tail = at;
+        if is_guess && is_first {
+            end.assume_before(shape.seq + u64::from(shape.kind == Kind::Seal));
+        }
+        is_first = false;
+        match shape.kind {
+            // A copy of a record that was there before.
+            Kind::Record if shape.seq < end.next_seq => {}
+            Kind::Record => {
+                let lost = shape.seq.saturating_sub(end.next_seq);
+                let counted = limits.lengths_count(shape.data_len(), shape.key_len(), shape.id_len());
+                if !end.cut.takes(counted, caps) {
+                    end.cut = OpenBatch::default();
+                }
+                end.open.add(shape.seq, counted);
+                end.cut.add(shape.seq, counted);
+                end.records += 1 + lost;
+                end.lost += lost;
+                end.bytes += shape.data_len() as u64;
+                end.next_seq = shape.seq + 1;
+            }
+            Kind::Seal => {
+                if let Some(seal) = seal {
+                    let next = end.next_seq.max(seal.last_seq + 1);
+                    end.records += next - end.next_seq;
+                    end.lost += next - end.next_seq;
+                    end.next_seq = next;
+                }
+                (end.open, end.cut) = Default::default();
+                end.sealed =
+                    Position { segment: index, offset: at, seq: end.next_seq, records: end.records, bytes: end.bytes };
+            }
+            Kind::End => {
+                ended = true;
+                break;
+            }
+        }
+    }
+    if !ended && tail < length {
+        let mut miss = |bytes, records| {
+            torn_bytes = bytes;
+            damage.push(Region { segment: index, offset: tail, bytes, records, ..Region::default() });
+        };
+        match frames.rest(tail, end.next_seq)? {
+            Rest::Nothing => {}
+            // A process that died in a put leaves this, and so does a power loss; one that closed the log does not.
+            Rest::Seal(bytes) if state.closed == Closed::No => torn_bytes = bytes,
+            Rest::Torn(bytes) if state.closed == Closed::No => {
+                torn_bytes = bytes;
+                uncertain = true;
+            }
+            Rest::Damaged { bytes, .. } if power_lost => torn_bytes = bytes,
+            Rest::Seal(bytes) | Rest::Torn(bytes) => miss(bytes, 0),
+            Rest::Damaged { bytes, records } => miss(bytes, records),
+        }
+    }
+    let short = header.map_or(0, |header| header.length.saturating_sub(length));
+    if short > 0 && !ended {
+        damage.push(Region { damage: Damage::Truncated, segment: index, offset: length, bytes: short, records: 0 });
+    }
+    if ended {
+        // The next segment is begun before this one is ended.
+        damage.push(Region::missing_segments(index + 1, 1, 0));
+    }
+    // Nothing is written where the disk cannot read: a store to such a page would fail.
+    let sound = frames.unreadable == 0;
+    uncertain |= !sound || !damage.is_empty();
+    let last = LastSegment { index, length, tail: tail as usize, ended, sound, file };
+    let durable_before = header.map_or(0, |header| header.durable_before);
+    Ok(Found { end, last, is_guess, durable_before, torn_bytes, damage, uncertain })
 }

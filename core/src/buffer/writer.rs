@@ -8,11 +8,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::checkpoint::Position;
 use super::format::{
     self, Body, END_BYTES, Head, Kind, SEAL_BYTES, SEGMENT_HEADER_BYTES, Seal, SegmentHeader, TAIL_BYTES,
     TERMINATOR_BYTES,
 };
+use super::position::Position;
 use super::segment;
 use crate::error::{Error, ErrorKind};
 use crate::platform::sync::Mutex;
@@ -275,15 +275,31 @@ impl Log {
         let body = Body { id: None, key: None, data: &encoded };
         self.frame(Head { kind: Kind::Seal, seq: last_seq, created_at: now }, &body, body.crc())?;
         self.open = OpenBatch::default();
-        self.sealed = Position {
+        self.sealed = self.end();
+        *lock(&self.front) = Front { sealed: self.sealed, sealed_lsn: self.lsn, open_since: None };
+        Ok(true)
+    }
+
+    /// Behind the last frame.
+    #[inline]
+    pub(crate) fn end(&self) -> Position {
+        Position {
             segment: self.index,
             offset: self.tail as u64,
             seq: self.next_seq,
             records: self.records,
             bytes: self.bytes,
-        };
-        *lock(&self.front) = Front { sealed: self.sealed, sealed_lsn: self.lsn, open_since: None };
-        Ok(true)
+        }
+    }
+
+    /// The segments below this one are durable.
+    pub(crate) fn set_durable_before(&mut self, index: u64) {
+        self.durable_before = index;
+    }
+
+    /// Takes no more records, and says so; unless it has failed, which stays the reason.
+    pub(crate) fn close(&mut self) {
+        self.status = Status::Closed;
     }
 
     /// What readers look at, now and later.
@@ -301,13 +317,7 @@ impl Log {
     /// ends here, without the seal that there is no room for: the reader takes it for one whose seal was lost.
     pub(crate) fn stop(&mut self, next_seq: u64) {
         if self.open.records > 0 || (self.sealed.segment, self.sealed.offset) > (self.index, self.tail as u64) {
-            self.sealed = Position {
-                segment: self.index,
-                offset: self.tail as u64,
-                seq: self.next_seq,
-                records: self.records,
-                bytes: self.bytes,
-            };
+            self.sealed = self.end();
             self.open = OpenBatch::default();
             *lock(&self.front) = Front { sealed: self.sealed, sealed_lsn: self.lsn, open_since: None };
         }

@@ -225,7 +225,7 @@ impl Producer {
     /// What the log's thread does, for an environment without threads.
     #[cfg(feature = "torture")]
     pub(crate) fn do_chores(&self) {
-        let _ = self.shared.core().do_chores();
+        let _ = self.shared.core().run_maintenance();
     }
 
     /// Background mode without threads: what the sender's thread does until it would wait; how long it would.

@@ -159,8 +159,8 @@ impl Shared {
         let taken = self.core().take(in_flight, hand_out);
         for region in self.core().take_regions() {
             let segment = buffer::segment::name(region.segment);
-            let buffer::Region { offset, bytes, records, .. } = region;
-            self.notify(&Event::Corrupt { segment: &segment, offset, bytes, records });
+            let buffer::Region { damage, offset, bytes, records, .. } = region;
+            self.notify(&Event::Corrupt { damage, segment: &segment, offset, bytes, records });
         }
         match &taken {
             Ok(_) => self.report_readable(),

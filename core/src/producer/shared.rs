@@ -150,8 +150,7 @@ impl Shared {
 
     pub(super) fn report_recovery(&self) {
         let counts = &self.core().counts;
-        let records = counts.recovered_records.load(Ordering::Relaxed);
-        let torn_bytes = counts.torn_bytes.load(Ordering::Relaxed);
+        let (records, torn_bytes) = (counts.recovered_records(), counts.torn_bytes());
         if records > 0 || torn_bytes > 0 {
             self.notify(&Event::Recovered { records, torn_bytes });
         }

@@ -208,6 +208,8 @@ pub struct Cursor {
     pub batches: Vec<CursorBatch>,
     /// Regions, bytes, records.
     pub lost: [u64; 3],
+    /// As the committed position; zeros while it is open.
+    pub end: [u64; 5],
 }
 
 #[derive(Debug)]
@@ -219,6 +221,8 @@ pub struct CursorBatch {
     pub times: [i64; 3],
     pub done: Vec<u64>,
     pub errors: Vec<String>,
+    /// The seq behind its last record, if no seal says so.
+    pub ends_before: u64,
 }
 
 /// What one of the cursor's files says; `None` if it is not whole.
@@ -252,11 +256,18 @@ pub fn cursor(bytes: &[u8]) -> Option<Cursor> {
             times,
             done,
             errors,
+            ends_before: 0,
         }
     });
-    let batches = batches.collect();
+    let mut batches: Vec<CursorBatch> = batches.collect();
     let lost = [at, at + 8, at + 16].map(|at| u64_at(bytes, at));
-    assert_eq!(at + 24, length - 4, "nothing else stands in a cursor");
+    at += 24;
+    for batch in &mut batches {
+        batch.ends_before = u64_at(bytes, at);
+        at += 8;
+    }
+    let end = [0, 8, 16, 24, 32].map(|behind| u64_at(bytes, at + behind));
+    assert_eq!(at + 40, length - 4, "nothing else stands in a cursor");
     Some(Cursor {
         generation: u64_at(bytes, 16),
         buffer_id: u64_at(bytes, 24),
@@ -267,5 +278,6 @@ pub fn cursor(bytes: &[u8]) -> Option<Cursor> {
         committed: [56, 64, 72, 80, 88].map(|at| u64_at(bytes, at)),
         batches,
         lost,
+        end,
     })
 }

@@ -46,7 +46,7 @@ fn no_order_of_writes_and_syncs_costs_a_state_that_was_durable() {
             disk.set_fault(fails.then(|| Fault { at: disk.operations().0, trouble, lasts: false }));
             let synced = sync.run();
             disk.set_fault(None);
-            reader.cursor.end_sync(sync, synced).is_ok()
+            reader.checkpoint().end_sync(sync, synced).is_ok()
         };
         for step in 0..40 {
             let before = (written, durable);
@@ -61,7 +61,8 @@ fn no_order_of_writes_and_syncs_costs_a_state_that_was_durable() {
                 (1, under_way) => {
                     let sync = reader.begin_sync().unwrap();
                     // What was dropped has been written anew.
-                    let state = if reader.cursor.generation() > generation { reader.state.seq_limit } else { written };
+                    let state =
+                        if reader.checkpoint().generation() > generation { reader.state.seq_limit } else { written };
                     assert!(sync.is_some() || durable == state, "seed {seed}, step {step}: there is something to sync");
                     let begun = sync.map(|sync| (sync, state));
                     match (under_way, begun) {
@@ -103,8 +104,8 @@ fn no_order_of_writes_and_syncs_costs_a_state_that_was_durable() {
                     disk.set_fault(None);
                 }
             }
-            if reader.cursor.generation() > generation {
-                (generation, written) = (reader.cursor.generation(), reader.state.seq_limit);
+            if reader.checkpoint().generation() > generation {
+                (generation, written) = (reader.checkpoint().generation(), reader.state.seq_limit);
             }
             for picture in taken() {
                 let told = format!("seed {seed}, step {step}, before {:?}", picture.op);

@@ -2,9 +2,10 @@
 
 use super::source::Source;
 use crate::batch::Progress;
-use crate::buffer::checkpoint::{Closed, Decoded, Position, State};
+use crate::buffer::checkpoint::{Closed, Decoded, State};
 use crate::buffer::format::{self, Bad, Body, Frame, Head, HeaderState, Kind, SegmentHeader};
 use crate::buffer::losses::Losses;
+use crate::buffer::position::Position;
 use crate::buffer::resync::Search;
 
 pub(super) fn run(bytes: &[u8]) -> Result<(), String> {
@@ -100,7 +101,7 @@ pub(super) fn any_progress(source: &mut Source<'_>) -> Progress {
 }
 
 fn any_state(source: &mut Source<'_>) -> State {
-    State {
+    let mut state = State {
         buffer_id: source.number(1),
         seq_limit: source.number(1 << 32),
         closed: [Closed::No, Closed::Durably, Closed::Unsynced][usize::from(source.byte() % 3)],
@@ -108,7 +109,9 @@ fn any_state(source: &mut Source<'_>) -> State {
         batches: (0..source.below(3)).map(|_| (source.number(1), any_progress(source))).collect(),
         lost: Losses { records: source.number(1), ..Losses::default() },
         ..State::default()
-    }
+    };
+    state.end = state.committed;
+    state
 }
 
 /// A whole frame at the beginning of the bytes, by the page.

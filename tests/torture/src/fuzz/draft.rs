@@ -9,9 +9,10 @@ use serde_json::json;
 use super::damage::{self, Specimen};
 use super::decode::{any_position, any_progress};
 use super::source::Source;
-use crate::buffer::checkpoint::{Closed, Decoded, Position, State};
+use crate::buffer::checkpoint::{Closed, Decoded, State};
 use crate::buffer::format::{self, Body, Head, HeaderState, Kind, Seal, SegmentHeader};
 use crate::buffer::losses::Losses;
+use crate::buffer::position::Position;
 use crate::buffer::segment;
 use crate::platform::FileKind;
 use crate::torture::world::DIR;
@@ -241,6 +242,7 @@ impl Draft {
             committed: any_position(source, usual),
             batches: (0..source.below(3)).map(|_| (source.number(first_seq), any_progress(source))).collect(),
             lost: Losses { regions: source.number(1), ..Losses::default() },
+            end: self.end,
         };
         let mut bytes = state.encode(source.number(7));
         if source.rarely() {

@@ -1,0 +1,427 @@
+//! The engine behind [`Buffer`](super::Buffer): its parts, the way in, the numbers, and the close.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use super::checkpoint::Closed;
+use super::format::Body;
+use super::group_commit::GroupCommit;
+use super::losses::{DamageReport, Losses};
+use super::maintenance::{MaintenanceSignal, MaintenanceState};
+use super::position::Position;
+use super::reader::Reader;
+use super::segment::Access;
+use super::space_signal::SpaceSignal;
+use super::writer::{Appended, BatchCaps, Front, Log, Refusal, Status};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
+use crate::options::{Durability, NEVER, Options};
+use crate::platform::sync::Mutex;
+use crate::platform::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::platform::{CachePadded, Directory, Environment, ForkGuard, Ownership, lock, lock_briefly};
+use crate::record::{CREATED_AT, MAX_ID_BYTES, NewRecord, no_date};
+
+/// What a buffer is made of, shared with the maintenance thread. The files that import it add to its methods: `opening`,
+/// `delivery`, `durability`, `space`, `upkeep`.
+pub(crate) struct Core {
+    pub(crate) dir: Arc<dyn Directory>,
+    pub(crate) env: Environment,
+    pub(crate) options: Options,
+    pub(super) limits: Limits,
+    pub(super) caps: BatchCaps,
+    pub(super) max_data: u64,
+    pub(super) max_counted: u64,
+    pub(super) segment_bytes: u64,
+    pub(super) access: Access,
+    pub(crate) fork: ForkGuard,
+    pub(super) maintenance: Mutex<MaintenanceState>,
+    pub(super) signal: MaintenanceSignal,
+    pub(super) reader: CachePadded<Mutex<Reader>>,
+    pub(super) log: CachePadded<Mutex<Log>>,
+    pub(super) front: Arc<CachePadded<Mutex<Front>>>,
+    pub(super) closed: AtomicBool,
+    /// Both clocks at the opening. The waits that earlier runs left are counted from there, whatever the wall clock does since.
+    pub(super) opened_at: (i64, Duration),
+    pub(super) space: SpaceSignal,
+    /// Called when a put that waits for space has sealed a batch.
+    pub(crate) when_sealed: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// Called by a put that is about to wait for space, on its thread and with no lock held.
+    pub(crate) when_waiting: OnceLock<Box<dyn Fn(Duration) + Send + Sync>>,
+    pub(super) group: GroupCommit,
+    /// A segment's name is not durable yet.
+    pub(super) dir_unsynced: AtomicBool,
+    pub(crate) counts: Counts,
+    pub(super) damage: DamageReport,
+    /// The committed position at the opening, if there was damage before it: whether earlier runs could copy all of it is not
+    /// known.
+    pub(super) inherited: Position,
+    /// Held until the buffer is closed.
+    pub(super) owner: Mutex<Option<Arc<dyn Ownership>>>,
+}
+
+impl AsRef<MaintenanceSignal> for Core {
+    fn as_ref(&self) -> &MaintenanceSignal {
+        &self.signal
+    }
+}
+
+/// Numbers that are kept beside the locks.
+#[derive(Default)]
+pub(crate) struct Counts {
+    syncs: AtomicU64,
+    recovered_records: u64,
+    torn_bytes: u64,
+}
+
+impl Counts {
+    pub(super) fn new(recovered_records: u64, torn_bytes: u64) -> Counts {
+        Counts { recovered_records, torn_bytes, ..Counts::default() }
+    }
+
+    pub(super) fn add_sync(&self) {
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Records that opening found.
+    pub(crate) fn recovered_records(&self) -> u64 {
+        self.recovered_records
+    }
+
+    /// Bytes that opening cut off the log's end.
+    pub(crate) fn torn_bytes(&self) -> u64 {
+        self.torn_bytes
+    }
+}
+
+/// How long a put may wait for space.
+#[derive(Clone, Copy)]
+pub(crate) struct Wait {
+    /// Until it returns, at most.
+    pub(crate) slice: Duration,
+    /// With all the calls that its caller makes of it: what is told of. Zero waits for nothing.
+    pub(crate) whole: Duration,
+}
+
+impl From<Duration> for Wait {
+    fn from(wait: Duration) -> Self {
+        Wait { slice: wait, whole: wait }
+    }
+}
+
+impl Core {
+    // ------------------------------------------------------------------------------------------------ in
+
+    /// Appends a record, waiting for space at most `wait`; `None` does not even prepare the next segment. The caller has
+    /// seen to it that this is no forked child.
+    #[inline]
+    pub(crate) fn put(&self, record: NewRecord<'_>, wait: Option<Wait>) -> Result<Appended> {
+        let body = Body { id: record.id, key: record.key, data: record.data };
+        let key_len = record.key.map_or(0, <[u8]>::len);
+        let id_len = record.id.map_or(0, str::len);
+        let counted = self.limits.record_bytes(record.data, record.key, record.id);
+        if record.data.len() as u64 > self.max_data || counted > self.max_counted || (key_len | id_len) > MAX_ID_BYTES {
+            return Err(self.too_large(&record, counted));
+        }
+        let created_at = match record.created_at {
+            Some(created_at) if CREATED_AT.contains(&created_at) => created_at,
+            Some(created_at) => return Err(no_date(created_at)),
+            None => self.env.clock.wall(),
+        };
+        let body_crc = body.crc();
+        // The guard ends with the statement: what follows takes the log again.
+        let appended =
+            lock_briefly(&self.log).append(&body, body_crc, created_at, counted, self.caps, &*self.env.clock);
+        let appended = match appended {
+            Ok(appended) => appended,
+            Err(Refusal::Error(error)) => return Err(error),
+            Err(Refusal::Segment(_)) => match wait {
+                Some(wait) => self.append_slowly(&body, body_crc, created_at, counted, wait)?,
+                None => match self.append_rolling(&body, body_crc, created_at, counted)? {
+                    Ok(appended) => appended,
+                    Err(_) => {
+                        // Where it could not make the segment, it tries again.
+                        self.signal.wake();
+                        return Err(would_wait());
+                    }
+                },
+            },
+        };
+        if self.signal.is_idle() || appended.wants_spare {
+            self.signal.wake();
+        }
+        if self.options.durability == Durability::Always {
+            // Failing here, the record is in the log, but whether it is durable is not known.
+            self.sync_to(appended.lsn).map_err(|error| error.with_record_accepted(true))?;
+        }
+        Ok(appended)
+    }
+
+    /// The rest of a put that found no room: prepares the next segment, or waits for space.
+    #[cold]
+    fn append_slowly(
+        &self,
+        body: &Body<'_>,
+        body_crc: u32,
+        created_at: i64,
+        counted: u64,
+        wait: Wait,
+    ) -> Result<Appended> {
+        let deadline = self.env.clock.monotonic().saturating_add(wait.slice);
+        let clock = &*self.env.clock;
+        let mut told = false;
+        loop {
+            let freed = self.space.count();
+            let needed = match self.append_rolling(body, body_crc, created_at, counted)? {
+                Ok(appended) => return Ok(appended),
+                Err(needed) => needed,
+            };
+            let Err(error) = self.prepare(needed) else { continue };
+            if error.kind() != ErrorKind::BufferFull {
+                return Err(error);
+            }
+            let mut log = lock(&self.log);
+            log.check()?;
+            // What is open would wait for ever for a full batch, and its sender for the next put.
+            if log.seal(self.env.clock.wall())?
+                && let Some(tell) = self.when_sealed.get()
+            {
+                tell();
+            }
+            if wait.whole.is_zero() || !self.env.threads {
+                return Err(error);
+            }
+            if self.space.count() != freed {
+                continue;
+            }
+            if !told && let Some(tell) = self.when_waiting.get() {
+                told = true;
+                drop(log);
+                tell(wait.whole);
+                continue;
+            }
+            let left = deadline.saturating_sub(clock.monotonic());
+            if left.is_zero() {
+                return Err(error);
+            }
+            // In steps: what is committed now is freed by the next `prepare`.
+            self.space.wait(log, left.min(Duration::from_millis(50)));
+        }
+    }
+
+    /// Appends, in the spare segment if the active one has no room. Else says what length of a segment it needs.
+    #[cold]
+    fn append_rolling(
+        &self,
+        body: &Body<'_>,
+        body_crc: u32,
+        created_at: i64,
+        counted: u64,
+    ) -> Result<std::result::Result<Appended, u64>> {
+        let clock = &*self.env.clock;
+        let mut log = lock(&self.log);
+        let mut result = log.append(body, body_crc, created_at, counted, self.caps, clock);
+        if let Err(Refusal::Segment(needed)) = result
+            && log.spare.as_ref().is_some_and(|spare| spare.length >= needed)
+        {
+            log.roll(created_at)?;
+            result = log.append(body, body_crc, created_at, counted, self.caps, clock);
+        }
+        match result {
+            Ok(appended) => Ok(Ok(appended)),
+            Err(Refusal::Segment(needed)) => Ok(Err(needed)),
+            Err(Refusal::Error(error)) => Err(error),
+        }
+    }
+
+    #[cold]
+    fn too_large(&self, record: &NewRecord<'_>, counted: u64) -> Error {
+        let longest = record.key.map_or(0, <[u8]>::len).max(record.id.map_or(0, str::len));
+        let message = if longest > MAX_ID_BYTES {
+            format!("an id or key of {longest} bytes is longer than {MAX_ID_BYTES}")
+        } else if record.data.len() as u64 > self.max_data {
+            let limit = self.max_data;
+            format!("a record of {} bytes is larger than max_record_bytes ({limit})", record.data.len())
+        } else {
+            let limit = self.max_counted;
+            format!("a record that counts {counted} bytes is larger than a batch or the sink takes ({limit})")
+        };
+        Error::new(ErrorKind::RecordTooLarge, message)
+    }
+
+    pub(crate) fn seal(&self) -> Result<bool> {
+        if self.fork.is_forked() {
+            return Err(forked());
+        }
+        let mut log = lock(&self.log);
+        log.check()?;
+        log.seal(self.env.clock.wall())
+    }
+
+    /// Seals the open batch if it lingered long enough; else says when it will have.
+    pub(crate) fn seal_if_old(&self) -> Result<Option<Duration>> {
+        if self.fork.is_forked() {
+            return Err(forked());
+        }
+        let is_due = |since: Duration| {
+            let due = since.saturating_add(self.options.linger);
+            (due, self.env.clock.monotonic() >= due)
+        };
+        if self.options.linger == NEVER {
+            return Ok(None);
+        }
+        match lock(&self.front).open_since.map(is_due) {
+            None => return Ok(None),
+            Some((due, false)) => return Ok(Some(due)),
+            Some((_, true)) => {}
+        }
+        // Another batch may have begun since.
+        let mut log = lock(&self.log);
+        if !matches!(log.status, Status::Open) {
+            // It can never be sealed in this run.
+            lock(&self.front).open_since = None;
+        } else if log.open.records > 0 {
+            match is_due(log.open.since) {
+                (due, false) => return Ok(Some(due)),
+                (_, true) => {
+                    log.seal(self.env.clock.wall())?;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a batch waits to be read where `in_flight` may be read, or one that is being filled will have to be sealed by age.
+    pub(crate) fn has_work(&self, in_flight: usize) -> bool {
+        let read = {
+            let reader = lock(&self.reader);
+            // Behind as many as may be in flight none is read until the first of them is finished.
+            if reader.heads.len() < in_flight { reader.walk.at.seq } else { u64::MAX }
+        };
+        let front = *lock(&self.front);
+        front.sealed.seq > read || (front.open_since.is_some() && self.options.linger != NEVER)
+    }
+
+    /// Records and payload bytes that are not committed.
+    pub(crate) fn pending(&self) -> (u64, u64) {
+        if self.fork.is_forked() {
+            return (0, 0);
+        }
+        let reader = lock(&self.reader);
+        let log = lock(&self.log);
+        let committed = &reader.state.committed;
+        let done = reader.done_records();
+        (log.records.saturating_sub(committed.records + done), log.bytes.saturating_sub(committed.bytes))
+    }
+
+    /// Everything put so far has a seq below this.
+    pub(crate) fn next_seq(&self) -> u64 {
+        lock(&self.log).next_seq
+    }
+
+    /// Everything below this is finished.
+    pub(crate) fn committed_seq(&self) -> u64 {
+        let reader = lock(&self.reader);
+        let log = lock(&self.log);
+        // All is read and nothing left: also records that were lost or seqs that were skipped are finished.
+        let reached = (reader.walk.at.segment, reader.walk.at.offset) >= (log.sealed.segment, log.sealed.offset);
+        if reader.heads.is_empty() && log.open.records == 0 && reached {
+            return log.next_seq;
+        }
+        reader.state.committed.seq
+    }
+
+    pub(crate) fn fill(&self, stats: &mut crate::stats::Stats) {
+        let (records, bytes) = self.pending();
+        stats.pending_records = records;
+        stats.pending_bytes = bytes;
+        {
+            let reader = lock(&self.reader);
+            if let Some(head) = reader.heads.front() {
+                let wait = head.ready_at.saturating_sub(self.env.clock.monotonic());
+                stats.next_attempt_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                stats.head_attempts = u64::from(head.progress.attempts);
+            }
+        }
+        let log = lock(&self.log);
+        stats.put_records = log.records - log.opened_at.0;
+        stats.put_bytes = log.bytes - log.opened_at.1;
+        stats.buffer_bytes = log.disk_bytes;
+        stats.next_seq = log.next_seq;
+        stats.syncs = self.counts.syncs.load(Ordering::Relaxed);
+        let Losses { regions, bytes, records } = self.damage.totals();
+        (stats.corrupt_regions, stats.corrupt_bytes, stats.lost_records) = (regions, bytes, records);
+    }
+
+    pub(super) fn close(&self) -> Result<()> {
+        let Some(owner) = lock(&self.owner).take() else { return Ok(()) };
+        let durable = self.options.durability != Durability::Os;
+        // Refuse records first: one that is accepted behind the last sync would never be synced. A log that has failed does
+        // not know what is durable, and closing repeats its error.
+        let (mut result, lsn) = {
+            let mut log = lock(&self.log);
+            let result = log.check();
+            if result.is_ok() {
+                log.close();
+            }
+            self.space.notify();
+            (result, log.lsn)
+        };
+        if result.is_ok() {
+            result = owner.check().map_err(disowned);
+        }
+        if result.is_ok() {
+            if durable {
+                result = self.sync_to(lsn);
+            }
+            let active = {
+                let log = lock(&self.log);
+                (log.index, log.reader(log.index))
+            };
+            result = result.and_then(|()| self.check_there(&[active]));
+            let mut maintenance = lock(&self.maintenance);
+            self.trim(&mut maintenance);
+            let freed = self.free(&mut maintenance);
+            let freed = freed.and(maintenance.undeletable().map_or(Ok(()), |error| Err(error.clone())));
+            self.trim(&mut maintenance);
+            let mut reader = lock(&self.reader);
+            let (jumped, end) = {
+                let log = lock(&self.log);
+                (log.jumped_from.is_some(), log.end())
+            };
+            let closed = match result.is_ok() && !jumped {
+                false => Closed::No,
+                true if durable => Closed::Durably,
+                true => Closed::Unsynced,
+            };
+            let written = reader.end_run(closed, end);
+            drop(reader);
+            let synced = if durable { self.sync_checkpoint() } else { Ok(()) };
+            result = result.and(freed).and(written).and(synced);
+        } else {
+            self.mark_unclean();
+        }
+        // Under the reader's lock, so that no call still writes the checkpoint when the directory is given up.
+        let reader = lock(&self.reader);
+        self.closed.store(true, Ordering::Release);
+        lock(&self.log).close();
+        drop(reader);
+        drop(owner);
+        result
+    }
+}
+
+#[cold]
+fn would_wait() -> Error {
+    Error::new(ErrorKind::BufferFull, "the next segment is not prepared yet; put waits for it")
+}
+
+#[cold]
+pub(crate) fn forked() -> Error {
+    Error::new(ErrorKind::Forked, "this process is a fork of the one that opened the producer; open one after the fork")
+}
+
+#[cold]
+pub(super) fn disowned(error: io::Error) -> Error {
+    Error::io("the buffer is not this producer's alone any more", error)
+}
