@@ -264,7 +264,9 @@ pub(super) fn read(
             end.next_seq = end.next_seq.max(header.next_seq);
             end.records = end.records.max(header.records_before);
             end.bytes = end.bytes.max(header.bytes_before);
-            if header.sealed.place() > end.sealed.place() {
+            // At one place the greater total counts: what is missing between the two is lost.
+            let reached = |position: &Position| (position.place(), position.records);
+            if reached(&header.sealed) > reached(&end.sealed) {
                 end.sealed = header.sealed;
             }
             end.open = OpenBatch {
@@ -341,6 +343,11 @@ pub(super) fn read(
                     Position { segment: index, offset: at, seq: end.next_seq, records: end.records, bytes: end.bytes };
             }
             Kind::End => {
+                // It names the seq behind the last record of the segment, which may be one that is missing.
+                let lost = shape.seq.saturating_sub(end.next_seq);
+                end.next_seq += lost;
+                end.records += lost;
+                end.lost += lost;
                 ended = true;
                 break;
             }
