@@ -309,6 +309,7 @@ pub(super) fn read(
                 continue;
             }
         };
+        let start = at;
         at += shape.padded() as u64;
         tail = at;
         if is_guess && is_first {
@@ -348,6 +349,11 @@ pub(super) fn read(
                 end.next_seq += lost;
                 end.records += lost;
                 end.lost += lost;
+                if lost > 0 && end.open.records == 0 {
+                    // No batch will have them: they count as read with the batch before.
+                    let End { next_seq: seq, records, bytes, .. } = end;
+                    end.sealed = Position { segment: index, offset: start, seq, records, bytes };
+                }
                 ended = true;
                 break;
             }
