@@ -271,7 +271,11 @@ impl Scan {
                 if let Some(shape) = window.bytes(at, end).get(..FRAME_BYTES).and_then(Shape::of) {
                     // Within a segment seqs have no gaps; a seal names the last one before it.
                     let expected = if shape.kind == Kind::Seal { shape.seq + 1 } else { shape.seq }.min(most.seq);
-                    region.records = expected.saturating_sub(self.at.seq);
+                    // More than fit there are seqs that jumped, where the segment's header is lost: the next header knows how
+                    // many records it were.
+                    let fit = region.bytes / FRAME_BYTES as u64;
+                    region.records =
+                        Some(expected.saturating_sub(self.at.seq)).filter(|lost| *lost <= fit).unwrap_or(0);
                     self.at.seq = self.at.seq.max(expected);
                     self.at.records += region.records;
                 }
