@@ -90,7 +90,7 @@ impl Producer {
             ));
         }
         for sender in senders.drain(..) {
-            let _ = sender.join();
+            sender.join();
         }
         let closed = shared.buffer.close();
         // Count after closing: until then a concurrent put may still be accepted.
