@@ -19,6 +19,7 @@
 //! between two uses of one file. The body is summed first so that it can be done before the log's lock is taken, from
 //! the caller's bytes: reading back what was just stored into the mapping would wait for its cache lines.
 
+use crate::checksum;
 use std::fmt;
 use std::sync::atomic::{Ordering, compiler_fence};
 
@@ -97,9 +98,9 @@ impl<'a> Body<'a> {
         let mut crc = 0;
         if self.id.is_some() || self.key.is_some() {
             let [id, key, _] = self.parts();
-            crc = crc32c::crc32c_append(crc32c::crc32c(id), key);
+            crc = checksum::crc32c_append(checksum::crc32c(id), key);
         }
-        crc32c::crc32c_append(crc, self.data)
+        checksum::crc32c_append(crc, self.data)
     }
 
     #[inline]
@@ -132,7 +133,7 @@ pub(crate) fn encode(space: &mut [u8], head: Head, body: &Body<'_>, body_crc: u3
     let shape = u64::from(head.kind as u8) | u64::from(flags) << 8 | (id_len as u64) << 16 | (key_len as u64) << 32;
     let first = (length as u64) << 32;
     let mut header = words([first | u64::from(salt), head.seq, head.created_at.cast_unsigned(), shape]);
-    let crc = crc32c::crc32c_append(body_crc, &header);
+    let crc = checksum::crc32c_append(body_crc, &header);
     header[..8].copy_from_slice(&(first | u64::from(crc)).to_le_bytes());
     // Padding and terminator before the body, which may reach into the last word.
     let last = space.len() - TERMINATOR_BYTES - ALIGN;
@@ -186,7 +187,7 @@ pub(crate) fn decode(bytes: &[u8], salt: u32) -> Result<Frame<'_>, Bad> {
     }
     let frame = parse(bytes).ok_or(Bad::Damaged)?;
     let length = le_u32(bytes, 4) as usize;
-    if !is_whole(bytes, salt, crc32c::crc32c(&bytes[FRAME_BYTES..length])) {
+    if !is_whole(bytes, salt, checksum::crc32c(&bytes[FRAME_BYTES..length])) {
         return Err(Bad::Damaged);
     }
     Ok(frame)
@@ -266,7 +267,7 @@ fn salted(bytes: &[u8], salt: u32, body_crc: u32) -> u32 {
     let mut header = [0; FRAME_BYTES];
     header.copy_from_slice(&bytes[..FRAME_BYTES]);
     header[..4].copy_from_slice(&salt.to_le_bytes());
-    crc32c::crc32c_append(body_crc, &header)
+    checksum::crc32c_append(body_crc, &header)
 }
 
 /// Whether a frame with this header is whole, its body having this checksum.
@@ -394,7 +395,7 @@ impl SegmentHeader {
         {
             copy[at..at + 8].copy_from_slice(&word.to_le_bytes());
         }
-        let crc = crc32c::crc32c(&copy[..HEADER_COPY_BYTES - 4]);
+        let crc = checksum::crc32c(&copy[..HEADER_COPY_BYTES - 4]);
         copy[HEADER_COPY_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
         let mut header = [0u8; SEGMENT_HEADER_BYTES];
         header[..HEADER_COPY_BYTES].copy_from_slice(&copy);
@@ -405,7 +406,7 @@ impl SegmentHeader {
     pub(crate) fn decode(bytes: &[u8]) -> HeaderState {
         let whole = bytes.chunks_exact(HEADER_COPY_BYTES).take(2).find(|copy| {
             copy[0..8] == MAGIC
-                && crc32c::crc32c(&copy[..HEADER_COPY_BYTES - 4]) == le_u32(copy, HEADER_COPY_BYTES - 4)
+                && checksum::crc32c(&copy[..HEADER_COPY_BYTES - 4]) == le_u32(copy, HEADER_COPY_BYTES - 4)
                 && (le_u32(copy, 8) != VERSION || SegmentHeader::read(copy).is_possible())
         });
         let Some(copy) = whole else {
@@ -564,7 +565,7 @@ mod tests {
         for (at, version, flags) in [(8, 2, 0), (12, VERSION, 2)] {
             let mut bytes = SegmentHeader::default().encode();
             bytes[at] = 2;
-            let crc = crc32c::crc32c(&bytes[..508]);
+            let crc = checksum::crc32c(&bytes[..508]);
             bytes[508..512].copy_from_slice(&crc.to_le_bytes());
             bytes[512..].fill(0);
             assert_eq!(SegmentHeader::decode(&bytes), HeaderState::Unknown { version, flags });

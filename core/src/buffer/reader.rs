@@ -11,6 +11,7 @@ use super::scan::{Region, Scan, Source, Step};
 use super::segment;
 use super::writer::{BatchCaps, OpenBatch};
 use crate::batch::{Batch, Entry, Piece, Turn};
+use crate::checksum;
 use crate::error::{Error, Result};
 use crate::platform::{Chunk, ForkGuard, Ownership};
 use crate::schedule::MAX_WAIT;
@@ -289,7 +290,7 @@ impl Reader {
     fn unsealed_id(&self, first: u64, entries: &[Entry]) -> BatchId {
         let crc = entries.iter().fold(0, |crc, entry| {
             let seq = first + u64::from(entry.place);
-            crc32c::crc32c_append(crc, &seq.to_le_bytes())
+            checksum::crc32c_append(crc, &seq.to_le_bytes())
         });
         BatchId { buffer_id: self.state.buffer_id, epoch: crc | 1 << 31, first_seq: first }
     }

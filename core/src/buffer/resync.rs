@@ -5,6 +5,7 @@
 //! checksum: the checksum of a range follows from those of the two prefixes that end where it begins and where it ends. A
 //! place waits, with what its sum must come to, until the running checksum has come to its end.
 
+use crate::checksum;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
@@ -135,7 +136,7 @@ impl Search {
     fn sum_to(&mut self, base: u64, bytes: &[u8], offset: u64) {
         if offset > self.summed {
             let range = (self.summed - base) as usize..(offset - base) as usize;
-            self.sum = crc32c::crc32c_append(self.sum, &bytes[range]);
+            self.sum = checksum::crc32c_append(self.sum, &bytes[range]);
             self.summed = offset;
         }
     }
@@ -259,8 +260,12 @@ mod tests {
         let bytes: Vec<u8> = (0..100_000u32).map(|at| (at.wrapping_mul(at) >> 3) as u8).collect();
         for (cut, end) in [(0, 0), (0, 5), (7, 7), (3, 260), (1000, 70_000), (65_535, 100_000)] {
             let (front, back) = bytes[..end].split_at(cut);
-            let whole = crc32c::crc32c(&bytes[..end]);
-            assert_eq!(moved(crc32c::crc32c(front), back.len() as u32) ^ crc32c::crc32c(back), whole, "{cut}..{end}");
+            let whole = checksum::crc32c(&bytes[..end]);
+            assert_eq!(
+                moved(checksum::crc32c(front), back.len() as u32) ^ checksum::crc32c(back),
+                whole,
+                "{cut}..{end}"
+            );
         }
     }
 
