@@ -97,7 +97,8 @@ struct State {
     requests: Mutex<Vec<Request>>,
     connections: AtomicU64,
     stopping: AtomicBool,
-    open: Mutex<Vec<TcpStream>>,
+    /// By the number of the connection.
+    open: Mutex<HashMap<u64, TcpStream>>,
     tls: Option<Arc<rustls::ServerConfig>>,
 }
 
@@ -129,8 +130,8 @@ impl Server {
                     break;
                 }
                 let stream = stream.unwrap();
-                shared.connections.fetch_add(1, Ordering::SeqCst);
-                shared.open.lock().unwrap().push(stream.try_clone().unwrap());
+                let number = shared.connections.fetch_add(1, Ordering::SeqCst);
+                shared.open.lock().unwrap().insert(number, stream.try_clone().unwrap());
                 let state = shared.clone();
                 threads.push(thread::spawn(move || {
                     let socket = stream.try_clone().unwrap();
@@ -142,10 +143,11 @@ impl Server {
                             serve(&state, &socket, rustls::StreamOwned::new(session, stream))
                         }
                     };
-                    let _ = socket.shutdown(Shutdown::Both);
+                    // The last of the clones closes it.
+                    state.open.lock().unwrap().remove(&number);
                 }));
             }
-            for stream in shared.open.lock().unwrap().drain(..) {
+            for (_, stream) in shared.open.lock().unwrap().drain() {
                 let _ = stream.shutdown(Shutdown::Both);
             }
             threads.into_iter().for_each(|thread| thread.join().unwrap());
@@ -184,7 +186,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.state.stopping.store(true, Ordering::SeqCst);
-        for stream in self.state.open.lock().unwrap().iter() {
+        for stream in self.state.open.lock().unwrap().values() {
             let _ = stream.shutdown(Shutdown::Both);
         }
         let _ = TcpStream::connect(self.address);
@@ -209,7 +211,7 @@ fn serve(state: &State, socket: &TcpStream, stream: impl Read + Write) -> io::Re
     while let Some(mut request) = read_head(&mut stream)? {
         let fault = state.faults.lock().unwrap().pop_front().unwrap_or(Fault::None);
         if let Fault::Early(reply) = fault {
-            stream.get_mut().write_all(&whole(&reply))?;
+            stream.get_mut().write_all(&whole(&reply.header("connection", "close")))?;
             stream.get_mut().flush()?;
             // Let the answer arrive before the reset.
             thread::sleep(Duration::from_millis(50));

@@ -17,13 +17,15 @@ pub(super) struct Patient<T> {
     inner: T,
     failed: Option<Error>,
     is_broken: bool,
+    /// Bytes came that nobody may have looked at.
+    is_fresh: bool,
 }
 
 impl<In: Transport> Connector<In> for EarlyAnswers {
     type Out = Patient<In>;
 
     fn connect(&self, _: &ConnectionDetails<'_>, chained: Option<In>) -> Result<Option<Patient<In>>, Error> {
-        Ok(chained.map(|inner| Patient { inner, failed: None, is_broken: false }))
+        Ok(chained.map(|inner| Patient { inner, failed: None, is_broken: false, is_fresh: false }))
     }
 }
 
@@ -46,15 +48,20 @@ impl<T: Transport> Transport for Patient<T> {
         }
     }
 
+    /// On a new connection, ureq does not see that what it read while it waited for `100 Continue` is the answer, and would
+    /// wait for more. So what has come is offered once more before more is waited for.
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        let Some(failed) = self.failed.take() else { return self.inner.await_input(timeout) };
-        match self.inner.await_input(timeout) {
-            Ok(true) => {
-                self.failed = Some(failed);
+        if std::mem::take(&mut self.is_fresh) && !self.inner.buffers().input().is_empty() {
+            return Ok(true);
+        }
+        match (self.inner.await_input(timeout), self.failed.take()) {
+            (Ok(true), failed) => {
+                (self.is_fresh, self.failed) = (true, failed);
                 Ok(true)
             }
-            Err(Error::Timeout(what)) => Err(Error::Timeout(what)),
-            Ok(false) | Err(_) => Err(failed),
+            (Err(Error::Timeout(what)), _) => Err(Error::Timeout(what)),
+            (_, Some(failed)) => Err(failed),
+            (other, None) => other,
         }
     }
 
