@@ -23,8 +23,8 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --quiet --locked -p unistream --all-targets -- -D warnings
 	$(CARGO) clippy --quiet --locked --workspace --all-targets \
-	  --features unistream/aws,unistream/async,unistream-torture/scheduled -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps -p unistream --features aws,async
+	  --features unistream/aws,unistream/async,unistream/http,unistream-torture/scheduled -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps -p unistream --features aws,async,http
 	tests/documents.sh
 	tests/supply_chain/run.sh
 
@@ -47,7 +47,7 @@ reproduce:
 # The lean build; the one with the AWS sinks and async ones; the bounded part of the proofs, with every unit test beside them.
 test-rust:
 	$(CARGO) test --locked -p unistream
-	$(CARGO) test --locked -p unistream --features aws,async --test aws --test async_sink
+	$(CARGO) test --locked -p unistream --features aws,async,http --test aws --test async_sink --test http
 	$(CARGO) test --locked -p unistream-torture --lib
 	$(CARGO) test --locked -p unistream-torture --lib --no-default-features --features scheduled -- torture::threads
 

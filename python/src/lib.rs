@@ -9,6 +9,7 @@ mod channel;
 mod dead_letter;
 mod error;
 mod event;
+mod http;
 mod inspection;
 mod json;
 mod judge;
@@ -38,6 +39,8 @@ mod _native {
     use crate::dead_letter::{DeadLetter, DeadLetters, DeadRecord};
     #[pymodule_export]
     use crate::event::Events;
+    #[pymodule_export]
+    use crate::http::HttpSink;
     #[pymodule_export]
     use crate::inspection::Inspection;
     #[pymodule_export]

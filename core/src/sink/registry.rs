@@ -208,7 +208,9 @@ mod tests {
             let expected = if lacks { ErrorKind::Unsupported } else { ErrorKind::InvalidArgument };
             assert_eq!(kind, expected, "{bad}");
         }
-        assert!(error_of("carrier-pigeon:").message().ends_with("there are file, null, http, kinesis and cloudwatch-logs"));
+        assert!(
+            error_of("carrier-pigeon:").message().ends_with("there are file, null, http, kinesis and cloudwatch-logs")
+        );
         assert!(!error_of("file://host/path?mode=hush").message().contains("hush"));
     }
 

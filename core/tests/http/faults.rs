@@ -47,7 +47,9 @@ fn answers_that_are_none_are_an_outage() {
 fn answers_in_odd_forms_are_answers() {
     let server = Server::start(|_| Reply::new(201, r#"{"taken": true}"#));
     let sink = sink(&server, "/").build().unwrap();
-    for fault in [Fault::Chunked, Fault::Interim, Fault::Slow(Duration::from_millis(50)), Fault::Answer(Reply::new(204, ""))] {
+    for fault in
+        [Fault::Chunked, Fault::Interim, Fault::Slow(Duration::from_millis(50)), Fault::Answer(Reply::new(204, ""))]
+    {
         server.script([fault.clone()]);
         assert_eq!(send(&sink, &batch(&numbers(2))), ("dd".into(), String::new()), "{fault:?}");
     }

@@ -67,9 +67,13 @@ fn what_the_body_cannot_hold_is_refused_at_put_and_rejected_in_old_batches() {
     let server = Server::taking();
     let ndjson = sink(&server, "/").build().unwrap();
     let array = sink(&server, "/").body(BodyForm::JsonArray).build().unwrap();
-    for (data, good_line, good_element) in
-        [(&b"{}"[..], true, true), (b"{\n}", false, true), (b"text", false, false), (b"", false, false), (b"1 2", false, false)]
-    {
+    for (data, good_line, good_element) in [
+        (&b"{}"[..], true, true),
+        (b"{\n}", false, true),
+        (b"text", false, false),
+        (b"", false, false),
+        (b"1 2", false, false),
+    ] {
         let record = NewRecord::new(data);
         assert_eq!(ndjson.admit(&record).is_ok(), good_line, "{data:?}");
         assert_eq!(array.admit(&record).is_ok(), good_element, "{data:?}");
@@ -95,7 +99,8 @@ fn requests_stay_within_their_limits() {
     let id = batch(&numbers(1)).id();
     assert!(keys[0].starts_with(&format!("{id}.1-4-")) && keys[1].starts_with(&format!("{id}.5-8-")), "{keys:?}");
     assert_eq!(send(&by_count, &batch(&numbers(10))).0, "d".repeat(10));
-    let again: Vec<String> = server.requests()[3..].iter().map(|request| request.header("idempotency-key").into()).collect();
+    let again: Vec<String> =
+        server.requests()[3..].iter().map(|request| request.header("idempotency-key").into()).collect();
     assert_eq!(again, keys, "the same parts have the same keys");
     let by_bytes = sink(&server, "/").max_call_bytes(10).build().unwrap();
     assert_eq!(send(&by_bytes, &batch(&numbers(12))).0, "d".repeat(12));
@@ -158,7 +163,8 @@ fn options_that_do_not_fit_are_refused_when_the_sink_is_built() {
     ] {
         assert!(refused(url, options).contains(why), "{url} {options:?}: {}", refused(url, options));
     }
-    let opened = sinks::open("https://host:8443/secret/path?query=a%3Db&headers=X-Scope:%20t%0AX-More:%20u", &[]).unwrap();
+    let opened =
+        sinks::open("https://host:8443/secret/path?query=a%3Db&headers=X-Scope:%20t%0AX-More:%20u", &[]).unwrap();
     assert_eq!(opened.name(), "https://host:8443");
     assert!(HttpSink::builder("ftp://host/").build().is_err());
     assert!(sinks::open("https://host/", &[("client_cert", "/nonexistent")]).is_err());

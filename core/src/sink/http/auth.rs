@@ -38,7 +38,9 @@ impl Auth {
         let basic = !username.is_empty() || !password.is_empty();
         let ways = [basic, !token.is_empty(), !token_file.is_empty(), function.is_some()];
         if ways.iter().filter(|given| **given).count() > 1 {
-            return Err(invalid("username and password, token, token_file and a function for tokens exclude each other"));
+            return Err(invalid(
+                "username and password, token, token_file and a function for tokens exclude each other",
+            ));
         }
         Ok(if basic {
             let both = Zeroizing::new(format!("{username}:{}", password.reveal()));
@@ -78,7 +80,8 @@ impl Auth {
 }
 
 fn read(path: &Path) -> Result<Secret, String> {
-    let text = secret_file::read_text(path).map_err(|error| format!("cannot read the token of {}: {error}", path.display()))?;
+    let text = secret_file::read_text(path)
+        .map_err(|error| format!("cannot read the token of {}: {error}", path.display()))?;
     Ok(Secret::new(text.trim()))
 }
 

@@ -78,7 +78,12 @@ impl Client {
     }
 
     /// Sends a body and reads the answer, whatever its status.
-    pub(super) fn call(&self, connections: &Connections, headers: &HeaderMap, body: &[u8]) -> Result<Answer, CallError> {
+    pub(super) fn call(
+        &self,
+        connections: &Connections,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<Answer, CallError> {
         let unavailable = |message: String| CallError::unavailable(self.operation(), message);
         let authorization = self.way.auth.header().map_err(unavailable)?;
         let mut secrets: Vec<&str> = self.way.secret_headers.iter().map(|(_, secret)| secret.reveal()).collect();

@@ -25,7 +25,9 @@ fn member(name: &str, bytes: &[u8], into: &mut Vec<u8>) {
             into.extend_from_slice(format!(",\"{name}\":").as_bytes());
             quote(text, into);
         }
-        Err(_) => into.extend_from_slice(format!(",\"{name}_base64\":\"{}\"", BASE64_STANDARD.encode(bytes)).as_bytes()),
+        Err(_) => {
+            into.extend_from_slice(format!(",\"{name}_base64\":\"{}\"", BASE64_STANDARD.encode(bytes)).as_bytes())
+        }
     }
 }
 

@@ -54,9 +54,10 @@ impl Dialect for Plain {
 
     fn check(&self, record: &NewRecord<'_>) -> Result<(), String> {
         match (self.body, self.record) {
-            (BodyForm::Ndjson | BodyForm::JsonArray, RecordForm::Payload) if !is_json(record.data) => {
-                Err("its payload is not JSON, as a body of ndjson or json-array demands; record=envelope takes any bytes".into())
-            }
+            (BodyForm::Ndjson | BodyForm::JsonArray, RecordForm::Payload) if !is_json(record.data) => Err(
+                "its payload is not JSON, as a body of ndjson or json-array demands; record=envelope takes any bytes"
+                    .into(),
+            ),
             (BodyForm::Ndjson, RecordForm::Payload) if record.data.iter().any(|byte| matches!(byte, b'\n' | b'\r')) => {
                 Err("its payload has line breaks, and a body of ndjson has one record a line".into())
             }
@@ -124,8 +125,8 @@ fn by_record(answer: &[u8], records: usize, statuses: &Statuses) -> Outcomes {
         #[serde(default)]
         error: String,
     }
-    let body: Body = serde_json::from_slice(answer)
-        .map_err(|error| CallError::undocumented(REQUEST, format_args!("{error}")))?;
+    let body: Body =
+        serde_json::from_slice(answer).map_err(|error| CallError::undocumented(REQUEST, format_args!("{error}")))?;
     if body.records.len() != records {
         let what = format_args!("{} entries for {records} records", body.records.len());
         return Err(CallError::undocumented(REQUEST, what));

@@ -55,7 +55,8 @@ impl Statuses {
             };
             (200..600).contains(&from).then_some((from, to, meaning))
         };
-        let wrong = |entry: &str| invalid(format!("option statuses: {entry:?} is not such as 409=delivered or 4xx=failed"));
+        let wrong =
+            |entry: &str| invalid(format!("option statuses: {entry:?} is not such as 409=delivered or 4xx=failed"));
         let overrides = entries.map(|entry| parse(entry).ok_or_else(|| wrong(entry))).collect::<Result<_>>()?;
         Ok(Statuses { overrides, answer_type: answer_type.trim().to_ascii_lowercase() })
     }
@@ -153,7 +154,8 @@ mod tests {
                 assert_eq!(of(&usual, *status, "Text/HTML; charset=utf-8"), elsewhere, "{status} of a proxy");
             }
         }
-        let others = (206..400).chain(401..412).filter(|status| *status != 400).chain([414, 415, 417, 421, 423, 424, 425]);
+        let others =
+            (206..400).chain(401..412).filter(|status| *status != 400).chain([414, 415, 417, 421, 423, 424, 425]);
         for status in others.chain([426, 428, 429, 431, 451]).chain(500..600) {
             assert_eq!(of(&usual, status, ""), Meaning::Unavailable, "{status}");
         }
