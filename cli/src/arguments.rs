@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use unistream::sink;
 
 use crate::exit;
 
@@ -44,7 +45,7 @@ pub(crate) enum Command {
 
 /// Put lines into a buffer and deliver them; safe to kill and run again
 #[derive(Debug, Args)]
-#[command(after_long_help = PUT)]
+#[command(after_long_help = after_put())]
 pub(crate) struct Put {
     /// The buffer's directory; made if there is none
     pub(crate) buffer: PathBuf,
@@ -252,14 +253,16 @@ fn after_help() -> String {
 }
 
 /// What follows the options of `put`.
+fn after_put() -> String {
+    let mut text = String::from("Sinks:\n");
+    for kind in sink::kinds() {
+        text.push_str(&format!("  {:<32}{}\n", kind.url(), kind.summary));
+    }
+    text + PUT
+}
+
 const PUT: &str = "\
-Sinks:
-  file:PATH                       appends to a file, each batch exactly once
-  kinesis://STREAM                Amazon Kinesis Data Streams
-  cloudwatch-logs://GROUP/STREAM  Amazon CloudWatch Logs
-  null:                           takes everything and keeps nothing
-  python:MODULE:NAME              a Python callable that takes a batch
-  URLs take options as ?KEY=VALUE&KEY=VALUE; reserved characters are percent-encoded. python: is known to the command line of the Python package alone; the module is installed or, unless Python runs with -P, in the current directory.
+  URLs take options as ?KEY=VALUE&KEY=VALUE; 'unistream options KIND' prints those of a kind. Reserved characters are percent-encoded. The command line of the Python package also knows python:MODULE:NAME, a callable that takes a batch; the module is installed or, unless Python runs with -P, in the current directory.
 
 Run again:
   Until a run ends with 0, 7 or 8 and leaves nothing to deliver, the buffer remembers how many lines of each FILE are in it, and the same command goes on behind them, whatever killed it and whatever else was put in between. A file is known by its device and inode and by its contents up to there; it may have grown; if it is another, all of it is put. Lines of which nothing is left in the buffer, because they were delivered before the kill, may be put twice, with the same ids: at most the last 4,096, or a whole file that was killed after its last line. Standard input and pipes cannot be read again: a run that stops says how many of their lines are in.

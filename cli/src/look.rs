@@ -100,7 +100,7 @@ pub(crate) fn verify(context: &Context, arguments: &Look) -> Result<u8, Error> {
 
 pub(crate) fn options(context: &Context, arguments: &Options) -> Result<u8, Error> {
     let table = match &arguments.sink {
-        Some(kind) => unistream::sink::options_of(kind)?,
+        Some(kind) => unistream::sink::kind(kind)?.options,
         None => unistream::Options::TABLE,
     };
     let mut output = context.output()?;

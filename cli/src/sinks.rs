@@ -1,9 +1,8 @@
 //! The sink that a URL names.
 
-use std::borrow::Cow;
 use std::ffi::OsStr;
 
-use unistream::{ErrorKind, NullSink, Sink};
+use unistream::{ErrorKind, Sink, sink};
 
 use crate::exit::{self, Error, Failure, USAGE};
 use crate::text;
@@ -17,18 +16,19 @@ pub(crate) fn open(url: &OsStr) -> Result<Box<dyn Sink>, Error> {
         let message = format!("--to {}: it is not UTF-8; percent-encode it", shown(&text::name(url)));
         return Err(Error::new(USAGE, message));
     };
-    if url == "null:" {
-        return Ok(Box::new(NullSink));
+    if url.starts_with("python:") && sink::kinds().iter().all(|kind| kind.scheme != "python") {
+        let message = format!("--to {}: it needs the command line of the Python package", shown(url));
+        return Err(Error::new(USAGE, message));
     }
-    unistream::sink::from_url(url).map_err(|error| match error.kind() {
+    sink::open(url, &[]).map_err(|error| match error.kind() {
         ErrorKind::InvalidArgument => {
-            let message = format!("--to {}: {error}; also null: and python:MODULE:NAME", shown(url));
+            let message = format!("--to {}: {error}", shown(url));
             Failure { code: USAGE, message, detail: exit::causes(&error) }.into()
         }
         _ => error.into(),
     })
 }
 
-fn shown(url: &str) -> Cow<'_, str> {
-    url.split('?').next().unwrap_or_default().into()
+fn shown(url: &str) -> &str {
+    url.split('?').next().unwrap_or_default()
 }
