@@ -256,13 +256,14 @@ fn after_help() -> String {
 fn after_put() -> String {
     let mut text = String::from("Sinks:\n");
     for kind in sink::kinds() {
-        text.push_str(&format!("  {:<32}{}\n", kind.url(), kind.summary));
+        let url = if kind.scheme == "python" { "python:MODULE:NAME".into() } else { kind.url() };
+        text.push_str(&format!("  {url:<32}{}\n", kind.summary));
     }
     text + PUT
 }
 
 const PUT: &str = "\
-  URLs take options as ?KEY=VALUE&KEY=VALUE; 'unistream options KIND' prints those of a kind. Reserved characters are percent-encoded. The command line of the Python package also knows python:MODULE:NAME, a callable that takes a batch; the module is installed or, unless Python runs with -P, in the current directory.
+  URLs take options as ?KEY=VALUE&KEY=VALUE; 'unistream options KIND' prints those of a kind. Reserved characters are percent-encoded. The command line of the Python package also knows python:MODULE:NAME, a callable that takes a batch, and the sinks of installed Python packages.
 
 Run again:
   Until a run ends with 0, 7 or 8 and leaves nothing to deliver, the buffer remembers how many lines of each FILE are in it, and the same command goes on behind them, whatever killed it and whatever else was put in between. A file is known by its device and inode and by its contents up to there; it may have grown; if it is another, all of it is put. Lines of which nothing is left in the buffer, because they were delivered before the kill, may be put twice, with the same ids: at most the last 4,096, or a whole file that was killed after its last line. Standard input and pipes cannot be read again: a run that stops says how many of their lines are in.
