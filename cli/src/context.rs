@@ -33,7 +33,7 @@ impl Context {
                 _ => return,
             };
             let of = match event.name() {
-                "send_failed" | "rejected" | "skipped" | "sink_unavailable" => format!(" [sink {sink}]"),
+                "send_failed" | "rejected" | "skipped" | "sink_down" | "sink_up" => format!(" [sink {sink}]"),
                 _ => String::new(),
             };
             screen.complain(&format!("{level}: {}{of}", event.message()));

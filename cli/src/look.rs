@@ -86,12 +86,17 @@ pub(crate) fn verify(context: &Context, arguments: &Look) -> Result<u8, Error> {
         Values::default().with("file", file.clone()).with("offset", *offset).with("bytes", *bytes)
     };
     let corrupt: Vec<Values> = found.corrupt.iter().map(region).collect();
-    let is_damaged = !corrupt.is_empty();
+    let gap = |(file, files, records): &(String, u64, u64)| {
+        Values::default().with("file", file.clone()).with("files", *files).with("records", *records)
+    };
+    let missing: Vec<Values> = found.missing.iter().map(gap).collect();
+    let is_damaged = !corrupt.is_empty() || !missing.is_empty();
     let values = Values::default()
         .with("records", found.records)
         .with("bytes", found.bytes)
         .with("lost_records", found.lost_records)
-        .with("corrupt", Item::List(corrupt));
+        .with("corrupt", Item::List(corrupt))
+        .with("missing", Item::List(missing));
     let mut output = context.output()?;
     output.values(&values, arguments.json)?;
     output.flush()?;

@@ -153,7 +153,7 @@ mod tests {
         }
         for day in (0..2_932_896).step_by(97) {
             let micros = day * 86_400_000_000 + 43_200_123_456;
-            assert_eq!(time(micros), unistream::timestamp(micros));
+            assert_eq!(time(micros), unistream::time::timestamp(micros));
         }
     }
 

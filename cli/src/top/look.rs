@@ -71,7 +71,7 @@ impl Looks {
             }
         });
         let sinks = self.letters()?;
-        Ok(Look { time: unistream::micros(SystemTime::now()), stats, rates, sinks })
+        Ok(Look { time: unistream::time::micros(SystemTime::now()), stats, rates, sinks })
     }
 
     fn letters(&mut self) -> Result<BTreeMap<String, Given>, Error> {
