@@ -9,10 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-#: The command: that of the wheel, or another one such as the binary of the crate.
-UNISTREAM = os.environ.get("UNISTREAM_COMMAND") or str(Path(sys.executable).with_name("unistream"))
-#: Whether it can call Python.
-IS_WHEEL = "UNISTREAM_COMMAND" not in os.environ
+UNISTREAM = str(Path(sys.executable).with_name("unistream"))
 Completed = subprocess.CompletedProcess[str]
 Cli = Callable[..., Completed]
 

@@ -402,9 +402,37 @@ def test_progress_fits_the_terminal(tmp_path: Path) -> None:
     drawn = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown))
     progress = [line for line in drawn if " left" in line and not line.startswith(("unistream: ", "put: "))]
     assert progress
-    assert all(len(line) <= 49 and line.isascii() and line.isprintable() for line in progress)
+    assert all(len(line.rstrip()) <= 49 and line.isascii() and line.isprintable() for line in progress)
     for term, more in (("dumb", ()), ("", ()), ("xterm", ("--quiet",))):
         assert "\x1b" not in on_terminal(tmp_path, *put, *more, term=term)[1]
+
+
+@pytest.mark.parametrize("columns", [80, 40, 25])
+def test_top_fits_the_terminal_and_gives_it_back(tmp_path: Path, columns: int) -> None:
+    def send(batch: unistream.Batch) -> unistream.Report:
+        report = unistream.Report()
+        if batch[0].seq == 1:
+            return report.rejected(0, "no such field\x1b[2J " * 20)
+        return report.unavailable(0, "nobody ☃ there " * 20)
+
+    with Producer(tmp_path / "outbox", send, max_records=1, schedule=Schedule(multiplier=60)) as producer:
+        producer.put_many([b"1", b"2", b"3"])
+        wait_until(lambda: producer.stats().unavailable_attempts > 0)
+        top = ("top", "outbox", "-i", "0.1", "-n", "2")
+        code, shown = on_terminal(tmp_path, *top, columns=columns)
+        plain = on_terminal(tmp_path, *top, columns=columns, term="dumb")[1]
+        producer.close(0)
+    assert code == 0
+    assert shown.startswith("\x1b[?1049h\x1b[?25l")
+    assert shown.endswith("\x1b[?25h\x1b[?1049l")
+    drawn = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "\n", shown))
+    assert all(len(line) <= columns and line.isprintable() for line in drawn)
+    assert "2 records" in shown
+    assert "unavailable" in shown
+    assert "\\x1b[2J" in shown or columns < 80
+    # Elsewhere it is a line for each look.
+    assert plain.count("\n") == 2
+    assert "\x1b" not in plain
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

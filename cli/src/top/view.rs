@@ -77,20 +77,13 @@ pub(super) fn lines(look: &Look, arguments: &Top) -> Vec<Row> {
         );
     }
     for (sink, given) in &look.sinks {
-        row("dead", dead(sink, given, records(given.records)));
+        let Given { letters, reason, .. } = given;
+        let letters = format!("in {letters} {}", if *letters == 1 { "letter" } else { "letters" });
+        let of = Part::plain(format!("of {}", text::printable(sink)));
+        row("dead", vec![Part::bad(records(given.records)), Part::plain(letters), of]);
+        row("reason", vec![Part::plain(text::printable(reason.split('\n').next().unwrap_or_default()))]);
     }
     rows
-}
-
-fn dead(sink: &str, Given { letters, reason, .. }: &Given, records: String) -> Vec<Part> {
-    let letters = format!("in {letters} {}", if *letters == 1 { "letter" } else { "letters" });
-    let reason = reason.split('\n').next().unwrap_or_default();
-    vec![
-        Part::bad(records),
-        Part::plain(letters),
-        Part::plain(format!("of {}:", text::printable(sink))),
-        Part::plain(text::printable(reason)),
-    ]
 }
 
 /// What goes on, as far as it can be seen from outside.
