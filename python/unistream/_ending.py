@@ -19,7 +19,6 @@ EXIT_TIMEOUT = 1.0
 """Seconds that the exit of the interpreter spends on delivering for producers that nobody closed."""
 
 
-
 class Ends(Protocol):
     """What must not be forgotten at the end: a producer."""
 
