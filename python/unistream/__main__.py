@@ -23,7 +23,7 @@ def main() -> int:
 
 
 def python_sink(place: str) -> Any:
-    """Calls a callable: MODULE:NAME, of an installed module or, unless Python runs with -P, the current directory."""
+    """Return a callable, MODULE:NAME. Unless Python runs with -P, the module may be in the current directory."""
     module, _, name = place.rpartition(":")
     if not module or not name:
         raise ValueError("the URL is python:MODULE:NAME")

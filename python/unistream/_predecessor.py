@@ -106,7 +106,7 @@ class Predecessor:
         return [name for _, _, name in sorted(wals)]
 
     def _id_of_line(self, line: bytes, number: int) -> str | None:
-        """Return the id in a line of a 0.1.2 file; one that is no record, as the last that a crash tore, is kept aside."""
+        """Return the id in a line of a 0.1.2 file; what is no record, as a line that a crash tore, is kept aside."""
         try:
             id = self._id_of(line.decode())
         except Exception as error:  # noqa: BLE001 whatever a record class raises
