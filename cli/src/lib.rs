@@ -101,7 +101,7 @@ fn answer(context: &Context, arguments: &[OsString], error: &clap::Error) -> Res
         return Ok(OK);
     }
     // The message repeats arguments: it is that of arguments in which everything can be seen.
-    let shown = arguments.iter().map(|argument| text::name(argument));
+    let shown = arguments.iter().map(text::name);
     let message = Arguments::try_parse_from(shown).map_or_else(|error| error.render(), |_| error.render()).to_string();
     let message = message.strip_prefix("error: ").unwrap_or(&message).trim_end().to_owned();
     let prefix = if error.kind() == Usage::DisplayHelpOnMissingArgumentOrSubcommand { "" } else { "unistream: " };

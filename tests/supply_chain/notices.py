@@ -1,8 +1,8 @@
 """The third-party notices and the bills of materials of what we package.
 
 They are made from what cargo says is linked into the C library, the command and the Python wheel, and from the
-licences that these crates carry. They are committed, so that a package needs no tool to be made; `--check` says whether they are what
-this would write. Nothing in them depends on when, where or by whom they were made.
+licences that these crates carry. They are committed, so that a package needs no tool to be made; `--check` says whether
+they are what this would write. Nothing in them depends on when, where or by whom they were made.
 """
 
 from __future__ import annotations
