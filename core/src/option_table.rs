@@ -19,7 +19,7 @@ pub struct OptionSpec {
     pub kind: &'static str,
     /// The permitted values, for a person.
     pub range: &'static str,
-    /// The default, in the form that [`Options::set`] takes.
+    /// The default, in the form that [`Options::set`](crate::Options::set) takes.
     pub default: &'static str,
     /// What it does.
     pub doc: &'static str,

@@ -20,6 +20,7 @@ fn every_type_at_the_root_is_send_and_sync() {
         DeadLetters,
         DeadRecord,
         Cause,
+        Damage,
         Error,
         ErrorKind,
         Event<'static>,

@@ -222,6 +222,24 @@ fn a_child_opens_its_own_while_other_threads_of_the_parent_open_theirs() {
     );
 }
 
+/// The log's thread in the child once never began: the standard library takes a lock of its own where a thread begins and
+/// ends, and a thread of the parent held it at the fork.
+#[test]
+fn a_child_opens_its_own_while_other_threads_of_the_parent_come_and_go() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    children_of_a_busy_parent(
+        200,
+        || std::thread::spawn(|| {}).join().unwrap(),
+        || {
+            let own = Producer::builder(dir.path()).open(NullSink).unwrap();
+            own.put("x").unwrap();
+            own.flush(LONG).unwrap();
+            own.close(LONG).unwrap() as i32
+        },
+    );
+}
+
 /// Reading a record in the child once was a SIGSEGV: the log is not mapped there.
 #[test]
 fn a_batch_of_the_parent_is_empty_in_a_child() {

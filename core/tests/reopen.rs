@@ -285,7 +285,7 @@ fn attempts_and_the_next_attempts_time_survive_a_crash_loop() {
     assert_eq!((stats.head_attempts, stats.last_errors.len(), stats.owner_pid), (2, 2, None));
     // Who only looks sees how old the backlog is and when it goes on.
     assert!(stats.head_since <= stats.head_last_attempt);
-    assert!(stats.head_next_attempt > unistream::time::micros(std::time::SystemTime::now()) + 3_000_000_000);
+    assert!(stats.head_next_attempt > time::micros(SystemTime::now()) + 3_000_000_000);
     assert!(stats.oldest_created_at.unwrap() <= stats.head_since + 1_000_000);
     assert_eq!((stats.pending_records, stats.finished_records, stats.finished_bytes), (1, 0, 0));
     let producer = Producer::builder(dir.path()).open(NullSink).unwrap();

@@ -147,7 +147,7 @@ BY_KIND: dict[str, type[UnistreamError]] = {
 
 
 def from_native(
-    kind: str, message: str, retryable: bool, record_accepted: bool, os_error: int | None
+    kind: str, message: str, retryable: bool, record_accepted: bool, os_error: int | None = None
 ) -> UnistreamError:
     """Return the exception that stands for an error of the engine, and of the system if one is behind it."""
     error: UnistreamError

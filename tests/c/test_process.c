@@ -1,6 +1,7 @@
 /* What a process may have around it: forks, signals, limits, closed streams, small stacks, an exit from anywhere. */
 #include "check.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -158,6 +159,9 @@ static int opens_without_streams(void *argument) {
       if (unistream_producer_put(producer, bytes, sizeof bytes)) return 3;
       for (int stream = 0; stream < 3; stream++) {
         struct stat found;
+        int flags = fcntl(stream, F_GETFL);
+        /* The C library's malloc reads a file of /proc now and then: what is printed cannot get into that. */
+        if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY) continue;
         if (fstat(stream, &found) == 0 && !S_ISCHR(found.st_mode)) return 4;
       }
     }

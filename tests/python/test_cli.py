@@ -166,7 +166,7 @@ def test_delivery_that_does_not_come_about(cli: Cli, tmp_path: Path) -> None:
         (["dead-letters", "delete", "missing"], 2, "--all"),
         (["put", "missing", "missing.txt"], 1, "missing.txt: No such file or directory"),
         (["put", "missing", "."], 1, ".: it is a directory"),
-        (["put", "missing", "--to", ""], 2, "no kind of sink"),
+        (["put", "missing", "--to", ""], 2, "there is no kind of sink"),
         (["put", "missing", "--to", "nonsense"], 2, "there are file, null, "),
         (["put", "missing", "--to", "nonsense:x"], 2, "there are file, "),
         (["put", "missing", "--to", "kinesis://stream?region=eu-central-1&nonsense=1"], 2, "nonsense"),

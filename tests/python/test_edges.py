@@ -386,7 +386,8 @@ def test_a_log_that_cannot_be_read_is_a_warning(path: Path, tmp_path: Path, capl
         sent.extend(record.id for record in batch)
 
     with Producer(path, send, max_records=10) as producer:
-        wait_until(lambda: producer.stats().attempts > 0)
+        # Once the answer is known: a `resume` before it would not undo its wait.
+        wait_until(lambda: producer.stats().unavailable_attempts > 0)
         # A directory in the place of each segment but the last.
         for segment in sorted(path.glob("*.seg"))[:-1]:
             moved.append(segment.rename(tmp_path / segment.name))
@@ -402,6 +403,7 @@ def test_a_log_that_cannot_be_read_is_a_warning(path: Path, tmp_path: Path, capl
             file.rename(path / file.name)
         producer.flush(60)
         assert producer.stats().unreadable_since == 0
+        wait_until(lambda: any("the log can be read again, after" in message for message in caplog.messages))
     assert len(sent) == 200
 
 

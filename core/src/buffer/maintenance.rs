@@ -48,7 +48,7 @@ impl MaintenanceSignal {
 
 /// The thread's handle.
 pub(crate) struct Maintenance {
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<JoinHandle>>,
     fork: ForkGuard,
 }
 
@@ -78,7 +78,7 @@ impl Maintenance {
                 }
             }
         };
-        let thread = thread::Builder::new().name("unistream-log".into()).spawn(run).map_err(failed)?;
+        let thread = thread::start(c"unistream-log", run).map_err(failed)?;
         let _ = (**shared).as_ref().thread.set(thread.thread().clone());
         thread.thread().unpark();
         Ok(Maintenance { thread: Mutex::new(Some(thread)), fork })
@@ -90,7 +90,7 @@ impl Maintenance {
         if let Some(thread) = lock(&self.thread).take() {
             thread.thread().unpark();
             // A panic of the thread was printed by its hook; closing goes on.
-            let _ = thread.join();
+            thread.join();
         }
     }
 }

@@ -242,7 +242,7 @@ impl Reader {
                         read.entries.iter_mut().for_each(|entry| entry.place += shift);
                     }
                     self.account_for(&seal, source);
-                    self.walk.leave_segment(source, upto)?;
+                    self.walk.leave_segment(upto)?;
                     let end = self.walk.at;
                     let id = BatchId { buffer_id: self.state.buffer_id, epoch: seal.epoch, first_seq: seal.first_seq };
                     return Ok(Some(self.head(id, seal.last_seq, end, read, opened_at)));

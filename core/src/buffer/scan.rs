@@ -73,8 +73,11 @@ impl Scan {
         (self.at, self.window) = (at, None);
     }
 
-    /// Goes on elsewhere.
+    /// Goes on elsewhere. At the beginning of a segment its header is read again: it may say that records before it are lost.
     pub(crate) fn seek(&mut self, at: Position) {
+        if at.offset <= SEGMENT_HEADER_BYTES as u64 {
+            self.window = None;
+        }
         self.at = at;
     }
 
@@ -130,7 +133,7 @@ impl Scan {
                     return self.pass(source, Bad::Damaged, end, upto);
                 }
                 Ok(frame) if frame.kind == Kind::End && !last => {
-                    self.enter_next(source);
+                    self.enter_at(self.at.segment + 1);
                 }
                 Ok(frame)
                     if frame.kind == Kind::End
@@ -161,7 +164,7 @@ impl Scan {
     }
 
     /// Steps over the end of a segment behind a seal, so that committing the batch frees the segment.
-    pub(super) fn leave_segment(&mut self, source: &dyn Source, upto: &Position) -> Result<()> {
+    pub(super) fn leave_segment(&mut self, upto: &Position) -> Result<()> {
         let at = self.at;
         let Some(window) = &mut self.window else { return Ok(()) };
         if window.index >= upto.segment {
@@ -170,7 +173,7 @@ impl Scan {
         window.load(at.offset, window.length, FRAME_BYTES)?;
         let bytes = window.bytes(at.offset, window.length);
         if format::decode(bytes, window.salt).is_ok_and(|frame| frame.kind == Kind::End) {
-            self.enter_next(source);
+            self.enter_at(self.at.segment + 1);
         }
         Ok(())
     }
@@ -227,12 +230,12 @@ impl Scan {
     fn pass_missing(&mut self, source: &dyn Source, upto: &Position) -> Result<Step> {
         let first = self.at.segment;
         let mut region = Region { offset: self.at.offset, ..Region::missing_segments(first, 1, 0) };
-        self.enter_next(source);
         let mut found = None;
-        while self.at.segment <= upto.segment && found.is_none() {
-            found = source.open(self.at.segment)?;
-            if found.is_none() {
-                self.enter_next(source);
+        while found.is_none() && self.at.segment <= upto.segment {
+            let next = self.at.segment + 1;
+            self.enter_at(source.segment_after(self.at.segment).map_or(next, |listed| listed.max(next)));
+            if self.at.segment <= upto.segment {
+                found = source.open(self.at.segment)?;
             }
         }
         region.damage = Damage::MissingSegments(self.at.segment.min(upto.segment.saturating_add(1)) - first);
@@ -243,10 +246,9 @@ impl Scan {
         Ok(Step::Passed)
     }
 
-    /// Goes on at the beginning of the segment behind this one.
-    fn enter_next(&mut self, source: &dyn Source) {
-        self.at.segment = source.segment_after(self.at.segment).unwrap_or(self.at.segment + 1);
-        self.at.offset = SEGMENT_HEADER_BYTES as u64;
+    /// Goes on at the beginning of a segment.
+    fn enter_at(&mut self, index: u64) {
+        (self.at.segment, self.at.offset) = (index, SEGMENT_HEADER_BYTES as u64);
         self.window = None;
     }
 
@@ -269,7 +271,11 @@ impl Scan {
                 if let Some(shape) = window.bytes(at, end).get(..FRAME_BYTES).and_then(Shape::of) {
                     // Within a segment seqs have no gaps; a seal names the last one before it.
                     let expected = if shape.kind == Kind::Seal { shape.seq + 1 } else { shape.seq }.min(most.seq);
-                    region.records = expected.saturating_sub(self.at.seq);
+                    // More than fit there are seqs that jumped, where the segment's header is lost: the next header knows how
+                    // many records it were.
+                    let fit = region.bytes / FRAME_BYTES as u64;
+                    region.records =
+                        Some(expected.saturating_sub(self.at.seq)).filter(|lost| *lost <= fit).unwrap_or(0);
                     self.at.seq = self.at.seq.max(expected);
                     self.at.records += region.records;
                 }
@@ -284,11 +290,9 @@ impl Scan {
             None => {
                 // Nothing whole is left here. If what follows says that nothing is missing, only the end was hit: the
                 // process died after it had begun the next segment.
-                let following = source.segment_after(region.segment).filter(|index| *index <= upto.segment);
-                let header = match following {
-                    Some(index) => source.open(index)?.and_then(|found| self.header_of(&found, index)),
-                    None => None,
-                };
+                let next = region.segment + 1;
+                let following = if last { None } else { source.open(next)? };
+                let header = following.and_then(|found| self.header_of(&found, next));
                 region.bytes = end.min(length).saturating_sub(from);
                 region.records = header.map_or(0, |header| self.catch_up(&header));
                 let is_sealed_before = |header: SegmentHeader| header.sealed.place() <= (region.segment, from);
@@ -299,7 +303,7 @@ impl Scan {
                     // A file shorter than the limit: the limit is reached all the same.
                     self.at.offset = u64::MAX;
                 } else {
-                    self.enter_next(source);
+                    self.enter_at(self.at.segment + 1);
                 }
             }
         }

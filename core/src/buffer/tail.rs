@@ -264,7 +264,9 @@ pub(super) fn read(
             end.next_seq = end.next_seq.max(header.next_seq);
             end.records = end.records.max(header.records_before);
             end.bytes = end.bytes.max(header.bytes_before);
-            if header.sealed.place() > end.sealed.place() {
+            // At one place the greater total counts: what is missing between the two is lost.
+            let reached = |position: &Position| (position.place(), position.records);
+            if reached(&header.sealed) > reached(&end.sealed) {
                 end.sealed = header.sealed;
             }
             end.open = OpenBatch {
@@ -307,6 +309,7 @@ pub(super) fn read(
                 continue;
             }
         };
+        let start = at;
         at += shape.padded() as u64;
         tail = at;
         if is_guess && is_first {
@@ -341,6 +344,16 @@ pub(super) fn read(
                     Position { segment: index, offset: at, seq: end.next_seq, records: end.records, bytes: end.bytes };
             }
             Kind::End => {
+                // It names the seq behind the last record of the segment, which may be one that is missing.
+                let lost = shape.seq.saturating_sub(end.next_seq);
+                end.next_seq += lost;
+                end.records += lost;
+                end.lost += lost;
+                if lost > 0 && end.open.records == 0 {
+                    // No batch will have them: they count as read with the batch before.
+                    let End { next_seq: seq, records, bytes, .. } = end;
+                    end.sealed = Position { segment: index, offset: start, seq, records, bytes };
+                }
                 ended = true;
                 break;
             }

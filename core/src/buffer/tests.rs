@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::checkpoint::{Checkpoint, Found, RESERVED_SEQS};
 use super::engine::Core;
 use super::{Settle, Taken, segment};
+use crate::batch::Batch;
 use crate::error::ErrorKind;
 use crate::limits::Limits;
 use crate::options::{Durability, Options, Trust};

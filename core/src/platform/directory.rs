@@ -62,7 +62,8 @@ impl OsDirectory {
     /// The names in it, in no order.
     pub(super) fn names(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in Dir::read_from(&self.fd)? {
+        // `Dir::read_from` would open it under the number of a closed stream.
+        for entry in Dir::new(self.reopen()?)? {
             // No file of a buffer has a name that is not UTF-8.
             match entry?.file_name().to_str() {
                 Ok("." | "..") | Err(_) => {}

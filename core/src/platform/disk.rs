@@ -24,7 +24,7 @@ pub(crate) trait Disk: Send + Sync {
     fn open_shared(&self, path: &Path, how: Sharing) -> io::Result<Arc<dyn File>>;
     /// What stands at a path, if anything does; with `follow` where the links there lead.
     fn look(&self, path: &Path, follow: bool) -> io::Result<Option<Seen>>;
-    /// Makes creations, renames and removals in `dir` durable.
+    /// Makes creations, renames and removals in `dir` durable, unless it may be entered but not read: then nobody can.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Takes the lock that this file stands for, for as long as the result lives.
     fn lock(&self, path: &Path, follow: bool) -> io::Result<Result<Box<dyn Send + Sync>, Holder>>;
@@ -33,11 +33,7 @@ pub(crate) trait Disk: Send + Sync {
 /// Makes the name of a file or directory durable.
 pub(crate) fn sync_name(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     let Some(parent) = path.parent() else { return Ok(()) };
-    match disk.sync_dir(parent) {
-        // A directory that may be entered but not read cannot be synced.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-        result => result,
-    }
+    disk.sync_dir(parent)
 }
 
 /// An open directory. What is done in it is done there even if the path that led to it leads elsewhere by now. Names are

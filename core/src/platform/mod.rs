@@ -9,11 +9,11 @@
 //! A segment of the log is a file that is mapped (`mmap`, over `mapping`) or not (`plain`). `unreadable` reads past sectors
 //! that the disk has lost.
 //!
-//! `clock`, `random` and `sync` are time, random numbers and threads; `locking` is how mutexes are locked. `environment` is
-//! all of that in one value, which the engine is given.
+//! `clock`, `random` and `sync` are time, random numbers and threads; `threads` is how a thread is started, `locking` how
+//! mutexes are locked. `environment` is all of that in one value, which the engine is given.
 //!
-//! `unsafe` is in four of these files: `mapping` (mapped files), `sigbus` (pages that the disk cannot give), `fork` (what a
-//! forked child must not have) and `secret_memory` (memory for keys). Nothing here knows of records, and the only things that
+//! `unsafe` is in five of these files: `mapping` (mapped files), `sigbus` (pages that the disk cannot give), `fork` (what a
+//! forked child must not have), `threads` (calls of the system's threads) and `secret_memory` (memory for keys). Nothing here knows of records, and the only things that
 //! are used from outside are errors.
 
 mod clock;
@@ -41,6 +41,8 @@ mod sigbus;
 pub(crate) mod simulated;
 mod stat;
 pub(crate) mod sync;
+#[cfg(not(feature = "scheduled"))]
+pub(crate) mod threads;
 mod trust;
 mod unreadable;
 

@@ -8,14 +8,13 @@ use std::sync::Arc;
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
-use super::descriptors::apart_from_streams;
 use super::directory::{OsDirectory, single};
 use super::disk::{Directory, Disk, File, Holder, Open, Ownership, Sharing};
 use super::named::naming;
 use super::os_file::OsFile;
 use super::stat::{self, Seen};
 use super::trust::Trust;
-use super::{file_lock, ownership, shared_file};
+use super::{file_lock, ownership, path_walk, shared_file};
 
 /// The operating system's disk.
 pub(crate) struct OsDisk;
@@ -49,7 +48,8 @@ impl Disk for OsDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-        apart_from_streams(|| fs::File::open(dir))?.sync_all()
+        // Not opened by its name: what another user has put there by now could be a pipe, at which that waits for ever.
+        Ok(path_walk::keep_names(&path_walk::find(dir, false, Trust::Anyone)?)?)
     }
 
     fn lock(&self, path: &Path, follow: bool) -> io::Result<Result<Box<dyn Send + Sync>, Holder>> {
@@ -117,5 +117,24 @@ impl Directory for OsDirectory {
     fn free(&self) -> io::Result<u64> {
         let found = rustix::fs::fstatvfs(&self.fd)?;
         Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    /// Syncing the directory of a path once opened it by its name, and waited at a pipe that had been put there.
+    #[test]
+    fn a_pipe_in_the_place_of_a_directory_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::from(0o600), 0).unwrap();
+        let error = OsDisk.sync_dir(&pipe).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotADirectory, "{error}");
+        OsDisk.sync_dir(dir.path()).unwrap();
+        OsDisk.sync_dir(Path::new("")).unwrap();
     }
 }

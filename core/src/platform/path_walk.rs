@@ -90,7 +90,7 @@ fn step(dir: &OwnedFd, name: &OsStr, flags: OFlags) -> Result<OwnedFd, Errno> {
 }
 
 /// Makes the names in a directory durable. One that may be entered but not read cannot be synced.
-fn keep_names(dir: &OwnedFd) -> Result<(), Errno> {
+pub(super) fn keep_names(dir: &OwnedFd) -> Result<(), Errno> {
     match step(dir, OsStr::new("."), DIRECTORY) {
         Ok(dir) => fsync(dir),
         Err(Errno::ACCESS) => Ok(()),

@@ -58,7 +58,7 @@ use shared::Shared;
 /// ```
 pub struct Producer {
     shared: Arc<Shared>,
-    senders: Mutex<Vec<JoinHandle<()>>>,
+    senders: Mutex<Vec<JoinHandle>>,
 }
 
 impl Producer {

@@ -46,7 +46,7 @@ impl Producer {
         for _ in 0..number {
             let sending = shared.clone();
             shared.senders.living.fetch_add(1, Ordering::SeqCst);
-            let sender = thread::Builder::new().name("unistream-send".into()).spawn(move || sending.run());
+            let sender = thread::start(c"unistream-send", move || sending.run());
             // On an error the caller drops the producer, which ends the threads that run already.
             let sender = sender.map_err(|error| {
                 shared.senders.living.fetch_sub(1, Ordering::SeqCst);
@@ -69,7 +69,7 @@ impl Shared {
     }
 
     /// Waits for the threads, which are to end. False if the sink does not return from a call.
-    pub(super) fn wait_for_senders(&self, threads: &[JoinHandle<()>]) -> bool {
+    pub(super) fn wait_for_senders(&self, threads: &[JoinHandle]) -> bool {
         if threads.iter().all(JoinHandle::is_finished) {
             return true;
         }

@@ -15,7 +15,11 @@ const KIND: &str = "UNISTREAM_TEST_DISK";
 /// Mounts by a loop device. One that is found free may be another's by the time that it is taken.
 fn mount(arguments: &[&str]) -> bool {
     (0..20).any(|turn| {
-        std::thread::sleep(std::time::Duration::from_millis(20 * turn));
+        if turn > 0 {
+            std::thread::sleep(std::time::Duration::from_millis(20 * turn));
+            // The kernel may still know an older state of a btrfs by another loop device, and refuses this one then.
+            quietly("btrfs", &["device", "scan", "--forget"]);
+        }
         quietly("mount", arguments)
     })
 }

@@ -223,6 +223,7 @@ impl Condvar {
 
 pub(crate) mod thread {
     use std::cell::RefCell;
+    use std::ffi::CStr;
     use std::io;
     use std::sync::Arc;
     use std::time::Duration;
@@ -253,13 +254,13 @@ pub(crate) mod thread {
         }
     }
 
-    pub(crate) struct JoinHandle<T> {
-        handle: shuttle::thread::JoinHandle<T>,
+    pub(crate) struct JoinHandle {
+        handle: shuttle::thread::JoinHandle<()>,
         thread: Thread,
         finished: Arc<AtomicBool>,
     }
 
-    impl<T> JoinHandle<T> {
+    impl JoinHandle {
         pub(crate) fn thread(&self) -> &Thread {
             &self.thread
         }
@@ -268,40 +269,23 @@ pub(crate) mod thread {
             self.finished.load(Ordering::Acquire)
         }
 
-        pub(crate) fn join(self) -> std::thread::Result<T> {
-            self.handle.join()
+        pub(crate) fn join(self) {
+            let _ = self.handle.join();
         }
     }
 
-    #[derive(Default)]
-    pub(crate) struct Builder(Option<String>);
-
-    impl Builder {
-        pub(crate) fn new() -> Self {
-            Builder::default()
-        }
-
-        pub(crate) fn name(self, name: String) -> Self {
-            Builder(Some(name))
-        }
-
-        pub(crate) fn spawn<T: Send + 'static>(
-            self,
-            body: impl FnOnce() -> T + Send + 'static,
-        ) -> io::Result<JoinHandle<T>> {
-            let thread = Thread::default();
-            let finished = Arc::new(AtomicBool::new(false));
-            let (this, done) = (thread.clone(), finished.clone());
-            let body = move || {
-                SELF.with(|own| *own.borrow_mut() = Some(this));
-                let result = body();
-                done.store(true, Ordering::Release);
-                result
-            };
-            let name = self.0.unwrap_or_default();
-            let handle = shuttle::thread::Builder::new().name(name).spawn(body)?;
-            Ok(JoinHandle { handle, thread, finished })
-        }
+    pub(crate) fn start(name: &CStr, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle> {
+        let thread = Thread::default();
+        let finished = Arc::new(AtomicBool::new(false));
+        let (this, done) = (thread.clone(), finished.clone());
+        let body = move || {
+            SELF.with(|own| *own.borrow_mut() = Some(this));
+            body();
+            done.store(true, Ordering::Release);
+        };
+        let name = name.to_string_lossy().into_owned();
+        let handle = shuttle::thread::Builder::new().name(name).spawn(body)?;
+        Ok(JoinHandle { handle, thread, finished })
     }
 
     fn wait(limit: Option<Duration>) {

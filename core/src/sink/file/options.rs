@@ -52,7 +52,7 @@ impl Value for FileMode {
 }
 
 option_table! {
-    /// The options of a [`FileSink`] as text. [`TABLE`](Self::TABLE) describes them.
+    /// The options of a [`FileSink`](crate::FileSink) as text. [`TABLE`](Self::TABLE) describes them.
     pub struct FileOptions, setters file_setters;
     /// The file.
     path: Text = "", "a path", |v| !v.is_empty();

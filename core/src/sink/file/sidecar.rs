@@ -205,7 +205,8 @@ impl Sidecar {
         while let Some((seq, _)) = rest.first() {
             // Those that follow each other stand behind each other.
             let place = |(at, (next, _)): (usize, &Entry)| {
-                (*next == *seq + at as u64 && self.layout.slot(*next) == self.layout.slot(*seq) + (at * PRINT) as u64)
+                (next.checked_sub(*seq) == Some(at as u64)
+                    && self.layout.slot(*next) == self.layout.slot(*seq) + (at * PRINT) as u64)
                     .then_some(())
             };
             let run = rest.iter().enumerate().map_while(place).count();

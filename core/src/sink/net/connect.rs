@@ -5,7 +5,6 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -16,6 +15,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use super::environment::Environment;
 use super::proxy::tunnel_for;
 use super::trust::Trust;
+use crate::platform::sync::thread;
 
 /// The longest head of a proxy's answer.
 const MAX_PROXY_ANSWER: usize = 16 * 1024;
@@ -159,7 +159,7 @@ fn connect_tcp(host: &str, port: u16, deadline: Instant) -> io::Result<TcpStream
 fn resolve(host: &str, port: u16, time: Duration) -> io::Result<Vec<SocketAddr>> {
     let host = host.trim_matches(['[', ']']).to_owned();
     let (sender, receiver) = sync_channel(1);
-    thread::Builder::new().name("unistream-resolve".into()).spawn(move || {
+    thread::start(c"unistream-dns", move || {
         let _ = sender.send((&host[..], port).to_socket_addrs());
     })?;
     match receiver.recv_timeout(time) {
@@ -265,6 +265,7 @@ impl Write for Socket {
 #[cfg(all(test, not(feature = "torture")))]
 mod tests {
     use std::net::TcpListener;
+    use std::thread;
 
     use super::*;
 

@@ -116,6 +116,13 @@ fn any_state(source: &mut Source<'_>) -> State {
 
 /// A whole frame at the beginning of the bytes, by the page.
 fn whole(bytes: &[u8], salt: u32) -> Option<Frame<'_>> {
+    let (frame, id) = summed(bytes, salt)?;
+    let id = id.map(std::str::from_utf8).transpose().ok()?;
+    Some(Frame { id, ..frame })
+}
+
+/// A frame with the right checksum, and its id, which may be no text.
+fn summed(bytes: &[u8], salt: u32) -> Option<(Frame<'_>, Option<&[u8]>)> {
     let byte = |at: usize| bytes.get(at).copied();
     let number = |at: usize, size: usize| {
         bytes.get(at..at + size).map(|bytes| bytes.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
@@ -130,16 +137,17 @@ fn whole(bytes: &[u8], salt: u32) -> Option<Frame<'_>> {
     if crc != u64::from(bitwise_crc32c(&summed)) {
         return None;
     }
-    let id = std::str::from_utf8(&body[..id_len]);
-    Some(Frame {
+    let id = (flags & 1 != 0).then(|| &body[..id_len]);
+    let frame = Frame {
         kind,
         seq,
         created_at,
-        id: if flags & 1 != 0 { Some(id.ok()?) } else { None },
+        id: None,
         key: (flags & 2 != 0).then(|| &body[id_len..id_len + key_len]),
         data: &body[id_len + key_len..],
         padded: length.div_ceil(8) * 8,
-    })
+    };
+    Some((frame, id))
 }
 
 /// CRC-32C, bit by bit.
@@ -165,7 +173,8 @@ fn frames(bytes: &[u8], salt: u32) -> Result<(), String> {
         if let Some(frame) = format::parse(rest) {
             let _ = (frame.id.map(str::len), frame.key.map(<[u8]>::len), frame.data.last());
         }
-        places.extend(found.is_ok().then_some(at));
+        // A search knows checksums only: who then reads the frame sees an id that is no text.
+        places.extend(summed(rest, salt).map(|_| at));
     }
     for from in [0, 1, 8, 500] {
         let (found, expected) = (resync(bytes, from, salt), places.iter().find(|at| **at >= from).copied());

@@ -230,7 +230,7 @@ impl Run {
     }
 
     /// A thread that puts records of these lengths, and tells the ledger what came of each.
-    pub(super) fn putter(&self, producer: &Arc<Producer>, name: usize, lens: Vec<usize>) -> thread::JoinHandle<()> {
+    pub(super) fn putter(&self, producer: &Arc<Producer>, name: usize, lens: Vec<usize>) -> thread::JoinHandle {
         self.putter_after(Duration::ZERO, producer, name, lens)
     }
 
@@ -240,7 +240,7 @@ impl Run {
         producer: &Arc<Producer>,
         name: usize,
         lens: Vec<usize>,
-    ) -> thread::JoinHandle<()> {
+    ) -> thread::JoinHandle {
         let putting = producer.clone();
         let durable = producer.options().durability == Durability::Always;
         self.putter_with(move |data| putting.put(NewRecord::new(data)), durable, wait, name, lens)
@@ -253,7 +253,7 @@ impl Run {
         wait: Duration,
         name: usize,
         lens: Vec<usize>,
-    ) -> thread::JoinHandle<()> {
+    ) -> thread::JoinHandle {
         let ledger = self.ledger.clone();
         let (disk, pictures, dice) = (self.disk.clone(), self.pictures.clone(), self.dice.clone());
         spawn(move || {
@@ -280,12 +280,7 @@ impl Run {
         })
     }
 
-    pub(super) fn putters(
-        &self,
-        producer: &Arc<Producer>,
-        threads: usize,
-        lens: &[usize],
-    ) -> Vec<thread::JoinHandle<()>> {
+    pub(super) fn putters(&self, producer: &Arc<Producer>, threads: usize, lens: &[usize]) -> Vec<thread::JoinHandle> {
         (0..threads).map(|name| self.putter(producer, name, lens.to_vec())).collect()
     }
 
@@ -388,15 +383,15 @@ impl Run {
     }
 }
 
-pub(super) fn spawn(body: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
-    match thread::Builder::new().spawn(body) {
+pub(super) fn spawn(body: impl FnOnce() + Send + 'static) -> thread::JoinHandle {
+    match thread::start(c"test", body) {
         Ok(thread) => thread,
         Err(error) => panic!("{error}"),
     }
 }
 
-pub(super) fn join(threads: impl IntoIterator<Item = thread::JoinHandle<()>>) {
+pub(super) fn join(threads: impl IntoIterator<Item = thread::JoinHandle>) {
     for thread in threads {
-        let _ = thread.join();
+        thread.join();
     }
 }

@@ -76,11 +76,7 @@ fn everything_at_once(run: &Run) {
 }
 
 /// A thread that syncs so many times: what was accepted before survives a power loss.
-fn syncer(
-    run: &Run,
-    times: usize,
-    sync: impl Fn() -> crate::error::Result<()> + Send + 'static,
-) -> thread::JoinHandle<()> {
+fn syncer(run: &Run, times: usize, sync: impl Fn() -> crate::error::Result<()> + Send + 'static) -> thread::JoinHandle {
     let ledger = run.ledger.clone();
     spawn(move || {
         for _ in 0..times {
