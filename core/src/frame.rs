@@ -22,6 +22,7 @@
 
 use std::sync::atomic::{Ordering, compiler_fence};
 
+use crate::checksum::{crc32c, crc32c_append};
 use crate::little_endian::{le_u16, le_u32, le_u64};
 pub(crate) use crate::platform::TERMINATOR_BYTES;
 
@@ -84,9 +85,9 @@ impl<'a> Body<'a> {
         let mut crc = 0;
         if self.id.is_some() || self.key.is_some() {
             let [id, key, _] = self.parts();
-            crc = crc32c::crc32c_append(crc32c::crc32c(id), key);
+            crc = crc32c_append(crc32c(id), key);
         }
-        crc32c::crc32c_append(crc, self.data)
+        crc32c_append(crc, self.data)
     }
 
     #[inline]
@@ -119,7 +120,7 @@ pub(crate) fn encode(space: &mut [u8], head: Head, body: &Body<'_>, body_crc: u3
     let shape = u64::from(head.kind as u8) | u64::from(flags) << 8 | (id_len as u64) << 16 | (key_len as u64) << 32;
     let first = (length as u64) << 32;
     let mut header = words([first | u64::from(salt), head.seq, head.created_at.cast_unsigned(), shape]);
-    let crc = crc32c::crc32c_append(body_crc, &header);
+    let crc = crc32c_append(body_crc, &header);
     header[..8].copy_from_slice(&(first | u64::from(crc)).to_le_bytes());
     // Padding and terminator before the body, which may reach into the last word.
     let last = space.len() - TERMINATOR_BYTES - ALIGN;
@@ -173,7 +174,7 @@ pub(crate) fn decode(bytes: &[u8], salt: u32) -> Result<Frame<'_>, Bad> {
     }
     let frame = parse(bytes).ok_or(Bad::Damaged)?;
     let length = le_u32(bytes, 4) as usize;
-    if !is_whole(bytes, salt, crc32c::crc32c(&bytes[FRAME_BYTES..length])) {
+    if !is_whole(bytes, salt, crc32c(&bytes[FRAME_BYTES..length])) {
         return Err(Bad::Damaged);
     }
     Ok(frame)
@@ -253,7 +254,7 @@ fn salted(bytes: &[u8], salt: u32, body_crc: u32) -> u32 {
     let mut header = [0; FRAME_BYTES];
     header.copy_from_slice(&bytes[..FRAME_BYTES]);
     header[..4].copy_from_slice(&salt.to_le_bytes());
-    crc32c::crc32c_append(body_crc, &header)
+    crc32c_append(body_crc, &header)
 }
 
 /// Whether a frame with this header is whole, its body having this checksum.

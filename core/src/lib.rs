@@ -43,6 +43,7 @@
 
 mod batch;
 mod buffer;
+mod checksum;
 mod dead_letters;
 mod error;
 mod event;

@@ -12,6 +12,7 @@ use super::losses::Losses;
 use super::position::Position;
 use super::quarantine::CORRUPT;
 use crate::batch::Progress;
+use crate::checksum::crc32c;
 use crate::error::is_full;
 use crate::platform::{Directory, File, Open, read_past};
 
@@ -106,7 +107,7 @@ impl State {
         }
         let length = bytes.len() as u32 + 4;
         bytes[HEAD_BYTES - 4..HEAD_BYTES].copy_from_slice(&length.to_le_bytes());
-        let crc = crc32c::crc32c(&bytes);
+        let crc = crc32c(&bytes);
         bytes.extend_from_slice(&crc.to_le_bytes());
         bytes
     }
@@ -120,7 +121,7 @@ impl State {
         if length < HEAD_BYTES + 4 || length > bytes.len() {
             return None;
         }
-        if crc32c::crc32c(&bytes[..length - 4]) != le_u32(bytes, length - 4) {
+        if crc32c(&bytes[..length - 4]) != le_u32(bytes, length - 4) {
             return None;
         }
         let (version, flags) = (le_u32(bytes, 8), le_u32(bytes, 12));

@@ -2,6 +2,8 @@
 //! `docs/format.md` says the same in prose; change both together.
 
 use super::position::Position;
+
+use crate::checksum::crc32c;
 #[cfg(any(test, feature = "torture"))]
 pub(crate) use crate::frame::frame;
 pub(crate) use crate::frame::{
@@ -116,7 +118,7 @@ impl SegmentHeader {
         {
             copy[at..at + 8].copy_from_slice(&word.to_le_bytes());
         }
-        let crc = crc32c::crc32c(&copy[..HEADER_COPY_BYTES - 4]);
+        let crc = crc32c(&copy[..HEADER_COPY_BYTES - 4]);
         copy[HEADER_COPY_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
         let mut header = [0u8; SEGMENT_HEADER_BYTES];
         header[..HEADER_COPY_BYTES].copy_from_slice(&copy);
@@ -127,7 +129,7 @@ impl SegmentHeader {
     pub(crate) fn decode(bytes: &[u8]) -> HeaderState {
         let whole = bytes.chunks_exact(HEADER_COPY_BYTES).take(2).find(|copy| {
             copy[0..8] == MAGIC
-                && crc32c::crc32c(&copy[..HEADER_COPY_BYTES - 4]) == le_u32(copy, HEADER_COPY_BYTES - 4)
+                && crc32c(&copy[..HEADER_COPY_BYTES - 4]) == le_u32(copy, HEADER_COPY_BYTES - 4)
                 && (le_u32(copy, 8) != VERSION || SegmentHeader::read(copy).is_possible())
         });
         let Some(copy) = whole else {
@@ -218,7 +220,7 @@ mod tests {
         for (at, version, flags) in [(8, 2, 0), (12, VERSION, 2)] {
             let mut bytes = SegmentHeader::default().encode();
             bytes[at] = 2;
-            let crc = crc32c::crc32c(&bytes[..508]);
+            let crc = crc32c(&bytes[..508]);
             bytes[508..512].copy_from_slice(&crc.to_le_bytes());
             bytes[512..].fill(0);
             assert_eq!(SegmentHeader::decode(&bytes), HeaderState::Unknown { version, flags });

@@ -12,6 +12,7 @@ use super::scan::{Scan, Source, Step, unknown_format};
 use super::segment::{self, Finished};
 use super::writer::{BatchCaps, OpenBatch};
 use crate::batch::{Batch, BatchId, Entry, Piece, Progress, Turn};
+use crate::checksum::crc32c_append;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::platform::{Chunk, ForkGuard, Ownership};
@@ -331,7 +332,7 @@ impl Reader {
     fn unsealed_id(&self, first: u64, entries: &[Entry]) -> BatchId {
         let crc = entries.iter().fold(0, |crc, entry| {
             let seq = first + u64::from(entry.place);
-            crc32c::crc32c_append(crc, &seq.to_le_bytes())
+            crc32c_append(crc, &seq.to_le_bytes())
         });
         BatchId { buffer_id: self.state.buffer_id, epoch: crc | 1 << 31, first_seq: first }
     }

@@ -12,6 +12,8 @@ use std::sync::OnceLock;
 
 use super::format::{ALIGN, FRAME_BYTES, Shape};
 
+use crate::checksum::crc32c_append;
+
 /// So many places wait at once, 12 bytes each. What more there are is looked at in another pass.
 const MOST_WAITING: usize = 1 << 20;
 /// Files are read in pieces of this size.
@@ -135,7 +137,7 @@ impl Search {
     fn sum_to(&mut self, base: u64, bytes: &[u8], offset: u64) {
         if offset > self.summed {
             let range = (self.summed - base) as usize..(offset - base) as usize;
-            self.sum = crc32c::crc32c_append(self.sum, &bytes[range]);
+            self.sum = crc32c_append(self.sum, &bytes[range]);
             self.summed = offset;
         }
     }
@@ -220,6 +222,7 @@ fn product(a: u32, mut b: u32) -> u32 {
 mod tests {
     use super::super::format::{self, Body, Head, Kind};
     use super::*;
+    use crate::checksum::crc32c;
 
     const SALT: u32 = 0x1234_5678;
 
@@ -259,8 +262,8 @@ mod tests {
         let bytes: Vec<u8> = (0..100_000u32).map(|at| (at.wrapping_mul(at) >> 3) as u8).collect();
         for (cut, end) in [(0, 0), (0, 5), (7, 7), (3, 260), (1000, 70_000), (65_535, 100_000)] {
             let (front, back) = bytes[..end].split_at(cut);
-            let whole = crc32c::crc32c(&bytes[..end]);
-            assert_eq!(moved(crc32c::crc32c(front), back.len() as u32) ^ crc32c::crc32c(back), whole, "{cut}..{end}");
+            let whole = crc32c(&bytes[..end]);
+            assert_eq!(moved(crc32c(front), back.len() as u32) ^ crc32c(back), whole, "{cut}..{end}");
         }
     }
 

@@ -9,6 +9,7 @@ use super::losses::{Damage, Region};
 use super::position::Position;
 use super::resync::Search;
 use super::segment::{self, Finished};
+use crate::checksum::crc32c_append;
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::{Chunk, SegmentReader};
 
@@ -353,7 +354,7 @@ impl Window {
                 false if bytes.is_empty() => return Ok(false),
                 false => bytes,
             };
-            sum = crc32c::crc32c_append(sum, body);
+            sum = crc32c_append(sum, body);
             at += bytes.len() as u64;
         }
         Ok(format::is_whole(&header, self.salt, sum))

@@ -10,6 +10,7 @@ use super::position::Position;
 use super::resync::{PIECE, Search};
 use super::segment;
 use super::writer::{BatchCaps, OpenBatch};
+use crate::checksum::crc32c_append;
 use crate::limits::Limits;
 use crate::platform::{File, read_past};
 
@@ -144,7 +145,7 @@ impl Frames<'_> {
             if count == 0 {
                 return Ok(Err(Bad::Damaged));
             }
-            sum = crc32c::crc32c_append(sum, &bytes[..count]);
+            sum = crc32c_append(sum, &bytes[..count]);
             from += count as u64;
         }
         let is_whole = format::is_whole(&header, salt, sum);

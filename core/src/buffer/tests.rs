@@ -402,7 +402,7 @@ fn what_lies_before_an_unknown_version_is_not_read_for_each_look() {
     let mut unknown = bytes.clone();
     for copy in unknown[..1024].chunks_exact_mut(512) {
         copy[8] = 9;
-        let crc = crc32c::crc32c(&copy[..508]);
+        let crc = crate::checksum::crc32c(&copy[..508]);
         copy[508..].copy_from_slice(&crc.to_le_bytes());
     }
     let core = open(&disk, Durability::Os);

@@ -1,6 +1,7 @@
 //! Records on their way into the file, and what tells one record from another.
 
 use super::Framing;
+use crate::checksum::{crc32c, crc32c_append};
 use crate::record::Record;
 
 /// A record that the file has, or gets: its seq, and what it is.
@@ -26,13 +27,13 @@ pub(super) fn fingerprint(buffer_id: u64, record: &Record<'_>) -> u64 {
         let length = part.map_or(0, |part| part.len() as u32 + 1);
         head[at..at + 4].copy_from_slice(&length.to_le_bytes());
     }
-    let mut contents = crc32c::crc32c(&head);
+    let mut contents = crc32c(&head);
     for part in [id.unwrap_or_default(), key.unwrap_or_default(), record.data] {
         if !part.is_empty() {
-            contents = crc32c::crc32c_append(contents, part);
+            contents = crc32c_append(contents, part);
         }
     }
-    let print = u64::from(crc32c::crc32c(&name)) << 32 | u64::from(contents);
+    let print = u64::from(crc32c(&name)) << 32 | u64::from(contents);
     print.max(UNKNOWN + 1)
 }
 

@@ -6,6 +6,7 @@ use std::io;
 use super::Framing;
 use super::piece::whole_records;
 use super::sidecar::Mark;
+use crate::checksum::crc32c_append;
 use crate::platform::File;
 
 /// How much of a piece a file has.
@@ -117,7 +118,7 @@ fn checksum(file: &dyn File, mut at: u64, length: u64) -> io::Result<Option<u32>
         if got < wanted {
             return Ok(None);
         }
-        crc = crc32c::crc32c_append(crc, &window[..got]);
+        crc = crc32c_append(crc, &window[..got]);
         (at, left) = (at + got as u64, left - got as u64);
     }
     Ok(Some(crc))

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::Framing;
 use super::piece::{Entry, Piece, UNKNOWN};
+use crate::checksum::crc32c;
 use crate::little_endian::{le_u32, le_u64};
 use crate::platform::{File, FileId};
 
@@ -178,7 +179,7 @@ impl Sidecar {
         let generation = self.generation + 1;
         let mark = Mark {
             length: bytes.len() as u64,
-            crc: crc32c::crc32c(bytes),
+            crc: crc32c(bytes),
             preceded: self.standing == Standing::Settled,
             ..mark
         };
@@ -296,11 +297,11 @@ fn encode(area: &mut Vec<u8>, generation: u64, mark: &Mark, entries: &[Entry], c
         (ENDS_A_LINE, mark.ends_a_line),
     ];
     let flags = flags.iter().filter(|(_, set)| *set).map(|(flag, _)| flag).sum();
-    let words = [mark.crc, flags, entries.len() as u32, contents.len() as u32, crc32c::crc32c(body)];
+    let words = [mark.crc, flags, entries.len() as u32, contents.len() as u32, crc32c(body)];
     for (word, at) in words.iter().zip(header[48..].chunks_exact_mut(4)) {
         at.copy_from_slice(&word.to_le_bytes());
     }
-    let crc = crc32c::crc32c(&header[..HEADER - 4]);
+    let crc = crc32c(&header[..HEADER - 4]);
     header[HEADER - 4..].copy_from_slice(&crc.to_le_bytes());
 }
 
@@ -311,7 +312,7 @@ fn read_area(file: &dyn File, layout: &Layout, generation: u64) -> io::Result<Op
     let Some((found, mut mark, sizes)) = decode(&header, layout) else { return Ok(None) };
     let mut body = vec![0; sizes.entries * ENTRY + sizes.contents];
     let got = file.read_at(&mut body, layout.place(generation) + HEADER as u64)?;
-    if found % 2 != generation || got < body.len() || crc32c::crc32c(&body) != sizes.crc {
+    if found % 2 != generation || got < body.len() || crc32c(&body) != sizes.crc {
         return Ok(None);
     }
     let (entries, contents) = body.split_at(sizes.entries * ENTRY);
@@ -328,7 +329,7 @@ struct Sizes {
 }
 
 fn decode(header: &[u8; HEADER], layout: &Layout) -> Option<(u64, Mark, Sizes)> {
-    if header[..8] != MAGIC || crc32c::crc32c(&header[..HEADER - 4]) != le_u32(header, HEADER - 4) {
+    if header[..8] != MAGIC || crc32c(&header[..HEADER - 4]) != le_u32(header, HEADER - 4) {
         return None;
     }
     let flags = le_u32(header, 52);
