@@ -257,12 +257,12 @@ fn after_put() -> String {
     let mut text = String::from("Sinks:\n");
     for kind in sink::kinds() {
         let url = if kind.scheme == "python" { "python:MODULE:NAME".into() } else { kind.url() };
-        text.push_str(&format!("  {url:<32}{}\n", kind.summary));
+        text.push_str(&format!("  {url}\n      {}\n", kind.summary));
     }
     text + PUT
 }
 
-const PUT: &str = "\
+const PUT: &str = "
   URLs take options as ?KEY=VALUE&KEY=VALUE; 'unistream options KIND' prints those of a kind. Reserved characters are percent-encoded. The command line of the Python package also knows python:MODULE:NAME, a callable that takes a batch, and the sinks of installed Python packages.
 
 Run again:

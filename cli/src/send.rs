@@ -51,7 +51,8 @@ impl<'a> Run<'a> {
 
     /// Waits until all is delivered or the time is over.
     pub(crate) fn deliver(&mut self, producer: &Producer) -> Result<(), Error> {
-        let deadline = self.sending.timeout.map(|timeout| Instant::now() + timeout);
+        // A time beyond all clocks is no limit.
+        let deadline = self.sending.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let point = producer.begin_flush()?;
         loop {
             self.context.signals.check()?;

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use unistream::{Inspection, Limits, Producer};
+use serde_json::Value;
+use unistream::{Inspection, Limits, Producer, sink};
 
 const UNISTREAM: &str = env!("CARGO_BIN_EXE_unistream");
 
@@ -112,7 +113,7 @@ fn the_exit_code_says_where_the_records_are() {
     assert_eq!(left.code, 3, "{}", left.err);
     assert!(left.err.contains("2 records are left in outbox; the same command again goes on"), "{}", left.err);
     // A line cannot hold a line feed.
-    let dead = run(folder, &["drain", "outbox", "--to", "file:out.log"]);
+    let dead = run(folder, &["drain", "outbox", "--to", "file:out.log", "--timeout", "1e19"]);
     assert_eq!(dead.code, 7, "{}", dead.err);
     assert!(dead.err.contains("there are 1 dead letters: unistream dead-letters list outbox"), "{}", dead.err);
     let listed = run(folder, &["dead-letters", "list", "outbox"]);
@@ -227,8 +228,8 @@ fn top_prints_a_line_for_each_look_where_there_is_no_terminal() {
     assert!(lines[0].contains(", put -, finished -, failures 0, dead 0, lost 0"), "{}", lines[0]);
     assert!(lines[1].contains(", put 0/s, finished 0/s, "), "{}", lines[1]);
     let ended = run(folder.path(), &["top", "outbox", "-i", "0.1", "-n", "1", "--json"]);
-    let look: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
-    assert_eq!((&look["pending_records"], &look["put_records_per_second"]), (&2.into(), &serde_json::Value::Null));
+    let look: Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!((&look["pending_records"], &look["put_records_per_second"]), (&2.into(), &Value::Null));
     let missing = run(folder.path(), &["top", "missing"]);
     assert_eq!((missing.code, &*missing.err), (6, "unistream: there is no buffer in missing\n"));
     assert_eq!(run(folder.path(), &["top", "outbox", "-i", "0"]).code, 2);
@@ -243,6 +244,7 @@ fn what_is_wrong_with_the_command_line_is_said() {
         (&["put", "outbox", "--to", "kinesis://x?secret_access_key=hush"], "does not belong in a URL"),
         (&["put", "outbox", "-o", "mode=inline"], "KEY=VALUE with a key of 'unistream options'"),
         (&["put", "outbox", "--id", "x"], "--format ndjson"),
+        (&["put", "outbox", "--timeout", "nan"], "it is not a number of seconds"),
         (&["put", "outbox", "--time", "1"], "unexpected argument '--time'"),
         (&["drain", "outbox"], "--to <SINK>"),
         (&["dead-letters"], "list, show"),
@@ -275,6 +277,30 @@ fn the_help_is_whole() {
         assert_eq!((shown.code, &*shown.err), (0, ""));
         assert!(shown.out.lines().all(|line| line.chars().count() <= 100), "{}", shown.out);
         assert!(help.out.contains(&format!("\n  {}  ", words[0])), "{words:?}");
+    }
+}
+
+/// A sink of the library is one of the command line, whatever feature it needs.
+#[test]
+fn every_sink_is_in_the_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let help = run(folder.path(), &["put", "--help"]);
+    for kind in sink::kinds() {
+        assert!(kind.open.is_some(), "the feature `sinks` of core/Cargo.toml lacks {:?}", kind.feature);
+        assert!(
+            help.out.contains(&format!(
+                "\n  {}\n      {}",
+                kind.url(),
+                kind.summary.chars().take(40).collect::<String>()
+            )),
+            "{}",
+            help.out
+        );
+        let options = run(folder.path(), &["options", kind.scheme, "--json"]);
+        assert_eq!(options.code, 0, "{}", options.err);
+        let keys: Vec<_> = options.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect();
+        let keys: Vec<_> = keys.iter().map(|option| option["key"].as_str().unwrap()).collect();
+        assert_eq!(keys, kind.options.iter().map(|option| option.key).collect::<Vec<_>>());
     }
 }
 
