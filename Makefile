@@ -22,8 +22,10 @@ timed-%:
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --quiet --locked -p unistream --all-targets -- -D warnings
+	$(CARGO) clippy --quiet --locked -p unistream --features net -- -D warnings
 	$(CARGO) clippy --quiet --locked --workspace --all-targets \
 	  --features unistream/aws,unistream/async,unistream-torture/scheduled -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps -p unistream
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps -p unistream --features aws,async
 	tests/documents.sh
 	tests/supply_chain/run.sh

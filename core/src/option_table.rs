@@ -265,10 +265,12 @@ macro_rules! option_table {
             /// The defaults, and what these keys and values set.
             ///
             /// # Errors
-            /// As [`set`](Self::set).
+            /// As [`set`](Self::set), and for an option that is not given though it must be.
             pub fn from_pairs(pairs: &[(&str, &str)]) -> $crate::Result<Self> {
                 let mut options = $name::default();
                 pairs.iter().try_for_each(|(key, value)| options.set(key, value))?;
+                // A default out of its range is an option that must be given.
+                options.check_ranges()?;
                 Ok(options)
             }
 
