@@ -105,6 +105,19 @@ class CloudWatchLogsOptions(AwsOptions, total=False):
 class HttpOptions(TypedDict, total=False):
     """The options of an `HttpSink`; `unistream.options("http")` describes them."""
 
+    preset: Literal[
+        "none",
+        "elastic",
+        "opensearch",
+        "clickhouse",
+        "loki",
+        "splunk_hec",
+        "datadog_logs",
+        "otlp_logs",
+        "webhook",
+    ]
+    fields: str
+    signing_secret: str
     query: str
     method: Literal["POST", "PUT", "PATCH"]
     secret_headers: str

@@ -3,6 +3,7 @@
 
 mod auth;
 mod faults;
+mod presets;
 mod producer;
 mod requests;
 mod server;

@@ -25,7 +25,7 @@ pub(super) enum Auth {
     None,
     /// The credentials of Basic authentication, in Base64.
     Basic(Secret),
-    Bearer(Secret),
+    Token(Secret),
     File(PathBuf),
     Function(Arc<TokenFn>),
 }
@@ -46,7 +46,7 @@ impl Auth {
             let both = Zeroizing::new(format!("{username}:{}", password.reveal()));
             Auth::Basic(Secret::from(BASE64_STANDARD.encode(both.as_bytes())))
         } else if !token.is_empty() {
-            Auth::Bearer(token.clone())
+            Auth::Token(token.clone())
         } else if !token_file.is_empty() {
             Auth::File(token_file.into())
         } else {
@@ -54,25 +54,25 @@ impl Auth {
         })
     }
 
-    /// The secret of this moment, and the header made of it.
+    /// The secret of this moment, and the header made of it; `before` stands before a token.
     ///
     /// # Errors
     /// Why there is none now, in words without the secret.
-    pub(super) fn header(&self) -> Result<Option<(Secret, HeaderValue)>, String> {
-        let (scheme, secret) = match self {
+    pub(super) fn header(&self, before: &str) -> Result<Option<(Secret, HeaderValue)>, String> {
+        let (before, secret) = match self {
             Auth::None => return Ok(None),
-            Auth::Basic(secret) => ("Basic", secret.clone()),
-            Auth::Bearer(secret) => ("Bearer", secret.clone()),
-            Auth::File(path) => ("Bearer", read(path)?),
+            Auth::Basic(secret) => ("Basic ", secret.clone()),
+            Auth::Token(secret) => (before, secret.clone()),
+            Auth::File(path) => (before, read(path)?),
             Auth::Function(function) => {
                 let secret = function().map_err(|error| format!("the function for tokens failed: {error}"))?;
-                ("Bearer", secret)
+                (before, secret)
             }
         };
         if secret.is_empty() {
             return Err("the token is empty".into());
         }
-        let text = Zeroizing::new(format!("{scheme} {}", secret.reveal()));
+        let text = Zeroizing::new(format!("{before}{}", secret.reveal()));
         let mut value = HeaderValue::from_str(&text).map_err(|_| "the token has bytes that no header can have")?;
         value.set_sensitive(true);
         Ok(Some((secret, value)))
@@ -90,9 +90,9 @@ impl fmt::Debug for Auth {
         f.write_str(match self {
             Auth::None => "none",
             Auth::Basic(_) => "basic",
-            Auth::Bearer(_) => "bearer",
-            Auth::File(_) => "bearer of a file",
-            Auth::Function(_) => "bearer of a function",
+            Auth::Token(_) => "token",
+            Auth::File(_) => "token of a file",
+            Auth::Function(_) => "token of a function",
         })
     }
 }

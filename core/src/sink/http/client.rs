@@ -26,6 +26,8 @@ pub(super) struct Way {
     pub(super) headers: HeaderMap,
     pub(super) secret_headers: Vec<(HeaderName, Secret)>,
     pub(super) auth: Auth,
+    /// The header of a token, and what stands before the token in it.
+    pub(super) authorization: (&'static str, &'static str),
     pub(super) redirects: Redirects,
     pub(super) compression: Compression,
     /// Larger bodies are announced.
@@ -78,19 +80,25 @@ impl Client {
     }
 
     /// Sends a body and reads the answer, whatever its status.
+    ///
+    /// `query` is added to the URL's.
     pub(super) fn call(
         &self,
         connections: &Connections,
+        query: Option<&str>,
         headers: &HeaderMap,
         body: &[u8],
     ) -> Result<Answer, CallError> {
         let unavailable = |message: String| CallError::unavailable(self.operation(), message);
-        let authorization = self.way.auth.header().map_err(unavailable)?;
+        let authorization = self.way.auth.header(self.way.authorization.1).map_err(unavailable)?;
         let mut secrets: Vec<&str> = self.way.secret_headers.iter().map(|(_, secret)| secret.reveal()).collect();
         secrets.extend(authorization.iter().map(|(secret, _)| secret.reveal()));
         let mask = (!secrets.is_empty()).then(|| Mask::new(secrets));
         let packed = self.pack(body);
-        let mut url = self.way.url.clone();
+        let mut url = match query {
+            Some(query) => with_query(&self.way.url, query).ok_or_else(|| unavailable("its query is none".into()))?,
+            None => self.way.url.clone(),
+        };
         for _ in 0..=MAX_REDIRECTS {
             let is_home = same_origin(&url, &self.way.url);
             let authorization = authorization.as_ref().filter(|_| is_home).map(|(_, value)| value);
@@ -152,7 +160,11 @@ impl Client {
                 all.insert(name, value);
             }
             if let Some(value) = authorization {
-                all.insert(header::AUTHORIZATION, value.clone());
+                let name = match self.way.auth {
+                    Auth::Basic(_) => header::AUTHORIZATION,
+                    _ => HeaderName::from_static(self.way.authorization.0),
+                };
+                all.insert(name, value.clone());
             }
         }
         if body.len() as u64 > self.way.expect_above {
@@ -217,6 +229,11 @@ fn resolve(from: &Uri, location: &str) -> Option<Uri> {
     let next: Uri = absolute.parse().ok()?;
     let is_web = matches!(next.scheme_str()?, "http" | "https");
     (is_web && !next.authority()?.as_str().contains('@')).then_some(next)
+}
+
+/// A URL with more in its query.
+fn with_query(url: &Uri, query: &str) -> Option<Uri> {
+    format!("{url}{}{query}", if url.query().is_some() { '&' } else { '?' }).parse().ok()
 }
 
 /// Scheme, host and port of a URL.

@@ -45,6 +45,25 @@ pub(super) trait Dialect: Send + Sync {
     /// The `Content-Type`, unless an option says otherwise.
     fn content_type(&self) -> &'static str;
 
+    /// The header of a token, and what stands before the token in it.
+    fn authorization(&self) -> (&'static str, &'static str) {
+        ("authorization", "Bearer ")
+    }
+
+    /// The path, and perhaps a query, that requests go to where the URL of the sink has this path.
+    ///
+    /// # Errors
+    /// What is missing in it.
+    fn path(&self, path: &str) -> Result<String, String> {
+        Ok(path.to_owned())
+    }
+
+    /// What this request adds to the query.
+    fn query(&self, request: &Request<'_>) -> Option<String> {
+        let _ = request;
+        None
+    }
+
     /// How many bytes a body has around each piece, at most.
     fn framing_bytes(&self) -> u64;
 

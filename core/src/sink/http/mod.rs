@@ -20,9 +20,13 @@ mod client;
 mod dialect;
 #[cfg(feature = "http")]
 mod envelope;
+#[cfg(feature = "http")]
+mod fields;
 mod options;
 #[cfg(feature = "http")]
 mod plain;
+#[cfg(feature = "http")]
+mod presets;
 #[cfg(feature = "http")]
 mod setup;
 #[cfg(feature = "http")]
@@ -32,7 +36,7 @@ mod status;
 
 #[cfg(feature = "http")]
 pub use self::auth::TokenFn;
-pub use self::options::{AnswerForm, BodyForm, Compression, HttpOptions, Method, RecordForm, Redirects};
+pub use self::options::{AnswerForm, BodyForm, Compression, HttpOptions, Method, Preset, RecordForm, Redirects};
 #[cfg(feature = "http")]
 pub use self::sink::{HttpBuilder, HttpSink};
 use super::kind::{Kind, Place};

@@ -66,6 +66,30 @@ choice! {
 }
 
 choice! {
+    /// A service that is known.
+    Preset: "one of none, elastic, opensearch, clickhouse, loki, splunk_hec, datadog_logs, otlp_logs, webhook" {
+        /// None: the other options say what is sent.
+        None = "none",
+        /// Elasticsearch, by `_bulk`.
+        Elastic = "elastic",
+        /// OpenSearch, likewise.
+        Opensearch = "opensearch",
+        /// ClickHouse, by `JSONEachRow`.
+        Clickhouse = "clickhouse",
+        /// Grafana Loki.
+        Loki = "loki",
+        /// Splunk's HTTP Event Collector.
+        SplunkHec = "splunk_hec",
+        /// Logs of Datadog.
+        DatadogLogs = "datadog_logs",
+        /// Logs of OpenTelemetry, by OTLP.
+        OtlpLogs = "otlp_logs",
+        /// A webhook, signed as Standard Webhooks has it.
+        Webhook = "webhook",
+    }
+}
+
+choice! {
     /// What an answer speaks of.
     AnswerForm: "one of status, records" {
         /// Its status, of the whole request.
@@ -84,6 +108,15 @@ option_table! {
     pub struct HttpOptions, setters http_setters;
     /// Where to: scheme, host, port, path, and perhaps a query.
     url: Text = "", "an http or https URL without user and password", |v| !v.is_empty();
+    /// A service that is known: it decides what is sent and how answers are read.
+    preset: Preset = "none", "none, elastic, opensearch, clickhouse, loki, splunk_hec, datadog_logs, otlp_logs, webhook",
+        |_| true;
+    /// Fields that a preset gives every record besides its payload: Loki's labels, Splunk's host, source, sourcetype, index and
+    /// indexed fields, Datadog's service, ddsource, ddtags, hostname, and OpenTelemetry's attributes of the resource. `{key}` and
+    /// `{id}` stand for the record's.
+    fields: Text = "", "such as service=web,host=web-1,tenant={key}, or empty", |_| true;
+    /// The secret that webhooks are signed with; empty: they are not.
+    signing_secret: Secret = "", "a text, or whsec_ and Base64, or empty", |_| true;
     /// What follows `?` in the requests' URL, as it is written there; for sinks that are opened by a URL, where `?` begins the
     /// options.
     query: Text = "", "such as database=logs&wait=true, or empty", |_| true;
@@ -105,7 +138,7 @@ option_table! {
     username: Text = "", "a name without a colon, or empty", |v| !v.contains(':');
     /// The password of HTTP Basic authentication.
     password: Secret = "", "a password, or empty", |_| true;
-    /// The token of `Authorization: Bearer`.
+    /// The token of `Authorization: Bearer`, or of what a preset's service has in its place.
     token: Secret = "", "a token, or empty", |_| true;
     /// A file with that token, read anew for every batch, so that it can be rotated.
     token_file: Text = "", "a path, or empty", |_| true;

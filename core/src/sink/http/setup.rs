@@ -6,7 +6,6 @@ use super::auth::Auth;
 use super::client::{Client, Way};
 use super::dialect::Dialect;
 use super::options::HttpOptions;
-use super::plain::Plain;
 use crate::error::Result;
 use crate::secret::Secret;
 use crate::sink::net::environment::Environment;
@@ -36,11 +35,12 @@ const OWN: &[&str] = &[
 /// Headers whose values are secret.
 const SECRET: &[&str] = &["authorization", "cookie", "api-key", "x-api-key", "dd-api-key"];
 
-pub(super) fn dialect(options: &HttpOptions) -> Result<Box<dyn Dialect>> {
-    Ok(Box::new(Plain { body: options.body, record: options.record, answer: options.answer }))
-}
-
-pub(super) fn client(options: &HttpOptions, auth: Auth, environment: Option<Environment>) -> Result<Client> {
+pub(super) fn client(
+    options: &HttpOptions,
+    dialect: &dyn Dialect,
+    auth: Auth,
+    environment: Option<Environment>,
+) -> Result<Client> {
     let proxies = match (environment, options.use_environment) {
         (Some(_), false) => return Err(invalid("an environment is given, and use_environment is false")),
         (Some(environment), true) => environment,
@@ -49,7 +49,7 @@ pub(super) fn client(options: &HttpOptions, auth: Auth, environment: Option<Envi
     };
     let bundle = Some(&options.ca_bundle[..]).filter(|path| !path.is_empty()).or_else(|| proxies.get("SSL_CERT_FILE"));
     let trust = bundle.map_or_else(|| Ok(Trust::default()), Trust::load)?;
-    let url = url(&options.url, &options.query)?;
+    let url = url(&options.url, &options.query, dialect)?;
     let identity = match (&options.client_cert[..], &options.client_key[..]) {
         ("", "") => None,
         ("", _) => return Err(invalid("client_key is given without client_cert")),
@@ -57,8 +57,10 @@ pub(super) fn client(options: &HttpOptions, auth: Auth, environment: Option<Envi
         (certificate, key) => Some(Identity::load(certificate, key)?),
     };
     let (headers, secret_headers) = headers(options)?;
-    if !matches!(auth, Auth::None) && secret_headers.iter().any(|(name, _)| name == "authorization") {
-        return Err(invalid("Authorization is given twice: as a secret header, and by other options"));
+    let authorization = dialect.authorization();
+    let given = if matches!(auth, Auth::Basic(_)) { "authorization" } else { authorization.0 };
+    if !matches!(auth, Auth::None) && secret_headers.iter().any(|(name, _)| name == given) {
+        return Err(invalid(format!("{given} is given twice: as a secret header, and by other options")));
     }
     let settings = Settings {
         proxies,
@@ -75,6 +77,7 @@ pub(super) fn client(options: &HttpOptions, auth: Auth, environment: Option<Envi
         headers,
         secret_headers,
         auth,
+        authorization,
         redirects: options.redirects,
         compression: options.compression,
         expect_above: options.expect_continue,
@@ -83,14 +86,12 @@ pub(super) fn client(options: &HttpOptions, auth: Auth, environment: Option<Envi
 }
 
 /// The URL of the requests. No message repeats it: it may hold a secret by mistake, or on purpose in its path.
-fn url(text: &str, query: &str) -> Result<Uri> {
+fn url(text: &str, query: &str, dialect: &dyn Dialect) -> Result<Uri> {
     let wrong = |why: &str| invalid(format!("option url: {why}"));
-    let divided = if text.contains('?') { '&' } else { '?' };
-    let whole = if query.is_empty() { text.to_owned() } else { format!("{text}{divided}{query}") };
-    if whole.contains('#') {
+    if text.contains('#') || query.contains('#') {
         return Err(wrong("it has a fragment (#), which is not sent"));
     }
-    let url: Uri = whole.parse().map_err(|_| wrong("it is not a URL, or its query is not that of one"))?;
+    let url: Uri = text.parse().map_err(|_| wrong("it is not a URL"))?;
     if !matches!(url.scheme_str(), Some("http" | "https")) {
         return Err(wrong("it begins with neither https:// nor http://"));
     }
@@ -101,7 +102,15 @@ fn url(text: &str, query: &str) -> Result<Uri> {
     if url.host().unwrap_or_default().is_empty() {
         return Err(wrong("it names no host"));
     }
-    Ok(url)
+    let mut target = dialect.path(url.path()).map_err(|why| wrong(&why))?;
+    for more in [url.query().unwrap_or_default(), query] {
+        if !more.is_empty() {
+            target.push(if target.contains('?') { '&' } else { '?' });
+            target.push_str(more);
+        }
+    }
+    let whole = format!("{}://{authority}{target}", url.scheme_str().unwrap_or_default());
+    whole.parse().map_err(|_| wrong("with its query it is not a URL"))
 }
 
 /// The headers of every request, and those of them that are secret.

@@ -12,9 +12,11 @@ use zeroize::Zeroizing;
 use super::auth::{Auth, TokenFn};
 use super::client::Client;
 use super::dialect::{CallLimits, Dialect, Entry, Request, header_value};
-use super::options::{AnswerForm, BodyForm, Compression, HttpOptions, Method, RecordForm, Redirects, http_setters};
-use super::setup;
+use super::options::{
+    AnswerForm, BodyForm, Compression, HttpOptions, Method, Preset, RecordForm, Redirects, http_setters,
+};
 use super::status::{Meaning, Statuses};
+use super::{presets, setup};
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::record::{NewRecord, Record};
@@ -86,7 +88,7 @@ impl HttpSink {
             headers.insert(name, id);
         }
         self.dialect.headers(&request, &mut headers);
-        let answer = self.client.call(connections, &headers, &body)?;
+        let answer = self.client.call(connections, self.dialect.query(&request).as_deref(), &headers, &body)?;
         let ours = self.statuses.is_the_services(&answer);
         let meaning = match self.dialect.meaning(&answer).filter(|_| ours) {
             Some(meaning) => meaning,
@@ -220,9 +222,9 @@ impl HttpBuilder {
     pub fn build(self) -> Result<HttpSink> {
         let HttpBuilder { options, token, environment } = self;
         options.check_ranges()?;
-        let dialect = setup::dialect(&options)?;
+        let dialect = presets::dialect(&options)?;
         let auth = Auth::of(&options, token)?;
-        let client = setup::client(&options, auth, environment)?;
+        let client = setup::client(&options, &*dialect, auth, environment)?;
         let usual = dialect.limits();
         let given = |own: u64, usual: u64| if own == 0 { usual } else { own };
         let bytes = given(options.max_call_bytes, usual.bytes);
