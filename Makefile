@@ -3,7 +3,7 @@ CARGO ?= cargo
 PYTHON ?= python3
 export PYTHON
 
-.PHONY: demo test test-rust test-c test-cli test-python test-aws lint requirements notices advisories reproduce bench torture fuzz clean
+.PHONY: demo test test-rust test-c test-cli test-python test-aws test-http lint requirements notices advisories reproduce bench torture fuzz clean
 .DEFAULT_GOAL := test
 
 include ffi/install.mk
@@ -14,7 +14,7 @@ demo:
 	python/examples/run.sh simple_producer.py
 
 # Each part says how long it took.
-test: $(addprefix timed-,lint test-rust test-c test-cli test-python test-aws)
+test: $(addprefix timed-,lint test-rust test-c test-cli test-python test-aws test-http)
 
 timed-%:
 	@start=$$(date +%s) && $(MAKE) --no-print-directory $* && echo "== $*: $$(($$(date +%s) - start)) s"
@@ -67,6 +67,10 @@ test-python:
 # The AWS sinks against emulators that others wrote, on loopback.
 test-aws:
 	tests/aws/run.sh
+
+# The HTTP sink against servers and proxies that others wrote, on loopback.
+test-http:
+	tests/http/run.sh
 
 # Figures of all three languages and of the AWS sinks, each beside its limit or its rivals; all in
 # target/bench/results.json at the end.
