@@ -9,6 +9,7 @@ mod channel;
 mod dead_letter;
 mod error;
 mod event;
+mod extras;
 mod inspection;
 mod json;
 mod judge;
