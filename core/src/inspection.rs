@@ -247,10 +247,10 @@ impl Inspection {
                 Step::Record { offset, base, .. } => {
                     end = walk.at.place();
                     let bytes = walk.chunk().map_or(&[][..], |chunk| &chunk.bytes()[(offset - base) as usize..]);
-                    if let Some(frame) = frame::parse(bytes) {
-                        if !each(Record::of(&frame, self.buffer_id)) {
-                            return Ok(walk.at);
-                        }
+                    if let Some(frame) = frame::parse(bytes)
+                        && !each(Record::of(&frame, self.buffer_id))
+                    {
+                        return Ok(walk.at);
                     }
                 }
                 Step::Seal(_) | Step::Passed => {}
