@@ -85,7 +85,7 @@ def elastic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elastic]:
 
 @pytest.fixture
 def numbers(tmp_path: Path) -> Path:
-    """A file of 5,000 documents."""
+    """Make a file of 5,000 documents."""
     path = tmp_path / "events.ndjson"
     path.write_text("".join(f'{{"n": {n}}}\n' for n in range(5000)))
     return path

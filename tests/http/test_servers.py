@@ -1,4 +1,4 @@
-"""What the command line puts, read back from servers that others wrote, directly and through proxies that others wrote."""
+"""What the command line puts, read back from servers that others wrote, directly and through proxies of others."""
 
 import json
 import subprocess
@@ -82,7 +82,7 @@ def test_tls_ends_at_a_proxy(tmp_path: Path, elastic: Elastic, numbers: Path) ->
 
 def test_an_error_page_of_a_proxy_is_an_outage(tmp_path: Path, elastic: Elastic, numbers: Path) -> None:
     port, nobody = free_port(), free_port()
-    server = f"; client_max_body_size 50m; location / {{ proxy_pass http://127.0.0.1:%s; }}"
+    server = "; client_max_body_size 50m; location / { proxy_pass http://127.0.0.1:%s; }"
     url = f"http://127.0.0.1:{port}/outage?preset=elastic"
     with running(nginx(tmp_path, port, server % nobody), port, tmp_path / "log"):
         done = run("put", tmp_path / "outbox", numbers, "--to", url, "--timeout", "2")
@@ -98,7 +98,7 @@ def test_an_error_page_of_a_proxy_is_an_outage(tmp_path: Path, elastic: Elastic,
 def test_through_a_forward_proxy(tmp_path: Path, elastic: Elastic, numbers: Path, password: str | None) -> None:
     port = free_port()
     (tmp_path / "tinyproxy.conf").write_text(
-        f'Port {port}\nListen 127.0.0.1\nTimeout 60\nMaxClients 20\nLogLevel Connect\nLogFile "{tmp_path}/proxy.log"\n'
+        f'Port {port}\nListen 127.0.0.1\nTimeout 60\nLogLevel Connect\nLogFile "{tmp_path}/proxy.log"\n'
         + (f"BasicAuth me {password}\n" if password else "")
     )
     index = f"proxied-{password}".lower()

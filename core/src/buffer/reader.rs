@@ -8,12 +8,13 @@ use super::checkpoint::{Checkpoint, CheckpointSync, Closed, RESERVED_SEQS, State
 use super::format::{self, HeaderState, Seal};
 use super::losses::{Found, Region};
 use super::position::Position;
-use super::scan::{Scan, Source, Step, unknown_format};
+use super::scan::{Scan, Source, Step};
 use super::segment::{self, Finished};
 use super::writer::{BatchCaps, OpenBatch};
 use crate::batch::{Batch, BatchId, Entry, Piece, Progress, Turn};
 use crate::checksum::crc32c_append;
 use crate::error::{Error, ErrorKind, Result};
+use crate::features;
 use crate::limits::Limits;
 use crate::platform::{Chunk, ForkGuard, Ownership};
 use crate::schedule::MAX_WAIT;
@@ -92,7 +93,10 @@ impl Read {
     /// Counts the last record in. Whether a batch that is divided where it is full takes it.
     fn count(&mut self, limits: &Limits, caps: BatchCaps) -> bool {
         let frame = self.entries.last().and_then(|entry| frame(&self.pieces, entry));
-        let counted = frame.map_or(0, |frame| limits.record_bytes(frame.data, frame.key, frame.id));
+        let counted = frame.map_or(0, |frame| {
+            let (key, id) = (frame.key.map(<[u8]>::len), frame.id.map(str::len));
+            limits.lengths_count(frame.data.len(), key, id, frame.attributes.len())
+        });
         let takes = self.counted.takes(counted, caps);
         self.counted.add(self.last, counted);
         takes
@@ -178,7 +182,7 @@ impl Reader {
             && let Some(Finished { header: HeaderState::Unknown { version, flags }, .. }) = source.open(index)?
         {
             self.stopped_at = Some(index);
-            return Err(unknown_format(version, flags));
+            return Err(features::unsupported("the log", version, flags));
         }
         let mut loaded = self.read_batch(source, upto, opened_at);
         match &mut loaded {

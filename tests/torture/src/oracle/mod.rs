@@ -6,11 +6,12 @@ mod mood;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub(crate) use mood::{Fate, Mood, id_and_key, payload};
+pub(crate) use mood::{Extras, Fate, Mood, payload};
 
 use crate::batch::Batch;
 use crate::options::{Durability, OnExhausted, Options};
 use crate::platform::simulated::Crash;
+use crate::record::NewRecord;
 use crate::sink::{Framing, Report, SendError};
 
 /// What a caller of `put` was told.
@@ -353,8 +354,8 @@ impl Oracle {
     /// Which put this record is of.
     fn recognise(&mut self, record: &crate::Record<'_>) -> Option<usize> {
         let known = self.number_of(record.data).filter(|number| {
-            let (id, key) = id_and_key(*number);
-            record.own_id() == id.as_deref() && record.key == key.as_deref()
+            let put = |put: NewRecord<'_>| NewRecord { created_at: None, ..record.to_new() } == put;
+            Extras::of(*number).with(record.data, put)
         });
         if known.is_none() {
             self.violate(format!(

@@ -149,6 +149,7 @@ impl Sink for KinesisSink {
             max_record_bytes: Some(self.rules.max_record_bytes),
             overhead_bytes: 0,
             counts_key: self.rules.counts_key(),
+            counts_headers: false,
             ordered: self.rules.ordered,
             checks_records: true,
         }
