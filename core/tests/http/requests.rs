@@ -31,17 +31,22 @@ fn bodies_of_every_form() {
 fn a_request_a_record_says_what_is_known_of_it() {
     let server = Server::taking();
     let put = NewRecord::new(b"\xff raw").id("id 1").key("k\u{e4}\n%".as_bytes()).created_at(1_700_000_000_000_000);
+    let headers = [("traceparent", &b"00-1-2-01"[..]), ("Host", b"evil"), ("no token", b"x"), ("Authorization", b"x")];
+    let put = put.topic("t").headers(&headers);
     let two = Batch::from_records([put, NewRecord::new(b"second")]);
     let sink = sink(&server, "/").body(BodyForm::Single).method(Method::Put).header("X-Kind", "a b").build().unwrap();
     assert_eq!(send(&sink, &two).0, "dd");
     let [first, second] = &server.requests()[..] else { panic!("two requests") };
     assert_eq!((&first.method[..], &first.body[..]), ("PUT", &b"\xff raw"[..]));
     for (name, value) in [
-        ("idempotency-key", "id%201"),
-        ("x-record-id", "id%201"),
+        ("idempotency-key", "id 1"),
+        ("x-record-id", "id 1"),
         ("x-record-key", "k%C3%A4%0A%25"),
         ("x-record-time", "2023-11-14T22:13:20.000000Z"),
         ("x-kind", "a b"),
+        ("x-record-topic", "t"),
+        ("traceparent", "00-1-2-01"),
+        ("authorization", ""),
     ] {
         assert_eq!(first.header(name), value, "{name}");
     }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use ureq::http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::setup;
 use super::status::{Meaning, Statuses};
 use crate::batch::Batch;
 use crate::record::{NewRecord, Record};
@@ -125,8 +126,18 @@ pub(super) fn all_delivered(entries: &[&Entry<'_>]) -> Outcomes {
 
 /// The value of a header: visible ASCII as it is, other bytes percent-encoded.
 pub(super) fn header_value(text: &str) -> HeaderValue {
-    let visible: Vec<u8> = (b'!'..=b'~').filter(|byte| *byte != b'%').collect();
+    let visible: Vec<u8> = (b' '..=b'~').filter(|byte| *byte != b'%').collect();
     HeaderValue::from_str(&percent(text, &visible)).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// Adds the headers of a record that has a request of its own, but for those that are the connection's or the sink's.
+pub(super) fn add_of(record: &Record<'_>, headers: &mut HeaderMap) {
+    for (name, value) in record.headers {
+        let Ok(name) = name.parse::<HeaderName>() else { continue };
+        if !setup::is_reserved(&name) && !headers.contains_key(&name) {
+            headers.insert(name, header_value(&String::from_utf8_lossy(value)));
+        }
+    }
 }
 
 /// Adds a header by a name that is known to be good.

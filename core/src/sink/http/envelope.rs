@@ -41,6 +41,19 @@ pub(super) fn envelope(record: &Record<'_>, id: &str) -> Vec<u8> {
     if let Some(key) = record.key {
         member("key", key, &mut object);
     }
+    if let Some(topic) = record.topic {
+        member("topic", topic.as_bytes(), &mut object);
+    }
+    if !record.headers.is_empty() {
+        object.extend_from_slice(b",\"headers\":[");
+        for (nth, (name, value)) in record.headers.iter().enumerate() {
+            object.extend_from_slice(if nth == 0 { b"{\"name\":" } else { b",{\"name\":" });
+            quote(name, &mut object);
+            member("value", value, &mut object);
+            object.push(b'}');
+        }
+        object.push(b']');
+    }
     if is_json(record.data) {
         object.extend_from_slice(b",\"data\":");
         // Line feeds in JSON stand between its words, where blanks may stand too.
@@ -80,5 +93,11 @@ mod tests {
         assert_eq!(of(put(b"plain\ntext")), with(json!({"text": "plain\ntext"})));
         assert_eq!(of(put(b"\xff\x00").key(b"\xfe")), with(json!({"key_base64": "/g==", "text_base64": "/wA="})));
         assert_eq!(of(put(b"")), with(json!({"text": ""})));
+        let headers = [("a", &b"b"[..]), ("a", b"\xff")];
+        let expected = json!([{"name": "a", "value": "b"}, {"name": "a", "value_base64": "/w=="}]);
+        assert_eq!(
+            of(put(b"1").topic("t").headers(&headers)),
+            with(json!({"topic": "t", "headers": expected, "data": 1}))
+        );
     }
 }

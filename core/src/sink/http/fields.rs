@@ -13,6 +13,8 @@ enum Part {
     Text(String),
     Key,
     Id,
+    Topic,
+    Header(String),
 }
 
 impl Fields {
@@ -36,7 +38,7 @@ impl Fields {
         self.0.iter().any(|(known, _)| known == name)
     }
 
-    /// The fields of a record. One that is made of nothing but a key is left out where there is no key.
+    /// The fields of a record. One that would be empty is left out.
     pub(super) fn of(&self, record: &Record<'_>, id: &str) -> Vec<(&str, String)> {
         let value = |parts: &[Part]| {
             parts.iter().fold(String::new(), |mut value, part| {
@@ -44,6 +46,11 @@ impl Fields {
                     Part::Text(text) => value.push_str(text),
                     Part::Key => value.push_str(&String::from_utf8_lossy(record.key.unwrap_or_default())),
                     Part::Id => value.push_str(id),
+                    Part::Topic => value.push_str(record.topic.unwrap_or_default()),
+                    Part::Header(name) => {
+                        let header = record.headers.get(name).unwrap_or_default();
+                        value.push_str(&String::from_utf8_lossy(header));
+                    }
                 }
                 value
             })
@@ -63,7 +70,8 @@ fn parts(mut text: &str) -> Option<Vec<Part>> {
         parts.push(match name {
             "key" => Part::Key,
             "id" => Part::Id,
-            _ => return None,
+            "topic" => Part::Topic,
+            name => Part::Header(name.strip_prefix("header.").filter(|name| !name.is_empty())?.into()),
         });
         text = after;
     }
@@ -80,13 +88,25 @@ mod tests {
 
     #[test]
     fn fields_are_text_and_what_is_known_of_a_record() {
-        let fields = Fields::parse("service=web, tenant={key},name=a-{id}-{key}-z,").unwrap();
-        let batch = Batch::from_records([NewRecord::new(b"").key(b"k").id("i"), NewRecord::new(b"").id("j")]);
+        let fields = Fields::parse("service=web, tenant={key},name=a-{id}-{key}-z,t={topic},h={header.who},").unwrap();
+        let batch = Batch::from_records([
+            NewRecord::new(b"").key(b"k").id("i").topic("T").headers(&[("who", &b"me"[..])]),
+            NewRecord::new(b"").id("j"),
+        ]);
         let of = |index| fields.of(&batch.get(index).unwrap(), &batch.get(index).unwrap().id());
-        assert_eq!(of(0), [("service", "web".into()), ("tenant", "k".into()), ("name", "a-i-k-z".into())]);
+        assert_eq!(
+            of(0),
+            [
+                ("service", "web".into()),
+                ("tenant", "k".into()),
+                ("name", "a-i-k-z".into()),
+                ("t", "T".into()),
+                ("h", "me".into())
+            ]
+        );
         assert_eq!(of(1), [("service", "web".into()), ("name", "a-j--z".into())]);
         assert!(fields.has("tenant") && !fields.has("host"));
-        for bad in ["service", "=web", "a={pigeon}", "a={key", "a={}"] {
+        for bad in ["service", "=web", "a={pigeon}", "a={key", "a={}", "a={header.}"] {
             assert!(Fields::parse(bad).is_err(), "{bad}");
         }
     }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use ureq::http::HeaderMap;
 
-use super::dialect::{CallLimits, Dialect, Entry, Request, add, all_delivered, header_value};
+use super::dialect::{CallLimits, Dialect, Entry, Request, add, add_of, all_delivered, header_value};
 use super::envelope::{envelope, is_json};
 use super::options::{AnswerForm, BodyForm, RecordForm};
 use super::status::{Meaning, Statuses};
@@ -101,6 +101,10 @@ impl Dialect for Plain {
             if let Some(key) = entry.record.key {
                 add(headers, "x-record-key", header_value(&String::from_utf8_lossy(key)));
             }
+            if let Some(topic) = entry.record.topic {
+                add(headers, "x-record-topic", header_value(topic));
+            }
+            add_of(&entry.record, headers);
         }
     }
 

@@ -32,6 +32,11 @@ const OWN: &[&str] = &[
     "upgrade",
 ];
 
+/// Whether a record may not set this header of its request.
+pub(super) fn is_reserved(name: &HeaderName) -> bool {
+    OWN.contains(&name.as_str()) || SECRET.contains(&name.as_str())
+}
+
 /// Headers whose values are secret.
 const SECRET: &[&str] = &["authorization", "cookie", "api-key", "x-api-key", "dd-api-key"];
 

@@ -73,6 +73,10 @@ impl Dialect for Elastic {
         let mut piece = Vec::with_capacity(record.data.len() + id.len() + 32);
         piece.extend_from_slice(b"{\"create\":{\"_id\":");
         quote(id, &mut piece);
+        if let Some(index) = record.topic {
+            piece.extend_from_slice(b",\"_index\":");
+            quote(index, &mut piece);
+        }
         piece.extend_from_slice(b"}}\n");
         piece.extend_from_slice(record.data);
         piece.push(b'\n');

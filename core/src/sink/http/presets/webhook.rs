@@ -10,7 +10,7 @@ use sha2::Sha256;
 use ureq::http::HeaderMap;
 use zeroize::Zeroizing;
 
-use super::super::dialect::{CallLimits, Dialect, Entry, Request, add, all_delivered, header_value};
+use super::super::dialect::{CallLimits, Dialect, Entry, Request, add, add_of, all_delivered, header_value};
 use super::super::status::Statuses;
 use super::{joined, signing_key};
 use crate::error::Result;
@@ -73,6 +73,7 @@ impl Dialect for Webhook {
             let signature = self.signature(id.to_str().unwrap_or_default(), seconds, request.body);
             add(headers, "webhook-signature", header_value(&signature));
         }
+        add_of(&entry.record, headers);
         add(headers, "webhook-id", id);
         add(headers, "webhook-timestamp", header_value(&seconds.to_string()));
     }
