@@ -10,6 +10,8 @@ mod durability;
 mod engine;
 pub(crate) mod format;
 mod group_commit;
+pub(crate) mod head;
+pub(crate) mod lanes;
 pub(crate) mod losses;
 mod maintenance;
 mod opening;
@@ -24,6 +26,7 @@ mod space;
 mod space_signal;
 mod tail;
 mod upkeep;
+mod window;
 mod writer;
 
 use std::path::Path;
@@ -37,8 +40,9 @@ use crate::options::{Options, WhenFull};
 use crate::platform::{Environment, lock};
 use crate::record::NewRecord;
 
-pub(crate) use delivery::{Settle, Taken};
+pub(crate) use delivery::Taken;
 pub(crate) use engine::{Core, Wait, forked};
+pub(crate) use head::Settle;
 pub use losses::Damage;
 pub(crate) use losses::Region;
 use maintenance::Maintenance;

@@ -26,14 +26,15 @@ pub(crate) enum Fate {
 }
 
 impl Mood {
-    /// What becomes of each of `len` records of the batch that begins with `first_seq` after so many failures: whoever
-    /// asks the same again gets the same answer.
-    pub(crate) fn fates(self, first_seq: u64, failures: u32, len: usize) -> Vec<Fate> {
+    /// What becomes of each of `len` records of the batch that begins with `first_seq`, or of its part of this lane, after so many
+    /// failures: whoever asks the same again gets the same answer.
+    pub(crate) fn fates(self, first_seq: u64, lane: Option<u32>, failures: u32, len: usize) -> Vec<Fate> {
         use Fate::*;
         let mood = match self {
             Mood::Mixed => {
                 let moods = [Mood::Good, Mood::Good, Mood::Fails, Mood::Down, Mood::Partial, Mood::Rejects];
-                moods[Dice::new(first_seq << 16 | u64::from(failures)).below(moods.len())]
+                moods[Dice::new(u64::from(lane.unwrap_or(0)) << 48 ^ first_seq << 16 | u64::from(failures))
+                    .below(moods.len())]
             }
             mood => mood,
         };
@@ -60,6 +61,7 @@ pub(crate) fn payload(number: usize, len: usize) -> Vec<u8> {
 /// The id and key that go with it.
 pub(crate) fn id_and_key(number: usize) -> (Option<String>, Option<Vec<u8>>) {
     let id = (number % 3 == 1).then(|| format!("id-{number}"));
-    let key = (number % 4 == 2).then(|| number.to_be_bytes().to_vec());
+    // Few keys, so that most come again.
+    let key = (number % 4 > 1).then(|| (number / 4 % 6).to_be_bytes().to_vec());
     (id, key)
 }
