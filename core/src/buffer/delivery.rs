@@ -179,6 +179,13 @@ impl Core {
         self.window.next(&lock(&self.reader).heads, now).0 != Next::Nothing
     }
 
+    /// How many batches were read and are not committed, and of how many of them the records are in memory.
+    #[cfg(test)]
+    pub(crate) fn batches_read(&self) -> (usize, usize) {
+        let heads = &lock(&self.reader).heads;
+        (heads.len(), heads.iter().filter(|head| head.is_at_hand() && !head.is_finished()).count())
+    }
+
     /// Takes a batch's turn for one answer, so that what follows from it can be done before [`settle`](Self::settle), which
     /// must come next: nobody else can answer any more.
     ///
