@@ -1,6 +1,8 @@
 //! The options `order` and `max_in_flight`: what is sent side by side, and what keeps its order.
 
 mod common;
+#[path = "../examples/lanes.rs"]
+mod example;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -211,4 +213,10 @@ fn parts_survive_a_crash_and_other_options() {
         }
         assert_eq!(all.len(), 100, "{lanes} lanes");
     }
+}
+
+/// It checks the order of every key itself.
+#[test]
+fn the_example_keeps_every_key_in_order() {
+    example::main().unwrap();
 }
