@@ -3,7 +3,7 @@ CARGO ?= cargo
 PYTHON ?= python3
 export PYTHON
 
-.PHONY: demo test test-rust test-c test-python test-aws lint requirements notices advisories reproduce bench torture fuzz clean
+.PHONY: demo test test-rust test-c test-cli test-python test-aws lint requirements notices advisories reproduce bench torture fuzz clean
 .DEFAULT_GOAL := test
 
 include ffi/install.mk
@@ -14,7 +14,7 @@ demo:
 	python/examples/run.sh simple_producer.py
 
 # Each part says how long it took.
-test: $(addprefix timed-,lint test-rust test-c test-python test-aws)
+test: $(addprefix timed-,lint test-rust test-c test-cli test-python test-aws)
 
 timed-%:
 	@start=$$(date +%s) && $(MAKE) --no-print-directory $* && echo "== $*: $$(($$(date +%s) - start)) s"
@@ -22,8 +22,10 @@ timed-%:
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --quiet --locked -p unistream --all-targets -- -D warnings
+	$(CARGO) clippy --quiet --locked -p unistream --features net -- -D warnings
 	$(CARGO) clippy --quiet --locked --workspace --all-targets \
 	  --features unistream/aws,unistream/async,unistream-torture/scheduled -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps -p unistream
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps -p unistream --features aws,async
 	tests/documents.sh
 	tests/supply_chain/run.sh
@@ -54,6 +56,10 @@ test-rust:
 test-c:
 	$(CARGO) test --locked -p unistream-ffi
 	tests/c/run.sh
+
+# The command line alone, without Python; `make test-python` has that of the wheel.
+test-cli:
+	$(CARGO) test --locked -p unistream-cli
 
 test-python:
 	tests/python/run.sh

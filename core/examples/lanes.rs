@@ -71,7 +71,7 @@ fn run(directory: &Path, order: Order, in_flight: u64) -> Result<f64, Box<dyn Er
     Ok(rate)
 }
 
-pub fn main() -> Result<(), Box<dyn Error>> {
+pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     let directory = std::env::temp_dir().join(format!("unistream-example-lanes-{}", std::process::id()));
     let one = run(&directory, Order::Total, 1)?;
     let eight = run(&directory, Order::Key, 8)?;

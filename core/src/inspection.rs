@@ -49,6 +49,12 @@ pub struct InspectionStats {
     pub pending_records: u64,
     /// Their payload bytes.
     pub pending_bytes: u64,
+    /// When the oldest of them was created, in microseconds since the epoch; `None` if there is none.
+    pub oldest_created_at: Option<i64>,
+    /// Records that are finished, since the buffer was made: delivered, in the dead letters, or known to be lost.
+    pub finished_records: u64,
+    /// Their payload bytes.
+    pub finished_bytes: u64,
     /// Files of the log, prepared ones included.
     pub segments: u64,
     /// The disk they take.
@@ -62,6 +68,10 @@ pub struct InspectionStats {
     pub head_failures: u32,
     /// When it was first sent, in microseconds since the epoch; 0 if no attempt has failed.
     pub head_since: i64,
+    /// When it was last sent, likewise.
+    pub head_last_attempt: i64,
+    /// When it may be sent again, likewise.
+    pub head_next_attempt: i64,
     /// The last errors of the first batch, oldest first.
     pub last_errors: Vec<String>,
     /// Corrupt regions that were set aside since the buffer was made.
@@ -186,18 +196,28 @@ impl Inspection {
         let mut walk = Scan::new(self.buffer_id, end);
         while !matches!(walk.step(self, &self.limit())?, Step::Limit) {}
         let end = walk.at;
+        let mut oldest = None;
+        self.for_each(|record| {
+            oldest = Some(record.created_at);
+            false
+        })?;
         lock(&self.regions).clear();
         Ok(InspectionStats {
             buffer_id: format!("{:016x}", self.buffer_id),
             owner_pid: self.owner,
             pending_records: end.records.saturating_sub(self.committed.records),
             pending_bytes: end.bytes.saturating_sub(self.committed.bytes),
+            oldest_created_at: oldest,
+            finished_records: self.committed.records,
+            finished_bytes: self.committed.bytes,
             segments: self.segments.len() as u64,
             buffer_bytes: self.segments.iter().map(|(_, length)| length).sum(),
             next_seq: end.seq,
             head_attempts: self.head.attempts,
             head_failures: self.head.failures,
             head_since: self.head.first_attempt,
+            head_last_attempt: self.head.last_attempt,
+            head_next_attempt: self.head.next_attempt,
             last_errors: self.head.errors.clone(),
             corrupt_regions: self.lost.regions,
             corrupt_bytes: self.lost.bytes,

@@ -28,6 +28,8 @@ pub struct OptionSpec {
 /// A value that has a text form.
 pub(crate) trait Value: Sized {
     const KIND: &'static str;
+    /// Whether spaces around it are part of it, as of the name of a file.
+    const IS_EXACT: bool = false;
     fn parse(text: &str) -> Result<Self, String>;
     fn print(&self) -> String;
 }
@@ -128,6 +130,7 @@ pub(crate) type Text = String;
 
 impl Value for String {
     const KIND: &'static str = "text";
+    const IS_EXACT: bool = true;
     fn parse(text: &str) -> Result<Self, String> {
         Ok(text.into())
     }
@@ -244,7 +247,8 @@ macro_rules! option_table {
             pub fn set(&mut self, key: &str, value: &str) -> $crate::Result<()> {
                 match key {
                     $(stringify!($key) => {
-                        let parsed = <$ty as $crate::option_table::Value>::parse(value.trim())
+                        let text = if <$ty as $crate::option_table::Value>::IS_EXACT { value } else { value.trim() };
+                        let parsed = <$ty as $crate::option_table::Value>::parse(text)
                             .map_err(|hint| $crate::option_table::not_a(key, value, &hint))?;
                         let field = $crate::option_table::to_field!($ty, parsed);
                         let check: fn(&$crate::option_table::field_type!($ty)) -> bool = $check;
@@ -261,10 +265,12 @@ macro_rules! option_table {
             /// The defaults, and what these keys and values set.
             ///
             /// # Errors
-            /// As [`set`](Self::set).
+            /// As [`set`](Self::set), and for an option that is not given though it must be.
             pub fn from_pairs(pairs: &[(&str, &str)]) -> $crate::Result<Self> {
                 let mut options = $name::default();
                 pairs.iter().try_for_each(|(key, value)| options.set(key, value))?;
+                // A default out of its range is an option that must be given.
+                options.check_ranges()?;
                 Ok(options)
             }
 

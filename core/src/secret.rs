@@ -6,7 +6,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use crate::platform::secret_memory::Pages;
-#[cfg(feature = "aws")]
+#[cfg(feature = "net")]
 pub(crate) use crate::platform::secret_memory::is_secure_execution;
 
 /// A text that neither `Debug` nor the options' text form shows.

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use common::*;
 use unistream::*;
@@ -283,6 +283,18 @@ fn attempts_and_the_next_attempts_time_survive_a_crash_loop() {
     assert_eq!(sends.load(Ordering::Relaxed), 2);
     let stats = Inspection::open(dir.path()).unwrap().stats().unwrap();
     assert_eq!((stats.head_attempts, stats.last_errors.len(), stats.owner_pid), (2, 2, None));
+    // Who only looks sees how old the backlog is and when it goes on.
+    assert!(stats.head_since <= stats.head_last_attempt);
+    assert!(stats.head_next_attempt > time::micros(SystemTime::now()) + 3_000_000_000);
+    assert!(stats.oldest_created_at.unwrap() <= stats.head_since + 1_000_000);
+    assert_eq!((stats.pending_records, stats.finished_records, stats.finished_bytes), (1, 0, 0));
+    let producer = Producer::builder(dir.path()).open(NullSink).unwrap();
+    producer.resume().unwrap();
+    producer.flush(LONG).unwrap();
+    producer.close(LONG).unwrap();
+    let stats = Inspection::open(dir.path()).unwrap().stats().unwrap();
+    assert_eq!((stats.pending_records, stats.oldest_created_at), (0, None));
+    assert_eq!((stats.finished_records, stats.finished_bytes), (1, 1));
 }
 
 #[test]

@@ -1,15 +1,16 @@
 //! The extension module `unistream._native`: the core's types with Python's manners. What needs no speed and no
-//! lock (typing, printing, the command line) is written in Python, in the package around it.
+//! lock (typing, printing) is written in Python, in the package around it.
 #![deny(unsafe_code)]
 
 mod aws;
 mod bell;
 mod buffer;
 mod channel;
+mod cli;
 mod dead_letter;
 mod error;
 mod event;
-mod inspection;
+mod intake;
 mod json;
 mod judge;
 mod options;
@@ -35,11 +36,13 @@ mod _native {
     #[pymodule_export]
     use crate::channel::{Channel, Job};
     #[pymodule_export]
+    use crate::cli::cli;
+    #[pymodule_export]
     use crate::dead_letter::{DeadLetter, DeadLetters, DeadRecord};
     #[pymodule_export]
     use crate::event::Events;
     #[pymodule_export]
-    use crate::inspection::Inspection;
+    use crate::intake::Intake;
     #[pymodule_export]
     use crate::options::options;
     #[pymodule_export]

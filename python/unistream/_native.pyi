@@ -24,7 +24,7 @@ __all__ = [
     "DeadRecord",
     "Events",
     "FileSink",
-    "Inspection",
+    "Intake",
     "Job",
     "KinesisSink",
     "NativeSink",
@@ -33,6 +33,7 @@ __all__ = [
     "Record",
     "Report",
     "__version__",
+    "cli",
     "encode",
     "open_sink",
     "options",
@@ -42,6 +43,7 @@ __all__ = [
     "sink_options",
 ]
 
+def cli(arguments: list[str]) -> int: ...
 def options(sink: str | None = None) -> list[dict[str, str]]: ...
 def open_sink(url_or_kind: str, options: dict[str, Any]) -> NativeSink: ...
 def sink_options(url_or_kind: str) -> dict[str, str]: ...
@@ -289,8 +291,14 @@ class Events:
     def idle(self) -> bool: ...
 
 @final
-class Inspection:
-    def __new__(cls, path: str | PathLike[str]) -> Self: ...
-    def stats(self) -> dict[str, Any]: ...
-    def for_each(self, each: Callable[[int, str, bytes | None, datetime, bytes], bool], first_seq: int = 0) -> None: ...
-    def verify(self) -> dict[str, Any]: ...
+class Intake:
+    def __new__(
+        cls,
+        directory: str | PathLike[str],
+        fields: Callable[[bytes, int], str | None],
+        tell: Callable[[str], object],
+    ) -> Self: ...
+    def take(
+        self, descriptor: int, name: str, put: Callable[[bytes, str | None], int], sync: Callable[[], object]
+    ) -> int: ...
+    def forget(self) -> None: ...

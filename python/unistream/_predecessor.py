@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from ._intake import Fields, Intake, is_ours
 from ._logging import logger as _log
+from ._native import Intake
 from ._producer import Buffer
 
 #: Where in the buffer's directory lines are kept that are no records.
@@ -43,14 +44,11 @@ class Predecessor:
             wals = self._old_wals(folder)
             if not wals:
                 return
-            intake = Intake(self._directory, self._fields, _log.warning)
-            try:
-                left = [name for name in wals if not self._take_over_one(buffer, intake, folder, name)]
-                # What is left is gone on with the next time.
-                if not left:
-                    intake.forget()
-            finally:
-                intake.close()
+            intake = Intake(self._directory, self._id_of_line, _log.warning)
+            left = [name for name in wals if not self._take_over_one(buffer, intake, folder, name)]
+            # What is left is gone on with the next time.
+            if not left:
+                intake.forget()
 
     def _take_over_one(self, buffer: Buffer, intake: Intake, folder: int, name: str) -> bool:
         """Put what a file of 0.1.2 holds and remove it, unless it has grown or another took its name."""
@@ -58,18 +56,16 @@ class Predecessor:
         handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
         with os.fdopen(handle, "rb") as file:
             read = os.fstat(handle)
-            if not is_ours(read):
+            if not _is_ours(read):
                 return False
-            source = intake.source(read)
-            intake.settle(file, source, name)
-            intake.take(file, source, lambda line, _, fields: buffer.put(line, id=fields["id"]), buffer.sync)
+            length = intake.take(file.fileno(), name, lambda line, id: buffer.put(line, id=id), buffer.sync)
             if self._left_out:
                 self._tell_left_out(name)
             try:
                 now = os.stat(name, dir_fd=folder, follow_symlinks=False)
             except FileNotFoundError:
                 return False
-            if (now.st_dev, now.st_ino, now.st_size) != (read.st_dev, read.st_ino, file.tell()):
+            if (now.st_dev, now.st_ino, now.st_size) != (read.st_dev, read.st_ino, length):
                 return False
             os.unlink(name, dir_fd=folder)
             os.fsync(folder)
@@ -102,15 +98,15 @@ class Predecessor:
         for name in os.listdir(folder):
             if name == self._path.name or full.fullmatch(name):
                 found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                if is_ours(found):
+                if _is_ours(found):
                     wals.append((name == self._path.name, found.st_mtime_ns, name))
                 else:
                     where = self._directory.parent / name
                     _log.warning("%s was left alone: it is not a plain file of our own with one name only", where)
         return [name for _, _, name in sorted(wals)]
 
-    def _fields(self, line: bytes, number: int) -> Fields | None:
-        """Read a line of a 0.1.2 file; one that is no record, as the last one that a crash tore, is kept aside."""
+    def _id_of_line(self, line: bytes, number: int) -> str | None:
+        """Return the id in a line of a 0.1.2 file; what is no record, as a line that a crash tore, is kept aside."""
         try:
             id = self._id_of(line.decode())
         except Exception as error:  # noqa: BLE001 whatever a record class raises
@@ -119,7 +115,7 @@ class Predecessor:
                 with self._left_out_file() as file:
                     file.write(line + b"\n")
             return None
-        return {} if id is None else {"id": id}
+        return id or ""
 
     def _left_out_file(self) -> BinaryIO:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -140,3 +136,8 @@ class Predecessor:
             error,
             self._directory / _LEFT_OUT,
         )
+
+
+def _is_ours(found: os.stat_result) -> bool:
+    """Whether it is a regular file of our own that has no other name."""
+    return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
+import sys
 import time
 import types
 import warnings
@@ -18,6 +18,7 @@ from ._options import BufferOptions, Options, Schedule, Seconds, Stats
 from ._sink import AsyncSend, Send, Sink, check_arity, is_async, name_of, on_loop, send_of, start_workers
 
 if TYPE_CHECKING:
+    import asyncio
     from types import TracebackType
 
     from ._outage import Unavailable
@@ -181,6 +182,8 @@ class Producer(_native.Producer):
 
     async def aflush(self, timeout: Seconds | None = None) -> None:
         """Do as `flush`, without blocking the event loop. It can be cancelled."""
+        import asyncio
+
         point = self._begin_flush()
         deadline = None if timeout is None else time.monotonic() + _seconds(timeout)
         while True:
@@ -194,6 +197,8 @@ class Producer(_native.Producer):
 
     async def aclose(self, timeout: Seconds | types.EllipsisType | None = ...) -> int:
         """Do as `close`, without blocking the event loop."""
+        import asyncio
+
         if timeout is ...:
             timeout = self._close_timeout
         if self._mode == "manual":
@@ -276,8 +281,10 @@ class Producer(_native.Producer):
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
+    # Importing it takes as long as the rest of the package; where nobody has, no loop runs.
+    asyncio = sys.modules.get("asyncio")
     try:
-        return asyncio.get_running_loop()
+        return None if asyncio is None else asyncio.get_running_loop()
     except RuntimeError:
         return None
 

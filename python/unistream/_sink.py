@@ -7,17 +7,19 @@ exit waiting.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError
 from queue import SimpleQueue
-from typing import Any, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 from ._errors import SinkUnavailable
 from ._green import Bell, Library
 from ._native import Batch, Channel, Job, NativeSink, Report
+
+if TYPE_CHECKING:
+    import asyncio
 
 Answer: TypeAlias = Report | None
 """What a sink returns: `None` if it took every record of the batch, else a report."""
@@ -64,6 +66,7 @@ def is_async(send: Send | AsyncSend) -> bool:
 
 def on_loop(send: AsyncSend, loop: asyncio.AbstractEventLoop) -> Send:
     """Return a callable for other threads that runs `send` on the loop and waits for it."""
+    import asyncio
 
     async def run(batch: Batch) -> Answer:
         return await send(batch)

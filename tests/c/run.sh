@@ -99,7 +99,7 @@ fi
 
 # ---------------------------------------------------------------------------------------------- the installed tree
 
-make -s -f ffi/install.mk install PREFIX=/usr DESTDIR="$tree" || exit 1
+make -s -f ffi/install.mk install-library PREFIX=/usr DESTDIR="$tree" || exit 1
 cargo build -q --locked -p unistream-ffi || exit 1
 PREFIX=/usr DESTDIR=$scratch/debug LIBRARY=${CARGO_TARGET_DIR:-target}/debug ffi/install.sh || exit 1
 LD_LIBRARY_PATH=$tree/usr/lib

@@ -61,7 +61,9 @@ assert [row["key"] for row in unistream.options("udp")] == ["address", "prefix"]
 with unistream.Producer("python", unistream.sink(sys.argv[1], prefix="from ")) as producer:
     producer.put("Python")
 EOF
-PYTHONPATH=$scratch/site "$python" -m unistream put --quiet --to "$udp?prefix=from%20" cli <<< "the command line"
+PYTHONPATH=$scratch/site "$python" -m unistream put --quiet --to "$udp?prefix=from%20" cli <<< "the command line of the wheel"
+cargo run --quiet --locked --manifest-path "$copy/Cargo.toml" -p unistream-cli -- \
+  put --quiet --to "$udp?prefix=from%20" cli <<< "the command line"
 PYTHONPATH=$scratch/site "$python" -m unistream put --quiet --to "$udp" cli <<< end
 
 wait "$receiver"
@@ -70,6 +72,7 @@ diff - "$scratch/received" << 'EOF'
 Rust
 from C
 from Python
+from the command line of the wheel
 from the command line
 EOF
 echo "a sink of one folder and one line: reached from Rust, C, Python, the command line, the header and the pages"

@@ -103,7 +103,7 @@ def test_a_takeover_that_is_killed_goes_on_where_it_was(tmp_path: Path, run_pyth
     path = tmp_path / "app.log"
     path.write_text("".join(f'{{"id": "{number}", "create_at": ""}}\n' for number in range(1, 3001)))
     program = """
-import os, signal, sys, unistream.api as old, unistream._intake as intake
+import os, signal, sys, unistream.api as old
 from pathlib import Path
 class Record(old.DataClassRecord):
     puts = 0
@@ -113,7 +113,6 @@ class Record(old.DataClassRecord):
         if cls.puts == int(sys.argv[2]):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().deserialize(data)
-intake._BLOCK_LINES = 500
 old.FileBuffer.new(record_class=Record, path_wal=Path(sys.argv[1]), max_records=10)
 """
     deaths = 0

@@ -1,8 +1,8 @@
 """The third-party notices and the bills of materials of what we package.
 
-They are made from what cargo says is linked into the C library and into the Python wheel, and from the licences that
-these crates carry. They are committed, so that a package needs no tool to be made; `--check` says whether they are what
-this would write. Nothing in them depends on when, where or by whom they were made.
+They are made from what cargo says is linked into the C library, the command and the Python wheel, and from the
+licences that these crates carry. They are committed, so that a package needs no tool to be made; `--check` says whether
+they are what this would write. Nothing in them depends on when, where or by whom they were made.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-PRODUCTS = {"unistream-ffi": ROOT / "ffi", "unistream-python": ROOT / "python"}
+PRODUCTS = {"unistream-ffi": ROOT / "ffi", "unistream-cli": ROOT / "cli", "unistream-python": ROOT / "python"}
 PLATFORMS = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"]
 TEXTS = re.compile(r"^(licen[cs]e|copying|copyright|notice|unlicense)", re.IGNORECASE)
 RULE = "-" * 100

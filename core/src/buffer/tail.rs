@@ -43,6 +43,15 @@ impl End {
         }
     }
 
+    /// Goes on at the first seq of a segment without a header, if all before the segment is finished, so that the totals are
+    /// known. No more records than `fit` can be missing in between: if it is more, seqs have jumped.
+    fn jump_to(&mut self, first_seq: u64, fit: u64) {
+        if first_seq.saturating_sub(self.next_seq) > fit {
+            self.next_seq = first_seq;
+            self.sealed.seq = first_seq;
+        }
+    }
+
     /// What came before a segment without a header, as far as the first seq that is found in it says: seqs may have jumped.
     fn assume_before(&mut self, first_seq: u64) {
         let before = first_seq.saturating_sub(self.next_seq);
@@ -314,7 +323,12 @@ pub(super) fn read(
         at += shape.padded() as u64;
         tail = at;
         if is_guess && is_first {
-            end.assume_before(shape.seq + u64::from(shape.kind == Kind::Seal));
+            let first_seq = shape.seq + u64::from(shape.kind == Kind::Seal);
+            if committed.place() == (index, SEGMENT_HEADER_BYTES as u64) {
+                end.jump_to(first_seq, (start - committed.offset) / FRAME_BYTES as u64);
+            } else {
+                end.assume_before(first_seq);
+            }
         }
         is_first = false;
         match shape.kind {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::checkpoint::{Checkpoint, Found, RESERVED_SEQS};
 use super::engine::Core;
+use super::format::HeaderState;
 use super::{Settle, Taken, segment};
 use crate::batch::Batch;
 use crate::error::ErrorKind;
@@ -387,6 +388,68 @@ fn what_is_missing_at_the_end_of_a_closed_log_is_counted_exactly() {
         }
         let lost = core.damage.totals().records - lost_before;
         assert_eq!(delivered + lost, pending, "seed {seed}, harm {harm}: {delivered} delivered, {lost} lost");
+    }
+}
+
+/// Its header once was not: a log in which nothing was put was believed to be durable as it was.
+#[test]
+fn a_log_that_was_only_opened_is_durable_when_it_is_closed() {
+    for durability in [Durability::Always, Durability::Interval] {
+        let disk = SimulatedDisk::new(false);
+        open(&disk, durability).close().unwrap();
+        for seed in 0..20 {
+            let left = disk.snapshot().crash(Crash::Power, seed);
+            let file = directory(&left).open(&segment::name(1), Open::Read).unwrap();
+            assert!(matches!(segment::read_header(&*file, 1).unwrap().0, HeaderState::Valid(_)), "seed {seed}");
+        }
+    }
+}
+
+/// All that was reserved once counted as lost, four billion records, where seqs had jumped and the header that said so was
+/// damaged.
+#[test]
+fn seqs_that_jumped_are_not_lost_with_the_header_that_tells_of_the_jump() {
+    let drain = |core: &Core| {
+        core.seal().unwrap();
+        let mut records = 0;
+        while let Some(batch) = core.peek().unwrap() {
+            records += batch.len();
+            core.settle(&batch, Settle { finished: true, ..Settle::default() }, || {}).unwrap();
+        }
+        records
+    };
+    // The files of a log that was drained, without its segments: seqs jump in the next one.
+    let disk = SimulatedDisk::new(false);
+    let core = open(&disk, Durability::Os);
+    put(&core, 4, 10);
+    assert_eq!(drain(&core), 4);
+    core.close().unwrap();
+    let files = disk.files(Path::new(DIR));
+    let disk = SimulatedDisk::new(false);
+    let is_segment = |path: &Path| path.extension().is_some_and(|is| is == "seg");
+    files.iter().filter(|(path, _)| !is_segment(path)).for_each(|(path, bytes)| disk.install(path, bytes));
+    let core = open(&disk, Durability::Os);
+    put(&core, 3, 10);
+    assert!(lock(&core.log).next_seq > RESERVED_SEQS);
+    let killed = disk.files(Path::new(DIR));
+    core.close().unwrap();
+    let closed = disk.files(Path::new(DIR));
+    // Only who closed the log says how many records there were.
+    for (files, spoiled, lost) in [(&killed, 0, 0), (&killed, 1, 0), (&closed, 0, 0), (&closed, 1, 1)] {
+        let disk = SimulatedDisk::new(false);
+        for (path, bytes) in files {
+            let mut bytes = bytes.clone();
+            if is_segment(path) {
+                bytes[..1024 + 48 * spoiled].fill(7);
+            }
+            disk.install(path, &bytes);
+        }
+        for _ in 0..2 {
+            drop(open(&disk, Durability::Os));
+        }
+        let core = open(&disk, Durability::Os);
+        assert_eq!(drain(&core), 3 - spoiled);
+        assert_eq!(core.damage.totals().records, lost);
     }
 }
 

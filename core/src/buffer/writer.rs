@@ -218,6 +218,8 @@ impl Log {
         let mut log = Log::resume(spare, SEGMENT_HEADER_BYTES, state, past, disk_bytes);
         let header = log.header_for(log.index, log.length);
         begin(&mut *log.writer, &header).map_err(|error| log.failed("begin a segment", error))?;
+        // The header counts as a frame that is not synced, even if all that earlier runs left is durable.
+        log.lsn = log.lsn.max(1);
         Ok(log)
     }
 

@@ -49,7 +49,7 @@ impl Drop for Pages {
 
 /// Whether the kernel started this program with more rights than its caller has: setuid, setgid or with capabilities
 /// of its file. Then whoever started it chose the environment but must not choose what the program does.
-#[cfg(feature = "aws")]
+#[cfg(feature = "net")]
 pub(crate) fn is_secure_execution() -> bool {
     // SAFETY: the call reads a number that the kernel gave the process at its start; it takes no pointer.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }

@@ -7,6 +7,10 @@ mod closure;
 mod file;
 mod kind;
 #[cfg(feature = "net")]
+#[cfg_attr(
+    not(feature = "aws"),
+    allow(dead_code, unreachable_pub, reason = "without a sink of ours it serves those that are being written")
+)]
 pub(crate) mod net;
 mod null;
 mod registry;

@@ -1,0 +1,130 @@
+//! Commands that look at a buffer: `stat`, `cat`, `verify`, `options`.
+
+use std::path::Path;
+
+use unistream::{DeadLetters, Inspection, InspectionStats, OptionSpec};
+
+use crate::arguments::{Cat, Look, Options};
+use crate::context::Context;
+use crate::exit::{DAMAGED, Error, OK};
+use crate::output::{Item, Values};
+use crate::text;
+
+/// A time, or nothing for the 0 that stands for "never".
+pub(crate) fn time(micros: i64) -> Option<String> {
+    (micros != 0).then(|| text::time(micros))
+}
+
+pub(crate) fn stat(context: &Context, arguments: &Look) -> Result<u8, Error> {
+    let stats = Inspection::open(&arguments.buffer)?.stats()?;
+    let letters = DeadLetters::open(&arguments.buffer).list()?.len();
+    let mut output = context.output()?;
+    output.values(&values(&stats).with("dead_letters", letters), arguments.json)?;
+    output.flush()?;
+    Ok(OK)
+}
+
+pub(crate) fn values(stats: &InspectionStats) -> Values {
+    Values::default()
+        .with("buffer_id", stats.buffer_id.clone())
+        .with("owner_pid", stats.owner_pid)
+        .with("pending_records", stats.pending_records)
+        .with("pending_bytes", stats.pending_bytes)
+        .with("oldest_created_at", stats.oldest_created_at.map(text::time))
+        .with("finished_records", stats.finished_records)
+        .with("finished_bytes", stats.finished_bytes)
+        .with("segments", stats.segments)
+        .with("buffer_bytes", stats.buffer_bytes)
+        .with("next_seq", stats.next_seq)
+        .with("head_attempts", stats.head_attempts)
+        .with("head_failures", stats.head_failures)
+        .with("head_since", time(stats.head_since))
+        .with("head_last_attempt", time(stats.head_last_attempt))
+        .with("head_next_attempt", time(stats.head_next_attempt))
+        .with("last_errors", stats.last_errors.clone())
+        .with("corrupt_regions", stats.corrupt_regions)
+        .with("corrupt_bytes", stats.corrupt_bytes)
+        .with("lost_records", stats.lost_records)
+        .with("set_aside_files", stats.set_aside_files)
+}
+
+pub(crate) fn cat(context: &Context, arguments: &Cat) -> Result<u8, Error> {
+    let mut output = context.output()?;
+    let mut left = arguments.limit.unwrap_or(u64::MAX);
+    let mut failure = None;
+    Inspection::open(&arguments.buffer)?.for_each(|record| {
+        if left == 0 {
+            return false;
+        }
+        left -= 1;
+        let written = context.signals.check().and_then(|()| {
+            if arguments.json {
+                let described = Values::default().with("seq", record.seq).with("id", &*record.id());
+                let described = described.with("created_at", text::time(record.created_at));
+                let described = match record.key {
+                    Some(key) => described.with_bytes("key", "key_base64", key),
+                    None => described,
+                };
+                output.json(&described.with_bytes("data", "data_base64", record.data))
+            } else if output.is_terminal() {
+                output.bytes(text::printable_bytes(record.data).as_bytes()).and_then(|()| output.bytes(b"\n"))
+            } else {
+                output.bytes(record.data).and_then(|()| output.bytes(b"\n"))
+            }
+        });
+        failure = written.err();
+        failure.is_none()
+    })?;
+    failure.map_or(Ok(()), Err)?;
+    output.flush()?;
+    Ok(OK)
+}
+
+pub(crate) fn verify(context: &Context, arguments: &Look) -> Result<u8, Error> {
+    let found = Inspection::open(&arguments.buffer)?.verify()?;
+    let region = |(file, offset, bytes): &(String, u64, u64)| {
+        Values::default().with("file", file.clone()).with("offset", *offset).with("bytes", *bytes)
+    };
+    let corrupt: Vec<Values> = found.corrupt.iter().map(region).collect();
+    let gap = |(file, files, records): &(String, u64, u64)| {
+        Values::default().with("file", file.clone()).with("files", *files).with("records", *records)
+    };
+    let missing: Vec<Values> = found.missing.iter().map(gap).collect();
+    let is_damaged = !corrupt.is_empty() || !missing.is_empty();
+    let values = Values::default()
+        .with("records", found.records)
+        .with("bytes", found.bytes)
+        .with("lost_records", found.lost_records)
+        .with("corrupt", Item::List(corrupt))
+        .with("missing", Item::List(missing));
+    let mut output = context.output()?;
+    output.values(&values, arguments.json)?;
+    output.flush()?;
+    Ok(if is_damaged { DAMAGED } else { OK })
+}
+
+pub(crate) fn options(context: &Context, arguments: &Options) -> Result<u8, Error> {
+    let table = match &arguments.sink {
+        Some(kind) => unistream::sink::kind(kind)?.options,
+        None => unistream::Options::TABLE,
+    };
+    let mut output = context.output()?;
+    for OptionSpec { key, kind, range, default, doc } in table {
+        if arguments.json {
+            let row = Values::default().with("key", *key).with("kind", *kind).with("range", *range);
+            output.json(&row.with("default", *default).with("doc", *doc))?;
+        } else {
+            let default = if default.is_empty() { "empty" } else { default };
+            output.line(&format!("{key} ({kind}: {range}; default {default})"))?;
+            output.line(&format!("    {doc}"))?;
+        }
+    }
+    output.flush()?;
+    Ok(OK)
+}
+
+/// An error unless there is a buffer.
+pub(crate) fn check_buffer(buffer: &Path) -> Result<(), Error> {
+    Inspection::open(buffer)?;
+    Ok(())
+}
