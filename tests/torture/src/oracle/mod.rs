@@ -4,12 +4,13 @@ mod accounting;
 mod mood;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 pub(crate) use mood::{Fate, Mood, id_and_key, payload};
 
 use crate::batch::Batch;
-use crate::options::{Durability, OnExhausted, Options, Order};
+use crate::options::{Durability, OnExhausted, Options, Order, WhenFull};
 use crate::platform::simulated::Crash;
 use crate::sink::{Framing, Report, SendError};
 
@@ -367,6 +368,23 @@ impl Oracle {
         self.divided && seqs.iter().all(|seq| self.seqs.get(seq).is_none_or(|(_, stage)| !stage.is_noted()))
     }
 
+    /// The producer has dropped the oldest records to make room.
+    pub(crate) fn dropped(&mut self, records: u64, seqs: RangeInclusive<u64>) {
+        if self.options.when_full != WhenFull::DropOldest {
+            self.violate(format!("{records} records were dropped, of {seqs:?}"));
+        }
+        self.at_sink = None;
+        let mut left = 0;
+        for (_, (number, stage)) in self.seqs.range(seqs.clone()) {
+            left += u64::from(*stage == Stage::Offered);
+            self.puts[*number].excused = true;
+        }
+        // A record that the sink has answered for may not be noted as such yet.
+        if !self.faulty && records < left {
+            self.violate(format!("{records} records are said to be dropped, {left} of {seqs:?} are gone"));
+        }
+    }
+
     fn may_miss(&self, seq: u64) -> bool {
         match self.seqs.get(&seq) {
             // Until the copy that a replay put is synced, only the dead letter is durable.
@@ -437,6 +455,11 @@ impl Oracle {
         let mut after = self.clone();
         after.at_sink = None;
         after.mood = Mood::Good;
+        let is_putting = after.puts.last().is_some_and(|put| put.told == Told::Nothing);
+        if is_putting && after.options.when_full == WhenFull::DropOldest {
+            // It may just have dropped the oldest, and told nobody yet.
+            after.puts.iter_mut().for_each(|put| put.excused = true);
+        }
         if crash == Crash::Power {
             after.lossy = true;
             // Under `always` nobody is shown a batch before its seal is durable.
