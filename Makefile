@@ -61,8 +61,10 @@ test-c:
 test-cli:
 	$(CARGO) test --locked -p unistream-cli
 
+# Then a sink that is added to a copy of the tree, by its folder and one line, is reached from everywhere.
 test-python:
 	tests/python/run.sh
+	tests/own_sink/run.sh
 
 # The AWS sinks against emulators that others wrote, on loopback.
 test-aws:

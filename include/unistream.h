@@ -327,7 +327,7 @@
 #define UNISTREAM_FOREVER ((int64_t)-1)
 
 /** unistream_record record = UNISTREAM_RECORD_INIT; */
-#define UNISTREAM_RECORD_INIT { sizeof(unistream_record), NULL, 0, NULL, 0, NULL, 0, 0, 0 }
+#define UNISTREAM_RECORD_INIT { sizeof(unistream_record), NULL, 0, NULL, 0, NULL, 0, 0, 0, NULL, 0, NULL, 0, 0 }
 
 /** unistream_sink_callbacks callbacks = UNISTREAM_SINK_CALLBACKS_INIT; */
 #define UNISTREAM_SINK_CALLBACKS_INIT { sizeof(unistream_sink_callbacks), NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0 }
@@ -452,6 +452,28 @@ typedef void (*unistream_event_callback)(void *user_data, const unistream_event 
 typedef void (*unistream_destroy_callback)(void *user_data);
 
 /**
+ * A header of a record: a name with a value. A public structure that never changes.
+ */
+typedef struct {
+  /**
+   * The name, UTF-8 without control characters, not NUL-terminated; 1 to 256 bytes.
+   */
+  const char *name;
+  /**
+   * Bytes of the name.
+   */
+  size_t name_length;
+  /**
+   * The value. May be NULL if `value_length` is 0.
+   */
+  const void *value;
+  /**
+   * Bytes of the value.
+   */
+  size_t value_length;
+} unistream_header;
+
+/**
  * A record: what is put, and what a batch holds. A public structure; begin with `UNISTREAM_RECORD_INIT`, or zero it
  * and set `size`. Later versions may add fields at its end, never change these.
  *
@@ -495,6 +517,28 @@ typedef struct {
    * The sequence number: it rises with every record of a buffer and is never used again. Ignored on the way in.
    */
   uint64_t seq;
+  /**
+   * Names with values that travel beside the payload, for sinks that carry them; NULL: none. At most 100, of at most
+   * 32768 bytes together. A name may come more than once.
+   */
+  const unistream_header *headers;
+  /**
+   * How many headers.
+   */
+  size_t header_count;
+  /**
+   * Where within the sink: a topic, subject, stream or path, as the sink has it. UTF-8 without control characters, not
+   * NUL-terminated; NULL: the sink's own. 1 to 1024 bytes.
+   */
+  const char *topic;
+  /**
+   * Bytes of the topic.
+   */
+  size_t topic_length;
+  /**
+   * Microseconds since 1970-01-01, UTC, from when on the record is of no use to anybody, in the years 1 to 9999. 0: never.
+   */
+  int64_t expires_at;
 } unistream_record;
 
 /**
@@ -958,7 +1002,7 @@ unistream_error *unistream_producer_put(const unistream_producer *producer,
                                         size_t length);
 
 /**
- * Puts a record with an id, a key or a time of its own. All of it is copied.
+ * Puts a record with an id, a key, a time, headers or a topic of its own. All of it is copied.
  *
  * Writes its sequence number to `seq`, unless NULL, on success. Errors: as of `unistream_producer_put()`.
  */

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::frame::{self, Body, Head, Kind};
 use crate::platform::{Chunk, ForkGuard};
-use crate::record::{CREATED_AT, NewRecord, Record};
+use crate::record::{NewRecord, Record};
 
 /// Records that go to the sink together.
 ///
@@ -154,7 +154,8 @@ impl Batch {
         let mut entries = Vec::new();
         for (place, record) in (0u32..).zip(records) {
             entries.push(Entry { piece: 0, offset: bytes.len() as u32, place });
-            let body = Body { id: record.id, key: record.key, data: record.data };
+            let attributes = record.attributes();
+            let body = Body { id: record.id, key: record.key, attributes: Some(&attributes), data: record.data };
             let created_at = record.created_at.unwrap_or_default();
             let head = Head { kind: Kind::Record, seq: id.first_seq + u64::from(place), created_at };
             bytes.extend_from_slice(&frame::frame(head, &body, 0));
@@ -192,16 +193,8 @@ impl Batch {
         // may no longer parse: then the record is empty, rather than that the program crashes.
         let (buffer_id, empty) = (self.id.buffer_id, &bytes[..0]);
         match frame::parse(bytes) {
-            Some(frame) => Record {
-                seq: frame.seq,
-                // Whatever another program wrote there, the time is one that every language's dates can hold.
-                created_at: frame.created_at.clamp(*CREATED_AT.start(), *CREATED_AT.end()),
-                key: frame.key,
-                data: frame.data,
-                own_id: frame.id,
-                buffer_id,
-            },
-            None => Record { seq: 0, created_at: 0, key: None, data: empty, own_id: None, buffer_id },
+            Some(frame) => Record::of(&frame, buffer_id),
+            None => Record::nothing(empty, buffer_id),
         }
     }
 }

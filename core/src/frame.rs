@@ -10,11 +10,11 @@
 //! | 8 | 8 | seq |
 //! | 16 | 8 | created_at, microseconds since the epoch |
 //! | 24 | 1 | kind: 1 record, 2 seal, 3 end |
-//! | 25 | 1 | flags: 1 has an id, 2 has a key |
+//! | 25 | 1 | flags: 1 has an id, 2 has a key, 4 has attributes |
 //! | 26 | 2 | length of the id |
 //! | 28 | 2 | length of the key |
-//! | 30 | 2 | zero |
-//! | 32 | .. | body: id, key, payload; then zeros up to a multiple of 8 |
+//! | 30 | 2 | length of the attributes; 0 without their flag |
+//! | 32 | .. | body: id, key, attributes, payload; then zeros up to a multiple of 8 |
 //!
 //! Behind the last frame stands a zero word. With another salt the same bytes have another checksum, so a frame of an earlier
 //! use of the file is not taken for one of this use. The body is summed before the header, so that it can be summed from the
@@ -22,6 +22,7 @@
 
 use std::sync::atomic::{Ordering, compiler_fence};
 
+use crate::attributes::Attributes;
 use crate::checksum::{crc32c, crc32c_append};
 use crate::little_endian::{le_u16, le_u32, le_u64};
 pub(crate) use crate::platform::TERMINATOR_BYTES;
@@ -32,14 +33,15 @@ pub(crate) const FRAME_BYTES: usize = 32;
 pub(crate) const ALIGN: usize = 8;
 /// Seqs, indices, places and totals stay below this. Bytes that claim more are damaged; so no sum of what is read overflows.
 pub(crate) const MOST: u64 = 1 << 62;
-/// The longest frame: a record of 256 MiB with the longest id and key.
-pub(crate) const MOST_FRAME_BYTES: usize = FRAME_BYTES + (256 << 20) + 2 * (u16::MAX as usize);
+/// The longest frame: a record of 256 MiB with the longest id, key and attributes.
+pub(crate) const MOST_FRAME_BYTES: usize = FRAME_BYTES + (256 << 20) + 3 * (u16::MAX as usize);
 /// The version of the format that this code writes and reads: of frames, and of what stands around them in the log, in
 /// checkpoints and in dead letters.
 pub(crate) const VERSION: u32 = 1;
 
 const FLAG_ID: u8 = 1;
 const FLAG_KEY: u8 = 2;
+const FLAG_ATTRIBUTES: u8 = 4;
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,23 +62,27 @@ pub(crate) struct Frame<'a> {
     pub(crate) created_at: i64,
     pub(crate) id: Option<&'a str>,
     pub(crate) key: Option<&'a [u8]>,
+    pub(crate) attributes: Attributes<'a>,
     pub(crate) data: &'a [u8],
     /// Bytes up to the next frame.
     pub(crate) padded: usize,
 }
 
-/// The three parts of a frame's body.
-#[derive(Clone, Copy)]
+/// The parts of a frame's body.
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Body<'a> {
     pub(crate) id: Option<&'a str>,
     pub(crate) key: Option<&'a [u8]>,
+    /// `None` for a record without any: most have none, and do not pay for it.
+    pub(crate) attributes: Option<&'a Attributes<'a>>,
     pub(crate) data: &'a [u8],
 }
 
 impl<'a> Body<'a> {
+    /// A body that is nothing but this.
     #[inline]
-    pub(crate) fn parts(&self) -> [&'a [u8]; 3] {
-        [self.id.unwrap_or("").as_bytes(), self.key.unwrap_or(&[]), self.data]
+    pub(crate) fn of(data: &'a [u8]) -> Body<'a> {
+        Body { id: None, key: None, attributes: None, data }
     }
 
     /// The first part of a frame's checksum.
@@ -84,15 +90,22 @@ impl<'a> Body<'a> {
     pub(crate) fn crc(&self) -> u32 {
         let mut crc = 0;
         if self.id.is_some() || self.key.is_some() {
-            let [id, key, _] = self.parts();
-            crc = crc32c_append(crc32c(id), key);
+            crc = crc32c_append(crc32c(self.id.unwrap_or("").as_bytes()), self.key.unwrap_or(&[]));
+        }
+        if let Some(attributes) = self.attributes {
+            attributes.each_piece(|piece| crc = crc32c_append(crc, piece));
         }
         crc32c_append(crc, self.data)
     }
 
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.id.map_or(0, str::len) + self.key.map_or(0, <[u8]>::len) + self.data.len()
+        self.id.map_or(0, str::len) + self.key.map_or(0, <[u8]>::len) + self.attributes_len() + self.data.len()
+    }
+
+    #[inline]
+    fn attributes_len(&self) -> usize {
+        self.attributes.map_or(0, Attributes::len)
     }
 }
 
@@ -117,7 +130,11 @@ pub(crate) fn encode(space: &mut [u8], head: Head, body: &Body<'_>, body_crc: u3
     debug_assert_eq!(space.len(), padded(body.len()) + TERMINATOR_BYTES);
     let (id_len, key_len) = (body.id.map_or(0, str::len), body.key.map_or(0, <[u8]>::len));
     let flags = if body.id.is_some() { FLAG_ID } else { 0 } | if body.key.is_some() { FLAG_KEY } else { 0 };
-    let shape = u64::from(head.kind as u8) | u64::from(flags) << 8 | (id_len as u64) << 16 | (key_len as u64) << 32;
+    let mut shape = u64::from(head.kind as u8) | u64::from(flags) << 8 | (id_len as u64) << 16 | (key_len as u64) << 32;
+    let attributes_len = body.attributes_len();
+    if attributes_len > 0 {
+        shape |= u64::from(FLAG_ATTRIBUTES) << 8 | (attributes_len as u64) << 48;
+    }
     let first = (length as u64) << 32;
     let mut header = words([first | u64::from(salt), head.seq, head.created_at.cast_unsigned(), shape]);
     let crc = crc32c_append(body_crc, &header);
@@ -127,11 +144,17 @@ pub(crate) fn encode(space: &mut [u8], head: Head, body: &Body<'_>, body_crc: u3
     space[last..].fill(0);
     let (fixed, rest) = space.split_at_mut(FRAME_BYTES);
     if id_len | key_len > 0 {
-        let [id, key, _] = body.parts();
-        rest[..id_len].copy_from_slice(id);
-        rest[id_len..id_len + key_len].copy_from_slice(key);
+        rest[..id_len].copy_from_slice(body.id.unwrap_or("").as_bytes());
+        rest[id_len..id_len + key_len].copy_from_slice(body.key.unwrap_or(&[]));
     }
-    rest[id_len + key_len..length - FRAME_BYTES].copy_from_slice(body.data);
+    if let Some(attributes) = body.attributes {
+        let mut at = id_len + key_len;
+        attributes.each_piece(|piece| {
+            rest[at..at + piece.len()].copy_from_slice(piece);
+            at += piece.len();
+        });
+    }
+    rest[id_len + key_len + attributes_len..length - FRAME_BYTES].copy_from_slice(body.data);
     fixed[ALIGN..].copy_from_slice(&header[ALIGN..]);
     // The first word last, for when `space` is mapped. Until then the terminator stands there, so a process that dies in
     // between leaves no part of a frame.
@@ -189,6 +212,7 @@ pub(crate) struct Shape {
     pub(crate) seq: u64,
     id_len: usize,
     key_len: usize,
+    attributes_len: usize,
     flags: u8,
 }
 
@@ -197,7 +221,8 @@ impl Shape {
     #[inline]
     pub(crate) fn is_likely(header: &[u8]) -> bool {
         let shape = le_u64(header, 24);
-        shape & 0xffff_0000_0000_fcfc == 0 && shape & 3 != 0
+        let has_attributes = shape >> 8 & u64::from(FLAG_ATTRIBUTES) != 0;
+        shape & 0xf8fc == 0 && shape & 3 != 0 && (shape >> 48 != 0) == has_attributes
     }
 
     /// `None` if the fields contradict each other.
@@ -206,6 +231,7 @@ impl Shape {
         let length = le_u32(header, 4) as usize;
         let id_len = usize::from(le_u16(header, 26));
         let key_len = usize::from(le_u16(header, 28));
+        let attributes_len = usize::from(le_u16(header, 30));
         let flags = header[25];
         let kind = match header[24] {
             1 => Kind::Record,
@@ -214,11 +240,13 @@ impl Shape {
             _ => return None,
         };
         let seq = le_u64(header, 8);
-        let lengths = length < FRAME_BYTES + id_len + key_len || length > MOST_FRAME_BYTES;
-        if lengths || flags & !(FLAG_ID | FLAG_KEY) != 0 || header[30..32] != [0, 0] || seq >= MOST {
+        let lengths = length < FRAME_BYTES + id_len + key_len + attributes_len || length > MOST_FRAME_BYTES;
+        let has_attributes = flags & FLAG_ATTRIBUTES != 0;
+        let unknown = flags & !(FLAG_ID | FLAG_KEY | FLAG_ATTRIBUTES) != 0;
+        if lengths || unknown || (attributes_len > 0) != has_attributes || seq >= MOST {
             return None;
         }
-        Some(Shape { kind, length, seq, id_len, key_len, flags })
+        Some(Shape { kind, length, seq, id_len, key_len, attributes_len, flags })
     }
 
     /// The checksum of a frame with this header, without the part of its body.
@@ -230,9 +258,32 @@ impl Shape {
         self.length.next_multiple_of(ALIGN)
     }
 
-    /// Whether the id is text; `bytes` hold it.
-    pub(crate) fn has_text(&self, bytes: &[u8]) -> bool {
-        self.flags & FLAG_ID == 0 || std::str::from_utf8(&bytes[FRAME_BYTES..FRAME_BYTES + self.id_len]).is_ok()
+    /// Whether the id is text and the attributes are what they say; `bytes` hold both.
+    pub(crate) fn is_readable(&self, bytes: &[u8]) -> bool {
+        self.id(bytes).is_some() && self.attributes(bytes).is_some()
+    }
+
+    /// The id in `bytes`, if it has one; `None` if that is not text.
+    #[inline]
+    fn id<'a>(&self, bytes: &'a [u8]) -> Option<Option<&'a str>> {
+        if self.flags & FLAG_ID == 0 {
+            return Some(None);
+        }
+        std::str::from_utf8(&bytes[FRAME_BYTES..FRAME_BYTES + self.id_len]).ok().map(Some)
+    }
+
+    /// The attributes in `bytes`; `None` if they are no such.
+    #[inline]
+    fn attributes<'a>(&self, bytes: &'a [u8]) -> Option<Attributes<'a>> {
+        if self.attributes_len == 0 {
+            return Some(Attributes::default());
+        }
+        let start = FRAME_BYTES + self.id_len + self.key_len;
+        Attributes::decode(&bytes[start..start + self.attributes_len])
+    }
+
+    pub(crate) fn attributes_len(&self) -> usize {
+        self.attributes_len
     }
 
     pub(crate) fn key_len(&self) -> Option<usize> {
@@ -244,7 +295,7 @@ impl Shape {
     }
 
     pub(crate) fn data_len(&self) -> usize {
-        self.length - FRAME_BYTES - self.id_len - self.key_len
+        self.length - FRAME_BYTES - self.id_len - self.key_len - self.attributes_len
     }
 }
 
@@ -270,21 +321,19 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Frame<'_>> {
         return None;
     }
     let shape = Shape::of(bytes)?;
-    let id_end = FRAME_BYTES + shape.id_len;
-    let key_end = id_end + shape.key_len;
     if shape.length > bytes.len() {
         return None;
     }
+    let id_end = FRAME_BYTES + shape.id_len;
+    let key_end = id_end + shape.key_len;
     Some(Frame {
         kind: shape.kind,
         seq: shape.seq,
         created_at: le_u64(bytes, 16).cast_signed(),
-        id: match shape.flags & FLAG_ID {
-            0 => None,
-            _ => Some(std::str::from_utf8(&bytes[FRAME_BYTES..id_end]).ok()?),
-        },
+        id: shape.id(bytes)?,
         key: (shape.flags & FLAG_KEY != 0).then(|| &bytes[id_end..key_end]),
-        data: &bytes[key_end..shape.length],
+        attributes: shape.attributes(bytes)?,
+        data: &bytes[key_end + shape.attributes_len..shape.length],
         padded: shape.padded(),
     })
 }
@@ -292,6 +341,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Frame<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attributes::Headers;
 
     fn framed(seq: u64, body: Body<'_>, salt: u32) -> Vec<u8> {
         frame(Head { kind: Kind::Record, seq, created_at: -5 }, &body, salt)
@@ -299,23 +349,35 @@ mod tests {
 
     #[test]
     fn a_frame_comes_back_as_it_went() {
+        let headers = [("traceparent", &b"00-4bf9"[..]), ("", b"")];
+        let attributes =
+            [None, Some(Attributes { topic: Some("t"), expires_at: Some(-1), headers: Headers::from(&headers) })];
         for (id, key, data) in [
             (None, None, &b""[..]),
             (Some(""), Some(&b""[..]), b"x"),
             (Some("id"), None, b"payload"),
             (None, Some(&b"key"[..]), b"payload of some length"),
         ] {
-            let bytes = framed(7, Body { id, key, data }, 9);
-            let frame = decode(&bytes, 9).unwrap();
-            assert_eq!((frame.kind, frame.seq, frame.created_at), (Kind::Record, 7, -5));
-            assert_eq!((frame.id, frame.key, frame.data), (id, key, data));
-            assert_eq!(frame.padded, bytes.len());
+            for attributes in attributes.iter().map(Option::as_ref) {
+                let bytes = framed(7, Body { id, key, attributes, data }, 9);
+                let frame = decode(&bytes, 9).unwrap();
+                assert_eq!((frame.kind, frame.seq, frame.created_at), (Kind::Record, 7, -5));
+                assert_eq!((frame.id, frame.key, frame.data), (id, key, data));
+                assert_eq!(frame.attributes, attributes.copied().unwrap_or_default());
+                assert_eq!(frame.padded, bytes.len());
+                assert!(Shape::is_likely(&bytes));
+                let shape = Shape::of(&bytes).unwrap();
+                assert_eq!(shape.data_len(), data.len());
+                assert!(shape.is_readable(&bytes));
+            }
         }
     }
 
     #[test]
     fn no_flipped_bit_and_no_other_salt_passes() {
-        let bytes = framed(7, Body { id: Some("id"), key: Some(b"k"), data: b"payload!!" }, 9);
+        let attributes = Attributes { topic: Some("topic"), ..Attributes::default() };
+        let body = Body { id: Some("id"), key: Some(b"k"), attributes: Some(&attributes), data: b"payload!!" };
+        let bytes = framed(7, body, 9);
         assert_eq!(decode(&bytes, 10), Err(Bad::Damaged));
         let length = le_u32(&bytes, 4) as usize;
         for bit in 0..length * 8 {

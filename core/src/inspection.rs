@@ -8,15 +8,16 @@ use crate::buffer::checkpoint::{Checkpoint, Found};
 use crate::buffer::format::{HeaderState, SEGMENT_HEADER_BYTES};
 use crate::buffer::losses::{Damage, Losses, Region};
 use crate::buffer::position::Position;
-use crate::buffer::scan::{Scan, Source, Step, unknown_format};
+use crate::buffer::scan::{Scan, Source, Step};
 use crate::buffer::segment::{self, Finished};
 use crate::buffer::{CORRUPT, LOCK};
 use crate::error::{Error, ErrorKind, Result};
+use crate::features;
 use crate::frame;
 use crate::options::Trust;
 use crate::platform::sync::Mutex;
 use crate::platform::{Directory, Disk, Open, OsDirectory, OsDisk, lock};
-use crate::record::{CREATED_AT, Record};
+use crate::record::Record;
 
 /// A read-only look at a buffer's directory. Nothing in it is changed, and a live producer is not disturbed.
 ///
@@ -122,7 +123,7 @@ impl Inspection {
         // The cursor is read before the segments: what is committed in between is then still in them, or is passed over.
         let state = match Checkpoint::peek(&dir).map_err(failed)? {
             Found::State(state) => Some(state),
-            Found::Unknown { version, flags } => return Err(unknown_format(version, flags)),
+            Found::Unknown { version, flags } => return Err(features::unsupported("the log", version, flags)),
             Found::Nothing => None,
         };
         let names = dir.list().map_err(failed)?;
@@ -247,18 +248,10 @@ impl Inspection {
                 Step::Record { offset, base, .. } => {
                     end = walk.at.place();
                     let bytes = walk.chunk().map_or(&[][..], |chunk| &chunk.bytes()[(offset - base) as usize..]);
-                    if let Some(frame) = frame::parse(bytes) {
-                        let record = Record {
-                            seq: frame.seq,
-                            created_at: frame.created_at.clamp(*CREATED_AT.start(), *CREATED_AT.end()),
-                            key: frame.key,
-                            data: frame.data,
-                            own_id: frame.id,
-                            buffer_id: self.buffer_id,
-                        };
-                        if !each(record) {
-                            return Ok(walk.at);
-                        }
+                    if let Some(frame) = frame::parse(bytes)
+                        && !each(Record::of(&frame, self.buffer_id))
+                    {
+                        return Ok(walk.at);
                     }
                 }
                 Step::Seal(_) | Step::Passed => {}

@@ -41,12 +41,14 @@
 //! - `aws`: the sinks for Kinesis Data Streams and CloudWatch Logs.
 #![deny(unsafe_code)]
 
+mod attributes;
 mod batch;
 mod buffer;
 mod checksum;
 mod dead_letters;
 mod error;
 mod event;
+mod features;
 mod frame;
 mod inspection;
 pub mod limits;
@@ -67,6 +69,7 @@ pub mod time;
 #[path = "../../tests/torture/src/mod.rs"]
 pub mod torture;
 
+pub use attributes::{Headers, HeadersIter};
 pub use batch::Batch;
 pub use buffer::{Buffer, Damage};
 pub use dead_letters::{DeadLetter, DeadLetters, DeadRecord};

@@ -2,7 +2,10 @@
 //! record, wait and reason.
 
 use crate::order::Order;
-pub use crate::record::{CREATED_AT, MAX_ID_BYTES, MAX_OWN_ID_BYTES};
+use crate::record::NewRecord;
+pub use crate::record::{
+    CREATED_AT, MAX_HEADER_NAME_BYTES, MAX_HEADERS, MAX_HEADERS_BYTES, MAX_ID_BYTES, MAX_OWN_ID_BYTES, MAX_TOPIC_BYTES,
+};
 pub use crate::schedule::MAX_WAIT;
 
 /// The longest reason that is kept of a record, in bytes of UTF-8. Longer ones are cut, between characters.
@@ -22,6 +25,9 @@ pub struct Limits {
     /// Whether the key counts, or the id where there is no key. An id that the buffer gives counts
     /// [`MAX_OWN_ID_BYTES`], its longest.
     pub counts_key: bool,
+    /// Whether headers, topic and time of expiry count, as they stand in the log: names, values and topic, 4 bytes more for
+    /// each header, and 12 more for a record that has any of it.
+    pub counts_headers: bool,
     /// Whether the sink keeps an order that it could not keep if it were given a batch before the one before it is
     /// finished. A producer with more than one batch in flight is then refused; unless its `order` is `key`, and that is what
     /// is best for the sink, too.
@@ -38,18 +44,20 @@ pub struct Limits {
 impl Limits {
     /// What a record counts.
     #[inline]
-    pub fn record_bytes(&self, data: &[u8], key: Option<&[u8]>, id: Option<&str>) -> u64 {
-        self.lengths_count(data.len(), key.map(<[u8]>::len), id.map(str::len))
+    pub fn record_bytes(&self, record: &NewRecord<'_>) -> u64 {
+        let attributes = if self.counts_headers { record.attributes().len() } else { 0 };
+        self.lengths_count(record.data.len(), record.key.map(<[u8]>::len), record.id.map(str::len), attributes)
     }
 
     /// The same, for a record of these lengths.
     #[inline]
-    pub(crate) fn lengths_count(&self, data: usize, key: Option<usize>, id: Option<usize>) -> u64 {
+    pub(crate) fn lengths_count(&self, data: usize, key: Option<usize>, id: Option<usize>, attributes: usize) -> u64 {
         let key = match (self.counts_key, key) {
             (false, _) => 0,
             (true, Some(key)) => key,
             (true, None) => id.unwrap_or(MAX_OWN_ID_BYTES),
         };
-        data as u64 + key as u64 + self.overhead_bytes
+        let attributes = if self.counts_headers { attributes } else { 0 };
+        data as u64 + key as u64 + attributes as u64 + self.overhead_bytes
     }
 }

@@ -368,7 +368,7 @@ fn where_the_id_is_the_key_it_counts() {
     let producer = manual(&dir).open_manual(limits).unwrap();
     let data = [b'x'; 1000];
     let put = |bytes: usize, key: Option<&[u8]>, id: Option<&str>| {
-        producer.put(NewRecord { data: &data[..bytes], key, id, created_at: None }).map(drop)
+        producer.put(NewRecord { key, id, ..NewRecord::new(&data[..bytes]) }).map(drop)
     };
     for (bytes, key, id) in [
         (1000 - MAX_OWN_ID_BYTES, None, None),
@@ -379,6 +379,70 @@ fn where_the_id_is_the_key_it_counts() {
         put(bytes, key, id).unwrap();
         assert_eq!(put(bytes + 1, key, id).unwrap_err().kind(), ErrorKind::RecordTooLarge);
     }
+}
+
+/// As they stand in the log, if the sink carries them: what one call cannot take is refused.
+#[test]
+fn headers_and_topic_count_where_the_sink_says_so() {
+    for counts_headers in [true, false] {
+        let dir = scratch();
+        let limits = Limits { max_record_bytes: Some(1000), counts_headers, ..Limits::default() };
+        let producer = manual(&dir).open_manual(limits).unwrap();
+        let (data, value) = ([b'x'; 1000], [b'v'; 100]);
+        let headers = [("name", &value[..]), ("n", b"")];
+        // 12 for having any, 5 of topic, 4 for each header, names and value.
+        let counted = if counts_headers { 12 + 5 + 4 + 104 + 4 + 1 } else { 0 };
+        let put = |bytes: usize| producer.put(NewRecord::new(&data[..bytes]).topic("topic").headers(&headers));
+        if counts_headers {
+            assert_eq!(put(1001 - counted).unwrap_err().kind(), ErrorKind::RecordTooLarge);
+        }
+        put(1000 - counted).unwrap();
+        producer.put(&data).unwrap();
+    }
+}
+
+#[test]
+fn what_a_record_carries_has_limits() {
+    use unistream::limits::*;
+    let dir = scratch();
+    let producer = manual(&dir).open_manual(Limits::default()).unwrap();
+    let (name, long) = ("n".repeat(MAX_HEADER_NAME_BYTES), "n".repeat(MAX_HEADER_NAME_BYTES + 1));
+    let topic = "t".repeat(MAX_TOPIC_BYTES + 1);
+    let bytes = vec![b'v'; MAX_HEADERS_BYTES];
+    let many = vec![("n", &b""[..]); MAX_HEADERS + 1];
+    let record = NewRecord::new(b"x");
+    let refused = |record: NewRecord<'_>, kind: ErrorKind, what: &str| {
+        let error = producer.put(record).unwrap_err();
+        assert!(error.kind() == kind && error.message().contains(what), "{error}");
+        assert!(!error.record_accepted());
+    };
+    refused(record.topic(&topic), ErrorKind::RecordTooLarge, "a topic of 1025 bytes is longer than 1024");
+    refused(record.topic(""), ErrorKind::InvalidArgument, "a topic is empty");
+    refused(record.topic("a\nb"), ErrorKind::InvalidArgument, "control character");
+    refused(record.headers(&[("", &b""[..])]), ErrorKind::InvalidArgument, "is empty");
+    refused(record.headers(&[("a\r\nb", &b""[..])]), ErrorKind::InvalidArgument, "control character");
+    refused(record.headers(&[(&long[..], &b""[..])]), ErrorKind::RecordTooLarge, "has 257 bytes, more than 256");
+    refused(record.headers(&many[..]), ErrorKind::RecordTooLarge, "101 headers, more than 100");
+    refused(record.headers(&[("n", &bytes[..])]), ErrorKind::RecordTooLarge, "32769 bytes, more than 32768");
+    for beyond in [*CREATED_AT.start() - 1, *CREATED_AT.end() + 1] {
+        refused(record.expires_at(beyond), ErrorKind::InvalidArgument, "expires_at is");
+    }
+    // The most of everything fits, and comes out as it was put.
+    let most: Vec<(&str, &[u8])> =
+        (0..MAX_HEADERS).map(|_| (&name[..], &bytes[..MAX_HEADERS_BYTES / MAX_HEADERS - 256])).collect();
+    let id = "i".repeat(MAX_ID_BYTES);
+    let full = record.topic(&topic[1..]).headers(&most[..]).expires_at(*CREATED_AT.end()).id(&id).key(id.as_bytes());
+    producer.put(full).unwrap();
+    // A name may be any text, and come more than once; a value may be any bytes.
+    let twice = [("größe", &b"\0\r\n\xff"[..]), ("größe", b"")];
+    let odd = record.headers(&twice).expires_at(0);
+    producer.put(odd).unwrap();
+    producer.flush(Duration::ZERO).unwrap_err();
+    let batch = producer.next_batch().unwrap().unwrap();
+    for (record, put) in batch.iter().zip([full, odd]) {
+        assert_eq!(NewRecord { created_at: None, ..record.to_new() }, put);
+    }
+    assert_eq!(batch.len(), 2);
 }
 
 /// A sink that answers only when it is interrupted.

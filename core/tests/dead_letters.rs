@@ -119,7 +119,9 @@ fn a_letter_says_what_and_why_and_replays_as_it_was_put() {
     let producer = builder(dir.path()).max_records(3).open(switched(&gate, &sent)).unwrap();
     producer.put(NewRecord::new(b"a").id("first").key(b"k1").created_at(1_000_000)).unwrap();
     producer.put(NewRecord::new(b"").id("").key(b"").created_at(-5)).unwrap();
-    producer.put(NewRecord::new(b"\xff\x00\n").created_at(3)).unwrap();
+    let headers = [("traceparent", &b"00-4bf9"[..]), ("none", b"")];
+    let carries = NewRecord::new(b"\xff\x00\n").created_at(3).topic("t").expires_at(7).headers(&headers);
+    producer.put(carries).unwrap();
     producer.flush(LONG).unwrap();
     let letter = producer.dead_letters().list().unwrap().remove(0);
     assert_eq!(
@@ -145,8 +147,11 @@ fn a_letter_says_what_and_why_and_replays_as_it_was_put() {
     assert_eq!(records.iter().map(|record| record.seq).collect::<Vec<_>>(), [4, 5, 6, 7], "they are put again");
     for (again, before) in records[1..].iter().zip(&there.records) {
         assert_eq!((&again.key, again.created_at, &again.data), (&before.key, before.created_at, &before.data));
+        assert_eq!(again.attributes, before.attributes);
     }
     assert_eq!((records[1].id.as_str(), records[2].id.as_str()), ("first", ""));
+    let expected = headers.map(|(name, value)| (name.to_owned(), value.to_vec()));
+    assert_eq!(records[3].attributes, (Some("t".into()), Some(7), expected.to_vec()));
     let files = fs::read_dir(dir.path().join("dead-letters")).unwrap().count();
     assert_eq!(files, 0, "nothing of it is left");
 }

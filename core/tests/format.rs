@@ -40,9 +40,19 @@ fn the_page_describes_what_the_crate_writes() {
             let mut record = NewRecord::new(&data).created_at(-(number as i64));
             record.id = (number % 2 == 0).then_some(&id);
             record.key = (number % 3 == 0).then_some(&key[..]);
+            let headers = [("number", &key[..]), ("none", b""), ("number", b"again")];
+            if number % 5 == 1 {
+                record = record.topic("a/topic").headers(&headers[..number as usize % 4]);
+            }
+            record.expires_at = (number % 7 == 3).then_some(-(number as i64));
+            let attributes = (
+                record.topic.map(str::to_owned),
+                record.expires_at,
+                record.headers.iter().map(|(name, value)| (name.to_owned(), value.to_vec())).collect(),
+            );
             assert_eq!(buffer.put(record).unwrap(), number + 1);
             let (id, key) = (record.id.map(|id| id.as_bytes().to_vec()), record.key.map(<[u8]>::to_vec));
-            put.push((number + 1, record.created_at.unwrap(), id, key, data));
+            put.push((number + 1, record.created_at.unwrap(), id, key, attributes, data));
         }
         buffer.close().unwrap();
         let files = segments(dir.path());
@@ -52,7 +62,7 @@ fn the_page_describes_what_the_crate_writes() {
             let file = fs::read(path).unwrap();
             let header = format::header(&file).unwrap();
             assert_eq!(file[..512], file[512..1024], "two copies");
-            assert_eq!((header.version, header.flags, header.index, header.length), (1, 0, index, file.len() as u64));
+            assert_eq!((header.version, header.flags, header.index, header.length), (1, 1, index, file.len() as u64));
             assert_eq!(header.salt, format::salt(header.buffer_id, index));
             let open = records - seals.len() as u64 * 3;
             assert_eq!((header.epoch, header.next_seq, header.records_before), (0, records + 1, records));
@@ -66,7 +76,8 @@ fn the_page_describes_what_the_crate_writes() {
                         records += 1;
                         bytes += frame.data.len() as u64;
                         let frame = frame.clone();
-                        found.push((frame.seq, frame.created_at, frame.id, frame.key, frame.data));
+                        let attributes = format::attributes(&frame.attributes);
+                        found.push((frame.seq, frame.created_at, frame.id, frame.key, attributes, frame.data));
                     }
                     Kind::Seal => {
                         let word = |at| format::u64_at(&frame.data, at);
@@ -219,15 +230,21 @@ fn the_page_describes_lanes() {
     assert!(total.next_batch().unwrap().is_none(), "one at a time");
 }
 
-/// The other direction: a directory of which the crate has not written a byte.
+/// The other direction: a directory of which the crate has not written a byte, as early builds wrote it and as this one does.
 #[test]
 fn the_crate_reads_what_the_page_describes() {
+    for flags in [0, 1] {
+        reads_what_the_page_describes(flags);
+    }
+}
+
+fn reads_what_the_page_describes(flags: u32) {
     let dir = scratch();
     let (buffer_id, index) = (0x0123_4567_89ab_cdef, 7);
     let salt = format::salt(buffer_id, index);
     let header = Header {
         version: 1,
-        flags: 0,
+        flags,
         index,
         length: 65536,
         buffer_id,
@@ -244,7 +261,12 @@ fn the_crate_reads_what_the_page_describes() {
     };
     let mut file = format::encode_header(&header);
     file.extend(format::encode_frame(1, 1000, 5, None, None, b"plain", salt));
-    file.extend(format::encode_frame(1, 1001, -6, Some(b"own id"), Some(b"key"), b"with all", salt));
+    let attributes = match flags {
+        0 => Default::default(),
+        _ => (Some("topic".into()), Some(9), vec![("name".into(), b"value".to_vec()), ("none".into(), Vec::new())]),
+    };
+    let encoded = if flags == 0 { Vec::new() } else { format::encode_attributes(&attributes) };
+    file.extend(format::encode_full_frame(1, 1001, -6, Some(b"own id"), Some(b"key"), &encoded, b"with all", salt));
     let mut seal = Vec::new();
     [1000u64, 1001].iter().for_each(|seq| seal.extend(seq.to_le_bytes()));
     [2u32, 4, 0, 0].iter().for_each(|word| seal.extend(word.to_le_bytes()));
@@ -255,20 +277,54 @@ fn the_crate_reads_what_the_page_describes() {
     let drained = drain(dir.path());
     let ids: Vec<&str> = drained.batches.iter().map(|batch| batch.id.as_str()).collect();
     assert_eq!(ids[0], "0123456789abcdef-4-1000");
-    let record = |seq: u64, id: &str, key: Option<&[u8]>, created_at, data: &[u8]| SeenRecord {
+    let record = |seq: u64, id: &str, key: Option<&[u8]>, created_at, attributes, data: &[u8]| SeenRecord {
         seq,
+        attributes,
         id: id.into(),
         key: key.map(<[u8]>::to_vec),
         created_at,
         data: data.to_vec(),
     };
     let expected = [
-        record(1000, "0123456789abcdef-1000", None, 5, b"plain"),
-        record(1001, "own id", Some(b"key"), -6, b"with all"),
-        record(1002, "0123456789abcdef-1002", Some(b""), 8, b""),
+        record(1000, "0123456789abcdef-1000", None, 5, Default::default(), b"plain"),
+        record(1001, "own id", Some(b"key"), -6, attributes, b"with all"),
+        record(1002, "0123456789abcdef-1002", Some(b""), 8, Default::default(), b""),
     ];
     assert_eq!(drained.records(), expected);
     assert_eq!(drained.stats.lost_records, 0);
+}
+
+/// A segment of an early build takes records with attributes in the next one: that build would pass over them, and refuses the
+/// log instead.
+#[test]
+fn a_log_of_an_early_build_is_gone_on_with() {
+    let dir = scratch();
+    copy_dir(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/format-1/whole/buffer"), dir.path());
+    let headers = || {
+        let files = segments(dir.path()).into_iter().map(|path| fs::read(path).unwrap());
+        files.map(|file| (format::header(&file).unwrap(), format::frames(&file))).collect::<Vec<_>>()
+    };
+    let early = headers();
+    assert!(early.iter().all(|(header, _)| header.flags == 0));
+    let buffer = Buffer::open(dir.path(), options(70), Limits::default()).unwrap();
+    let plain = buffer.put(NewRecord::new(b"plain")).unwrap();
+    let name = [("name", &b"value"[..])];
+    let seq = buffer.put(NewRecord::new(b"new").topic("topic").headers(&name).expires_at(1)).unwrap();
+    assert_eq!(buffer.put(b"behind").unwrap(), seq + 1);
+    buffer.close().unwrap();
+    let now = headers();
+    let at = |seq: u64| {
+        let has = |(_, frames): &(Header, Vec<format::Frame>)| {
+            frames.iter().any(|frame| frame.kind == Kind::Record && frame.seq == seq)
+        };
+        now.iter().position(has).unwrap()
+    };
+    assert_eq!((at(plain), at(seq), at(seq + 1)), (early.len() - 1, early.len(), early.len()));
+    assert_eq!(now.iter().map(|(header, _)| header.flags).sum::<u32>(), 1, "what is there stays as it was");
+    let drained = drain(dir.path());
+    let found = drained.records().into_iter().find(|record| record.seq == seq).unwrap();
+    let expected = (Some("topic".into()), Some(1), vec![("name".into(), b"value".to_vec())]);
+    assert_eq!((found.attributes, drained.stats.lost_records), (expected, 0));
 }
 
 /// A segment that was used before holds old frames behind the new ones; the salt tells them apart.
@@ -350,7 +406,16 @@ fn the_page_describes_dead_letters_and_the_sidecar() {
     let producer = Producer::builder(dir.path()).options(options(2)).max_attempts(1).open(failing()).unwrap();
     producer.put(NewRecord::new(b"one").id("i").created_at(1)).unwrap();
     producer.put(NewRecord::new(b"two").key(b"k").created_at(2)).unwrap();
+    producer.put(NewRecord::new(b"three").created_at(3).topic("t").expires_at(4)).unwrap();
     producer.flush(LONG).unwrap();
+    // The batch of two has no attributes, and its records' file no flag that an early build would not know.
+    let other = producer.dead_letters().list().unwrap().remove(1);
+    let records = fs::read(dir.path().join(format!("dead-letters/{}.0.records", other.id))).unwrap();
+    let mut expected = b"unidead\n".to_vec();
+    [1u32, 1].iter().for_each(|word| expected.extend(word.to_le_bytes()));
+    let attributes = format::encode_attributes(&(Some("t".into()), Some(4), Vec::new()));
+    expected.extend(format::encode_full_frame(1, 3, 3, None, None, &attributes, b"three", 0));
+    assert_eq!(records, expected);
     let letter = producer.dead_letters().list().unwrap().remove(0);
     let folder = dir.path().join("dead-letters");
     let records = fs::read(folder.join(format!("{}.0.records", letter.id))).unwrap();

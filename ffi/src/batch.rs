@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use engine::Batch;
 
 use crate::panics::infallible;
-use crate::record::unistream_record;
+use crate::record::{unistream_header, unistream_record};
 use crate::text::c_text;
 
 /// Consecutive records on their way to a sink, shown where they lie in the log. Immutable: any threads may read it at
@@ -16,15 +16,23 @@ use crate::text::c_text;
 pub struct unistream_batch<'a> {
     pub(crate) batch: Cow<'a, Batch>,
     id: OnceLock<CString>,
+    /// Of each record, once they are asked for: a record's frame has no such array.
+    headers: OnceLock<Vec<Box<[unistream_header]>>>,
 }
 
 impl<'a> unistream_batch<'a> {
     pub(crate) fn borrowed(batch: &'a Batch) -> Self {
-        unistream_batch { batch: Cow::Borrowed(batch), id: OnceLock::new() }
+        unistream_batch { batch: Cow::Borrowed(batch), id: OnceLock::new(), headers: OnceLock::new() }
     }
 
     pub(crate) fn owned(batch: Batch) -> unistream_batch<'static> {
-        unistream_batch { batch: Cow::Owned(batch), id: OnceLock::new() }
+        unistream_batch { batch: Cow::Owned(batch), id: OnceLock::new(), headers: OnceLock::new() }
+    }
+
+    /// The headers of record `index`, which is there.
+    fn headers(&self, index: usize) -> &[unistream_header] {
+        let all = || self.batch.iter().map(|record| unistream_header::all_of(&record)).collect();
+        self.headers.get_or_init(all).get(index).map_or(&[], |headers| headers)
     }
 }
 
@@ -73,14 +81,17 @@ pub extern "C" fn unistream_batch_attempt(batch: Option<&unistream_batch<'_>>) -
 ///
 ///     for (size_t i = 0; unistream_batch_record(batch, i, &record); i++)
 #[unsafe(no_mangle)]
-pub extern "C" fn unistream_batch_record(
+pub unsafe extern "C" fn unistream_batch_record(
     batch: Option<&unistream_batch<'_>>,
     index: usize,
-    record: Option<&mut unistream_record>,
+    record: *mut unistream_record,
 ) -> bool {
-    infallible(|| match (batch.and_then(|view| view.batch.get(index)), record) {
-        (Some(found), Some(record)) => record.show(&found),
-        _ => false,
+    infallible(|| {
+        let Some((view, found)) = batch.and_then(|view| view.batch.get(index).map(|found| (view, found))) else {
+            return false;
+        };
+        // SAFETY: the contract: a record of the size that it says. A program's structure may be shorter than ours.
+        !record.is_null() && unsafe { unistream_record::show(record, &found, || view.headers(index)) }
     })
 }
 

@@ -14,7 +14,7 @@ use crate::constants::{UNISTREAM_FOREVER, unistream_outcome};
 use crate::dead_letter::unistream_dead_letters;
 use crate::error::{CResult, fallible, unistream_error};
 use crate::panics::infallible;
-use crate::record::unistream_record;
+use crate::record::{RecordHeaders, unistream_record};
 use crate::report::{self, unistream_report};
 use crate::sink::unistream_sink;
 use crate::stats::unistream_stats;
@@ -126,7 +126,7 @@ pub unsafe extern "C" fn unistream_producer_put(
     })
 }
 
-/// Puts a record with an id, a key or a time of its own. All of it is copied.
+/// Puts a record with an id, a key, a time, headers or a topic of its own. All of it is copied.
 ///
 /// Writes its sequence number to `seq`, unless NULL, on success. Errors: as of `unistream_producer_put()`.
 #[must_use]
@@ -138,7 +138,7 @@ pub unsafe extern "C" fn unistream_producer_put_record(
 ) -> Option<Box<unistream_error>> {
     unistream_producer::call(producer, |engine| {
         // SAFETY: the contract: a record of the size that it says, whose pointers live for the call.
-        let put = engine.put(unsafe { unistream_record::to_new(record) }?)?;
+        let put = unsafe { unistream_record::with_new(record, |record| engine.put(record)) }?;
         if let Some(seq) = seq {
             seq.write(put);
         }
@@ -169,10 +169,15 @@ pub unsafe extern "C" fn unistream_producer_put_many(
         if count > isize::MAX as usize / stride {
             return Err(invalid(format!("count is {count}; is it negative?")));
         }
+        // SAFETY: within the array, by the contract; its size was checked not to overflow.
+        let record = |index| unsafe { records.byte_add(index * stride) };
+        // SAFETY: the contract: records of the size that they say, whose pointers live for the call.
+        let headers = unsafe { RecordHeaders::read((0..count).map(record)) };
         let mut mistake = None;
         let views = (0..count).map_while(|index| {
-            // SAFETY: within the array, by the contract; its size was checked not to overflow.
-            let view = unsafe { unistream_record::to_new(records.byte_add(index * stride)) };
+            // SAFETY: as above.
+            let view =
+                headers.of(index).and_then(|headers| unsafe { unistream_record::to_new(record(index), headers) });
             view.map_err(|error| mistake = Some(error)).ok()
         });
         let (accepted, error) = match engine.put_many(views) {

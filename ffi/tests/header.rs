@@ -35,7 +35,7 @@ const MACROS: &str = r#"
 #define UNISTREAM_FOREVER ((int64_t)-1)
 
 /** unistream_record record = UNISTREAM_RECORD_INIT; */
-#define UNISTREAM_RECORD_INIT { sizeof(unistream_record), NULL, 0, NULL, 0, NULL, 0, 0, 0 }
+#define UNISTREAM_RECORD_INIT { sizeof(unistream_record), NULL, 0, NULL, 0, NULL, 0, 0, 0, NULL, 0, NULL, 0, 0 }
 
 /** unistream_sink_callbacks callbacks = UNISTREAM_SINK_CALLBACKS_INIT; */
 #define UNISTREAM_SINK_CALLBACKS_INIT { sizeof(unistream_sink_callbacks), NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0 }"#;

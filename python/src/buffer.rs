@@ -4,14 +4,13 @@ use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use unistream::{Limits, NewRecord};
+use unistream::Limits;
 
 use crate::error::OrRaise;
+use crate::extras::Extras;
 use crate::options;
-use crate::payload::Encoded;
 use crate::record::Batch;
 use crate::text;
-use crate::time;
 
 #[pyclass(frozen, subclass, module = "unistream._native")]
 pub(crate) struct Buffer {
@@ -30,25 +29,24 @@ impl Buffer {
     }
 
     /// Puts a record, as `Producer.put` does; returns its seq.
-    #[pyo3(signature = (data, *, id = None, key = None, created_at = None))]
+    #[pyo3(signature = (
+        data, *, id = None, key = None, created_at = None, headers = None, topic = None, expires_at = None, max_age = None
+    ))]
+    #[allow(clippy::too_many_arguments)]
     fn put<'py>(
         &self,
         data: &Bound<'py, PyAny>,
         id: Option<&str>,
         key: Option<&Bound<'py, PyAny>>,
         created_at: Option<&Bound<'py, PyAny>>,
+        headers: Option<&Bound<'py, PyAny>>,
+        topic: Option<&str>,
+        expires_at: Option<&Bound<'py, PyAny>>,
+        max_age: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<u64> {
         let py = data.py();
-        let encoded = Encoded::of(data)?;
-        let own_id = encoded.id.as_ref().map(|id| id.to_str()).transpose()?;
-        let key = key.map(Encoded::key).transpose()?;
-        let record = NewRecord {
-            data: encoded.as_bytes()?,
-            id: id.or(own_id),
-            key: key.as_ref().map(Encoded::as_bytes).transpose()?,
-            created_at: created_at.map(time::to_micros).transpose()?,
-        };
-        py.detach(|| self.core().put(record)).or_raise(py)
+        let extras = Extras { id, key, created_at, headers, topic, expires_at, max_age };
+        extras.with(data, |record| py.detach(|| self.core().put(record)).or_raise(py))
     }
 
     /// Whether a batch is there: one that is full, or old enough.

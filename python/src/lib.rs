@@ -10,6 +10,7 @@ mod cli;
 mod dead_letter;
 mod error;
 mod event;
+mod extras;
 mod intake;
 mod json;
 mod judge;

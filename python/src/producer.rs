@@ -6,20 +6,21 @@ use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyBaseException, PyException, PyIndexError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyIterator};
+use pyo3::types::{PyDict, PyIterator};
 use unistream::{Durability, Error, ErrorKind, Limits, Mode, NewRecord, SendError};
 
 use crate::channel::{Channel, Exchange};
 use crate::dead_letter::DeadLetters;
 use crate::error::{OrRaise, raise};
 use crate::event::Events;
+use crate::extras::Extras;
 use crate::judge::{Answer, Direct, Judge};
-use crate::payload::{self, Encoded};
+use crate::payload;
 use crate::record::Batch;
 use crate::report::Report;
 use crate::sink::{Lease, NativeSink};
 use crate::sync::lock;
-use crate::time::{self, Timeout};
+use crate::time::Timeout;
 use crate::{event, options};
 
 /// The longest wait without a look at signals: how long Ctrl-C may take.
@@ -108,18 +109,31 @@ impl Producer {
     /// :param id: the record's own id, at most 65,535 bytes of UTF-8. Left out, it is the buffer's id and the seq.
     /// :param key: the partition key, for sinks that have partitions; bytes or text, at most 65,535 bytes.
     /// :param created_at: an aware `datetime` or Unix seconds. Left out, it is now, to about 4 ms.
+    /// :param headers: names with values (bytes or text) that travel beside the payload, for sinks that carry them: a
+    ///     mapping, or pairs, where a name comes more than once. At most 100, of at most 32,768 bytes together.
+    /// :param topic: where within the sink: a topic, subject, stream or path, as the sink has it; at most 1,024 bytes.
+    /// :param expires_at: from when on the record is of no use to anybody: an aware `datetime` or Unix seconds.
+    /// :param max_age: the same as a span from `created_at`: seconds or a `timedelta`.
     /// :param verbose: print what happens.
     /// :returns: the record's sequence number.
     /// :raises BufferFull: the log is at `max_buffer_bytes` and stayed there for `full_timeout`.
     /// :raises RecordTooLarge, InvalidArgument: the record can never be put.
     /// :raises RetriesExhausted: the producer has stopped; `record_accepted` says whether this record is in the log.
-    #[pyo3(signature = (data, *, id = None, key = None, created_at = None, verbose = false))]
+    #[pyo3(signature = (
+        data, *, id = None, key = None, created_at = None, headers = None, topic = None, expires_at = None, max_age = None,
+        verbose = false
+    ))]
+    #[allow(clippy::too_many_arguments)]
     fn put<'py>(
         slf: &Bound<'py, Self>,
         data: &Bound<'py, PyAny>,
         id: Option<&str>,
         key: Option<&Bound<'py, PyAny>>,
         created_at: Option<&Bound<'py, PyAny>>,
+        headers: Option<&Bound<'py, PyAny>>,
+        topic: Option<&str>,
+        expires_at: Option<&Bound<'py, PyAny>>,
+        max_age: Option<&Bound<'py, PyAny>>,
         verbose: bool,
     ) -> PyResult<u64> {
         let py = slf.py();
@@ -128,10 +142,14 @@ impl Producer {
             keywords.set_item("id", id)?;
             keywords.set_item("key", key)?;
             keywords.set_item("created_at", created_at)?;
+            keywords.set_item("headers", headers)?;
+            keywords.set_item("topic", topic)?;
+            keywords.set_item("expires_at", expires_at)?;
+            keywords.set_item("max_age", max_age)?;
             let put = py.import("unistream._verbose")?.getattr("put")?;
             return put.call((slf, data), Some(&keywords))?.extract();
         }
-        slf.get().put_record(data, id, key, created_at)
+        slf.get().put_record(data, &Extras { id, key, created_at, headers, topic, expires_at, max_age })
     }
 
     /// Puts every item, as `put` does, and returns how many. Other threads run meanwhile.
@@ -153,16 +171,22 @@ impl Producer {
     }
 
     /// Puts with `watcher(event, value)` called for what happens meanwhile on this thread.
-    #[pyo3(signature = (watcher, data, id, key, created_at))]
-    fn _put_watched(
+    #[pyo3(signature = (watcher, data, id, key, created_at, headers, topic, expires_at, max_age))]
+    #[allow(clippy::too_many_arguments)]
+    fn _put_watched<'py>(
         &self,
         watcher: Py<PyAny>,
-        data: &Bound<'_, PyAny>,
+        data: &Bound<'py, PyAny>,
         id: Option<&str>,
-        key: Option<&Bound<'_, PyAny>>,
-        created_at: Option<&Bound<'_, PyAny>>,
+        key: Option<&Bound<'py, PyAny>>,
+        created_at: Option<&Bound<'py, PyAny>>,
+        headers: Option<&Bound<'py, PyAny>>,
+        topic: Option<&str>,
+        expires_at: Option<&Bound<'py, PyAny>>,
+        max_age: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<u64> {
-        event::watched(watcher, || self.put_record(data, id, key, created_at))
+        let extras = Extras { id, key, created_at, headers, topic, expires_at, max_age };
+        event::watched(watcher, || self.put_record(data, &extras))
     }
 
     /// The first half of a flush: the point that the second half waits for.
@@ -340,7 +364,7 @@ impl Producer {
 
     fn put_each(&self, items: &Bound<'_, PyAny>, count: &mut u64) -> PyResult<()> {
         for item in PyIterator::from_object(items)? {
-            self.put_record(&item?, None, None, None)?;
+            self.put_record(&item?, &Extras::default())?;
             *count += 1;
             if count.is_multiple_of(TURN) {
                 items.py().detach(|| ());
@@ -359,23 +383,8 @@ impl Producer {
         }
     }
 
-    fn put_record<'py>(
-        &self,
-        data: &Bound<'py, PyAny>,
-        id: Option<&str>,
-        key: Option<&Bound<'py, PyAny>>,
-        created_at: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<u64> {
-        let py = data.py();
-        let key = key.map(Encoded::key).transpose()?;
-        let key = key.as_ref().map(Encoded::as_bytes).transpose()?;
-        let created_at = created_at.map(time::to_micros).transpose()?;
-        if let Ok(bytes) = data.cast_exact::<PyBytes>() {
-            return self.append(py, NewRecord { data: bytes.as_bytes(), id, key, created_at });
-        }
-        let encoded = Encoded::of(data)?;
-        let own_id = encoded.id.as_ref().map(|id| id.to_str()).transpose()?;
-        self.append(py, NewRecord { data: encoded.as_bytes()?, id: id.or(own_id), key, created_at })
+    fn put_record<'py>(&self, data: &Bound<'py, PyAny>, extras: &Extras<'_, 'py>) -> PyResult<u64> {
+        extras.with(data, |record| self.append(data.py(), record))
     }
 
     #[inline]

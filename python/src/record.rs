@@ -6,7 +6,7 @@ use pyo3::exceptions::PyIndexError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyList, PyMemoryView, PySlice, PyString};
+use pyo3::types::{PyBytes, PyList, PyMemoryView, PySlice, PyString, PyTuple};
 
 use crate::error::raise;
 use crate::text;
@@ -163,6 +163,25 @@ impl Record {
     #[getter]
     fn created_at<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         time::from_micros(py, self.core(py)?.created_at)
+    }
+
+    /// The headers that were put: pairs of name and value, in order.
+    #[getter]
+    fn headers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let headers = self.core(py)?.headers;
+        PyTuple::new(py, headers.iter().map(|(name, value)| (name, PyBytes::new(py, value))).collect::<Vec<_>>())
+    }
+
+    /// Where within the sink, if that was put.
+    #[getter]
+    fn topic(&self, py: Python<'_>) -> PyResult<Option<&str>> {
+        Ok(self.core(py)?.topic)
+    }
+
+    /// From when on it is of no use to anybody, an aware `datetime` in UTC; `None`: always of use.
+    #[getter]
+    fn expires_at<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.core(py)?.expires_at.map(|micros| time::from_micros(py, micros)).transpose()
     }
 
     /// The payload, copied.

@@ -1,6 +1,6 @@
 //! Times: seconds or `timedelta` for spans, Unix seconds or an aware `datetime` for instants.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
@@ -44,20 +44,26 @@ fn epoch(py: Python<'_>) -> PyResult<&Bound<'_, PyDateTime>> {
         .map(|epoch| epoch.bind(py))
 }
 
-/// An instant as the microseconds that records carry.
-pub(crate) fn to_micros(instant: &Bound<'_, PyAny>) -> PyResult<i64> {
+/// Now, in the microseconds that records carry.
+pub(crate) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// The instant `field` as the microseconds that records carry.
+pub(crate) fn to_micros(field: &str, instant: &Bound<'_, PyAny>) -> PyResult<i64> {
     if instant.is_instance_of::<PyFloat>() || instant.is_instance_of::<PyInt>() {
         let micros = instant.extract::<f64>()? * 1e6;
         if micros.is_finite() && micros.abs() < 9e18 {
             return Ok(micros.round() as i64);
         }
-        let message =
-            format!("created_at takes seconds since 1970 (or a datetime), not micro- or nanoseconds: {instant}");
+        let message = format!("{field} takes seconds since 1970 (or a datetime), not micro- or nanoseconds: {instant}");
         return Err(PyOverflowError::new_err(message));
     }
     let instant = instant.cast::<PyDateTime>()?;
     if instant.getattr("tzinfo")?.is_none() {
-        return Err(PyValueError::new_err("created_at has no time zone; use datetime.now(timezone.utc)"));
+        let message = format!("{field} has no time zone; use datetime.now(timezone.utc)");
+        return Err(PyValueError::new_err(message));
     }
     let since = instant.sub(epoch(instant.py())?)?;
     let microsecond = PyDelta::new(instant.py(), 0, 0, 1, false)?;

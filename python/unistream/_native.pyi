@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, SupportsIndex, Unpack, final, overload
 from typing_extensions import disjoint_base
 
 from ._options import CloudWatchLogsOptions, Credentials, KinesisOptions, Seconds
-from ._payload import Payload
+from ._payload import Headers, Payload
 
 MAX_WAIT: float
 __version__: str
@@ -72,6 +72,10 @@ class Producer:
         id: str | None = None,
         key: bytes | str | None = None,
         created_at: datetime | float | None = None,
+        headers: Headers | None = None,
+        topic: str | None = None,
+        expires_at: datetime | float | None = None,
+        max_age: Seconds | None = None,
         verbose: bool = False,
     ) -> int: ...
     def put_many(self, items: Iterable[Payload]) -> int: ...
@@ -82,6 +86,10 @@ class Producer:
         id: str | None,
         key: bytes | str | None,
         created_at: datetime | float | None,
+        headers: Headers | None,
+        topic: str | None,
+        expires_at: datetime | float | None,
+        max_age: Seconds | None,
     ) -> int: ...
     def _begin_flush(self) -> int: ...
     def _wait_flushed(self, point: int, timeout: Seconds | None) -> None: ...
@@ -113,6 +121,10 @@ class Buffer:
         id: str | None = None,
         key: bytes | str | None = None,
         created_at: datetime | float | None = None,
+        headers: Headers | None = None,
+        topic: str | None = None,
+        expires_at: datetime | float | None = None,
+        max_age: Seconds | None = None,
     ) -> int: ...
     def should_emit(self) -> bool: ...
     def emit(self) -> Batch | None: ...
@@ -152,6 +164,12 @@ class Record:
     def key(self) -> bytes | None: ...
     @property
     def created_at(self) -> datetime: ...
+    @property
+    def headers(self) -> tuple[tuple[str, bytes], ...]: ...
+    @property
+    def topic(self) -> str | None: ...
+    @property
+    def expires_at(self) -> datetime | None: ...
     @property
     def data(self) -> bytes: ...
     @property

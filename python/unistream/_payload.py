@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Protocol, TypeAlias
 
 from ._native import Record
@@ -30,3 +30,5 @@ class DataclassInstance(Protocol):
 
 Json: TypeAlias = Mapping[str, Any] | list[Any] | tuple[Any, ...]
 Payload: TypeAlias = BytesLike | str | Json | Serializable | DataclassInstance
+HeaderValue: TypeAlias = BytesLike | str
+Headers: TypeAlias = Mapping[str, HeaderValue] | Iterable[tuple[str, HeaderValue]]

@@ -10,7 +10,8 @@ from ._console import console, printable
 from ._payload import Payload
 
 if TYPE_CHECKING:
-    pass
+    from ._options import Seconds
+    from ._payload import Headers
 
 
 def put(
@@ -20,11 +21,15 @@ def put(
     id: str | None,
     key: bytes | str | None,
     created_at: datetime | float | None,
+    headers: Headers | None,
+    topic: str | None,
+    expires_at: datetime | float | None,
+    max_age: Seconds | None,
 ) -> int:
     """Put a record and print what happens to it and, in inline mode, to the batch that is sent meanwhile."""
     payload, own_id = _native.encode(data)
     id = own_id if id is None else id
-    return _put(producer, payload, id, key, created_at)
+    return _put(producer, payload, id, key, created_at, headers, topic, expires_at, max_age)
 
 
 @console.emoji_block(msg="put record", emoji="📤")
@@ -34,9 +39,13 @@ def _put(
     id: str | None,
     key: bytes | str | None,
     created_at: datetime | float | None,
+    headers: Headers | None,
+    topic: str | None,
+    expires_at: datetime | float | None,
+    max_age: Seconds | None,
 ) -> int:
     record(payload)
-    return producer._put_watched(tell, payload, id, key, created_at)
+    return producer._put_watched(tell, payload, id, key, created_at, headers, topic, expires_at, max_age)
 
 
 def record(payload: bytes) -> None:

@@ -151,6 +151,117 @@ static void records_may_grow(void) {
   unistream_producer_free(producer);
 }
 
+/* The structure as programs have it that were compiled before it had headers. */
+typedef struct early_record {
+  size_t size;
+  const void *data;
+  size_t data_length;
+  const void *key;
+  size_t key_length;
+  const char *id;
+  size_t id_length;
+  int64_t created_at;
+  uint64_t seq;
+} early_record;
+
+static bool header_is(const unistream_header *header, const char *name, const char *value, size_t value_length) {
+  return header->name_length == strlen(name) && memcmp(header->name, name, strlen(name)) == 0 &&
+         header->value_length == value_length && memcmp(header->value, value, value_length) == 0;
+}
+
+static void a_record_carries_headers_topic_and_expiry(void) {
+  const char *const manual[] = {"mode", "manual", "linger", "none", "max_records", "4", NULL};
+  const unistream_header headers[] = {{"traceparent", 11, "00-4bf9", 7}, {"none", 4, NULL, 0}, {"none", 4, "\0\n", 2}};
+  unistream_producer *producer = NULL;
+  unistream_config *config = config_of(manual);
+  unistream_record record = UNISTREAM_RECORD_INIT;
+  unistream_record records[3];
+  size_t accepted = 0;
+  OK(unistream_producer_open(fresh_path(), NULL, config, &producer));
+  unistream_config_free(config);
+  record.data = "data";
+  record.data_length = 4;
+  for (int i = 0; i < 3; i++) records[i] = record;
+  record.headers = headers;
+  record.header_count = 3;
+  record.topic = "a/topic";
+  record.topic_length = 7;
+  record.expires_at = -1;
+  OK(unistream_producer_put_record(producer, &record, NULL));
+  records[1].headers = headers + 1;
+  records[1].header_count = 1;
+  records[2].topic = "t";
+  records[2].topic_length = 1;
+  OK(unistream_producer_put_many(producer, records, 3, &accepted));
+  CHECK(accepted == 3);
+
+  unistream_batch *batch = NULL;
+  OK(unistream_producer_next_batch(producer, &batch));
+  unistream_record found = UNISTREAM_RECORD_INIT;
+  unistream_record again = UNISTREAM_RECORD_INIT;
+  CHECK(unistream_batch_record(batch, 0, &found) && found.header_count == 3 && found.expires_at == -1);
+  CHECK(header_is(&found.headers[0], "traceparent", "00-4bf9", 7));
+  CHECK(header_is(&found.headers[1], "none", "", 0) && header_is(&found.headers[2], "none", "\0\n", 2));
+  CHECK(found.topic_length == 7 && memcmp(found.topic, "a/topic", 7) == 0);
+  CHECK(unistream_batch_record(batch, 1, &again) && again.header_count == 0 && again.headers == NULL);
+  CHECK(again.topic == NULL && again.topic_length == 0 && again.expires_at == 0);
+  CHECK(unistream_batch_record(batch, 2, &again) && again.header_count == 1 && again.topic == NULL);
+  CHECK(header_is(&again.headers[0], "none", "", 0));
+  CHECK(unistream_batch_record(batch, 3, &again) && again.header_count == 0 && again.topic_length == 1);
+  /* What came out goes in again as it is; the headers of the batch live as long as it does. */
+  for (size_t i = 0; unistream_batch_record(batch, i, &again); i++) {
+    OK(unistream_producer_put_record(producer, i ? &again : &found, NULL));
+  }
+  OK(unistream_producer_commit(producer, batch));
+  OK(unistream_producer_next_batch(producer, &batch));
+  CHECK(unistream_batch_record(batch, 0, &found) && found.header_count == 3 && found.expires_at == -1);
+  CHECK(header_is(&found.headers[2], "none", "\0\n", 2) && found.topic_length == 7);
+  OK(unistream_producer_commit(producer, batch));
+  unistream_producer_free(producer);
+}
+
+/* A program that was compiled with the first header: nothing behind its structure is read or written. */
+static void a_program_of_before_headers_runs_as_it_did(void) {
+  const char *const manual[] = {"mode", "manual", "linger", "none", "max_records", "3", NULL};
+  const unistream_header header = {"name", 4, "value", 5};
+  unistream_producer *producer = NULL;
+  unistream_config *config = config_of(manual);
+  unistream_record record = UNISTREAM_RECORD_INIT;
+  size_t accepted = 0;
+  /* Of its own size exactly, so that valgrind and the sanitizers see a step beyond it. */
+  early_record *early = (early_record *)calloc(2, sizeof *early);
+  CHECK(early != NULL);
+  if (!early) return;
+  OK(unistream_producer_open(fresh_path(), NULL, config, &producer));
+  unistream_config_free(config);
+  record.headers = &header;
+  record.header_count = 1;
+  OK(unistream_producer_put_record(producer, &record, NULL));
+  for (int i = 0; i < 2; i++) {
+    early[i].size = sizeof early[i];
+    early[i].data = i ? "second" : "first";
+    early[i].data_length = strlen(i ? "second" : "first");
+    early[i].key = "k";
+    early[i].key_length = 1;
+  }
+  OK(unistream_producer_put_many(producer, (const unistream_record *)(const void *)early, 2, &accepted));
+  CHECK(accepted == 2);
+  unistream_batch *batch = NULL;
+  OK(unistream_producer_next_batch(producer, &batch));
+  early_record *seen = (early_record *)calloc(1, sizeof *seen);
+  CHECK(seen != NULL);
+  if (seen) {
+    seen->size = sizeof *seen;
+    CHECK(unistream_batch_record(batch, 0, (unistream_record *)(void *)seen) && seen->seq == 1 && seen->size == 72);
+    CHECK(unistream_batch_record(batch, 2, (unistream_record *)(void *)seen) && seen->key_length == 1);
+    CHECK(seen->data_length == 6 && memcmp(seen->data, "second", 6) == 0);
+  }
+  OK(unistream_producer_commit(producer, batch));
+  free(early);
+  free(seen);
+  unistream_producer_free(producer);
+}
+
 static void a_failed_batch_comes_again_unchanged(void) {
   kept sink = KEPT_INIT;
   unistream_producer *producer = NULL;
@@ -389,6 +500,8 @@ int main(void) {
   RUN(put_many_stops_at_the_first_that_is_refused);
   RUN(a_refused_put_says_how_many_went_in_and_is_counted);
   RUN(records_may_grow);
+  RUN(a_record_carries_headers_topic_and_expiry);
+  RUN(a_program_of_before_headers_runs_as_it_did);
   RUN(a_failed_batch_comes_again_unchanged);
   RUN(an_unavailable_sink_uses_up_no_attempts);
   RUN(retry_after_is_a_floor);

@@ -186,6 +186,69 @@ def test_ids_keys_and_times_arrive(path: Path) -> None:
         assert abs(e.created_at - before) < timedelta(minutes=1)
 
 
+def test_headers_topic_and_expiry_arrive(path: Path) -> None:
+    moment = datetime(2024, 1, 7, 7, 31, 41, 482432, UTC)
+    with Buffer(path) as buffer:
+        buffer.put(b"a", headers={"traceparent": b"00-4bf9", "text": "größe"}, topic="a/topic", expires_at=moment)
+        buffer.put({"b": 1}, headers=[("n", b"1"), ("n", bytearray(b"2"))], created_at=moment, max_age=90)
+        before = datetime.now(UTC)
+        buffer.put(b"c", max_age=timedelta(hours=1), headers={})
+        buffer.put(b"d", max_age=float("inf"))
+        assert buffer.seal()
+        batch = buffer.emit()
+        assert batch is not None
+        a, b, c, d = batch
+        assert a.headers == (("traceparent", b"00-4bf9"), ("text", "größe".encode()))
+        assert (a.topic, a.expires_at) == ("a/topic", moment)
+        assert (b.headers, b.topic) == ((("n", b"1"), ("n", b"2")), None)
+        assert b.expires_at == moment + timedelta(seconds=90)
+        assert c.headers == ()
+        assert c.expires_at is not None
+        assert abs(c.expires_at - before - timedelta(hours=1)) < timedelta(minutes=1)
+        assert (d.headers, d.topic, d.expires_at) == ((), None, None)
+
+
+def test_headers_survive_the_dead_letters(path: Path) -> None:
+    def refuse(batch: unistream.Batch) -> None:
+        raise ValueError("no")
+
+    seen: list[tuple[object, ...]] = []
+
+    def take(batch: unistream.Batch) -> None:
+        seen.extend((record.data, record.headers, record.topic, record.expires_at) for record in batch)
+
+    with unistream.Producer(path, refuse, max_records=1, max_attempts=1) as producer:
+        producer.put("x", headers={"h": "v"}, topic="t", expires_at=5, verbose=True)
+        producer.flush(timeout=60)
+        (letter,) = producer.dead_letters.list()
+        assert [(record.headers, record.topic) for record in letter.batch()] == [((("h", b"v"),), "t")]
+    with unistream.Producer(path, take, max_records=1) as producer:
+        producer.dead_letters.replay(letter.id)
+        producer.flush(timeout=60)
+    assert seen == [(b"x", (("h", b"v"),), "t", datetime.fromtimestamp(5, UTC))]
+
+
+def test_what_a_record_cannot_carry(path: Path) -> None:
+    with Buffer(path) as buffer:
+        with pytest.raises(TypeError, match="mapping, or pairs"):
+            buffer.put(b"x", headers=["n"])  # type: ignore[list-item]
+        with pytest.raises(TypeError, match="name of a header is int, not str"):
+            buffer.put(b"x", headers={1: b"v"})  # type: ignore[dict-item]
+        with pytest.raises(TypeError, match="value of header n: NoneType is not bytes or str"):
+            buffer.put(b"x", headers={"n": None})  # type: ignore[dict-item]
+        with pytest.raises(ValueError, match="give one of them"):
+            buffer.put(b"x", expires_at=1, max_age=1)
+        with pytest.raises(ValueError, match="expires_at has no time zone"):
+            buffer.put(b"x", expires_at=datetime(2024, 1, 1))
+        with pytest.raises(unistream.RecordTooLarge, match="101 headers"):
+            buffer.put(b"x", headers=[("n", b"")] * 101)
+        with pytest.raises(unistream.InvalidArgument, match="control character"):
+            buffer.put(b"x", topic="a\nb")
+        with pytest.raises(unistream.InvalidArgument, match="expires_at is"):
+            buffer.put(b"x", max_age=1e12)
+        assert len(buffer) == 0
+
+
 def test_what_cannot_be_put(path: Path) -> None:
     with Buffer(path, max_record_bytes=10) as buffer:
         with pytest.raises(unistream.RecordTooLarge, match="11 bytes is larger than max_record_bytes") as caught:

@@ -82,7 +82,7 @@ impl State {
         let mut bytes = Vec::with_capacity(256);
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&super::format::VERSION.to_le_bytes());
-        bytes.extend_from_slice(&0u32.to_le_bytes()); // feature flags, none yet
+        bytes.extend_from_slice(&0u32.to_le_bytes()); // feature flags, none so far
         bytes.extend_from_slice(&generation.to_le_bytes());
         bytes.extend_from_slice(&self.buffer_id.to_le_bytes());
         bytes.extend_from_slice(&self.boot_id.to_le_bytes());

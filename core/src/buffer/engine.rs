@@ -128,16 +128,21 @@ impl Core {
     /// seen to it that this is no forked child.
     #[inline]
     pub(crate) fn put(&self, record: NewRecord<'_>, wait: Option<Wait>) -> Result<Appended> {
-        let body = Body { id: record.id, key: record.key, data: record.data };
+        let mut body = Body { id: record.id, key: record.key, attributes: None, data: record.data };
+        let attributes;
+        if record.has_attributes() {
+            attributes = record.checked_attributes()?;
+            body.attributes = Some(&attributes);
+        }
         let key_len = record.key.map_or(0, <[u8]>::len);
         let id_len = record.id.map_or(0, str::len);
-        let counted = self.limits.record_bytes(record.data, record.key, record.id);
+        let counted = self.limits.record_bytes(&record);
         if record.data.len() as u64 > self.max_data || counted > self.max_counted || (key_len | id_len) > MAX_ID_BYTES {
             return Err(self.too_large(&record, counted));
         }
         let created_at = match record.created_at {
             Some(created_at) if CREATED_AT.contains(&created_at) => created_at,
-            Some(created_at) => return Err(no_date(created_at)),
+            Some(created_at) => return Err(no_date("created_at", created_at)),
             None => self.env.clock.wall(),
         };
         let body_crc = body.crc();

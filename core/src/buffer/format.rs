@@ -4,6 +4,7 @@
 use super::position::Position;
 
 use crate::checksum::crc32c;
+use crate::features;
 #[cfg(any(test, feature = "torture"))]
 pub(crate) use crate::frame::frame;
 pub(crate) use crate::frame::{
@@ -22,6 +23,8 @@ pub(crate) const TAIL_BYTES: usize = SEAL_BYTES + END_BYTES;
 pub(crate) const SEAL_BYTES: usize = FRAME_BYTES + SEAL_BODY_BYTES;
 /// A segment's header: two copies of 512 bytes, so that one damaged sector costs nothing.
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 1024;
+/// The features of segments that are begun, and of those that can be read.
+pub(crate) const SEGMENT_FEATURES: u32 = features::ATTRIBUTES;
 const HEADER_COPY_BYTES: usize = 512;
 const MAGIC: [u8; 8] = *b"unistrm\n";
 
@@ -81,6 +84,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) sealed: Position,
     /// The segments below this one were durable when this segment was begun.
     pub(crate) durable_before: u64,
+    /// What a reader must know of. Places in the header are kept for how a segment is compressed or encrypted.
+    pub(crate) features: u32,
 }
 
 /// What the first bytes of a segment say.
@@ -105,7 +110,7 @@ impl SegmentHeader {
         let mut copy = [0u8; HEADER_COPY_BYTES];
         copy[0..8].copy_from_slice(&MAGIC);
         copy[8..12].copy_from_slice(&VERSION.to_le_bytes());
-        // 12..16: feature flags, none yet.
+        copy[12..16].copy_from_slice(&self.features.to_le_bytes());
         copy[16..24].copy_from_slice(&self.index.to_le_bytes());
         copy[24..32].copy_from_slice(&self.length.to_le_bytes());
         copy[32..40].copy_from_slice(&self.buffer_id.to_le_bytes());
@@ -146,7 +151,7 @@ impl SegmentHeader {
             };
         };
         let (version, flags) = (le_u32(copy, 8), le_u32(copy, 12));
-        if version != VERSION || flags != 0 {
+        if !features::are_known(version, flags, SEGMENT_FEATURES) {
             return HeaderState::Unknown { version, flags };
         }
         HeaderState::Valid(SegmentHeader::read(copy))
@@ -173,6 +178,7 @@ impl SegmentHeader {
                 bytes: le_u64(copy, 128),
             },
             durable_before: le_u64(copy, 136),
+            features: le_u32(copy, 12),
         }
     }
 
@@ -240,6 +246,6 @@ mod tests {
         let salt = crate::buffer::segment::salt(0x0123_4567_89ab_cdef, 1);
         assert!(page.contains(&format!("salt is `{salt:#010x}`")));
         let head = Head { kind: Kind::Record, seq: 1, created_at: 0 };
-        assert_eq!(bytes, frame(head, &Body { id: Some("a"), key: None, data: b"hi" }, salt));
+        assert_eq!(bytes, frame(head, &Body { id: Some("a"), ..Body::of(b"hi") }, salt));
     }
 }

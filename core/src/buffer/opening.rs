@@ -157,6 +157,7 @@ impl Site<'_> {
             records: end.records,
             bytes: end.bytes,
             durable_before: found.durable_before,
+            features: found.last.as_ref().map_or(0, |last| last.features),
         };
         tail.open.since = self.env.clock.monotonic();
         // Seqs that may have been given out are not given out again.

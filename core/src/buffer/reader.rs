@@ -11,12 +11,13 @@ use super::head::{Contents, Head};
 use super::lanes::{self, MOST_RECORDS};
 use super::losses::{Found, Region};
 use super::position::Position;
-use super::scan::{Scan, Source, Step, unknown_format};
+use super::scan::{Scan, Source, Step};
 use super::segment::{self, Finished};
 use super::writer::{BatchCaps, OpenBatch};
 use crate::batch::{Batch, BatchId, Entry, Piece, Progress};
 use crate::checksum::crc32c_append;
 use crate::error::{Error, ErrorKind, Result};
+use crate::features;
 use crate::limits::Limits;
 use crate::platform::{Chunk, Ownership};
 use crate::schedule::MAX_WAIT;
@@ -61,7 +62,10 @@ impl Read {
     /// Counts the last record in. Whether a batch that is divided where it is full takes it.
     fn count(&mut self, limits: &Limits, caps: BatchCaps) -> bool {
         let frame = self.entries.last().and_then(|entry| frame(&self.pieces, entry));
-        let counted = frame.map_or(0, |frame| limits.record_bytes(frame.data, frame.key, frame.id));
+        let counted = frame.map_or(0, |frame| {
+            let (key, id) = (frame.key.map(<[u8]>::len), frame.id.map(str::len));
+            limits.lengths_count(frame.data.len(), key, id, frame.attributes.len())
+        });
         let takes = self.counted.takes(counted, caps);
         self.counted.add(self.last, counted);
         takes
@@ -158,7 +162,7 @@ impl Reader {
             && let Some(Finished { header: HeaderState::Unknown { version, flags }, .. }) = source.open(index)?
         {
             self.stopped_at = Some(index);
-            return Err(unknown_format(version, flags));
+            return Err(features::unsupported("the log", version, flags));
         }
         let mut loaded = self.read_batch(source, upto, opened_at);
         match &mut loaded {

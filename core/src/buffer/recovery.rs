@@ -11,11 +11,11 @@ use super::losses::{Damage, Region};
 use super::position::Position;
 use super::quarantine::{self, CORRUPT};
 use super::resync::Search;
-use super::scan::unknown_format;
 use super::segment;
 use super::tail::{self, End, LastSegment};
 use super::writer::BatchCaps;
 use crate::error::{Error, ErrorKind, Result};
+use crate::features;
 use crate::limits::Limits;
 use crate::platform::{Directory, File, Open, read_past};
 
@@ -59,7 +59,7 @@ pub(crate) fn recover(
         |error: io::Error| Error::io(format_args!("could not open the buffer {}", dir.path().display()), error);
     // The buffer whose frames are looked for where a header is blank. After a power loss that is what was not synced.
     let (buffer_id, unfinished) = match Checkpoint::peek(dir).map_err(failed)? {
-        Found::Unknown { version, flags } => return Err(unknown_format(version, flags)),
+        Found::Unknown { version, flags } => return Err(features::unsupported("the log", version, flags)),
         // A power loss may also have taken a name, and left what was stored under it to the one before.
         Found::State(state) if state.is_cut_off(boot_id) => (None, u64::MAX),
         Found::State(state) => (Some(state.buffer_id), state.committed.segment),
@@ -80,7 +80,7 @@ pub(crate) fn recover(
     while let Some(index) = indices.last().copied() {
         let file = dir.open(&segment::name(index), Open::Existing).map_err(failed)?;
         match segment::read_header(&*file, index).map_err(failed)?.0 {
-            HeaderState::Unknown { version, flags } => return Err(unknown_format(version, flags)),
+            HeaderState::Unknown { version, flags } => return Err(features::unsupported("the log", version, flags)),
             HeaderState::Valid(header) => {
                 last = Some((index, file, Some(header)));
                 break;
@@ -114,7 +114,7 @@ pub(crate) fn recover(
         _ => None,
     };
     if let Some(HeaderState::Unknown { version, flags }) = first {
-        return Err(unknown_format(version, flags));
+        return Err(features::unsupported("the log", version, flags));
     }
 
     // Nothing was changed up to here.

@@ -227,7 +227,7 @@ mod tests {
     const SALT: u32 = 0x1234_5678;
 
     fn frame(seq: u64, data: &[u8], salt: u32) -> Vec<u8> {
-        format::frame(Head { kind: Kind::Record, seq, created_at: 0 }, &Body { id: None, key: None, data }, salt)
+        format::frame(Head { kind: Kind::Record, seq, created_at: 0 }, &Body::of(data), salt)
     }
 
     /// What looks like a frame of this length, and is none.

@@ -11,6 +11,7 @@ use super::resync::Search;
 use super::segment::{self, Finished};
 use crate::checksum::crc32c_append;
 use crate::error::{Error, ErrorKind, Result};
+use crate::features;
 use crate::platform::{Chunk, SegmentReader};
 
 /// What the walk needs of the rest of the buffer.
@@ -189,7 +190,7 @@ impl Scan {
         let index = self.at.segment;
         let Some(found) = source.open(index)? else { return self.pass_missing(source, upto).map(Some) };
         if let HeaderState::Unknown { version, flags } = found.header {
-            return Err(unknown_format(version, flags));
+            return Err(features::unsupported("the log", version, flags));
         }
         if self.at.offset <= SEGMENT_HEADER_BYTES as u64
             && let Some(header) = self.header_of(&found, index)
@@ -396,17 +397,4 @@ impl Window {
         let stop = ((end - self.base) as usize).min(bytes.len());
         &bytes[start..stop.max(start)]
     }
-}
-
-#[cold]
-pub(crate) fn unknown_format(version: u32, flags: u32) -> Error {
-    let known = format::VERSION;
-    let message = if version == known {
-        format!(
-            "the log uses features {flags:#x} that this unistream (format version {known}) does not know; nothing was touched"
-        )
-    } else {
-        format!("the log has format version {version}, this unistream reads version {known}; nothing was touched")
-    };
-    Error::new(ErrorKind::UnsupportedFormat, message)
 }

@@ -70,6 +70,8 @@ pub(crate) struct LastSegment {
     pub(crate) ended: bool,
     /// Whether all of it that was looked at can be read.
     pub(crate) sound: bool,
+    /// The features that its header names.
+    pub(crate) features: u32,
     pub(crate) file: Arc<dyn File>,
 }
 
@@ -142,7 +144,7 @@ impl Frames<'_> {
             let frame = format::decode(bytes, salt);
             return Ok(frame.map(|frame| Seen { shape, seal: seal(frame.kind, frame.data) }));
         }
-        if bytes.len() < PIECE || !shape.has_text(bytes) {
+        if bytes.len() < PIECE || !shape.is_readable(bytes) {
             return Ok(Err(Bad::Damaged));
         }
         let mut header = [0; FRAME_BYTES];
@@ -336,7 +338,8 @@ pub(super) fn read(
             Kind::Record if shape.seq < end.next_seq => {}
             Kind::Record => {
                 let lost = shape.seq.saturating_sub(end.next_seq);
-                let counted = limits.lengths_count(shape.data_len(), shape.key_len(), shape.id_len());
+                let counted =
+                    limits.lengths_count(shape.data_len(), shape.key_len(), shape.id_len(), shape.attributes_len());
                 if !end.cut.takes(counted, caps) {
                     end.cut = OpenBatch::default();
                 }
@@ -403,7 +406,8 @@ pub(super) fn read(
     // Nothing is written where the disk cannot read: a store to such a page would fail.
     let sound = frames.unreadable == 0;
     uncertain |= !sound || !damage.is_empty();
-    let last = LastSegment { index, length, tail: tail as usize, ended, sound, file };
+    let features = header.map_or(0, |header| header.features);
+    let last = LastSegment { index, length, tail: tail as usize, ended, sound, features, file };
     let durable_before = header.map_or(0, |header| header.durable_before);
     Ok(Found { end, last, is_guess, durable_before, torn_bytes, damage, uncertain })
 }

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::format::{
-    self, Body, END_BYTES, Head, Kind, SEAL_BYTES, SEGMENT_HEADER_BYTES, Seal, SegmentHeader, TAIL_BYTES,
-    TERMINATOR_BYTES,
+    self, Body, END_BYTES, Head, Kind, SEAL_BYTES, SEGMENT_FEATURES, SEGMENT_HEADER_BYTES, Seal, SegmentHeader,
+    TAIL_BYTES, TERMINATOR_BYTES,
 };
 use super::lanes::{Filling, MOST_RECORDS};
 use super::position::Position;
 use super::segment;
 use crate::error::{Error, ErrorKind};
+use crate::features;
 use crate::platform::sync::Mutex;
 use crate::platform::{CachePadded, Clock, SegmentReader, SegmentWriter, lock};
 
@@ -118,6 +119,8 @@ pub(crate) struct Log {
     reader: Arc<dyn SegmentReader>,
     pub(crate) index: u64,
     salt: u32,
+    /// Whether the segment's header says that its records may have attributes. One of an early build says not.
+    takes_attributes: bool,
     pub(crate) length: u64,
     /// Where the next frame goes.
     pub(crate) tail: usize,
@@ -163,6 +166,8 @@ pub(crate) struct Tail {
     pub(crate) records: u64,
     pub(crate) bytes: u64,
     pub(crate) durable_before: u64,
+    /// The features that the header of the segment names which is gone on with.
+    pub(crate) features: u32,
 }
 
 impl Log {
@@ -182,6 +187,7 @@ impl Log {
             writer: active.writer,
             index: active.index,
             salt: segment::salt(state.buffer_id, active.index),
+            takes_attributes: state.features & features::ATTRIBUTES != 0,
             length: active.length,
             tail,
             limit: limit(active.length),
@@ -215,6 +221,7 @@ impl Log {
         past: VecDeque<SealedSegment>,
         disk_bytes: u64,
     ) -> Result<Log, Error> {
+        let state = Tail { features: SEGMENT_FEATURES, ..state };
         let mut log = Log::resume(spare, SEGMENT_HEADER_BYTES, state, past, disk_bytes);
         let header = log.header_for(log.index, log.length);
         begin(&mut *log.writer, &header).map_err(|error| log.failed("begin a segment", error))?;
@@ -244,7 +251,7 @@ impl Log {
         // By bytes; or it was full already: the process died before its seal, the seal found no space, or the caps were larger.
         let mut sealed = !self.filling.takes(&self.open, body.key, self.next_seq, counted, caps);
         let needed = format::padded(body.len()) + if sealed { SEAL_BYTES } else { 0 };
-        if self.tail + needed > self.limit {
+        if self.tail + needed > self.limit || (body.attributes.is_some() && !self.takes_attributes) {
             return Err(Refusal::Segment(Log::segment_for(body.len())));
         }
         if sealed {
@@ -280,7 +287,7 @@ impl Log {
         let lanes = self.filling.count();
         let seal = Seal { first_seq, last_seq, records: records as u32, epoch: self.epoch, lanes };
         let encoded = seal.encode();
-        let body = Body { id: None, key: None, data: &encoded };
+        let body = Body::of(&encoded);
         self.frame(Head { kind: Kind::Seal, seq: last_seq, created_at: now }, &body, body.crc())?;
         self.end_batch();
         Ok(true)
@@ -354,7 +361,7 @@ impl Log {
         // segment that lacks its end is read just as well, so that this may fail.
         let seq = self.jumped_from.take().unwrap_or(self.next_seq);
         let head = Head { kind: Kind::End, seq, created_at: now };
-        let body = Body { id: None, key: None, data: &[] };
+        let body = Body::of(&[]);
         if self.tail as u64 + END_BYTES as u64 <= self.length {
             let _ = self.frame(head, &body, body.crc());
         }
@@ -364,6 +371,7 @@ impl Log {
         self.past.push_back(SealedSegment { index: self.index, length: self.length, writer: Some(old) });
         self.index = index;
         self.salt = header.salt;
+        self.takes_attributes = header.features & features::ATTRIBUTES != 0;
         self.length = length;
         self.tail = SEGMENT_HEADER_BYTES;
         self.limit = limit(length);
@@ -386,6 +394,7 @@ impl Log {
             open_bytes: self.open.bytes,
             sealed: self.sealed,
             durable_before: self.durable_before,
+            features: SEGMENT_FEATURES,
         }
     }
 

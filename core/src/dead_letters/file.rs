@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use super::DeadLetter;
 use crate::batch::BatchId;
 use crate::error::{NotTrusted, Result};
+use crate::features;
 use crate::frame::{self, Body, FRAME_BYTES, Head, Kind};
 use crate::little_endian::le_u32;
 use crate::platform::{Directory, File, Open};
-use crate::record::MAX_ID_BYTES;
 
 /// Appended to the names of damaged files.
 const DAMAGED: &str = ".damaged";
@@ -20,8 +20,6 @@ const RECORDS_MAGIC: [u8; 8] = *b"unidead\n";
 const RECORDS_HEADER_BYTES: usize = 16;
 /// The longest file of a letter: a batch has at most 1 GiB.
 const MOST_BYTES: u64 = 2 << 30;
-/// The longest frame: the largest value of the option `max_record_bytes`, with id and key.
-const MOST_FRAME_BYTES: usize = frame::padded((256 << 20) + 2 * MAX_ID_BYTES);
 /// Bytes that are read at a time, so that a file that is no letter is found out before all of it is read.
 const STEP: usize = 1 << 20;
 
@@ -155,7 +153,7 @@ pub(super) fn read_records(
         return Err(ReadError::Damaged("it does not begin as one".into()));
     }
     let (version, flags) = (le_u32(&window.bytes, 8), le_u32(&window.bytes, 12));
-    if version != frame::VERSION || flags != 0 {
+    if !features::are_known(version, flags, features::ATTRIBUTES) {
         return Err(ReadError::Unsupported { version, flags });
     }
     let mut offsets = Vec::new();
@@ -164,7 +162,7 @@ pub(super) fn read_records(
         window.read_to(at + FRAME_BYTES)?;
         let head = window.bytes.get(at..at + FRAME_BYTES).ok_or_else(damaged)?;
         let length = le_u32(head, 4) as usize;
-        if length > MOST_FRAME_BYTES {
+        if length > frame::MOST_FRAME_BYTES {
             return Err(damaged());
         }
         window.read_to(at + length.next_multiple_of(frame::ALIGN))?;
@@ -203,7 +201,10 @@ impl LetterRecords {
         let mut bytes = Vec::with_capacity(RECORDS_HEADER_BYTES);
         bytes.extend_from_slice(&RECORDS_MAGIC);
         bytes.extend_from_slice(&frame::VERSION.to_le_bytes());
-        bytes.extend_from_slice(&0u32.to_le_bytes()); // feature flags, none yet
+        let has_attributes =
+            |(frame, _): &(Vec<u8>, Value)| frame::parse(frame).is_some_and(|frame| !frame.attributes.is_empty());
+        let flags = if self.0.values().any(has_attributes) { features::ATTRIBUTES } else { 0 };
+        bytes.extend_from_slice(&flags.to_le_bytes());
         self.0.values().for_each(|(frame, _)| bytes.extend_from_slice(frame));
         bytes
     }
@@ -211,7 +212,8 @@ impl LetterRecords {
 
 /// A record as a frame of a records file.
 fn frame(record: &crate::Record<'_>) -> Vec<u8> {
-    let body = Body { id: record.own_id(), key: record.key, data: record.data };
+    let attributes = record.to_new().attributes();
+    let body = Body { id: record.own_id(), key: record.key, attributes: Some(&attributes), data: record.data };
     let head = Head { kind: Kind::Record, seq: record.seq, created_at: record.created_at };
     frame::frame(head, &body, 0)
 }

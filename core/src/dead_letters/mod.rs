@@ -22,6 +22,7 @@ use self::file::{ReadError, json_of};
 use self::location::Location;
 use self::usage::Usage;
 use crate::error::{Error, ErrorKind, Result};
+use crate::features;
 use crate::platform::sync::Mutex;
 use crate::platform::{Directory, Disk, ForkGuard, OsDirectory, OsDisk};
 
@@ -179,8 +180,7 @@ fn damaged(id: &str, what: &str, folder: &dyn Directory) -> Error {
 }
 
 fn unsupported(id: &str, version: u32, flags: u32) -> Error {
-    let message = format!("dead letter {id} has format version {version}, flags {flags:#x}");
-    Error::new(ErrorKind::UnsupportedFormat, message)
+    features::unsupported(&format!("dead letter {id}"), version, flags)
 }
 
 fn not_found(id: &str) -> Error {

@@ -10,10 +10,11 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, Thread};
+
+use super::lock;
 
 /// As large as the standard library's. The C library's own default is 8 MiB here and 128 KiB there.
 const STACK_BYTES: usize = 2 << 20;
@@ -30,18 +31,28 @@ type Body = Box<dyn FnOnce() + Send>;
 
 /// Starts a thread. A name is cut to 15 bytes.
 pub(crate) fn start(name: &'static CStr, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle> {
-    let (tell, told) = sync_channel(1);
+    let begun = Arc::new((Mutex::new(None), Condvar::new()));
     let finished = Arc::new(AtomicBool::new(false));
-    let done = finished.clone();
+    let (begins, done) = (begun.clone(), finished.clone());
     let body: Body = Box::new(move || {
         set_name(name);
-        let _ = tell.send(thread::current());
+        *lock(&begins.0) = Some(thread::current());
+        begins.1.notify_one();
+        drop(begins);
         // The hook has printed a panic; the thread only ends.
         let _ = catch_unwind(AssertUnwindSafe(body));
         done.store(true, Ordering::Release);
     });
     let native = Some(create(Box::new(body))?);
-    let thread = told.recv().map_err(|_| io::Error::other("the thread did not begin"))?;
+    let mut told = lock(&begun.0);
+    // Not a channel, whose receiver leaves a handle of the calling thread behind for as long as the thread lives.
+    let thread = loop {
+        match told.take() {
+            Some(thread) => break thread,
+            None => told = begun.1.wait(told).unwrap_or_else(PoisonError::into_inner),
+        }
+    };
+    drop(told);
     Ok(JoinHandle { native, thread, finished })
 }
 

@@ -21,6 +21,8 @@ pub struct Frame {
     pub created_at: i64,
     pub id: Option<Vec<u8>>,
     pub key: Option<Vec<u8>>,
+    /// Empty if there are none.
+    pub attributes: Vec<u8>,
     pub data: Vec<u8>,
 }
 
@@ -109,7 +111,8 @@ pub fn frame(bytes: &[u8], offset: usize, salt: u32) -> Option<Frame> {
     let rest = bytes.get(offset..).filter(|rest| rest.len() >= FRAME_HEADER)?;
     let length = u32_at(rest, 4) as usize;
     let (id, key) = (usize::from(u16_at(rest, 26)), usize::from(u16_at(rest, 28)));
-    if length < FRAME_HEADER + id + key || length > rest.len() {
+    let attributes = usize::from(u16_at(rest, 30));
+    if length < FRAME_HEADER + id + key + attributes || length > rest.len() {
         return None;
     }
     let body = &rest[FRAME_HEADER..length];
@@ -117,7 +120,8 @@ pub fn frame(bytes: &[u8], offset: usize, salt: u32) -> Option<Frame> {
         return None;
     }
     let kind = [Kind::Record, Kind::Seal, Kind::End][usize::from(rest[24]) - 1];
-    assert_eq!((rest[25] & !3, &rest[30..32]), (0, &[0, 0][..]), "reserved bits of a whole frame");
+    assert_eq!(rest[25] & !7, 0, "reserved bits of a whole frame");
+    assert_eq!(rest[25] & 4 != 0, attributes > 0, "attributes and their flag");
     Some(Frame {
         offset,
         length,
@@ -126,7 +130,8 @@ pub fn frame(bytes: &[u8], offset: usize, salt: u32) -> Option<Frame> {
         created_at: u64_at(rest, 16).cast_signed(),
         id: (rest[25] & 1 != 0).then(|| body[..id].to_vec()),
         key: (rest[25] & 2 != 0).then(|| body[id..id + key].to_vec()),
-        data: body[id + key..].to_vec(),
+        attributes: body[id + key..id + key + attributes].to_vec(),
+        data: body[id + key + attributes..].to_vec(),
     })
 }
 
@@ -147,7 +152,45 @@ pub fn frames(bytes: &[u8]) -> Vec<Frame> {
     frames
 }
 
-/// The bytes of a frame, padding included.
+/// What a record carries besides: topic, time of expiry, headers.
+pub type Attributes = (Option<String>, Option<i64>, Vec<(String, Vec<u8>)>);
+
+/// The attributes of a frame.
+pub fn attributes(bytes: &[u8]) -> Attributes {
+    if bytes.is_empty() {
+        return Attributes::default();
+    }
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let (flags, count, topic) = (bytes[0], bytes[1], usize::from(u16_at(bytes, 2)));
+    let expires_at = u64_at(bytes, 4).cast_signed();
+    assert!(flags == 1 || (flags, expires_at) == (0, 0));
+    let mut at = 12 + topic;
+    let headers = (0..count).map(|_| {
+        let (name, value) = (usize::from(u16_at(bytes, at)), usize::from(u16_at(bytes, at + 2)));
+        at += 4 + name + value;
+        (text(&bytes[at - value - name..at - value]), bytes[at - value..at].to_vec())
+    });
+    let headers: Vec<_> = headers.collect();
+    assert_eq!(at, bytes.len(), "nothing stands behind the last header");
+    ((topic > 0).then(|| text(&bytes[12..12 + topic])), (flags == 1).then_some(expires_at), headers)
+}
+
+/// The bytes of them.
+pub fn encode_attributes((topic, expires_at, headers): &Attributes) -> Vec<u8> {
+    let topic = topic.as_deref().unwrap_or_default();
+    let mut bytes = vec![u8::from(expires_at.is_some()), headers.len() as u8];
+    bytes.extend((topic.len() as u16).to_le_bytes());
+    bytes.extend(expires_at.unwrap_or(0).to_le_bytes());
+    bytes.extend(topic.as_bytes());
+    for (name, value) in headers {
+        [name.len(), value.len()].iter().for_each(|len| bytes.extend((*len as u16).to_le_bytes()));
+        bytes.extend(name.as_bytes());
+        bytes.extend(value);
+    }
+    bytes
+}
+
+/// The bytes of a frame without attributes, padding included.
 pub fn encode_frame(
     kind: u8,
     seq: u64,
@@ -157,15 +200,31 @@ pub fn encode_frame(
     data: &[u8],
     salt: u32,
 ) -> Vec<u8> {
-    let body = [id.unwrap_or_default(), key.unwrap_or_default(), data].concat();
+    encode_full_frame(kind, seq, created_at, id, key, &[], data, salt)
+}
+
+/// The bytes of a frame, padding included.
+#[allow(clippy::too_many_arguments)]
+pub fn encode_full_frame(
+    kind: u8,
+    seq: u64,
+    created_at: i64,
+    id: Option<&[u8]>,
+    key: Option<&[u8]>,
+    attributes: &[u8],
+    data: &[u8],
+    salt: u32,
+) -> Vec<u8> {
+    let body = [id.unwrap_or_default(), key.unwrap_or_default(), attributes, data].concat();
     let mut frame = salt.to_le_bytes().to_vec();
     frame.extend(((FRAME_HEADER + body.len()) as u32).to_le_bytes());
     frame.extend(seq.to_le_bytes());
     frame.extend(created_at.to_le_bytes());
-    frame.extend([kind, u8::from(id.is_some()) | u8::from(key.is_some()) << 1]);
+    let flags = u8::from(id.is_some()) | u8::from(key.is_some()) << 1 | u8::from(!attributes.is_empty()) << 2;
+    frame.extend([kind, flags]);
     frame.extend((id.map_or(0, <[u8]>::len) as u16).to_le_bytes());
     frame.extend((key.map_or(0, <[u8]>::len) as u16).to_le_bytes());
-    frame.extend([0; 2]);
+    frame.extend((attributes.len() as u16).to_le_bytes());
     let crc = crc32c(&[&body, &frame]);
     frame[..4].copy_from_slice(&crc.to_le_bytes());
     frame.extend(body);

@@ -51,13 +51,17 @@ pub fn in_fork(child: impl FnOnce() -> i32) -> i32 {
     }
 }
 
+/// What a record carries besides: topic, time of expiry, headers.
+pub type SeenAttributes = (Option<String>, Option<i64>, Vec<(String, Vec<u8>)>);
+
 /// A record as a sink saw it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SeenRecord {
     pub seq: u64,
     pub id: String,
     pub key: Option<Vec<u8>>,
     pub created_at: i64,
+    pub attributes: SeenAttributes,
     pub data: Vec<u8>,
 }
 
@@ -76,6 +80,11 @@ impl SeenBatch {
             id: record.id().into_owned(),
             key: record.key.map(<[u8]>::to_vec),
             created_at: record.created_at,
+            attributes: (
+                record.topic.map(str::to_owned),
+                record.expires_at,
+                record.headers.iter().map(|(name, value)| (name.to_owned(), value.to_vec())).collect(),
+            ),
             data: record.data.to_vec(),
         });
         SeenBatch { id: batch.id(), attempt: batch.attempt(), records: records.collect() }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::oracle::{Mood, Oracle, id_and_key};
+use super::oracle::{Extras, Mood, Oracle};
 use crate::batch::Batch;
 use crate::dead_letters::DeadLetters;
 use crate::error::{Error, ErrorKind, Result};
@@ -302,9 +302,7 @@ impl World {
             let number = oracle.begin_put(len, self.clock.monotonic());
             (number, oracle.payload(number, len))
         };
-        let (id, key) = id_and_key(number);
-        let record = NewRecord { data: &data, id: id.as_deref(), key: key.as_deref(), created_at: None };
-        let result = producer.put(record);
+        let result = Extras::of(number).with(&data, |record| producer.put(record));
         let told = match &result {
             Ok(seq) => Ok(Some(*seq)),
             Err(error) if error.record_accepted() => Ok(None),

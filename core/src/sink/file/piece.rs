@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_record_is_another_if_anything_in_it_is() {
-        let record = Record { seq: 7, created_at: 1, key: None, data: b"data", own_id: None, buffer_id: 9 };
+        let record = Record { seq: 7, created_at: 1, ..Record::nothing(b"data", 9) };
         let others = [
             Record { seq: 8, ..record },
             Record { created_at: 2, ..record },

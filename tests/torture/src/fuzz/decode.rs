@@ -1,6 +1,7 @@
 //! The decoders, held against a second reader that was written from `docs/format.md` alone.
 
 use super::source::Source;
+use crate::attributes::{Attributes, Headers};
 use crate::batch::Progress;
 use crate::buffer::checkpoint::{BatchProgress, Closed, Decoded, Places, State};
 use crate::buffer::format::{self, Bad, Body, Frame, Head, HeaderState, Kind, SegmentHeader};
@@ -53,7 +54,14 @@ fn frame(source: &mut Source<'_>, salt: u32, bytes: &mut Vec<u8>) {
     let head = Head { kind, seq: source.number(5), created_at: source.number(9).cast_signed() };
     let (id, key) = (source.rarely().then_some("i\u{2028}d"), source.rarely().then_some(&b"key"[..]));
     let len = source.below(100);
-    let body = Body { id, key, data: source.take(len) };
+    let headers = [("name", &b"value"[..]), ("empty", b"")];
+    // By a number that is there: what the bytes of kept cases stand for does not change.
+    let attributes = match len % 5 {
+        1 => Attributes { topic: Some("a/topic"), ..Attributes::default() },
+        2 => Attributes { expires_at: Some(-1), headers: Headers::from(&headers), ..Attributes::default() },
+        _ => Attributes::default(),
+    };
+    let body = Body { id, key, attributes: Some(&attributes), data: source.take(len) };
     let mut frame = format::frame(head, &body, salt);
     if source.rarely() {
         let at = 4 + source.below(28);
@@ -83,6 +91,7 @@ fn any_header(source: &mut Source<'_>) -> SegmentHeader {
         buffer_id: source.number(1),
         next_seq: source.number(1),
         sealed: any_position(source, Position::default()),
+        features: format::SEGMENT_FEATURES,
         ..SegmentHeader::default()
     }
 }
@@ -131,13 +140,42 @@ fn any_state(source: &mut Source<'_>) -> State {
 
 /// A whole frame at the beginning of the bytes, by the page.
 fn whole(bytes: &[u8], salt: u32) -> Option<Frame<'_>> {
-    let (frame, id) = summed(bytes, salt)?;
+    let (frame, id, attributes) = summed(bytes, salt)?;
     let id = id.map(std::str::from_utf8).transpose().ok()?;
-    Some(Frame { id, ..frame })
+    let attributes = if attributes.is_empty() { Attributes::default() } else { whole_attributes(attributes)? };
+    Some(Frame { id, attributes, ..frame })
 }
 
-/// A frame with the right checksum, and its id, which may be no text.
-fn summed(bytes: &[u8], salt: u32) -> Option<(Frame<'_>, Option<&[u8]>)> {
+/// The attributes that are all of the bytes, by the page.
+fn whole_attributes(bytes: &[u8]) -> Option<Attributes<'_>> {
+    let number = |at: usize| bytes.get(at..at + 2).map(|two| usize::from(two[0]) | usize::from(two[1]) << 8);
+    let text = |at: usize, len: usize| std::str::from_utf8(bytes.get(at..at + len)?).ok();
+    let (flags, count, topic_len) = (*bytes.first()?, *bytes.get(1)?, number(2)?);
+    let expires_at = i64::from_le_bytes(bytes.get(4..12)?.try_into().ok()?);
+    let topic = text(12, topic_len)?;
+    let (mut at, mut pairs) = (12 + topic_len, Vec::new());
+    for _ in 0..count {
+        let (name, value) = (number(at)?, number(at + 2)?);
+        pairs.push((text(at + 4, name)?, bytes.get(at + 4 + name..at + 4 + name + value)?));
+        at += 4 + name + value;
+    }
+    let timed = flags == 1 || (flags == 0 && expires_at == 0);
+    let any = flags == 1 || topic_len > 0 || count > 0;
+    let read = Attributes::decode(bytes)?;
+    let same = read.headers.iter().eq(pairs);
+    // The headers are shown where they stand; everything else is what the page says.
+    let headers = if same { read.headers } else { Headers::NONE };
+    let expires_at = (flags == 1).then_some(expires_at);
+    (timed && any && at == bytes.len()).then_some(Attributes {
+        topic: (topic_len > 0).then_some(topic),
+        expires_at,
+        headers,
+    })
+}
+
+/// A frame with the right checksum, without its attributes; and the bytes of its id, which may be no text, and of its
+/// attributes, which may be none.
+fn summed(bytes: &[u8], salt: u32) -> Option<(Frame<'_>, Option<&[u8]>, &[u8])> {
     let byte = |at: usize| bytes.get(at).copied();
     let number = |at: usize, size: usize| {
         bytes.get(at..at + size).map(|bytes| bytes.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
@@ -146,7 +184,9 @@ fn summed(bytes: &[u8], salt: u32) -> Option<(Frame<'_>, Option<&[u8]>)> {
     let (seq, created_at) = (number(8, 8)?, number(16, 8)?.cast_signed());
     let kind = [Kind::Record, Kind::Seal, Kind::End].into_iter().find(|kind| Some(*kind as u8) == byte(24))?;
     let (flags, id_len, key_len) = (byte(25)?, number(26, 2)? as usize, number(28, 2)? as usize);
-    let whole = seq < 1 << 62 && flags < 4 && number(30, 2)? == 0 && length >= 32 + id_len + key_len;
+    let attributes_len = number(30, 2)? as usize;
+    let flagged = (flags & 4 != 0) == (attributes_len > 0);
+    let whole = seq < 1 << 62 && flags < 8 && flagged && length >= 32 + id_len + key_len + attributes_len;
     let body = bytes.get(32..length).filter(|_| whole)?;
     let summed = [body, &salt.to_le_bytes(), &bytes[4..32]].concat();
     if crc != u64::from(bitwise_crc32c(&summed)) {
@@ -159,10 +199,11 @@ fn summed(bytes: &[u8], salt: u32) -> Option<(Frame<'_>, Option<&[u8]>)> {
         created_at,
         id: None,
         key: (flags & 2 != 0).then(|| &body[id_len..id_len + key_len]),
-        data: &body[id_len + key_len..],
+        attributes: Attributes::default(),
+        data: &body[id_len + key_len + attributes_len..],
         padded: length.div_ceil(8) * 8,
     };
-    Some((frame, id))
+    Some((frame, id, &body[id_len + key_len..id_len + key_len + attributes_len]))
 }
 
 /// CRC-32C, bit by bit.
@@ -230,7 +271,7 @@ fn header(bytes: &[u8]) -> Result<(), String> {
             // Written again, it is the same bytes.
             (HeaderState::Valid(found), Some(copy)) if found.encode()[..136] == copy[..136] => {}
             (HeaderState::Unknown { version, flags }, Some(copy))
-                if (version, flags) != (1, 0)
+                if (version != 1 || flags > 1)
                     && copy[8..16] == [version.to_le_bytes(), flags.to_le_bytes()].concat()[..] => {}
             (HeaderState::Blank | HeaderState::Torn | HeaderState::Damaged, None) => {}
             (found, copy) => return Err(format!("the header at {at} is {found:?}, and by the page {copy:?}")),

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::draft::{Draft, Files};
 use super::source::Source;
+use crate::attributes::Attributes;
 use crate::batch::Batch;
 use crate::buffer::checkpoint::{Decoded, State};
 use crate::buffer::format::{self, HeaderState, Kind, Seal, SegmentHeader};
@@ -24,6 +25,7 @@ use crate::platform::simulated::SimulatedDisk;
 use crate::platform::sync::Mutex;
 use crate::platform::{Clock as _, FileKind, lock};
 use crate::producer::Producer;
+use crate::record::NewRecord;
 use crate::sink::{Limits, Report, SendError, Sink};
 use crate::torture::workloads;
 use crate::torture::world::{DIR, SimulatedClock};
@@ -210,12 +212,16 @@ impl Case {
             |error: &Error| self.unknown && matches!(error.kind(), ErrorKind::UnsupportedFormat | ErrorKind::Timeout);
         for len in [0, 3000, 1 + opening as usize] {
             let data = vec![b'p'; len];
-            lock(&self.watch).putting = Some(data.clone());
-            let result = producer.put(&data);
+            // One with attributes, which a segment of an early build does not take.
+            let topic = (len == 3000).then_some("topic");
+            let record = NewRecord { topic, ..NewRecord::new(&data) };
+            let contents = contents(None, None, record.attributes(), &data);
+            lock(&self.watch).putting = Some(contents.clone());
+            let result = producer.put(record);
             let mut watch = lock(&self.watch);
             watch.putting = None;
             match result {
-                Ok(seq) => watch.put(seq, data),
+                Ok(seq) => watch.put(seq, contents),
                 // In mode inline a put that is in may end in the sink's error.
                 Err(error) if stops(&error) => return Ok(()),
                 Err(error) => return Err(format!("putting {len} bytes, time {opening}: {error}")),
@@ -284,8 +290,14 @@ impl Sink for WatchSink {
     }
 }
 
-/// What a record is: id, key, payload.
-type Contents = (Option<String>, Option<Vec<u8>>, Vec<u8>);
+/// What a record is: id, key, attributes as they stand in a frame, payload.
+type Contents = (Option<String>, Option<Vec<u8>>, Vec<u8>, Vec<u8>);
+
+fn contents(id: Option<&str>, key: Option<&[u8]>, attributes: Attributes<'_>, data: &[u8]) -> Contents {
+    let mut encoded = Vec::new();
+    attributes.each_piece(|piece| encoded.extend_from_slice(piece));
+    (id.map(str::to_owned), key.map(<[u8]>::to_vec), encoded, data.to_vec())
+}
 
 /// What was seen, and what may be.
 #[derive(Default)]
@@ -297,8 +309,8 @@ struct Watch {
     /// Whole frames of the directory, by seq, once the buffer's id is known.
     whole: OnceCell<BTreeMap<u64, Vec<Contents>>>,
     /// A put is under way, whose seq nobody was told yet.
-    putting: Option<Vec<u8>>,
-    put: BTreeMap<u64, Vec<u8>>,
+    putting: Option<Contents>,
+    put: BTreeMap<u64, Contents>,
     /// Seqs that were sent, and whether they are finished.
     sent: BTreeMap<u64, bool>,
     rejected: BTreeSet<u64>,
@@ -312,17 +324,16 @@ impl Watch {
         self.wrong.get_or_insert(what);
     }
 
-    fn put(&mut self, seq: u64, data: Vec<u8>) {
+    fn put(&mut self, seq: u64, contents: Contents) {
         if self.put.keys().next_back().is_some_and(|last| *last >= seq) {
             self.violate(format!("seq {seq} was given out behind {:?}", self.put.keys().next_back()));
         }
-        self.put.insert(seq, data);
+        self.put.insert(seq, contents);
     }
 
     /// Whether such a record may come.
     fn may_come(&self, buffer_id: u64, seq: u64, contents: &Contents) -> bool {
-        let fresh = |data: &Vec<u8>| contents == &(None, None, data.clone());
-        if self.put.get(&seq).is_some_and(fresh) || self.putting.as_ref().is_some_and(fresh) {
+        if self.put.get(&seq) == Some(contents) || self.putting.as_ref() == Some(contents) {
             return true;
         }
         let whole = self.whole.get_or_init(|| frames(&self.files, buffer_id));
@@ -345,8 +356,7 @@ impl Watch {
         }
         for (at, record) in batch.iter().enumerate() {
             let seq = record.seq;
-            let contents: Contents =
-                (record.own_id().map(str::to_owned), record.key.map(<[u8]>::to_vec), record.data.to_vec());
+            let contents = contents(record.own_id(), record.key, record.to_new().attributes(), record.data);
             if !self.may_come(batch.id.buffer_id, seq, &contents) {
                 let data = &record.data[..record.data.len().min(40)];
                 self.violate(format!("record {seq} of batch {} was never put: {data:?}", batch.id()));
@@ -415,7 +425,7 @@ fn frames(files: &Files, buffer_id: u64) -> BTreeMap<u64, Vec<Contents>> {
             if let Ok(frame) = format::decode(&bytes[at..], salt)
                 && frame.kind == Kind::Record
             {
-                let contents = (frame.id.map(str::to_owned), frame.key.map(<[u8]>::to_vec), frame.data.to_vec());
+                let contents = contents(frame.id, frame.key, frame.attributes, frame.data);
                 whole.entry(frame.seq).or_default().push(contents);
             }
         }

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::damage::{self, Specimen};
 use super::decode::{any_position, any_progress};
 use super::source::Source;
+use crate::attributes::{Attributes, Headers};
 use crate::buffer::checkpoint::{Closed, Decoded, State};
 use crate::buffer::format::{self, Body, Head, HeaderState, Kind, Seal, SegmentHeader};
 use crate::buffer::losses::Losses;
@@ -150,6 +151,7 @@ impl Draft {
             open_bytes: source.number(0),
             sealed: any_position(source, self.sealed),
             durable_before: index / 2,
+            features: if index % 3 == 2 { 0 } else { format::SEGMENT_FEATURES },
         };
         let mut bytes = header.encode().to_vec();
         if source.rarely() {
@@ -179,7 +181,7 @@ impl Draft {
                 }
                 11 => {
                     let head = Head { kind: Kind::End, seq: source.number(self.end.seq), created_at: 0 };
-                    bytes.extend(format::frame(head, &Body { id: None, key: None, data: &[] }, salt));
+                    bytes.extend(format::frame(head, &Body::of(&[]), salt));
                     break;
                 }
                 12 => {
@@ -212,7 +214,13 @@ impl Draft {
         self.end.records = self.end.records.wrapping_add(1);
         self.end.bytes = self.end.bytes.wrapping_add(len as u64);
         let head = Head { kind: Kind::Record, seq, created_at: source.number(1_700_000_000_000_000).cast_signed() };
-        format::frame(head, &Body { id, key, data: &data }, salt)
+        // By a number that is there: what the bytes of kept cases stand for does not change.
+        let headers = [("name", &b"value"[..])];
+        let attributes = match seq % 5 {
+            3 => Attributes { topic: Some("topic"), expires_at: Some(1), headers: Headers::from(&headers) },
+            _ => Attributes::default(),
+        };
+        format::frame(head, &Body { id, key, attributes: Some(&attributes), data: &data }, salt)
     }
 
     fn seal(&mut self, source: &mut Source<'_>, salt: u32) -> Vec<u8> {
@@ -226,7 +234,7 @@ impl Draft {
         };
         self.open = (0, 0);
         let head = Head { kind: Kind::Seal, seq: source.number(last_seq), created_at: 0 };
-        format::frame(head, &Body { id: None, key: None, data: &seal.encode() }, salt)
+        format::frame(head, &Body::of(&seal.encode()), salt)
     }
 
     fn cursor(&mut self, source: &mut Source<'_>) {
@@ -263,7 +271,7 @@ impl Draft {
         for at in 0..source.below(4) as u64 {
             let seq = source.number(first_seq.wrapping_add(at));
             let head = Head { kind: Kind::Record, seq, created_at: 0 };
-            records.extend(format::frame(head, &Body { id: None, key: None, data: b"dead" }, source.number32(0)));
+            records.extend(format::frame(head, &Body::of(b"dead"), source.number32(0)));
             told.push(json!({"seq": source.number(seq), "id": "id", "reason": "no", "rejected": true}));
         }
         if source.rarely() {

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-pub(crate) use mood::{Fate, Mood, id_and_key, payload};
+pub(crate) use mood::{Extras, Fate, Mood, key_of, payload};
 
 use crate::batch::Batch;
 use crate::options::{Durability, OnExhausted, Options, Order, WhenFull};
 use crate::platform::simulated::Crash;
+use crate::record::NewRecord;
 use crate::sink::{Framing, Report, SendError};
 
 /// What a caller of `put` was told.
@@ -345,7 +346,7 @@ impl Oracle {
         if self.faulty || self.options.order == Order::None {
             return;
         }
-        let key = |number: usize| id_and_key(number).1;
+        let key = |number: usize| key_of(number);
         for seq in seqs {
             let Some(own) = self.seqs.get(seq).and_then(|(number, _)| key(*number)) else { continue };
             let held = self.seqs.range(..seq).find(|(before, (number, stage))| {
@@ -400,8 +401,8 @@ impl Oracle {
     /// Which put this record is of.
     fn recognise(&mut self, record: &crate::Record<'_>) -> Option<usize> {
         let known = self.number_of(record.data).filter(|number| {
-            let (id, key) = id_and_key(*number);
-            record.own_id() == id.as_deref() && record.key == key.as_deref()
+            let put = |put: NewRecord<'_>| NewRecord { created_at: None, ..record.to_new() } == put;
+            Extras::of(*number).with(record.data, put)
         });
         if known.is_none() {
             self.violate(format!(

@@ -1,6 +1,8 @@
 //! What is put, and how the sink answers: both follow from numbers, so that whoever asks again gets the same.
 
+use crate::attributes::Headers;
 use crate::platform::simulated::Dice;
+use crate::record::NewRecord;
 
 /// How the sink answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,10 +60,43 @@ pub(crate) fn payload(number: usize, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// The id and key that go with it.
-pub(crate) fn id_and_key(number: usize) -> (Option<String>, Option<Vec<u8>>) {
-    let id = (number % 3 == 1).then(|| format!("id-{number}"));
-    // Few keys, so that most come again.
-    let key = (number % 4 > 1).then(|| (number / 4 % 6).to_be_bytes().to_vec());
-    (id, key)
+/// The key of the record that is put as number `number`. There are few, so that most come again.
+pub(crate) fn key_of(number: usize) -> Option<Vec<u8>> {
+    (number % 4 > 1).then(|| (number / 4 % 6).to_be_bytes().to_vec())
+}
+
+/// What goes with it besides the payload.
+#[derive(Default)]
+pub(crate) struct Extras {
+    id: Option<String>,
+    key: Option<Vec<u8>>,
+    topic: Option<String>,
+    expires_at: Option<i64>,
+    header: Option<[u8; 8]>,
+}
+
+impl Extras {
+    /// Of the record that is put as number `number`: each of them is there and is not.
+    pub(crate) fn of(number: usize) -> Extras {
+        Extras {
+            id: (number % 3 == 1).then(|| format!("id-{number}")),
+            key: key_of(number),
+            topic: (number % 5 == 3).then(|| format!("topic/{number}")),
+            expires_at: (number % 7 == 5).then_some(number as i64),
+            header: (number % 5 == 4).then(|| (number as u64).to_le_bytes()),
+        }
+    }
+
+    /// The record of it, for `put`, so that what it borrows lives as long.
+    pub(crate) fn with<T>(&self, data: &[u8], put: impl FnOnce(NewRecord<'_>) -> T) -> T {
+        let headers = self.header.as_ref().map(|value| [("number", &value[..]), ("none", b"")]);
+        put(NewRecord {
+            id: self.id.as_deref(),
+            key: self.key.as_deref(),
+            topic: self.topic.as_deref(),
+            expires_at: self.expires_at,
+            headers: headers.as_ref().map(Headers::from).unwrap_or_default(),
+            ..NewRecord::new(data)
+        })
+    }
 }

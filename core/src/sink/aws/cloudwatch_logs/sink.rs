@@ -134,6 +134,7 @@ impl Sink for CloudWatchLogsSink {
             max_record_bytes: Some(MAX_MESSAGE_BYTES + EVENT_OVERHEAD),
             overhead_bytes: EVENT_OVERHEAD,
             counts_key: false,
+            counts_headers: false,
             ordered: false,
             // The service sorts events by their time.
             order: Order::None,

@@ -152,6 +152,7 @@ impl Sink for KinesisSink {
             max_record_bytes: Some(self.rules.max_record_bytes),
             overhead_bytes: 0,
             counts_key: self.rules.counts_key(),
+            counts_headers: false,
             ordered: self.rules.ordered,
             // Lanes go by the record's key: they keep the order of a partition key that is that.
             order: if self.rules.counts_key() { Order::Key } else { Order::Auto },
