@@ -86,7 +86,7 @@ pub enum Event<'a> {
         /// The last error.
         error: &'a Error,
     },
-    /// Records were older than `max_age` before they could be sent.
+    /// Records had expired, by `max_age` or their own `expires_at`, before they could be sent.
     Expired {
         /// The batch's id.
         batch_id: &'a str,

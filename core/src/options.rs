@@ -38,11 +38,13 @@ choice! {
     }
 }
 choice! {
-    /// What becomes of a record that is older than `max_age`.
-    OnExpired: "one of dead_letter, drop" {
-        /// It goes into the dead letters.
+    /// What becomes of a record that is too old to be sent.
+    OnExpired: "one of auto, dead_letter, drop" {
+        /// What is older than `max_age` goes into the dead letters. A record's own `expires_at` is left to the sink.
+        Auto = "auto",
+        /// It goes into the dead letters, by its own `expires_at` too.
         DeadLetter = "dead_letter",
-        /// It is dropped, counted and told of.
+        /// It is dropped, by its own `expires_at` too; counted and told of.
         Drop = "drop",
     }
 }
@@ -143,8 +145,9 @@ option_table! {
     /// The age, by `created_at` and the wall clock, at which a record is not sent any more; `none`: it is sent however old it is. It is
     /// looked at before each attempt, so that a record in flight does not expire.
     max_age: Duration = "none", "at least 0.001, or none", |v| *v >= Duration::from_millis(1);
-    /// What becomes of a record that is too old.
-    on_expired: OnExpired = "dead_letter", "dead_letter, drop", |_| true;
+    /// What becomes of a record that is older than `max_age` or has reached its own `expires_at`: it goes into the dead letters, or it is
+    /// dropped. `auto`: dead letters for the former, and `expires_at` is left to the sink.
+    on_expired: OnExpired = "auto", "auto, dead_letter, drop", |_| true;
     /// The most records a second that are sent, attempts at the same one included; 0: as many as the sink takes. After an outage
     /// this spares a server that has just come up.
     max_rate_records: Count = "0", "0 to 1000000000", |v| *v <= 1_000_000_000;

@@ -70,7 +70,7 @@ counters! {
     rejected_records,
     /// Records skipped after the last attempt.
     skipped_records,
-    /// Records that were older than `max_age` before they could be sent: in the dead letters, or dropped, as `on_expired` says.
+    /// Records that had expired, by `max_age` or their own `expires_at`, before they could be sent: in the dead letters, or dropped, as `on_expired` says.
     expired_records,
     /// Their payload bytes.
     expired_bytes,

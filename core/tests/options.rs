@@ -38,7 +38,7 @@ const CASES: &[(&str, &[(&str, &str)], &[&str])] = &[
     ("max_in_flight", &[("0", "0"), ("1", "1"), ("64", "64")], &["65", "auto"]),
     ("max_batches_ahead", &[("1", "1"), ("65536", "65536")], &["0", "65537", "none"]),
     ("max_age", &[("0.001", "0.001"), ("24h", "86400"), ("none", "none")], &["0", "-1", "old"]),
-    ("on_expired", &[("dead_letter", "dead_letter"), ("drop", "drop")], &["skip", ""]),
+    ("on_expired", &[("auto", "auto"), ("dead_letter", "dead_letter"), ("drop", "drop")], &["skip", ""]),
     ("max_rate_records", &[("0", "0"), ("1000000000", "1000000000")], &["1000000001", "none"]),
     ("max_rate_bytes", &[("0", "0"), ("1TiB", "1099511627776")], &["1099511627777", "fast"]),
     ("on_exhausted", &[("skip", "skip"), ("raise", "raise")], &["drop", "skip raise"]),

@@ -42,7 +42,7 @@ class Options(BufferOptions, total=False):
     max_in_flight: int
     max_batches_ahead: int
     max_age: Seconds | None
-    on_expired: Literal["dead_letter", "drop"]
+    on_expired: Literal["auto", "dead_letter", "drop"]
     max_rate_records: int
     max_rate_bytes: Bytes
     on_exhausted: Literal["skip", "raise"]

@@ -15,7 +15,7 @@ use crate::platform::sync::atomic::Ordering;
 
 /// The wait after a dead letter could not be written.
 const UNWRITTEN_WAIT: Duration = Duration::from_secs(1);
-const REASON: &str = "it was older than max_age before it could be sent";
+const REASON: &str = "it had expired before it could be sent, by max_age or its own expires_at";
 
 /// When the next batch may go out by the rate that the options allow, on the monotonic clock.
 #[derive(Default)]
@@ -55,13 +55,16 @@ impl Shared {
     pub(super) fn expire(&self, batch: &Batch) -> Result<bool> {
         let core = self.core();
         let options = &core.options;
-        if options.max_age == NEVER {
+        let looks_at_own = options.on_expired != OnExpired::Auto;
+        if options.max_age == NEVER && !looks_at_own {
             return Ok(false);
         }
         let now = core.env.clock.wall();
         let age = i64::try_from(options.max_age.as_micros()).unwrap_or(i64::MAX);
-        let oldest = now.saturating_sub(age);
-        let old = batch.iter().enumerate().filter(|(_, record)| record.created_at <= oldest);
+        let oldest = if options.max_age == NEVER { i64::MIN } else { now.saturating_sub(age) };
+        let old = batch.iter().enumerate().filter(|(_, record)| {
+            record.created_at <= oldest || (looks_at_own && record.expires_at.is_some_and(|at| at <= now))
+        });
         let (old, bytes) = old.fold((Vec::new(), 0), |(mut old, bytes), (index, record)| {
             old.push(index);
             (old, bytes + record.data.len() as u64)

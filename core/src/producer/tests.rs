@@ -367,6 +367,24 @@ fn what_is_too_old_is_not_sent() {
     }
 }
 
+/// A record's own time of expiry counts once the options say what becomes of it.
+#[test]
+fn a_record_expires_by_its_own_time() {
+    for (on_expired, expected) in [("auto", 3), ("dead_letter", 2), ("drop", 2)] {
+        let world = World::new();
+        let options = [("on_expired", on_expired), ("max_records", "3")];
+        let producer = world.open(&options, Duration::ZERO, |_| Ok(Report::delivered()));
+        let now = world.hands.wall();
+        for expires_at in [None, Some(now - 1), Some(now + 1_000_000)] {
+            producer.put(NewRecord { expires_at, ..NewRecord::new(b"x") }).unwrap();
+        }
+        world.run(&producer, 3, Duration::from_millis(1));
+        let stats = producer.stats();
+        assert_eq!((stats.delivered_records, stats.expired_records), (expected, 3 - expected), "{on_expired}");
+        assert_eq!((stats.pending_records, stats.dead_letters), (0, u64::from(on_expired == "dead_letter")));
+    }
+}
+
 /// A backlog is sent no faster than the options say, by records and by bytes.
 #[test]
 fn a_backlog_is_sent_at_the_rate() {
