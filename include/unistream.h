@@ -127,7 +127,9 @@
  *   segment_bytes (bytes: 64KiB to 1GiB; default 16MiB) The size of one file of the log.
  *   max_buffer_bytes (bytes: at least 256KiB; default 1GiB) The most disk that the log may take. Segments are made
  *       smaller where fewer than four would fit.
- *   when_full (choice: block, error; default block) What put does when the log has reached max_buffer_bytes.
+ *   when_full (choice: block, error, drop_oldest; default block) What put does when the log has reached
+ *       max_buffer_bytes: wait, return an error, or drop the oldest batches that are not in flight, which is counted
+ *       (dropped_records, dropped_bytes) and told as an event.
  *   full_timeout (duration: 0 to 1 day, or none; default 60) How long put waits for space before it is an error;
  *       none: for ever.
  *   storage (choice: auto, mapped, file; default auto) How the log is written.
@@ -137,8 +139,21 @@
  *   trust (choice: owner, group, anyone; default owner) Whose directory and files the buffer goes by: the process's
  *       own user's, those that the directory's group may write to, or anyone's.
  *   mode (choice: background, inline, manual; default background) Who sends.
- *   max_in_flight (count: 1 to 64; default 1) The most batches being sent at once. Above 1 the order between batches
- *       is given up.
+ *   order (choice: auto, total, key, none; default auto) Which order the sink sees: put order (total, one batch at a
+ *       time), put order for each key (key: batches are divided into lanes by their records' keys, which are sent
+ *       side by side), or any (none). auto: what max_in_flight says, 1 for total and more for none; where that is not
+ *       set either, what is best for the sink, total for functions.
+ *   max_in_flight (count: 0 to 64; default 0) The most batches, or parts of batches, being sent at once; 0: as many
+ *       as are best for the sink, one for functions.
+ *   max_batches_ahead (count: 1 to 65536; default 4096) Under order = key: how many batches the other lanes may get
+ *       ahead of one that fails, waits or is slow.
+ *   max_age (duration: at least 0.001, or none; default none) The age, by created_at and the wall clock, at which a
+ *       record is not sent any more; none: it is sent however old it is. It is looked at before each attempt, so that
+ *       a record in flight does not expire.
+ *   on_expired (choice: dead_letter, drop; default dead_letter) What becomes of a record that is too old.
+ *   max_rate_records (count: 0 to 1000000000; default 0) The most records a second that are sent, attempts at the
+ *       same one included; 0: as many as the sink takes. After an outage this spares a server that has just come up.
+ *   max_rate_bytes (bytes: 0 to 1TiB; default 0) The most payload bytes a second, in the same way.
  *   on_exhausted (choice: skip, raise; default skip) What follows the last attempt at a batch.
  *   max_dead_letter_bytes (bytes: any; default 256MiB) The most disk that the dead letters may take; when they would
  *       exceed it the producer stops as under raise.
@@ -166,6 +181,11 @@
  *   unavailable_attempts  Attempts that found the sink unavailable.
  *   rejected_records      Records that the sink rejected for ever.
  *   skipped_records       Records skipped after the last attempt.
+ *   expired_records       Records that were older than max_age before they could be sent: in the dead letters, or
+ *       dropped, as on_expired says.
+ *   expired_bytes         Their payload bytes.
+ *   dropped_records       Records that were dropped because the log was full, under when_full = drop_oldest.
+ *   dropped_bytes         Their payload bytes.
  *   pending_records       Records in the log that are neither delivered nor in the dead letters.
  *   pending_bytes         Their payload bytes.
  *   buffer_bytes          Disk that the log takes, spare segments included.
@@ -268,8 +288,8 @@
  *       place of the partition key's hash: one number for all records, or key: each record's key, which must then be
  *       such a number.
  *   ordered (boolean: true, false; default false) Keep strict order per partition key: no record is in a call while
- *       an earlier one of its key is not yet accepted. A call then holds at most one record a key. It needs
- *       max_in_flight 1; more is refused.
+ *       an earlier one of its key is not yet accepted. A call then holds at most one record a key. It needs the order
+ *       key or total; where the partition key is not the record's key, total.
  *   max_call_bytes (bytes: 1 to 10MiB; default 10MiB) The most bytes in a call, data and partition keys. Streams that
  *       were not raised to more take 5 MiB.
  *   max_record_bytes (bytes: 1 to 10MiB; default 1MiB) The most bytes in a record, data and partition key. Streams
@@ -964,7 +984,7 @@ void unistream_config_free(unistream_config *config);
 
 /**
  * What happened: `put`, `on_hold`, `should_not_emit`, `send_started`, `send_succeeded`, `send_failed`, `rejected`,
- * `skipped`, `stopped`, `recovered`, `corrupt`, `put_waiting` (a put waits for space; reported at most once a
+ * `skipped`, `expired` (records were older than `max_age`), `dropped` (the oldest made room for others), `stopped`, `recovered`, `corrupt`, `put_waiting` (a put waits for space; reported at most once a
  * minute), `sink_down` (attempts fail or find the sink unavailable: reported when that begins, while it lasts after
  * 1, 2, 4 ... minutes and then every hour), `sink_up` (it takes batches again), `log_unreadable` (the log cannot be
  * read, so nothing is sent: reported as `sink_down` is) or `log_readable`. Later versions may add names. The text

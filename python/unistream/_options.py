@@ -29,7 +29,7 @@ class BufferOptions(TypedDict, total=False):
     sync_interval: Seconds
     segment_bytes: Bytes
     max_buffer_bytes: Bytes
-    when_full: Literal["block", "error"]
+    when_full: Literal["block", "error", "drop_oldest"]
     full_timeout: Seconds | None
     storage: Literal["auto", "mapped", "file"]
     core_dumps: Literal["include", "exclude"]
@@ -39,7 +39,13 @@ class BufferOptions(TypedDict, total=False):
 class Options(BufferOptions, total=False):
     """Every option of a producer but its mode. All may change between runs on one directory."""
 
+    order: Literal["auto", "total", "key", "none"]
     max_in_flight: int
+    max_batches_ahead: int
+    max_age: Seconds | None
+    on_expired: Literal["auto", "dead_letter", "drop"]
+    max_rate_records: int
+    max_rate_bytes: Bytes
     on_exhausted: Literal["skip", "raise"]
     max_dead_letter_bytes: Bytes
     schedule_base: float

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::checkpoint::Closed;
+use super::dropping::Dropped;
 use super::format::Body;
 use super::group_commit::GroupCommit;
 use super::losses::{DamageReport, Losses};
@@ -13,10 +14,11 @@ use super::position::Position;
 use super::reader::Reader;
 use super::segment::Access;
 use super::space_signal::SpaceSignal;
+use super::window::{Next, Window};
 use super::writer::{Appended, BatchCaps, Front, Log, Refusal, Status};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
-use crate::options::{Durability, NEVER, Options};
+use crate::options::{Durability, NEVER, Options, WhenFull};
 use crate::platform::sync::Mutex;
 use crate::platform::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::platform::{CachePadded, Directory, Environment, ForkGuard, Ownership, lock, lock_briefly};
@@ -30,6 +32,7 @@ pub(crate) struct Core {
     pub(crate) options: Options,
     pub(super) limits: Limits,
     pub(super) caps: BatchCaps,
+    pub(super) window: Window,
     pub(super) max_data: u64,
     pub(super) max_counted: u64,
     pub(super) segment_bytes: u64,
@@ -48,6 +51,8 @@ pub(crate) struct Core {
     pub(crate) when_sealed: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Called by a put that is about to wait for space, on its thread and with no lock held.
     pub(crate) when_waiting: OnceLock<Box<dyn Fn(Duration) + Send + Sync>>,
+    /// Called by a put that has dropped the oldest batches, in the same way.
+    pub(crate) when_dropped: OnceLock<Box<dyn Fn(&Dropped) + Send + Sync>>,
     pub(super) group: GroupCommit,
     /// A segment's name is not durable yet.
     pub(super) dir_unsynced: AtomicBool,
@@ -70,6 +75,8 @@ impl AsRef<MaintenanceSignal> for Core {
 #[derive(Default)]
 pub(crate) struct Counts {
     syncs: AtomicU64,
+    pub(super) dropped_records: AtomicU64,
+    pub(super) dropped_bytes: AtomicU64,
     recovered_records: u64,
     torn_bytes: u64,
 }
@@ -81,6 +88,11 @@ impl Counts {
 
     pub(super) fn add_sync(&self) {
         self.syncs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn add_dropped(&self, dropped: &Dropped) {
+        self.dropped_records.fetch_add(dropped.records, Ordering::Relaxed);
+        self.dropped_bytes.fetch_add(dropped.bytes, Ordering::Relaxed);
     }
 
     /// Records that opening found.
@@ -193,6 +205,16 @@ impl Core {
             {
                 tell();
             }
+            if self.options.when_full == WhenFull::DropOldest {
+                drop(log);
+                if let Some(dropped) = self.drop_oldest()? {
+                    if let Some(tell) = self.when_dropped.get() {
+                        tell(&dropped);
+                    }
+                    continue;
+                }
+                log = lock(&self.log);
+            }
             if wait.whole.is_zero() || !self.env.threads {
                 return Err(error);
             }
@@ -296,12 +318,16 @@ impl Core {
         Ok(None)
     }
 
-    /// Whether a batch waits to be read where `in_flight` may be read, or one that is being filled will have to be sealed by age.
-    pub(crate) fn has_work(&self, in_flight: usize) -> bool {
+    /// Whether a batch waits to be read and may be, or one that is being filled will have to be sealed by age.
+    pub(crate) fn has_work(&self) -> bool {
         let read = {
             let reader = lock(&self.reader);
-            // Behind as many as may be in flight none is read until the first of them is finished.
-            if reader.heads.len() < in_flight { reader.walk.at.seq } else { u64::MAX }
+            match self.window.next(&reader.heads, self.env.clock.monotonic()).0 {
+                Next::Part(..) => return true,
+                Next::Read => reader.walk.at.seq,
+                // None is read until one is finished.
+                Next::Nothing => u64::MAX,
+            }
         };
         let front = *lock(&self.front);
         front.sealed.seq > read || (front.open_since.is_some() && self.options.linger != NEVER)
@@ -342,10 +368,10 @@ impl Core {
         stats.pending_bytes = bytes;
         {
             let reader = lock(&self.reader);
-            if let Some(head) = reader.heads.front() {
-                let wait = head.ready_at.saturating_sub(self.env.clock.monotonic());
+            if let Some(part) = reader.heads.front().and_then(|head| head.parts.first()) {
+                let wait = part.ready_at.saturating_sub(self.env.clock.monotonic());
                 stats.next_attempt_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-                stats.head_attempts = u64::from(head.progress.attempts);
+                stats.head_attempts = u64::from(part.progress.attempts);
             }
         }
         let log = lock(&self.log);

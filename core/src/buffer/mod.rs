@@ -6,10 +6,13 @@
 
 pub(crate) mod checkpoint;
 mod delivery;
+mod dropping;
 mod durability;
 mod engine;
 pub(crate) mod format;
 mod group_commit;
+pub(crate) mod head;
+pub(crate) mod lanes;
 pub(crate) mod losses;
 mod maintenance;
 mod opening;
@@ -24,21 +27,23 @@ mod space;
 mod space_signal;
 mod tail;
 mod upkeep;
+mod window;
 mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::limits::Limits;
-use crate::options::{Options, WhenFull};
+use crate::options::Options;
 use crate::platform::{Environment, lock};
 use crate::record::NewRecord;
 
-pub(crate) use delivery::{Settle, Taken};
+pub(crate) use delivery::Taken;
+pub(crate) use dropping::Dropped;
 pub(crate) use engine::{Core, Wait, forked};
+pub(crate) use head::Settle;
 pub use losses::Damage;
 pub(crate) use losses::Region;
 use maintenance::Maintenance;
@@ -102,10 +107,7 @@ impl Buffer {
     /// `RecordTooLarge`, `InvalidArgument` for a `created_at` that is no date, `BufferFull` (after `full_timeout` if
     /// `when_full = block`), `DiskFull`, `Io`, `Closed`, `Forked`. In all of them the record is not in the buffer.
     pub fn put<'a>(&self, record: impl Into<NewRecord<'a>>) -> Result<u64> {
-        let wait = match self.core.options.when_full {
-            WhenFull::Block => self.core.options.full_timeout,
-            WhenFull::Error => Duration::ZERO,
-        };
+        let wait = self.core.options.put_timeout();
         if self.core.fork.is_forked() {
             return Err(forked());
         }

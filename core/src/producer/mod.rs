@@ -4,6 +4,7 @@
 //! the caller's; `answer` acts on what the sink says; `flush` waits for that.
 
 mod answer;
+mod backlog;
 mod builder;
 mod ending;
 mod flush;
@@ -23,9 +24,9 @@ use std::time::Duration;
 
 use crate::buffer::{Buffer, Wait};
 use crate::dead_letters::DeadLetters;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::limits::Limits;
-use crate::options::{Mode, Options, WhenFull};
+use crate::options::{Mode, Options};
 use crate::platform::sync::Mutex;
 use crate::platform::sync::thread::JoinHandle;
 use crate::record::NewRecord;
@@ -70,16 +71,9 @@ impl Producer {
     fn open(builder: Builder, sink: Option<Box<dyn Sink>>, limits: Limits) -> Result<Producer> {
         let Builder { dir, options, observer, put_events, env } = builder;
         let schedule = options.schedule()?;
-        let (mode, in_flight) = (options.mode, options.max_in_flight);
-        if limits.ordered && in_flight > 1 {
-            let message = format!(
-                "the sink is to keep order (`ordered`), which several batches in flight at once would break: \
-                 max_in_flight is {in_flight}; set it to 1"
-            );
-            return Err(Error::new(ErrorKind::InvalidArgument, message));
-        }
         let threads = env.threads;
         let buffer = Buffer::open_in(&dir, options, limits, env)?;
+        let Options { mode, max_in_flight, .. } = buffer.core().options;
         let letters = DeadLetters::of(buffer.core().env.disk.clone(), &buffer.core().dir);
         letters.scan(true)?;
         let shared = Shared::new(buffer, sink, &limits, schedule, letters, observer, put_events);
@@ -88,7 +82,7 @@ impl Producer {
         shared.report_recovery();
         let producer = Producer { shared, senders: Mutex::default() };
         if mode == Mode::Background && threads {
-            producer.start_senders(in_flight)?;
+            producer.start_senders(max_in_flight)?;
         }
         Ok(producer)
     }
@@ -103,12 +97,7 @@ impl Producer {
     /// [`Error::record_accepted`] says whether the record is in the log all the same.
     #[inline]
     pub fn put<'a>(&self, record: impl Into<NewRecord<'a>>) -> Result<u64> {
-        let options = &self.shared.core().options;
-        let wait = match options.when_full {
-            WhenFull::Block => options.full_timeout,
-            WhenFull::Error => Duration::ZERO,
-        };
-        self.put_within(record, wait)
+        self.put_within(record, self.shared.core().options.put_timeout())
     }
 
     /// As [`put`](Self::put), but waits for space no longer than `wait`, whatever `when_full` says.

@@ -132,31 +132,42 @@ impl Shared {
             taken => taken,
         };
         let now = self.core().env.clock.monotonic();
-        let wait = match taken {
+        let (wait, is_idle) = match taken {
             Ok(Taken::Wait { ready_at, attempts }) => {
                 self.on_hold(ready_at, attempts);
-                ready_at.saturating_sub(now)
+                // What waits may hold its own lane only.
+                (ready_at.saturating_sub(now), self.core().wants_batch())
             }
+            Ok(Taken::Later(ready_at)) => (ready_at.saturating_sub(now), false),
             Ok(_) => {
                 // `take` skips what an earlier run had finished: let `flush` look again.
                 self.finished.notify();
-                if linger.is_none() {
-                    // Announce that this thread goes to sleep, then check once more: a put in between has not seen it.
-                    self.senders.idle.store(true, Ordering::SeqCst);
-                    if self.core().has_work(self.core().options.max_in_flight as usize) {
-                        return None;
-                    }
-                }
-                LONG
+                (LONG, true)
             }
-            Err(_) => AGAIN,
+            Err(_) => (AGAIN, false),
         };
+        if is_idle && linger.is_none() {
+            // Announce that this thread goes to sleep, then check once more: a put in between has not seen it.
+            self.senders.idle.store(true, Ordering::SeqCst);
+            if self.core().has_work() {
+                return None;
+            }
+        }
         Some(linger.map_or(wait, |due| wait.min(due.saturating_sub(now))))
     }
 
     pub(super) fn take(&self, hand_out: bool) -> Result<Taken> {
-        let in_flight = self.core().options.max_in_flight as usize;
-        let taken = self.core().take(in_flight, hand_out);
+        let core = self.core();
+        if let Some(later) = self.pace.wait(&core.options, core.env.clock.monotonic()) {
+            return Ok(Taken::Later(later));
+        }
+        let mut taken = core.take(hand_out);
+        while hand_out
+            && let Ok(Taken::Batch(batch)) = &taken
+            && self.expire(batch)?
+        {
+            taken = core.take(hand_out);
+        }
         for region in self.core().take_regions() {
             let segment = buffer::segment::name(region.segment);
             let buffer::Region { damage, offset, bytes, records, .. } = region;
@@ -196,6 +207,8 @@ impl Shared {
 
     pub(super) fn begin(&self, batch: &Batch) {
         self.statistics.attempts.fetch_add(1, Ordering::Relaxed);
+        let core = self.core();
+        self.pace.charge(&core.options, core.env.clock.monotonic(), batch);
         self.notify(&Event::SendStarted { batch });
     }
 

@@ -42,7 +42,8 @@ use crate::text::cut;
 
 /// A destination of batches.
 ///
-/// `send` is called by one thread at a time (up to `max_in_flight` threads if that is more than 1). It may
+/// `send` is called by one thread at a time (up to `max_in_flight` threads if that is more than 1; what is best for the sink, it
+/// says in [`Limits::order`] and [`Limits::in_flight`]). It may
 /// take as long as it needs: `put` does not wait for it. A panic in it is a failed attempt.
 ///
 /// A forked child makes sinks of its own: one that was made before the fork shares its files and connections with the

@@ -4,12 +4,13 @@ mod accounting;
 mod mood;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-pub(crate) use mood::{Extras, Fate, Mood, payload};
+pub(crate) use mood::{Extras, Fate, Mood, key_of, payload};
 
 use crate::batch::Batch;
-use crate::options::{Durability, OnExhausted, Options};
+use crate::options::{Durability, OnExhausted, Options, Order, WhenFull};
 use crate::platform::simulated::Crash;
 use crate::record::NewRecord;
 use crate::sink::{Framing, Report, SendError};
@@ -73,7 +74,8 @@ pub(crate) struct Oracle {
     batches: BTreeMap<String, Vec<u64>>,
     /// The batch that the sink has not finished in this run.
     at_sink: Option<String>,
-    highest: u64,
+    /// The highest seq that was offered, of each lane.
+    highest: BTreeMap<Option<u32>, u64>,
     pub(crate) mood: Mood,
     pub(crate) target: Option<Target>,
     options: Options,
@@ -102,7 +104,7 @@ impl Oracle {
             seqs: BTreeMap::new(),
             batches: BTreeMap::new(),
             at_sink: None,
-            highest: 0,
+            highest: BTreeMap::new(),
             mood: Mood::Good,
             target: None,
             options: options.clone(),
@@ -253,7 +255,7 @@ impl Oracle {
     /// A batch arrives at the sink, which answers.
     pub(crate) fn send(&mut self, batch: &Batch) -> Result<Report, SendError> {
         self.offered(batch);
-        let fates = self.mood.fates(batch.first_seq(), batch.progress.failures, batch.len());
+        let fates = self.mood.fates(batch.first_seq(), batch.id.lane, batch.progress.failures, batch.len());
         // Where all records have the same outcome, answer for the batch as a whole, as real sinks do.
         let answer = match fates.first() {
             Some(Fate::Failed) if fates.iter().all(|fate| *fate == Fate::Failed) => {
@@ -308,8 +310,12 @@ impl Oracle {
         // In put order: a batch that is offered for the first time begins after all that was offered before.
         match self.batches.get(&id) {
             None => {
-                if seqs.first().is_some_and(|first| *first <= self.highest) && !self.overlaps_whole_batches(&seqs) {
-                    self.violate(format!("batch {id} begins at seq {:?}, behind {}", seqs.first(), self.highest));
+                // A lane has an order of its own, unless what was not divided came between.
+                let lane = batch.id.lane;
+                let before = |(other, _): &(&Option<u32>, _)| lane.is_none() || other.is_none() || **other == lane;
+                let highest = self.highest.iter().filter(before).map(|(_, seq)| *seq).max().unwrap_or(0);
+                if seqs.first().is_some_and(|first| *first <= highest) && !self.overlaps_whole_batches(&seqs) {
+                    self.violate(format!("batch {id} begins at seq {:?}, behind {highest}", seqs.first()));
                 }
                 self.batches.insert(id.clone(), seqs.clone());
             }
@@ -321,7 +327,9 @@ impl Oracle {
                 self.violations.extend(wrong);
             }
         }
-        self.highest = self.highest.max(seqs.last().copied().unwrap_or_default());
+        let highest = self.highest.entry(batch.id.lane).or_default();
+        *highest = (*highest).max(seqs.last().copied().unwrap_or_default());
+        self.check_keys(&id, &seqs);
         if !self.faulty
             && self.options.max_in_flight == 1
             && let Some(other) = &self.at_sink
@@ -333,10 +341,49 @@ impl Oracle {
         self.at_sink = Some(id);
     }
 
+    /// No record of a key goes out before an earlier one that is not finished.
+    fn check_keys(&mut self, id: &str, seqs: &[u64]) {
+        if self.faulty || self.options.order == Order::None {
+            return;
+        }
+        let key = |number: usize| key_of(number);
+        for seq in seqs {
+            let Some(own) = self.seqs.get(seq).and_then(|(number, _)| key(*number)) else { continue };
+            let held = self.seqs.range(..seq).find(|(before, (number, stage))| {
+                *stage == Stage::Offered
+                    && !self.puts[*number].excused
+                    && !self.is_copy_at_risk(**before, *number)
+                    && !seqs.contains(before)
+                    && key(*number).as_ref() == Some(&own)
+            });
+            if let Some((before, _)) = held {
+                self.violations.push(format!("batch {id}: seq {seq} comes before seq {before} of its key is finished"));
+                return;
+            }
+        }
+    }
+
     /// Whether a batch of a new id may hold these seqs that came before: only where a power loss took a seal, and
     /// none of it is finished for certain.
     fn overlaps_whole_batches(&self, seqs: &[u64]) -> bool {
         self.divided && seqs.iter().all(|seq| self.seqs.get(seq).is_none_or(|(_, stage)| !stage.is_noted()))
+    }
+
+    /// The producer has dropped the oldest records to make room.
+    pub(crate) fn dropped(&mut self, records: u64, seqs: RangeInclusive<u64>) {
+        if self.options.when_full != WhenFull::DropOldest {
+            self.violate(format!("{records} records were dropped, of {seqs:?}"));
+        }
+        self.at_sink = None;
+        let mut left = 0;
+        for (_, (number, stage)) in self.seqs.range(seqs.clone()) {
+            left += u64::from(*stage == Stage::Offered);
+            self.puts[*number].excused = true;
+        }
+        // A record that the sink has answered for may not be noted as such yet.
+        if !self.faulty && records < left {
+            self.violate(format!("{records} records are said to be dropped, {left} of {seqs:?} are gone"));
+        }
     }
 
     fn may_miss(&self, seq: u64) -> bool {
@@ -409,6 +456,11 @@ impl Oracle {
         let mut after = self.clone();
         after.at_sink = None;
         after.mood = Mood::Good;
+        let is_putting = after.puts.last().is_some_and(|put| put.told == Told::Nothing);
+        if is_putting && after.options.when_full == WhenFull::DropOldest {
+            // It may just have dropped the oldest, and told nobody yet.
+            after.puts.iter_mut().for_each(|put| put.excused = true);
+        }
         if crash == Crash::Power {
             after.lossy = true;
             // Under `always` nobody is shown a batch before its seal is durable.
@@ -447,7 +499,7 @@ impl Oracle {
     fn forget_seqs(&mut self) {
         self.seqs.clear();
         self.batches.clear();
-        self.highest = 0;
+        self.highest.clear();
     }
 
     /// The producer was closed in order: everything is durable and noted.
