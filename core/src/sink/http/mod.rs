@@ -1,4 +1,4 @@
-//! HTTP: [`HttpSink`] sends batches to whatever speaks it (cargo feature `http`).
+//! HTTP: `HttpSink` sends batches to whatever speaks it (cargo feature `http`).
 //!
 //! ```no_run
 //! # #[cfg(not(feature = "http"))]
