@@ -226,6 +226,59 @@
  *   Takes everything and keeps nothing: for measuring what comes before the sink. At least once, and at once
  *       forgotten.
  *
+ * http://HOST/PATH
+ *   Sends records in the requests of HTTP or HTTPS, to any service that takes them. At least once: what the service
+ *       accepted without our seeing its answer is sent again, with the same Idempotency-Key, by which a service can
+ *       tell.
+ *   url (text: an http or https URL without user and password; default empty) Where to: scheme, host, port, path, and
+ *       perhaps a query.
+ *   query (text: such as database=logs&wait=true, or empty; default empty) What follows ? in the requests' URL, as it
+ *       is written there; for sinks that are opened by a URL, where ? begins the options.
+ *   method (choice: POST, PUT, PATCH; default POST) The method.
+ *   headers (text: lines such as X-Scope-OrgID: tenant, or empty; default empty) Headers of every request.
+ *   secret_headers (secret: lines such as X-Api-Key: ..., or empty; default empty) Headers of every request that
+ *       nobody else is to see, such as an API key.
+ *   body (choice: ndjson, json-array, length-prefixed, single; default ndjson) How the records of a request stand in
+ *       its body.
+ *   record (choice: payload, envelope; default payload) What is sent of each record: its payload, or an envelope of
+ *       JSON with id, seq, key and time.
+ *   content_type (text: a media type, or empty; default empty) The Content-Type; empty: the body's own.
+ *   compression (choice: none, gzip; default none) How bodies are compressed.
+ *   username (text: a name without a colon, or empty; default empty) The user of HTTP Basic authentication, together
+ *       with password.
+ *   password (secret: a password, or empty; default empty) The password of HTTP Basic authentication.
+ *   token (secret: a token, or empty; default empty) The token of Authorization: Bearer.
+ *   token_file (text: a path, or empty; default empty) A file with that token, read anew for every batch, so that it
+ *       can be rotated.
+ *   client_cert (text: a path, or empty; default empty) A PEM file with the certificate that a server asks for
+ *       (mutual TLS), and those between it and its authority.
+ *   client_key (text: a path, or empty; default empty) A PEM file with the private key of client_cert; empty: it
+ *       stands in the same file.
+ *   ca_bundle (text: a path, or empty; default empty) A PEM file of the authorities to trust instead of Mozilla's.
+ *   use_environment (boolean: true, false; default true) Read the variables that name proxies (https_proxy,
+ *       http_proxy, all_proxy, no_proxy) and authorities (SSL_CERT_FILE). A program that is setuid, setgid or has
+ *       capabilities of its file never reads them.
+ *   redirects (choice: none, same-host, any; default none) Which redirections with status 307 and 308 are followed.
+ *       Others would turn the request into a GET without a body, and never are.
+ *   idempotency_header (text: the name of a header; empty: none; default Idempotency-Key) The header that tells a
+ *       repeated request from a new one: the batch's id, or the record's where a request has one record.
+ *   answer (choice: status, records; default status) Whether the status answers for the whole request, or the body
+ *       for each record.
+ *   answer_type (text: such as application/json; any; empty: anything but HTML; default empty) The media type of the
+ *       service's own answers. Others are somebody else's, and mean that it cannot be reached.
+ *   statuses (text: such as 409=delivered,404=rejected,4xx=failed; of delivered, unavailable, failed, rejected,
+ *       split; default empty) What statuses mean instead of what the table of the page says.
+ *   max_call_records (count: 1 to 1000000; 0: the body's own, 10000; default 0) The most records in a request.
+ *   max_call_bytes (bytes: 1 to 1GiB; 0: the body's own, 10MiB; default 0) The most bytes in a request's body, before
+ *       compression.
+ *   max_record_bytes (bytes: 1 to 1GiB; 0: max_call_bytes; default 0) The most bytes of a record as it stands in the
+ *       body.
+ *   expect_continue (bytes: 0 to 1TiB; more than max_call_bytes: never; default 1MiB) Bodies of more bytes than this
+ *       are announced by Expect: 100-continue, and sent when the server asks for them, or after a second.
+ *   connect_timeout (duration: 0.01 to 600; default 5) The longest time to connect, TLS included.
+ *   timeout (duration: 0.01 to 600; default 30) The longest time of one request, from connecting to the last byte of
+ *       the answer.
+ *
  * kinesis://STREAM
  *   Sends records to a stream of Amazon Kinesis Data Streams. At least once: what the service accepted without our
  *       seeing its answer is sent again. The id of a record can be its partition key.
@@ -1287,9 +1340,9 @@ unistream_error *unistream_sink_kinesis(const char *const *options,
 UNISTREAM_MUST_USE unistream_error *unistream_sink_cloudwatch_logs(const char *const *options, unistream_sink **sink);
 
 /**
- * Makes a sink by a URL, such as `file:events.log`, `kinesis://stream?region=eu-central-1` or
- * `cloudwatch-logs://group/stream?create_if_missing=true`, or by the name of its kind: `file`, `null`, `kinesis`,
- * `cloudwatch-logs`, or what was registered. What follows `?` in a URL are options of the sink, as the table above lists
+ * Makes a sink by a URL, such as `file:events.log`, `https://host/path?compression=gzip`,
+ * `kinesis://stream?region=eu-central-1` or `cloudwatch-logs://group/stream?create_if_missing=true`, or by the name of its kind:
+ * `file`, `null`, `http`, `kinesis`, `cloudwatch-logs`, or what was registered. What follows `?` in a URL are options of the sink, as the table above lists
  * them, divided by `&`; reserved characters are percent-encoded. Secrets are refused there.
  *
  * `options`: an array of keys and values in turn, with NULL behind the last; NULL: none. They may come besides those of a

@@ -39,6 +39,7 @@
 //! None is on by default.
 //! - `async`: `sink::from_async` makes a sink of an `async fn`, driven by the program's own runtime.
 //! - `aws`: the sinks for Kinesis Data Streams and CloudWatch Logs.
+//! - `http`: the sink for services of HTTP.
 #![deny(unsafe_code)]
 
 mod attributes;

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from datetime import timedelta
+from os import PathLike
 from typing import Literal, Protocol, TypeAlias, TypedDict
 
 Seconds: TypeAlias = float | timedelta
@@ -105,6 +106,49 @@ class CloudWatchLogsOptions(AwsOptions, total=False):
     """The options of a `CloudWatchLogsSink`; `unistream.options("cloudwatch-logs")` describes them."""
 
     create_if_missing: bool
+
+
+class HttpOptions(TypedDict, total=False):
+    """The options of an `HttpSink`; `unistream.options("http")` describes them."""
+
+    preset: Literal[
+        "none",
+        "elastic",
+        "opensearch",
+        "clickhouse",
+        "loki",
+        "splunk_hec",
+        "datadog_logs",
+        "otlp_logs",
+        "webhook",
+    ]
+    fields: str
+    signing_secret: str
+    query: str
+    method: Literal["POST", "PUT", "PATCH"]
+    secret_headers: str
+    body: Literal["ndjson", "json-array", "length-prefixed", "single"]
+    record: Literal["payload", "envelope"]
+    content_type: str
+    compression: Literal["none", "gzip"]
+    username: str
+    password: str
+    token_file: str | PathLike[str]
+    client_cert: str | PathLike[str]
+    client_key: str | PathLike[str]
+    ca_bundle: str | PathLike[str]
+    use_environment: bool
+    redirects: Literal["none", "same-host", "any"]
+    idempotency_header: str
+    answer: Literal["status", "records"]
+    answer_type: str
+    statuses: str
+    max_call_records: int
+    max_call_bytes: Bytes
+    max_record_bytes: Bytes
+    expect_continue: Bytes
+    connect_timeout: Seconds
+    timeout: Seconds
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -94,7 +94,7 @@ impl Producer {
     /// # Errors
     /// `RecordTooLarge` or `InvalidArgument` for a record that never fits; `BufferFull` after `full_timeout`,
     /// `DiskFull`, `Io`; `RetriesExhausted` or `DeadLettersFull` once the producer has stopped; `Closed`.
-    /// [`Error::record_accepted`] says whether the record is in the log all the same.
+    /// [`Error::record_accepted`](crate::Error::record_accepted) says whether the record is in the log all the same.
     #[inline]
     pub fn put<'a>(&self, record: impl Into<NewRecord<'a>>) -> Result<u64> {
         self.put_within(record, self.shared.core().options.put_timeout())
