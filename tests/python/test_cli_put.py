@@ -131,13 +131,13 @@ def test_ids_of_the_file_itself_do_as_well(folder: Path) -> None:
 
 
 def test_kills_at_any_moment(folder: Path) -> None:
-    count = 200_000
+    count = 400_000
     (folder / "in.txt").write_text("".join(f"{number}\n" for number in range(count)))
     runs = kills = 0
     while True:
         runs += 1
         with start(folder, "put", "outbox", "in.txt", "--quiet", stderr=subprocess.DEVNULL) as process:
-            time.sleep(0.12 * 1.3**runs)
+            time.sleep(0.05 * 1.2**runs)
             process.kill()
         kills += process.returncode == -signal.SIGKILL
         if process.returncode == 0:
