@@ -137,8 +137,14 @@
  *   trust (choice: owner, group, anyone; default owner) Whose directory and files the buffer goes by: the process's
  *       own user's, those that the directory's group may write to, or anyone's.
  *   mode (choice: background, inline, manual; default background) Who sends.
- *   max_in_flight (count: 1 to 64; default 1) The most batches being sent at once. Above 1 the order between batches
- *       is given up.
+ *   order (choice: auto, total, key, none; default auto) Which order the sink sees: put order (total, one batch at a
+ *       time), put order for each key (key: batches are divided into lanes by their records' keys, which are sent
+ *       side by side), or any (none). auto: what max_in_flight says, 1 for total and more for none; where that is not
+ *       set either, what is best for the sink, total for functions.
+ *   max_in_flight (count: 0 to 64; default 0) The most batches, or parts of batches, being sent at once; 0: as many
+ *       as are best for the sink, one for functions.
+ *   max_batches_ahead (count: 1 to 65536; default 4096) Under order = key: how many batches the other lanes may get
+ *       ahead of one that fails, waits or is slow.
  *   on_exhausted (choice: skip, raise; default skip) What follows the last attempt at a batch.
  *   max_dead_letter_bytes (bytes: any; default 256MiB) The most disk that the dead letters may take; when they would
  *       exceed it the producer stops as under raise.
@@ -215,8 +221,8 @@
  *       place of the partition key's hash: one number for all records, or key: each record's key, which must then be
  *       such a number.
  *   ordered (boolean: true, false; default false) Keep strict order per partition key: no record is in a call while
- *       an earlier one of its key is not yet accepted. A call then holds at most one record a key. It needs
- *       max_in_flight 1; more is refused.
+ *       an earlier one of its key is not yet accepted. A call then holds at most one record a key. It needs the order
+ *       key or total; where the partition key is not the record's key, total.
  *   max_call_bytes (bytes: 1 to 10MiB; default 10MiB) The most bytes in a call, data and partition keys. Streams that
  *       were not raised to more take 5 MiB.
  *   max_record_bytes (bytes: 1 to 10MiB; default 1MiB) The most bytes in a record, data and partition key. Streams

@@ -44,21 +44,24 @@ impl Turn {
     }
 }
 
-/// A batch's id: the buffer, the epoch it was sealed in, its first seq. Also the name of its dead letter.
+/// A batch's id: the buffer, the epoch it was sealed in, its first seq; and the lane, if it is a part of one that is divided.
+/// Also the name of its dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BatchId {
     pub(crate) buffer_id: u64,
     pub(crate) epoch: u32,
     pub(crate) first_seq: u64,
+    pub(crate) lane: Option<u32>,
 }
 
 impl fmt::Display for BatchId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}-{}-{}", self.buffer_id, self.epoch, self.first_seq)
+        write!(f, "{:016x}-{}-{}", self.buffer_id, self.epoch, self.first_seq)?;
+        self.lane.map_or(Ok(()), |lane| write!(f, "-{lane}"))
     }
 }
 
-/// What is remembered of a batch between attempts, across restarts.
+/// What is remembered of a batch, or of a part of one, between attempts, across restarts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Progress {
     /// Attempts that count.
@@ -69,30 +72,16 @@ pub(crate) struct Progress {
     pub(crate) first_attempt: i64,
     pub(crate) last_attempt: i64,
     pub(crate) next_attempt: i64,
-    /// Places of the batch's records that are finished (delivered or in the dead letters), as a bit set.
-    pub(crate) done: Vec<u64>,
     /// The errors so far, oldest first, cut to a few.
     pub(crate) errors: Vec<String>,
-    /// The seq behind its last record, if no seal in the log says where it ends; 0 if one does.
-    pub(crate) ends_before: u64,
+    /// What the sink keeps with it.
+    pub(crate) memo: Option<Vec<u8>>,
 }
 
 impl Progress {
-    pub(crate) fn is_done(&self, place: u32) -> bool {
-        self.done.get(place as usize / 64).is_some_and(|word| word >> (place % 64) & 1 == 1)
-    }
-
-    pub(crate) fn set_done(&mut self, place: u32) {
-        let word = place as usize / 64;
-        if self.done.len() <= word {
-            self.done.resize(word + 1, 0);
-        }
-        self.done[word] |= 1 << (place % 64);
-    }
-
-    /// What is left of it when the attempts are forgotten: which records the batch has, and which of them are finished.
+    /// What is left of it when the attempts are forgotten.
     pub(crate) fn without_attempts(&mut self) -> Progress {
-        Progress { done: std::mem::take(&mut self.done), ends_before: self.ends_before, ..Progress::default() }
+        Progress { memo: self.memo.take(), ..Progress::default() }
     }
 }
 
@@ -138,12 +127,12 @@ impl Batch {
         if self.fork.is_forked() { &[] } else { &self.entries }
     }
 
-    /// The seq of the first record that it was sealed with.
+    /// The seq of the first record that it was sealed with. A part of a batch (`order = key`) says that of the batch.
     pub fn first_seq(&self) -> u64 {
         self.id.first_seq
     }
 
-    /// The seq of the last record that it was sealed with.
+    /// The seq of the last record that it was sealed with. A part of a batch (`order = key`) says that of the batch.
     pub fn last_seq(&self) -> u64 {
         self.last_seq
     }
@@ -151,6 +140,11 @@ impl Batch {
     /// The number of this attempt, counting those that count, from 1.
     pub fn attempt(&self) -> u32 {
         self.progress.attempts.saturating_add(1)
+    }
+
+    /// What [`Sink::prepare`](crate::Sink::prepare) said before the first attempt, across restarts; `None` if it kept nothing.
+    pub fn memo(&self) -> Option<&[u8]> {
+        self.progress.memo.as_deref()
     }
 
     /// Record `index`, if there are so many.
@@ -165,7 +159,7 @@ impl Batch {
 
     /// A batch of records that no buffer holds, for testing sinks.
     pub fn from_records<'a>(records: impl IntoIterator<Item = NewRecord<'a>>) -> Batch {
-        Batch::of(BatchId { buffer_id: 0, epoch: 0, first_seq: 1 }, records)
+        Batch::of(BatchId { buffer_id: 0, epoch: 0, first_seq: 1, lane: None }, records)
     }
 
     /// A batch of records that are not in the log.

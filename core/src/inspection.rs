@@ -161,7 +161,8 @@ impl Inspection {
                 inspection.lost = state.lost;
                 inspection.ended_at = state.ended_at(OsDisk.boot_id());
                 let head = state.batches.into_iter().min_by_key(|(first_seq, _)| *first_seq);
-                inspection.head = head.map(|(_, progress)| progress).unwrap_or_default();
+                let tried = head.and_then(|(_, batch)| batch.parts.into_iter().max_by_key(|(_, part)| part.failures));
+                inspection.head = tried.map(|(_, progress)| progress).unwrap_or_default();
             }
             None => {
                 let first = inspection.segments.first().map_or(1, |(index, _)| *index);

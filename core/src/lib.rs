@@ -55,6 +55,7 @@ pub mod limits;
 mod little_endian;
 mod option_table;
 mod options;
+mod order;
 mod platform;
 mod producer;
 mod record;
@@ -77,7 +78,7 @@ pub use event::{Event, Level, Observer};
 pub use inspection::{Inspection, InspectionStats, Verification};
 pub use limits::Limits;
 pub use options::{
-    CoreDumps, Durability, Mode, NEVER, OnExhausted, OptionSpec, Options, Secret, Storage, Trust, WhenFull,
+    CoreDumps, Durability, Mode, NEVER, OnExhausted, OptionSpec, Options, Order, Secret, Storage, Trust, WhenFull,
 };
 pub use producer::{Builder, Producer, PutManyError};
 pub use record::{NewRecord, Record};

@@ -1,6 +1,7 @@
 //! What is bounded: [`Limits`], what one call to a sink takes, by which batches are sealed; and what holds for every
 //! record, wait and reason.
 
+use crate::order::Order;
 use crate::record::NewRecord;
 pub use crate::record::{
     CREATED_AT, MAX_HEADER_NAME_BYTES, MAX_HEADERS, MAX_HEADERS_BYTES, MAX_ID_BYTES, MAX_OWN_ID_BYTES, MAX_TOPIC_BYTES,
@@ -9,6 +10,9 @@ pub use crate::schedule::MAX_WAIT;
 
 /// The longest reason that is kept of a record, in bytes of UTF-8. Longer ones are cut, between characters.
 pub const MAX_REASON_BYTES: usize = 4096;
+
+/// The longest memo that a sink keeps with a batch, in bytes: the checkpoint holds it, and is written with every answer.
+pub const MAX_MEMO_BYTES: usize = 4096;
 
 /// What one call to a sink takes. `None` is "no limit of its own".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,8 +32,14 @@ pub struct Limits {
     /// each header, and 12 more for a record that has any of it.
     pub counts_headers: bool,
     /// Whether the sink keeps an order that it could not keep if it were given a batch before the one before it is
-    /// finished. A producer with `max_in_flight` above 1 is then refused.
+    /// finished. A producer with more than one batch in flight is then refused; unless its `order` is `key`, and that is what
+    /// is best for the sink, too.
     pub ordered: bool,
+    /// The order that is best for the sink, where the option `order` leaves it open; `Auto` is put order. Not looked at in inline
+    /// mode, where nothing is sent side by side.
+    pub order: Order,
+    /// How many calls at once are best for the sink, where the option `max_in_flight` leaves it open; 0 is 1.
+    pub in_flight: u64,
     /// Whether [`Sink::admit`](crate::Sink::admit) wants to see each record.
     pub checks_records: bool,
 }

@@ -4,10 +4,12 @@
 
 use std::time::Duration;
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
 use crate::option_table::reference;
 use crate::option_table::{Bytes, Count, choice, option_table};
 pub use crate::option_table::{NEVER, OptionSpec};
+pub use crate::order::Order;
 pub use crate::platform::Trust;
 use crate::schedule::{Jitter, MAX_WAIT, Schedule};
 pub use crate::secret::Secret;
@@ -72,6 +74,7 @@ choice! {
         Raise = "raise",
     }
 }
+choice!(@value Order: "one of auto, total, key, none" { Auto = "auto", Total = "total", Key = "key", None = "none" });
 choice!(@value Trust: "one of owner, group, anyone" { Owner = "owner", Group = "group", Anyone = "anyone" });
 choice!(@value Jitter: "one of none, full" { None = "none", Full = "full" });
 
@@ -116,8 +119,14 @@ option_table! {
     trust: Trust = "owner", "owner, group, anyone", |_| true;
     /// Who sends.
     mode: Mode = "background", "background, inline, manual", |_| true;
-    /// The most batches being sent at once. Above 1 the order between batches is given up.
-    max_in_flight: Count = "1", "1 to 64", |v| (1..=64).contains(v);
+    /// Which order the sink sees: put order (`total`, one batch at a time), put order for each key (`key`: batches are divided into
+    /// lanes by their records' keys, which are sent side by side), or any (`none`). `auto`: what `max_in_flight` says, 1 for
+    /// `total` and more for `none`; where that is not set either, what is best for the sink, `total` for functions.
+    order: Order = "auto", "auto, total, key, none", |_| true;
+    /// The most batches, or parts of batches, being sent at once; 0: as many as are best for the sink, one for functions.
+    max_in_flight: Count = "0", "0 to 64", |v| *v <= 64;
+    /// Under `order = key`: how many batches the other lanes may get ahead of one that fails, waits or is slow.
+    max_batches_ahead: Count = "4096", "1 to 65536", |v| (1..=65_536).contains(v);
     /// What follows the last attempt at a batch.
     on_exhausted: OnExhausted = "skip", "skip, raise", |_| true;
     /// The most disk that the dead letters may take; when they would exceed it the producer stops as under `raise`.
@@ -150,7 +159,45 @@ impl Options {
     /// `InvalidArgument`, naming the first option that is wrong.
     pub fn validate(&self) -> Result<()> {
         self.check_ranges()?;
+        if self.order == Order::Total && self.max_in_flight > 1 {
+            let message = format!(
+                "order is total, which is one batch at a time, and max_in_flight is {}: set it to 1, or order to key or none",
+                self.max_in_flight
+            );
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
         self.schedule().map(|_| ())
+    }
+
+    /// The options with `order` and `max_in_flight` as they are in force for a sink with these limits.
+    pub(crate) fn for_sink(mut self, limits: &Limits) -> Result<Options> {
+        self.validate()?;
+        let open = self.order == Order::Auto && self.max_in_flight == 0;
+        let best = limits.in_flight.clamp(1, 64);
+        self.order = match self.order {
+            // Nothing is sent side by side in inline mode.
+            Order::Auto if open && (self.mode == Mode::Inline || limits.order == Order::Auto) => Order::Total,
+            Order::Auto if open => limits.order,
+            Order::Auto if self.max_in_flight == 1 => Order::Total,
+            Order::Auto => Order::None,
+            order => order,
+        };
+        self.max_in_flight = match (self.order, self.max_in_flight) {
+            (Order::Total, _) => 1,
+            (_, 0) => best,
+            (_, set) => set,
+        };
+        let is_kept = self.order == Order::Key && limits.order == Order::Key;
+        if limits.ordered && self.max_in_flight > 1 && !is_kept {
+            let message = format!(
+                "the sink is to keep order (`ordered`), which several batches in flight at once would break: \
+                 max_in_flight is {}; set it to 1{}",
+                self.max_in_flight,
+                if limits.order == Order::Key { ", or order to key" } else { "" }
+            );
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        Ok(self)
     }
 
     /// The schedule that the options describe.

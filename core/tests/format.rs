@@ -145,6 +145,91 @@ fn the_page_describes_the_cursor() {
     assert!(fs::read_dir(dir.path()).unwrap().count() >= 6);
 }
 
+/// Parts of batches: the lanes of their records, their ids, and what the cursor remembers of them.
+#[test]
+fn the_page_describes_lanes() {
+    const LANES: u32 = 5;
+    let dir = scratch();
+    let builder = || {
+        let waits = vec![Duration::from_secs(50)];
+        let builder = Producer::builder(dir.path()).options(options(20)).schedule_waits(waits).jitter(Jitter::None);
+        builder.order(Order::Key).max_in_flight(u64::from(LANES))
+    };
+    let producer = builder().open_manual(Limits::default()).unwrap();
+    let key = |number: u64| (!number.is_multiple_of(4)).then(|| format!("key {}", number % 7));
+    for number in 1..=200 {
+        let key = key(number);
+        producer.put(NewRecord { key: key.as_ref().map(|key| key.as_bytes()), ..NewRecord::new(b"data") }).unwrap();
+    }
+    producer.begin_flush().unwrap();
+    let lane_of = |seq| format::lane(key(seq).as_ref().map(|key| key.as_bytes()), seq, LANES);
+    let frames: Vec<_> =
+        segments(dir.path()).iter().flat_map(|path| format::frames(&fs::read(path).unwrap())).collect();
+    let seals: Vec<_> = frames.iter().filter(|frame| frame.kind == Kind::Seal).collect();
+    for seal in &seals {
+        assert_eq!((format::u32_at(&seal.data, 24), format::u32_at(&seal.data, 28)), (LANES, 0));
+    }
+    // A batch ends when one of its lanes is full, or by the flush.
+    let mut ends = seals.iter().map(|seal| format::u64_at(&seal.data, 8));
+    let first_end = ends.next().unwrap();
+    let most = (0..LANES).map(|lane| (1..=first_end).filter(|seq| lane_of(*seq) == lane).count()).max();
+    assert_eq!((most, lane_of(first_end), ends.next_back()), (Some(20), lane_of(first_end), Some(200)));
+
+    let parts: Vec<_> = (0..LANES).map(|_| producer.next_batch().unwrap().unwrap()).collect();
+    assert!(producer.next_batch().unwrap().is_none(), "each lane has one part under way");
+    let buffer_id = cursor(dir.path()).buffer_id;
+    for (lane, part) in (0..).zip(&parts) {
+        assert_eq!(part.id(), format!("{buffer_id:016x}-0-1-{lane}"));
+        let seqs: Vec<u64> = part.iter().map(|record| record.seq).collect();
+        assert_eq!(seqs, (1..=first_end).filter(|seq| lane_of(*seq) == lane).collect::<Vec<_>>());
+    }
+    let finished: usize = [1, 3].map(|lane: usize| parts[lane].len()).iter().sum();
+    let second = parts[2].get(0).unwrap().seq;
+    for (lane, part) in (0..).zip(parts) {
+        let report = match lane {
+            1 | 3 => Report::delivered(),
+            2 => (1..part.len()).fold(Report::delivered(), |report, at| report.failed(at, "two")),
+            _ => (0..part.len()).fold(Report::delivered(), |report, at| report.failed(at, "all")),
+        };
+        producer.settle(part, Ok(report)).unwrap();
+    }
+    // Lanes 1 and 3 go on; the others wait.
+    let ids: Vec<String> = std::iter::from_fn(|| producer.next_batch().unwrap()).map(|part| part.id()).collect();
+    let second_batch = first_end + 1;
+    assert_eq!(ids, [1, 3].map(|lane| format!("{buffer_id:016x}-0-{second_batch}-{lane}")));
+
+    let live = cursor(dir.path());
+    let [batch] = &live.batches[..] else { panic!("{:?}", live.batches) };
+    assert_eq!((live.lanes, batch.first_seq, batch.lanes, batch.lane), (LANES, 1, LANES, 0));
+    assert_eq!((batch.finished_lanes, batch.finished_records), (0b1010, finished as u64));
+    assert_eq!((batch.attempts, &batch.errors[..]), (1, &["all".to_string()][..]));
+    let done: Vec<u64> = (0..200)
+        .filter(|place| batch.done.get(place / 64).is_some_and(|word| word >> (place % 64) & 1 == 1))
+        .map(|place| place as u64 + 1)
+        .collect();
+    assert_eq!(done, [second]);
+    let further: Vec<_> = batch
+        .further
+        .iter()
+        .map(|(lane, attempts, failures, times, errors)| {
+            assert!(times[0] > 0 && times[0] == times[1] && times[2] == times[1] + 50_000_000);
+            (*lane, *attempts, *failures, errors[0].as_str())
+        })
+        .collect();
+    assert_eq!(further, [(2, 1, 1, "two"), (4, 1, 1, "all")]);
+    assert_eq!(producer.stats().pending_records, 200 - finished as u64 - 1);
+    drop(producer);
+
+    // The same parts in another run, whatever its options are.
+    let total = builder().order(Order::Total).max_in_flight(1).open_manual(Limits::default()).unwrap();
+    assert_eq!(total.stats().pending_records, 200 - finished as u64 - 1);
+    assert!(total.next_batch().unwrap().is_none() && total.next_wait().unwrap() > Duration::from_secs(40));
+    total.resume().unwrap();
+    let part = total.next_batch().unwrap().unwrap();
+    assert_eq!((part.id(), part.attempt()), (format!("{buffer_id:016x}-0-1-0"), 2));
+    assert!(total.next_batch().unwrap().is_none(), "one at a time");
+}
+
 /// The other direction: a directory of which the crate has not written a byte, as early builds wrote it and as this one does.
 #[test]
 fn the_crate_reads_what_the_page_describes() {

@@ -34,7 +34,9 @@ const CASES: &[(&str, &[(&str, &str)], &[&str])] = &[
     ("core_dumps", &[("include", "include"), ("exclude", "exclude")], &["yes", "none"]),
     ("trust", &[("owner", "owner"), ("group", "group"), ("anyone", "anyone")], &["everyone", ""]),
     ("mode", &[("background", "background"), ("inline", "inline"), ("manual", "manual")], &["async"]),
-    ("max_in_flight", &[("1", "1"), ("64", "64")], &["0", "65"]),
+    ("order", &[("auto", "auto"), ("total", "total"), ("key", "key"), ("none", "none")], &["keys", "fifo", ""]),
+    ("max_in_flight", &[("0", "0"), ("1", "1"), ("64", "64")], &["65", "auto"]),
+    ("max_batches_ahead", &[("1", "1"), ("65536", "65536")], &["0", "65537", "none"]),
     ("on_exhausted", &[("skip", "skip"), ("raise", "raise")], &["drop", "skip raise"]),
     ("max_dead_letter_bytes", &[("0", "0"), ("1TB", "1000000000000")], &["-1", "none"]),
     ("schedule_base", &[("1", "1"), ("1.5", "1.5"), ("100", "100")], &["0.99", "100.1", "NaN", "inf", "two"]),
@@ -100,7 +102,7 @@ fn values_out_of_range_are_refused_by_name_and_change_nothing() {
 
 #[test]
 fn values_set_past_the_parser_are_validated_all_the_same() {
-    let changes: [(&str, fn(&mut Options)); 8] = [
+    let changes: [(&str, fn(&mut Options)); 9] = [
         ("max_records", |options| options.max_records = 0),
         ("max_bytes", |options| options.max_bytes = u64::MAX),
         ("linger", |options| options.linger = Duration::from_secs(86_401)),
@@ -109,6 +111,7 @@ fn values_set_past_the_parser_are_validated_all_the_same() {
         ("schedule_base", |options| options.schedule_base = f64::NAN),
         ("schedule_waits", |options| options.schedule_waits = vec![NEVER]),
         // In range by itself, but not together.
+        ("order", |options| (options.order, options.max_in_flight) = (Order::Total, 2)),
         ("schedule_min", |options| options.schedule_min = Duration::from_secs(61)),
     ];
     for (key, change) in changes {

@@ -38,7 +38,9 @@ class BufferOptions(TypedDict, total=False):
 class Options(BufferOptions, total=False):
     """Every option of a producer but its mode. All may change between runs on one directory."""
 
+    order: Literal["auto", "total", "key", "none"]
     max_in_flight: int
+    max_batches_ahead: int
     on_exhausted: Literal["skip", "raise"]
     max_dead_letter_bytes: Bytes
     schedule_base: float

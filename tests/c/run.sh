@@ -227,6 +227,10 @@ event_loop() {
   example event_loop "gcc -std=c99 -D_POSIX_C_SOURCE=200809L" event_loop.c &&
     [ "$(cat "$scratch/example-event_loop/printed")" = "$(printf 'taken: one\ntaken: two')" ]
 }
+lanes() {
+  example lanes "gcc -std=c99 -D_POSIX_C_SOURCE=200809L" lanes.c &&
+    grep -q 'times the records$' "$scratch/example-lanes/printed"
+}
 raii() {
   example raii "g++ -std=c++17" raii.cpp && grep -q '^2: and again$' "$scratch/example-raii/printed"
 }
@@ -242,6 +246,7 @@ check "example: hello, by pkg-config alone" hello
 check "example: hello, linked statically" statically
 check "example: a sink that posts to a socket" socket_sink
 check "example: an event loop in mode manual" event_loop
+check "example: lanes, with the order of every key checked" lanes
 check "example: a C++ cover" raii
 
 echo

@@ -4,17 +4,23 @@
 //! goes to the newest file, nor to the newest durable one, nor to one that is being synced: so neither a torn
 //! write nor a power loss takes more than what was being written.
 
+mod batches;
+mod words;
+
 use std::io;
 use std::sync::Arc;
 
-use super::format::{ALIGN, MOST, le_u32, le_u64};
+use super::format::{ALIGN, MOST, le_u32};
 use super::losses::Losses;
 use super::position::Position;
 use super::quarantine::CORRUPT;
-use crate::batch::Progress;
 use crate::checksum::crc32c;
 use crate::error::is_full;
+use crate::features;
 use crate::platform::{Directory, File, Open, read_past};
+
+pub(crate) use batches::{BatchProgress, Places};
+use words::{Words, put_u32, put_u64};
 
 /// How the log was closed the last time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,12 +48,14 @@ pub(crate) struct State {
     pub(crate) seq_limit: u64,
     /// Everything before this is finished.
     pub(crate) committed: Position,
-    /// Batches in flight, by first seq: room for several.
-    pub(crate) batches: Vec<(u64, Progress)>,
+    /// Batches of which something is to be remembered, by first seq.
+    pub(crate) batches: Vec<(u64, BatchProgress)>,
     /// What was lost or set aside before the committed position, or by what the end of the log had become.
     pub(crate) lost: Losses,
     /// Where the log ended when it was closed; segment 0 while it is open, and in states of early builds.
     pub(crate) end: Position,
+    /// How many lanes the last run divided its batches in; 0 is 1.
+    pub(crate) lanes: u32,
 }
 
 /// Seqs set apart at a time, so that the cursor need not be written for each.
@@ -57,7 +65,7 @@ const HEAD_BYTES: usize = 104;
 const FILES: usize = 4;
 /// Reserved at creation, so that commits go on when the disk is full.
 const RESERVED_BYTES: u64 = 4096;
-/// The largest cursor that is believed: a million records of each of 64 batches in flight fit.
+/// The largest cursor that is believed: 64 parts with a million records each of their batches, and 65,536 batches, fit.
 const MAX_BYTES: u64 = 64 << 20;
 
 impl State {
@@ -75,7 +83,8 @@ impl State {
         let mut bytes = Vec::with_capacity(256);
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&super::format::VERSION.to_le_bytes());
-        bytes.extend_from_slice(&0u32.to_le_bytes()); // feature flags, none so far
+        let memos: Vec<_> = self.batches.iter().flat_map(|(first_seq, batch)| batch.memos(*first_seq)).collect();
+        put_u32(&mut bytes, if memos.is_empty() { 0 } else { features::MEMOS });
         bytes.extend_from_slice(&generation.to_le_bytes());
         bytes.extend_from_slice(&self.buffer_id.to_le_bytes());
         bytes.extend_from_slice(&self.boot_id.to_le_bytes());
@@ -85,25 +94,22 @@ impl State {
         self.committed.words().iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
         bytes.extend_from_slice(&(self.batches.len() as u32).to_le_bytes());
         bytes.extend_from_slice(&0u32.to_le_bytes()); // the length, below
-        for (first_seq, progress) in &self.batches {
-            bytes.extend_from_slice(&first_seq.to_le_bytes());
-            bytes.extend_from_slice(&progress.attempts.to_le_bytes());
-            bytes.extend_from_slice(&progress.failures.to_le_bytes());
-            for time in [progress.first_attempt, progress.last_attempt, progress.next_attempt] {
-                bytes.extend_from_slice(&time.to_le_bytes());
-            }
-            bytes.extend_from_slice(&(progress.done.len() as u32).to_le_bytes());
-            bytes.extend_from_slice(&(progress.errors.len() as u32).to_le_bytes());
-            progress.done.iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
-            for error in &progress.errors {
-                bytes.extend_from_slice(&(error.len() as u32).to_le_bytes());
-                bytes.extend_from_slice(error.as_bytes());
-            }
-        }
+        self.batches.iter().for_each(|(first_seq, progress)| progress.encode(*first_seq, &mut bytes));
         let Losses { regions, bytes: set_aside, records } = self.lost;
         let ends = self.batches.iter().map(|(_, progress)| progress.ends_before);
         for word in [regions, set_aside, records].into_iter().chain(ends).chain(self.end.words()) {
             bytes.extend_from_slice(&word.to_le_bytes());
+        }
+        put_u32(&mut bytes, self.lanes);
+        self.batches.iter().for_each(|(_, progress)| progress.encode_lanes(&mut bytes));
+        if !memos.is_empty() {
+            put_u32(&mut bytes, memos.len() as u32);
+        }
+        for (first_seq, lane, memo) in memos {
+            put_u64(&mut bytes, first_seq);
+            put_u32(&mut bytes, lane);
+            put_u32(&mut bytes, memo.len() as u32);
+            bytes.extend_from_slice(memo);
         }
         let length = bytes.len() as u32 + 4;
         bytes[HEAD_BYTES - 4..HEAD_BYTES].copy_from_slice(&length.to_le_bytes());
@@ -125,7 +131,7 @@ impl State {
             return None;
         }
         let (version, flags) = (le_u32(bytes, 8), le_u32(bytes, 12));
-        if version != super::format::VERSION || flags != 0 {
+        if !features::are_known(version, flags, features::MEMOS) {
             return Some(Decoded::Unknown { version, flags });
         }
         let mut rest = Words(&bytes[16..length - 4]);
@@ -144,6 +150,7 @@ impl State {
             batches: Vec::new(),
             lost: Losses::default(),
             end: Position::default(),
+            lanes: 0,
         };
         if generation.max(state.seq_limit) >= MOST || !is_possible(&state.committed) {
             return None;
@@ -152,19 +159,8 @@ impl State {
         let _length = rest.u32()?;
         for _ in 0..count {
             // A batch of which something is remembered was put.
-            let first_seq = rest.u64().filter(|seq| *seq < state.seq_limit)?;
-            let mut progress = Progress {
-                attempts: rest.u32()?,
-                failures: rest.u32()?,
-                first_attempt: rest.u64()?.cast_signed(),
-                last_attempt: rest.u64()?.cast_signed(),
-                next_attempt: rest.u64()?.cast_signed(),
-                ..Progress::default()
-            };
-            let (words, errors) = (rest.u32()?, rest.u32()?);
-            progress.done = (0..words).map(|_| rest.u64()).collect::<Option<_>>()?;
-            progress.errors = (0..errors).map(|_| rest.text()).collect::<Option<_>>()?;
-            state.batches.push((first_seq, progress));
+            let batch = BatchProgress::decode(&mut rest).filter(|(first_seq, _)| *first_seq < state.seq_limit)?;
+            state.batches.push(batch);
         }
         // States of early builds end here.
         if let (Some(regions), Some(bytes), Some(records)) = (rest.u64(), rest.u64(), rest.u64()) {
@@ -176,6 +172,20 @@ impl State {
             progress.ends_before = rest.u64().filter(|end| end > first_seq && *end < MOST).unwrap_or(0);
         }
         state.end = rest.position().filter(is_possible).unwrap_or_default();
+        if let Some(lanes) = rest.u32() {
+            state.lanes = lanes;
+            for (_, progress) in &mut state.batches {
+                progress.decode_lanes(&mut rest)?;
+            }
+        }
+        if flags & features::MEMOS != 0 {
+            for _ in 0..rest.u32()? {
+                let (first_seq, lane) = (rest.u64()?, rest.u32()?);
+                let memo = rest.bytes()?.to_vec();
+                let (_, batch) = state.batches.iter_mut().find(|(seq, _)| *seq == first_seq)?;
+                batch.set_memo(lane, memo);
+            }
+        }
         Some(Decoded::State { state, generation })
     }
 }
@@ -188,30 +198,6 @@ fn is_possible(position: &Position) -> bool {
 pub(crate) enum Decoded {
     State { state: State, generation: u64 },
     Unknown { version: u32, flags: u32 },
-}
-
-/// Reads little-endian words off a slice.
-struct Words<'a>(&'a [u8]);
-
-impl<'a> Words<'a> {
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (head, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
-        Some(head)
-    }
-    fn u32(&mut self) -> Option<u32> {
-        self.take(4).map(|bytes| le_u32(bytes, 0))
-    }
-    fn u64(&mut self) -> Option<u64> {
-        self.take(8).map(|bytes| le_u64(bytes, 0))
-    }
-    fn position(&mut self) -> Option<Position> {
-        self.take(40).map(|bytes| Position::from_words([0, 8, 16, 24, 32].map(|at| le_u64(bytes, at))))
-    }
-    fn text(&mut self) -> Option<String> {
-        let count = self.u32()? as usize;
-        self.take(count).map(|bytes| String::from_utf8_lossy(bytes).into_owned())
-    }
 }
 
 /// What the cursor's files say.

@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use super::engine::{Core, forked};
 use super::format;
+use super::head::Settle;
 use super::losses::Region;
 use super::position::Position;
 use super::quarantine::keep;
-use super::reader::{Head, Reader};
+use super::reader::Reader;
 use super::scan::{Scan, Source, Step};
 use super::segment::Access;
+use super::window::Next;
 use super::{segment, writer};
-use crate::batch::{Batch, Progress, Turn};
+use crate::batch::{Batch, Turn};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::Durability;
 use crate::platform::sync::MutexGuard;
@@ -22,6 +24,7 @@ use crate::platform::{Open, lock};
 
 /// When bytes changed that can only be read anew when other batches are back: the time until the next look.
 const REREAD_WAIT: Duration = Duration::from_millis(10);
+
 /// What [`Core::take`] found.
 pub(crate) enum Taken {
     Batch(Batch),
@@ -33,19 +36,6 @@ pub(crate) enum Taken {
     Nothing,
 }
 
-/// What became of a batch.
-#[derive(Default)]
-pub(crate) struct Settle {
-    /// Nothing of it is left to send.
-    pub(crate) finished: bool,
-    /// Places that are finished.
-    pub(crate) done: Vec<u32>,
-    /// What is remembered of it from now on, `done` aside.
-    pub(crate) progress: Option<Progress>,
-    /// When what is left may go out again.
-    pub(crate) ready_at: Duration,
-}
-
 impl Core {
     /// Whether a batch is there that is not committed.
     pub(crate) fn has_batch(&self) -> bool {
@@ -54,7 +44,7 @@ impl Core {
         }
         let reader = lock(&self.reader);
         let sealed = lock(&self.front).sealed;
-        reader.heads.iter().any(|head| !head.finished) || reader.walk.at.seq < sealed.seq
+        reader.heads.iter().any(|head| !head.is_finished()) || reader.walk.at.seq < sealed.seq
     }
 
     pub(super) fn load(&self, reader: &mut Reader) -> Result<bool> {
@@ -62,22 +52,26 @@ impl Core {
             let upto = lock(&self.front).sealed;
             let start = reader.walk.at;
             let Some(mut head) = reader.load(self, &upto, self.opened_at)? else { return Ok(false) };
-            if !head.sealed && head.progress.ends_before == 0 {
+            let is_new = !head.sealed && head.ends_before == 0;
+            if is_new {
                 // Whoever opens the buffer next may have other limits, and would divide what has no seals in another way:
                 // what this batch has is kept before anybody sees it. Where a full disk takes not even that, nor that the batch
                 // is finished, it goes out all the same.
-                head.progress.ends_before = head.last_seq + 1;
-                reader.state.batches.push((head.id.first_seq, head.progress.clone()));
-                if let Err(error) = self.persist_checkpoint(reader, false)
-                    && error.kind() != ErrorKind::DiskFull
-                {
-                    reader.state.batches.retain(|(first_seq, _)| *first_seq != head.id.first_seq);
-                    reader.walk.seek(start);
-                    return Err(error);
-                }
+                head.ends_before = head.last_seq + 1;
             }
-            let finished = head.finished;
+            let finished = head.is_finished();
             reader.heads.push_back(head);
+            if is_new
+                && let Err(error) = self.persist_checkpoint(reader, false)
+                && error.kind() != ErrorKind::DiskFull
+            {
+                if let Some(mut head) = reader.heads.pop_back() {
+                    head.ends_before = 0;
+                    reader.forget(&head);
+                }
+                reader.walk.seek(start);
+                return Err(error);
+            }
             if !finished {
                 return Ok(true);
             }
@@ -92,8 +86,8 @@ impl Core {
         }
         let mut reader = lock(&self.reader);
         // What was read a while ago may have been overwritten since. What comes in its place is another handing-out.
-        if let Some(head) = reader.heads.front_mut().filter(|head| !head.batch().is_whole()) {
-            head.out = None;
+        if let Some(head) = reader.heads.front_mut().filter(|head| !head.is_at_hand() || !head.batch(0).is_whole()) {
+            head.parts.iter_mut().for_each(|part| part.out = None);
             reader.read_again();
         }
         if reader.heads.is_empty() && !self.load(&mut reader)? {
@@ -101,8 +95,8 @@ impl Core {
         }
         let batch = reader.heads.front_mut().map(|head| {
             // The same one again: any of them is the answer to all.
-            head.out.get_or_insert_with(Turn::next);
-            head.batch()
+            head.parts[0].out.get_or_insert_with(Turn::next);
+            head.batch(0)
         });
         drop(reader);
         self.sync_seals();
@@ -118,55 +112,78 @@ impl Core {
         }
     }
 
-    /// The first batch that may go out now, among the first `in_flight`; handed out if `hand_out`.
-    pub(crate) fn take(&self, in_flight: usize, hand_out: bool) -> Result<Taken> {
+    /// The first batch, or part of one, that may go out now; handed out if `hand_out`.
+    pub(crate) fn take(&self, hand_out: bool) -> Result<Taken> {
         if self.fork.is_forked() {
             return Err(forked());
         }
-        let taken = self.find(in_flight, hand_out)?;
+        let taken = self.find(hand_out)?;
         if matches!(taken, Taken::Batch(_)) {
             self.sync_seals();
         }
         Ok(taken)
     }
 
-    fn find(&self, in_flight: usize, hand_out: bool) -> Result<Taken> {
+    fn find(&self, hand_out: bool) -> Result<Taken> {
         let mut reader = lock(&self.reader);
         let now = self.env.clock.monotonic();
-        let mut soonest: Option<(Duration, u32)> = None;
-        let mut at = 0;
-        while at < in_flight {
-            let fresh = at >= reader.heads.len();
-            if fresh && !self.load(&mut reader)? {
-                break;
-            }
-            let head = &mut reader.heads[at];
-            if head.out.is_none() && !head.finished {
-                if head.ready_at <= now {
-                    let mut batch = head.batch();
-                    // What was read a while ago may have been overwritten since.
-                    if fresh || batch.is_whole() {
-                        head.out = hand_out.then(Turn::next);
-                        batch.turn = head.out;
-                        return Ok(Taken::Batch(batch));
-                    }
-                    if reader.read_again() {
-                        (at, soonest) = (0, None);
+        // The batch that was read last was verified as it was read.
+        let (mut fresh, mut read_again) = (None, false);
+        let soonest = loop {
+            let (next, soonest) = self.window.next(&reader.heads, now);
+            let (at, part) = match next {
+                Next::Part(at, part) => (at, part),
+                Next::Read => {
+                    self.window.put_away(&mut reader.heads);
+                    if self.load(&mut reader)? {
+                        fresh = reader.heads.len().checked_sub(1);
                         continue;
                     }
-                    reader.heads[at].ready_at = now + REREAD_WAIT;
+                    break soonest;
                 }
-                let head = &reader.heads[at];
-                if soonest.is_none_or(|(ready_at, _)| head.ready_at < ready_at) {
-                    soonest = Some((head.ready_at, head.progress.attempts));
-                }
+                Next::Nothing => break soonest,
+            };
+            if !reader.heads[at].is_at_hand() && self.take_up(&mut reader, at)? {
+                fresh = Some(at);
             }
-            at += 1;
-        }
+            let head = &mut reader.heads[at];
+            let mut batch = head.batch(part);
+            // What was read a while ago may have been overwritten since.
+            if head.is_at_hand() && (fresh == Some(at) || batch.is_whole()) {
+                let part = &mut head.parts[part];
+                part.out = hand_out.then(Turn::next);
+                batch.turn = part.out;
+                return Ok(Taken::Batch(batch));
+            }
+            if !std::mem::replace(&mut read_again, true) && reader.read_again() {
+                fresh = None;
+            } else {
+                reader.heads[at].parts[part].ready_at = now + REREAD_WAIT;
+            }
+        };
         Ok(match soonest {
             Some((ready_at, attempts)) => Taken::Wait { ready_at, attempts },
             None => Taken::Nothing,
         })
+    }
+
+    /// Reads the records of a batch that was put away. False if they are not what they were.
+    fn take_up(&self, reader: &mut Reader, at: usize) -> Result<bool> {
+        let contents = reader.read_head(at, &Again(self))?;
+        Ok(contents.is_some_and(|contents| reader.heads[at].take_up(contents)))
+    }
+
+    /// Whether another batch could go out now, if one was sealed.
+    pub(crate) fn wants_batch(&self) -> bool {
+        let now = self.env.clock.monotonic();
+        self.window.next(&lock(&self.reader).heads, now).0 != Next::Nothing
+    }
+
+    /// How many batches were read and are not committed, and of how many of them the records are in memory.
+    #[cfg(test)]
+    pub(crate) fn batches_read(&self) -> (usize, usize) {
+        let heads = &lock(&self.reader).heads;
+        (heads.len(), heads.iter().filter(|head| head.is_at_hand() && !head.is_finished()).count())
     }
 
     /// Takes a batch's turn for one answer, so that what follows from it can be done before [`settle`](Self::settle), which
@@ -176,9 +193,9 @@ impl Core {
     /// Those of `settle`.
     pub(crate) fn claim(&self, batch: &mut Batch) -> Result<()> {
         let mut reader = self.reader_in_service()?;
-        let at = reader.place_of(batch).ok_or_else(not_out)?;
+        let (at, part) = reader.place_of(batch).ok_or_else(not_out)?;
         let turn = Some(Turn::next());
-        (reader.heads[at].out, batch.turn) = (turn, turn);
+        (reader.heads[at].parts[part].out, batch.turn) = (turn, turn);
         Ok(())
     }
 
@@ -189,25 +206,10 @@ impl Core {
     /// `NotFound` if this handing-out of the batch was answered already, or is none of this buffer's; those of the disk.
     pub(crate) fn settle(&self, batch: &Batch, settle: Settle, known: impl FnOnce()) -> Result<()> {
         let mut reader = self.reader_in_service()?;
-        let at = reader.place_of(batch).ok_or_else(not_out)?;
+        let (at, part) = reader.place_of(batch).ok_or_else(not_out)?;
         known();
-        let head = &mut reader.heads[at];
-        head.out = None;
-        head.ready_at = settle.ready_at;
-        if let Some(progress) = settle.progress {
-            let Progress { done, ends_before, .. } = head.progress.without_attempts();
-            head.progress = Progress { done, ends_before, ..progress };
-        }
-        if !settle.done.is_empty() {
-            settle.done.iter().for_each(|place| head.progress.set_done(*place));
-            let Head { entries, progress, .. } = head;
-            entries.retain(|entry| !progress.is_done(entry.place));
-        }
-        if settle.finished && at > 0 {
-            // The committed position cannot pass it yet: a crash must find that nothing of it is left to send.
-            head.entries.drain(..).for_each(|entry| head.progress.set_done(entry.place));
-        }
-        head.finished = settle.finished || head.entries.is_empty();
+        let entries = reader.heads[at].settle(part, settle);
+        reader.recycle(entries);
         let before = reader.state.committed.segment;
         reader.advance();
         let frees = reader.state.committed.segment != before;
@@ -296,6 +298,21 @@ impl Source for Core {
     }
 }
 
+/// Reads once more what this run has read. What is missing by now is counted when all is read again.
+struct Again<'a>(&'a Core);
+
+impl Source for Again<'_> {
+    fn open(&self, index: u64) -> Result<Option<segment::Finished>> {
+        self.0.open(index)
+    }
+
+    fn segment_after(&self, index: u64) -> Option<u64> {
+        self.0.segment_after(index)
+    }
+
+    fn set_aside(&self, _region: &Region) {}
+}
+
 /// Reads once more what an earlier run has read, to keep what it may not have been able to keep.
 struct Anew<'a> {
     core: &'a Core,
@@ -360,7 +377,7 @@ fn behind(index: u64) -> Position {
 }
 
 #[cold]
-fn not_out() -> Error {
+pub(super) fn not_out() -> Error {
     let message = "this batch is not waiting for an answer: each handing-out takes one, and only from the producer or \
                    buffer that handed it out";
     Error::new(ErrorKind::NotFound, message)

@@ -13,6 +13,7 @@ use super::position::Position;
 use super::reader::Reader;
 use super::segment::Access;
 use super::space_signal::SpaceSignal;
+use super::window::{Next, Window};
 use super::writer::{Appended, BatchCaps, Front, Log, Refusal, Status};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
@@ -30,6 +31,7 @@ pub(crate) struct Core {
     pub(crate) options: Options,
     pub(super) limits: Limits,
     pub(super) caps: BatchCaps,
+    pub(super) window: Window,
     pub(super) max_data: u64,
     pub(super) max_counted: u64,
     pub(super) segment_bytes: u64,
@@ -296,12 +298,16 @@ impl Core {
         Ok(None)
     }
 
-    /// Whether a batch waits to be read where `in_flight` may be read, or one that is being filled will have to be sealed by age.
-    pub(crate) fn has_work(&self, in_flight: usize) -> bool {
+    /// Whether a batch waits to be read and may be, or one that is being filled will have to be sealed by age.
+    pub(crate) fn has_work(&self) -> bool {
         let read = {
             let reader = lock(&self.reader);
-            // Behind as many as may be in flight none is read until the first of them is finished.
-            if reader.heads.len() < in_flight { reader.walk.at.seq } else { u64::MAX }
+            match self.window.next(&reader.heads, self.env.clock.monotonic()).0 {
+                Next::Part(..) => return true,
+                Next::Read => reader.walk.at.seq,
+                // None is read until one is finished.
+                Next::Nothing => u64::MAX,
+            }
         };
         let front = *lock(&self.front);
         front.sealed.seq > read || (front.open_since.is_some() && self.options.linger != NEVER)
@@ -342,10 +348,10 @@ impl Core {
         stats.pending_bytes = bytes;
         {
             let reader = lock(&self.reader);
-            if let Some(head) = reader.heads.front() {
-                let wait = head.ready_at.saturating_sub(self.env.clock.monotonic());
+            if let Some(part) = reader.heads.front().and_then(|head| head.parts.first()) {
+                let wait = part.ready_at.saturating_sub(self.env.clock.monotonic());
                 stats.next_attempt_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-                stats.head_attempts = u64::from(head.progress.attempts);
+                stats.head_attempts = u64::from(part.progress.attempts);
             }
         }
         let log = lock(&self.log);

@@ -36,6 +36,8 @@ pub(crate) struct Seal {
     pub(crate) records: u32,
     /// Part of the batch's id: two batches that begin at the same seq on either side of a power loss differ in it.
     pub(crate) epoch: u32,
+    /// How many lanes the batch is divided in; 0 is 1.
+    pub(crate) lanes: u32,
 }
 
 impl Seal {
@@ -45,6 +47,7 @@ impl Seal {
         body[8..16].copy_from_slice(&self.last_seq.to_le_bytes());
         body[16..20].copy_from_slice(&self.records.to_le_bytes());
         body[20..24].copy_from_slice(&self.epoch.to_le_bytes());
+        body[24..28].copy_from_slice(&self.lanes.to_le_bytes());
         body
     }
 
@@ -55,6 +58,7 @@ impl Seal {
             last_seq: le_u64(body, 8),
             records: le_u32(body, 16),
             epoch: le_u32(body, 20),
+            lanes: le_u32(body, 24),
         })
     }
 }

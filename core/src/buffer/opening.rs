@@ -15,18 +15,19 @@ use super::reader::Reader;
 use super::recovery::{self, Recovered};
 use super::segment::Access;
 use super::space_signal::SpaceSignal;
+use super::window::Window;
 use super::writer::{BatchCaps, Log, PreparedSegment, SealedSegment, Tail};
 use super::{LOCK, format, segment};
 use crate::error::{Error, ErrorKind, Result, lacks_space};
 use crate::limits::Limits;
-use crate::options::{CoreDumps, Durability, Options, Storage};
+use crate::options::{CoreDumps, Durability, Options, Order, Storage};
 use crate::platform::sync::Mutex;
 use crate::platform::sync::atomic::AtomicBool;
 use crate::platform::{CachePadded, Directory, Environment, ForkGuard, Open};
 
 impl Core {
     pub(super) fn open(dir: &Path, options: Options, limits: Limits, env: Environment) -> Result<Core> {
-        options.validate()?;
+        let options = options.for_sink(&limits)?;
         if dir.as_os_str().is_empty() {
             return Err(Error::new(ErrorKind::InvalidArgument, "the path of the buffer is empty"));
         }
@@ -74,9 +75,11 @@ impl Core {
         }
         let segment_bytes = options.effective_segment_bytes();
         let access = Access { mapped, dumped: options.core_dumps == CoreDumps::Include };
-        let site = Site { env: &env, dir: &*dir, segment_bytes, access, durable };
+        let lanes = if options.order == Order::Key { options.max_in_flight as u32 } else { 0 };
+        let site = Site { env: &env, dir: &*dir, segment_bytes, access, durable, lanes };
         found.keep(&*dir);
-        let log = site.go_on(&mut found)?;
+        let mut log = site.go_on(&mut found)?;
+        log.divide(lanes);
 
         let lost = found.state.committed.records + found.end.lost;
         let counts = Counts::new(log.records.saturating_sub(lost), found.torn_bytes);
@@ -86,10 +89,11 @@ impl Core {
         reader.walk.begin(log.end());
         // As long as the seqs have not jumped on disk, the next owner has to make them jump.
         let boot_id = if log.jumped_from.is_none() { env.disk.boot_id() } else { 0 };
-        reader.begin_run(boot_id, log.next_seq, &owner)?;
+        reader.begin_run(boot_id, log.next_seq, lanes, &owner)?;
         dir.sync().map_err(failed)?;
         let core = Core {
             dir,
+            window: Window::new(&options),
             caps,
             max_data: options.max_record_bytes,
             max_counted: limit(caps.bytes, limits.max_record_bytes),
@@ -131,6 +135,8 @@ struct Site<'a> {
     segment_bytes: u64,
     access: Access,
     durable: bool,
+    /// How many lanes batches are divided in from now on.
+    lanes: u32,
 }
 
 impl Site<'_> {
@@ -158,10 +164,13 @@ impl Site<'_> {
         if let Some((active, at)) = self.resume(found) {
             past.pop_back();
             let mut log = Log::resume(active, at, tail, past, disk_bytes);
+            // How full the lanes of the open batch are is not known: it ends here.
+            let in_lanes = found.state.lanes.max(self.lanes) > 1;
+            log.divide(found.state.lanes);
             if found.divided {
                 // A seal would make one batch of what went out as others.
                 log.stop(next_seq);
-            } else if found.uncertain || found.torn_bytes > 0 {
+            } else if found.uncertain || found.torn_bytes > 0 || in_lanes {
                 // What is missing may be of the open batch, or its seal: it ends here.
                 match log.seal(self.env.clock.wall()) {
                     Err(error) if error.kind() == ErrorKind::DiskFull => log.stop(next_seq),

@@ -1,22 +1,25 @@
 //! The reader's side of the log: from the committed position forward, one sealed batch at a time.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::checkpoint::{Checkpoint, CheckpointSync, Closed, RESERVED_SEQS, State};
+use super::checkpoint::{BatchProgress, Checkpoint, CheckpointSync, Closed, RESERVED_SEQS, State};
 use super::format::{self, HeaderState, Seal};
+use super::head::{Contents, Head};
+use super::lanes::{self, MOST_RECORDS};
 use super::losses::{Found, Region};
 use super::position::Position;
 use super::scan::{Scan, Source, Step};
 use super::segment::{self, Finished};
 use super::writer::{BatchCaps, OpenBatch};
-use crate::batch::{Batch, BatchId, Entry, Piece, Progress, Turn};
+use crate::batch::{Batch, BatchId, Entry, Piece, Progress};
 use crate::checksum::crc32c_append;
 use crate::error::{Error, ErrorKind, Result};
 use crate::features;
 use crate::limits::Limits;
-use crate::platform::{Chunk, ForkGuard, Ownership};
+use crate::platform::{Chunk, Ownership};
 use crate::schedule::MAX_WAIT;
 
 /// The owner of a checkpoint before the run begins.
@@ -28,42 +31,8 @@ impl Ownership for Nobody {
     }
 }
 
-/// A batch that was read and is not committed.
-pub(crate) struct Head {
-    pub(crate) id: BatchId,
-    pub(crate) last_seq: u64,
-    pub(crate) end: Position,
-    pub(crate) pieces: Vec<Piece>,
-    pub(crate) entries: Vec<Entry>,
-    pub(crate) progress: Progress,
-    /// Whether a seal in the log says where it ends.
-    pub(crate) sealed: bool,
-    /// Handed out, in this turn, and not answered.
-    pub(crate) out: Option<Turn>,
-    /// Nothing of it is left to send.
-    pub(crate) finished: bool,
-    /// On the monotonic clock.
-    pub(crate) ready_at: Duration,
-}
-
-impl Head {
-    /// A view of what is pending.
-    pub(crate) fn batch(&self) -> Batch {
-        Batch {
-            id: self.id,
-            turn: self.out,
-            last_seq: self.last_seq,
-            progress: self.progress.clone(),
-            pieces: self.pieces.clone(),
-            entries: self.entries.clone(),
-            fork: ForkGuard::new(),
-        }
-    }
-}
-
-/// No batch has more records: the most that the option `max_records` may be. Seqs that are further apart jumped, and are
-/// of two batches.
-const MOST_PLACES: u64 = 1_000_000;
+/// No batch has more records, and no batch is made of seqs that are further apart: those jumped, and are of two batches.
+const MOST_PLACES: u64 = MOST_RECORDS;
 /// Microseconds that a batch may have to wait, whatever the cursor says: no sink and no schedule is given a longer one.
 const LONGEST_WAIT: u64 = MAX_WAIT.as_micros() as u64;
 
@@ -102,6 +71,13 @@ impl Read {
         takes
     }
 
+    /// What was read, of a batch that begins with this seq.
+    fn contents(mut self, first_seq: u64) -> Contents {
+        let shift = (self.first - first_seq) as u32;
+        self.entries.iter_mut().for_each(|entry| entry.place += shift);
+        Contents { pieces: self.pieces, entries: self.entries }
+    }
+
     fn add(&mut self, seq: u64, base: (u64, u64), offset: u32, chunk: Option<&Chunk>, salt: u32) {
         if self.bases.last() != Some(&base)
             && let Some(chunk) = chunk
@@ -122,7 +98,9 @@ pub(crate) struct Reader {
     checkpoint: Checkpoint,
     pub(crate) state: State,
     found: Arc<Found>,
-    pub(crate) heads: std::collections::VecDeque<Head>,
+    pub(crate) heads: VecDeque<Head>,
+    /// What is remembered of batches that are not read (again) yet, by first seq.
+    unread: Vec<(u64, BatchProgress)>,
     pub(crate) walk: Scan,
     /// The state in memory is ahead of the checkpoint's file: a write failed, or batches were passed over that an earlier run
     /// had finished.
@@ -135,8 +113,9 @@ pub(crate) struct Reader {
     unsealed_before: u64,
     /// The segment of an unknown version at which reading stopped.
     stopped_at: Option<u64>,
-    /// Until when batches wait that are read again, by first seq. (The checkpoint holds wall-clock times, for the next run.)
-    waits: Vec<(u64, Duration)>,
+    /// Until when batches wait that are read again, by first seq and lane. (The checkpoint holds wall-clock times, for the next
+    /// run.)
+    waits: Vec<((u64, u32), Duration)>,
     /// Entries of the last batch, to be used again.
     entries: Vec<Entry>,
     /// Checked before each write of the checkpoint: the directory may be another process's by now.
@@ -153,6 +132,7 @@ impl Reader {
     ) -> Self {
         Reader {
             walk: Scan::new(state.buffer_id, state.committed),
+            unread: state.batches.clone(),
             checkpoint,
             state,
             found,
@@ -249,8 +229,9 @@ impl Reader {
                     self.account_for(&seal, source);
                     self.walk.leave_segment(upto)?;
                     let end = self.walk.at;
-                    let id = BatchId { buffer_id: self.state.buffer_id, epoch: seal.epoch, first_seq: seal.first_seq };
-                    return Ok(Some(self.head(id, seal.last_seq, end, read, opened_at)));
+                    let Seal { epoch, first_seq, .. } = seal;
+                    let id = BatchId { buffer_id: self.state.buffer_id, epoch, first_seq, lane: None };
+                    return Ok(Some(self.head(id, seal.last_seq, end, lanes::valid(seal.lanes), read, opened_at)));
                 }
                 Step::Limit => {
                     // Where the last seal was lost: what is before the limit was sealed.
@@ -288,7 +269,7 @@ impl Reader {
     /// was, else until it is full.
     fn takes(&self, read: &mut Read, seq: u64) -> bool {
         let has_room = read.count(&self.limits, self.caps);
-        let known = self.state.batches.iter().find(|(first_seq, _)| *first_seq == read.first);
+        let known = self.unread.iter().find(|(first_seq, _)| *first_seq == read.first);
         match known.map_or(0, |(_, progress)| progress.ends_before) {
             0 => has_room,
             end => seq < end,
@@ -326,7 +307,7 @@ impl Reader {
         }
         let id = self.unsealed_id(read.first, &read.entries);
         let (last, end) = (read.last, self.walk.at);
-        let mut head = self.head(id, last, end, read, opened_at);
+        let mut head = self.head(id, last, end, 1, read, opened_at);
         head.sealed = false;
         head
     }
@@ -338,7 +319,7 @@ impl Reader {
             let seq = first + u64::from(entry.place);
             crc32c_append(crc, &seq.to_le_bytes())
         });
-        BatchId { buffer_id: self.state.buffer_id, epoch: crc | 1 << 31, first_seq: first }
+        BatchId { buffer_id: self.state.buffer_id, epoch: crc | 1 << 31, first_seq: first, lane: None }
     }
 
     /// Counts the records at a batch's end that its seal knows of and that were not found.
@@ -357,38 +338,48 @@ impl Reader {
         id: BatchId,
         last_seq: u64,
         end: Position,
-        Read { pieces, mut entries, .. }: Read,
+        lanes: u32,
+        read: Read,
         (wall, monotonic): (i64, Duration),
     ) -> Head {
-        let known = self.state.batches.iter().find(|(first_seq, _)| *first_seq == id.first_seq);
-        let progress = known.map(|(_, progress)| progress.clone()).unwrap_or_default();
-        if !progress.done.is_empty() {
-            entries.retain(|entry| !progress.is_done(entry.place));
+        let known = self.unread.iter().position(|(first_seq, _)| *first_seq == id.first_seq);
+        let known = known.map(|at| self.unread.remove(at).1).unwrap_or_default();
+        let start = read.start;
+        let contents = Contents { pieces: read.pieces, entries: read.entries };
+        let mut head = Head::new(id, last_seq, (start, end), lanes, contents, known);
+        for part in &mut head.parts {
+            part.ready_at = match self.waits.iter().position(|(waiting, _)| *waiting == (id.first_seq, part.lane)) {
+                Some(at) => self.waits.swap_remove(at).1,
+                None => {
+                    let Progress { next_attempt, last_attempt, .. } = part.progress;
+                    // Never longer than it was to begin with: the wall clock may have been set back since.
+                    let wait = next_attempt.saturating_sub(wall.max(last_attempt));
+                    let wait = u64::try_from(wait).unwrap_or(0).min(LONGEST_WAIT);
+                    if wait == 0 { Duration::ZERO } else { monotonic + Duration::from_micros(wait) }
+                }
+            };
         }
-        let ready_at = match self.waits.iter().position(|(first_seq, _)| *first_seq == id.first_seq) {
-            Some(at) => self.waits.swap_remove(at).1,
-            None => {
-                // Never longer than it was to begin with: the wall clock may have been set back since.
-                let wait = progress.next_attempt.saturating_sub(wall.max(progress.last_attempt));
-                let wait = u64::try_from(wait).unwrap_or(0).min(LONGEST_WAIT);
-                if wait == 0 { Duration::ZERO } else { monotonic + Duration::from_micros(wait) }
-            }
-        };
-        let finished = entries.is_empty();
-        Head { id, last_seq, end, pieces, finished, entries, progress, sealed: true, out: None, ready_at }
+        head
     }
 
-    /// Where the batch is among those that were read, if it is out in this very turn.
-    pub(crate) fn place_of(&self, batch: &Batch) -> Option<usize> {
-        let is_it = |head: &Head| head.id == batch.id && head.out.is_some() && head.out == batch.turn;
-        self.heads.iter().position(is_it)
+    /// Where the batch is among those that were read, and which part of it is, if it is out in this very turn.
+    pub(crate) fn place_of(&self, batch: &Batch) -> Option<(usize, usize)> {
+        batch.turn?;
+        let id = BatchId { lane: None, ..batch.id };
+        let at = self.heads.iter().position(|head| head.id == id)?;
+        let part = self.heads[at].parts.iter().position(|part| part.out == batch.turn)?;
+        Some((at, part))
     }
 
     /// Forgets what was read and not committed, so that it is read anew; not while any of it is handed out.
     pub(crate) fn read_again(&mut self) -> bool {
-        let alone = self.heads.iter().all(|head| head.out.is_none());
+        let alone = !self.heads.iter().any(Head::is_out);
         if alone {
-            self.waits.extend(self.heads.drain(..).map(|head| (head.id.first_seq, head.ready_at)));
+            for head in std::mem::take(&mut self.heads) {
+                self.forget(&head);
+                let waits = head.parts.iter().map(|part| ((head.id.first_seq, part.lane), part.ready_at));
+                self.waits.extend(waits);
+            }
             self.walk.restart(self.state.committed);
             self.unsealed_before = 0;
         }
@@ -397,29 +388,66 @@ impl Reader {
 
     /// Drops the finished batches at the front; the committed position moves behind them.
     pub(crate) fn advance(&mut self) {
-        while self.heads.front().is_some_and(|head| head.finished)
+        while self.heads.front().is_some_and(Head::is_finished)
             && let Some(head) = self.heads.pop_front()
         {
             self.state.committed = head.end;
             self.unwritten = true;
-            self.state.batches.retain(|(first_seq, _)| *first_seq != head.id.first_seq);
-            self.entries = head.entries;
         }
+    }
+
+    /// Remembers what is to be remembered of a batch that is not among those that were read any more.
+    pub(crate) fn forget(&mut self, head: &Head) {
+        let progress = head.progress();
+        if progress != BatchProgress::default() {
+            self.unread.push((head.id.first_seq, progress));
+        }
+    }
+
+    /// Takes a list of entries, to use it again.
+    pub(crate) fn recycle(&mut self, entries: Option<Vec<Entry>>) {
+        self.entries = entries.unwrap_or_default();
+    }
+
+    /// Reads the records of a batch that was put away once more. `None` if they are not what they were.
+    pub(crate) fn read_head(&self, at: usize, source: &dyn Source) -> Result<Option<Contents>> {
+        let head = &self.heads[at];
+        let mut walk = self.walk.begin_at(head.start);
+        let mut read = Read::begin(head.start, Vec::new());
+        loop {
+            match walk.step(source, &head.end)? {
+                Step::Record { segment, offset, base } => {
+                    let seq = walk.at.seq - 1;
+                    if !(head.id.first_seq..=head.last_seq).contains(&seq) {
+                        return Ok(None);
+                    }
+                    let salt = segment::salt(self.state.buffer_id, segment);
+                    read.add(seq, (segment, base), (offset - base) as u32, walk.chunk(), salt);
+                }
+                Step::Seal(_) | Step::Passed => {}
+                Step::Limit => break,
+            }
+        }
+        Ok(Some(read.contents(head.id.first_seq)))
     }
 
     /// Records behind the committed position that are finished.
     pub(crate) fn done_records(&self) -> u64 {
-        let is_read = |first_seq: u64| self.heads.iter().any(|head| head.id.first_seq == first_seq);
-        let unread = self.state.batches.iter().filter(|(first_seq, _)| !is_read(*first_seq));
-        let progress = self.heads.iter().map(|head| &head.progress).chain(unread.map(|(_, progress)| progress));
-        progress.flat_map(|progress| &progress.done).map(|word| u64::from(word.count_ones())).sum()
+        let unread = self.unread.iter().map(|(_, progress)| progress.done_records());
+        self.heads.iter().map(Head::done_records).chain(unread).fold(0, u64::saturating_add)
     }
 
     /// Begins a run: the buffer is open, and its next record gets `next_seq`. `boot_id` 0 makes the next owner treat the log as
     /// one that a power loss cut off. Writes the checkpoint durably in every mode: else a power loss would bring back a log
     /// that seems to be complete, or a lower limit of seqs, and seqs of this run would be given out again.
-    pub(crate) fn begin_run(&mut self, boot_id: u64, next_seq: u64, owner: &Arc<dyn Ownership>) -> Result<()> {
-        self.state.boot_id = boot_id;
+    pub(crate) fn begin_run(
+        &mut self,
+        boot_id: u64,
+        next_seq: u64,
+        lanes: u32,
+        owner: &Arc<dyn Ownership>,
+    ) -> Result<()> {
+        (self.state.boot_id, self.state.lanes) = (boot_id, lanes);
         (self.state.closed, self.state.end) = (Closed::No, Position::default());
         self.owner = Arc::downgrade(owner);
         let limit = self.reserve(next_seq);
@@ -491,15 +519,18 @@ impl Reader {
             is_exhausted
         };
         let mut changed = false;
-        for (first_seq, progress) in &mut self.state.batches {
-            if fresh(progress) {
-                self.waits.retain(|(waiting, _)| waiting != first_seq);
-                changed = true;
+        for (first_seq, batch) in &mut self.unread {
+            for (lane, progress) in &mut batch.parts {
+                if fresh(progress) {
+                    self.waits.retain(|(waiting, _)| *waiting != (*first_seq, *lane));
+                    changed = true;
+                }
             }
+            batch.parts.retain(|(_, progress)| *progress != Progress::default());
         }
-        for head in &mut self.heads {
-            if fresh(&mut head.progress) {
-                head.ready_at = Duration::ZERO;
+        for part in self.heads.iter_mut().flat_map(|head| &mut head.parts) {
+            if fresh(&mut part.progress) {
+                part.ready_at = Duration::ZERO;
                 changed = true;
             }
         }
@@ -509,9 +540,11 @@ impl Reader {
     /// Ends the waits for the next attempt. Attempts stay counted.
     pub(crate) fn make_due(&mut self) {
         self.waits.clear();
-        self.state.batches.iter_mut().for_each(|(_, progress)| progress.next_attempt = 0);
-        for head in &mut self.heads {
-            (head.progress.next_attempt, head.ready_at) = (0, Duration::ZERO);
+        for (_, batch) in &mut self.unread {
+            batch.parts.iter_mut().for_each(|(_, progress)| progress.next_attempt = 0);
+        }
+        for part in self.heads.iter_mut().flat_map(|head| &mut head.parts) {
+            (part.progress.next_attempt, part.ready_at) = (0, Duration::ZERO);
         }
     }
 
@@ -538,14 +571,13 @@ impl Reader {
     /// Brings what is remembered of batches up to date and writes the checkpoint.
     pub(crate) fn write(&mut self) -> Result<()> {
         let committed = self.state.committed.seq;
-        let loaded = &self.heads;
         // Batches that are not read again yet keep what an earlier run wrote of them; also one that lost its first
         // records, so that the committed position lies within it.
-        self.state.batches.retain(|(first_seq, _)| {
-            first_seq + MOST_PLACES > committed && loaded.iter().all(|head| head.id.first_seq != *first_seq)
-        });
-        let known = loaded.iter().filter(|head| head.progress != Progress::default());
-        self.state.batches.extend(known.map(|head| (head.id.first_seq, head.progress.clone())));
+        self.unread.retain(|(first_seq, _)| first_seq + MOST_PLACES > committed);
+        let read = self.heads.iter().map(|head| (head.id.first_seq, head.progress()));
+        let known = read.filter(|(_, progress)| *progress != BatchProgress::default());
+        self.state.batches.clear();
+        self.state.batches.extend(self.unread.iter().cloned().chain(known));
         self.found.pass(&self.state.committed, &mut self.state.lost);
         let owned = self.owner.upgrade().map_or(Ok(()), |owner| owner.check());
         let written = owned.and_then(|()| self.checkpoint.write(&self.state));

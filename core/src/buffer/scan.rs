@@ -70,6 +70,11 @@ impl Scan {
         Scan { buffer_id, at, begun: NOWHERE, window: None }
     }
 
+    /// Another walk through the same log, which begins at `at`.
+    pub(crate) fn begin_at(&self, at: Position) -> Scan {
+        Scan { buffer_id: self.buffer_id, at, begun: self.begun, window: None }
+    }
+
     /// Begins anew at `at`, with nothing of what was read before.
     pub(crate) fn restart(&mut self, at: Position) {
         (self.at, self.window) = (at, None);

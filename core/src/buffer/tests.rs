@@ -22,7 +22,8 @@ const DIR: &str = "/buffer";
 
 fn open(disk: &SimulatedDisk, durability: Durability) -> Core {
     let env = disk.environment(SimulatedClock::new(), 1);
-    let options = Options { durability, max_records: 4, segment_bytes: 64 << 10, ..Options::default() };
+    let options =
+        Options { durability, max_records: 4, segment_bytes: 64 << 10, max_in_flight: 2, ..Options::default() };
     Core::open(Path::new(DIR), options, Limits::default(), env).unwrap()
 }
 
@@ -166,13 +167,13 @@ fn a_batch_that_is_read_again_keeps_its_wait() {
         put(&core, 1, 10);
         core.seal().unwrap();
     }
-    let take = || match core.take(2, true).unwrap() {
+    let take = || match core.take(true).unwrap() {
         Taken::Batch(batch) => batch.first_seq(),
         Taken::Wait { ready_at, .. } => u64::MAX - ready_at.as_secs(),
         Taken::Nothing => 0,
     };
     let fail = |ready_at| {
-        let Taken::Batch(batch) = core.take(2, true).unwrap() else { panic!("no batch may go out") };
+        let Taken::Batch(batch) = core.take(true).unwrap() else { panic!("no batch may go out") };
         core.settle(&batch, Settle { ready_at, ..Settle::default() }, || {}).unwrap();
         batch.first_seq()
     };
@@ -220,8 +221,8 @@ fn what_was_passed_over_does_not_stay_pending() {
     let path = Path::new(DIR).join(segment::name(lock(&core.log).index));
     let file = disk.open(&path, false).unwrap();
     file.write_at(&vec![0xaa; ends[1] - ends[0]], ends[0] as u64).unwrap();
-    let Taken::Batch(batch) = core.take(2, true).unwrap() else { panic!("no batch may go out") };
-    assert!(matches!(core.take(2, true).unwrap(), Taken::Nothing));
+    let Taken::Batch(batch) = core.take(true).unwrap() else { panic!("no batch may go out") };
+    assert!(matches!(core.take(true).unwrap(), Taken::Nothing));
     assert_eq!(core.pending().0, 2);
     core.settle(&batch, Settle { finished: true, ..Settle::default() }, || {}).unwrap();
     assert_eq!(core.pending().0, 0);

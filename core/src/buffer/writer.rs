@@ -12,6 +12,7 @@ use super::format::{
     self, Body, END_BYTES, Head, Kind, SEAL_BYTES, SEGMENT_FEATURES, SEGMENT_HEADER_BYTES, Seal, SegmentHeader,
     TAIL_BYTES, TERMINATOR_BYTES,
 };
+use super::lanes::{Filling, MOST_RECORDS};
 use super::position::Position;
 use super::segment;
 use crate::error::{Error, ErrorKind};
@@ -129,6 +130,8 @@ pub(crate) struct Log {
     /// Where the seqs of the active segment end, if the next one begins further on: within a segment they have no gaps.
     pub(crate) jumped_from: Option<u64>,
     pub(crate) open: OpenBatch,
+    /// How full its lanes are.
+    filling: Filling,
     /// Behind the last seal: what lies before it is in sealed batches and never changes.
     pub(crate) sealed: Position,
     front: Arc<CachePadded<Mutex<Front>>>,
@@ -191,6 +194,7 @@ impl Log {
             next_seq: state.next_seq,
             jumped_from: None,
             open: state.open,
+            filling: Filling::of(0),
             sealed: state.sealed,
             front: Arc::new(CachePadded(Mutex::new(Front {
                 sealed: state.sealed,
@@ -245,7 +249,7 @@ impl Log {
     ) -> Result<Appended, Refusal> {
         self.check().map_err(Refusal::Error)?;
         // By bytes; or it was full already: the process died before its seal, the seal found no space, or the caps were larger.
-        let mut sealed = !self.open.takes(counted, caps);
+        let mut sealed = !self.filling.takes(&self.open, body.key, self.next_seq, counted, caps);
         let needed = format::padded(body.len()) + if sealed { SEAL_BYTES } else { 0 };
         if self.tail + needed > self.limit || (body.attributes.is_some() && !self.takes_attributes) {
             return Err(Refusal::Segment(Log::segment_for(body.len())));
@@ -264,7 +268,8 @@ impl Log {
             lock(&self.front).open_since = Some(self.open.since);
         }
         self.open.add(seq, counted);
-        if self.open.records >= caps.records || self.open.bytes >= caps.bytes {
+        let fullest = self.filling.add(&self.open, body.key, seq, counted);
+        if fullest.records >= caps.records || fullest.bytes >= caps.bytes || self.open.records >= MOST_RECORDS {
             // The record is in: should its seal fail, the next put or linger seals.
             sealed |= self.seal(created_at).is_ok();
         }
@@ -278,15 +283,27 @@ impl Log {
             return Ok(false);
         }
         let last_seq = self.next_seq - 1;
-        let seal =
-            Seal { first_seq: self.open.first_seq, last_seq, records: self.open.records as u32, epoch: self.epoch };
+        let OpenBatch { first_seq, records, .. } = self.open;
+        let lanes = self.filling.count();
+        let seal = Seal { first_seq, last_seq, records: records as u32, epoch: self.epoch, lanes };
         let encoded = seal.encode();
         let body = Body::of(&encoded);
         self.frame(Head { kind: Kind::Seal, seq: last_seq, created_at: now }, &body, body.crc())?;
+        self.end_batch();
+        Ok(true)
+    }
+
+    /// No batch is being filled any more.
+    fn end_batch(&mut self) {
         self.open = OpenBatch::default();
+        self.filling.clear();
         self.sealed = self.end();
         *lock(&self.front) = Front { sealed: self.sealed, sealed_lsn: self.lsn, open_since: None };
-        Ok(true)
+    }
+
+    /// From now on batches are divided into so many lanes. The one that is open, if one is, was so before.
+    pub(crate) fn divide(&mut self, lanes: u32) {
+        self.filling = Filling::of(lanes);
     }
 
     /// Behind the last frame.
@@ -326,9 +343,7 @@ impl Log {
     /// ends here, without the seal that there is no room for: the reader takes it for one whose seal was lost.
     pub(crate) fn stop(&mut self, next_seq: u64) {
         if self.open.records > 0 || (self.sealed.segment, self.sealed.offset) > (self.index, self.tail as u64) {
-            self.sealed = self.end();
-            self.open = OpenBatch::default();
-            *lock(&self.front) = Front { sealed: self.sealed, sealed_lsn: self.lsn, open_since: None };
+            self.end_batch();
         }
         if self.jumped_from.is_none() {
             self.jump(next_seq);

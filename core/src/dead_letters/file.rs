@@ -78,7 +78,8 @@ pub(super) fn parse_id(id: &str) -> Option<BatchId> {
     let buffer_id = u64::from_str_radix(parts.next()?, 16).ok()?;
     let epoch = parts.next()?.parse().ok()?;
     let first_seq = parts.next()?.parse().ok()?;
-    let batch = BatchId { buffer_id, epoch, first_seq };
+    let lane = parts.next().map(str::parse).transpose().ok()?;
+    let batch = BatchId { buffer_id, epoch, first_seq, lane };
     (batch.to_string() == id).then_some(batch)
 }
 

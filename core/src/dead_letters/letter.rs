@@ -122,7 +122,7 @@ impl DeadLetter {
             ReadError::Unsupported { version, flags } => unsupported(&self.id, version, flags),
         })?;
         let entries = offsets.into_iter().zip(0..).map(|(offset, place)| Entry { piece: 0, offset, place }).collect();
-        let id = parse_id(&self.id).unwrap_or(BatchId { buffer_id: 0, epoch: 0, first_seq: 0 });
+        let id = parse_id(&self.id).unwrap_or(BatchId { buffer_id: 0, epoch: 0, first_seq: 0, lane: None });
         let progress = Progress { attempts: self.attempts, ..Progress::default() };
         Ok(Batch {
             id,

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use crate::buffer::{Buffer, Wait};
 use crate::dead_letters::DeadLetters;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::limits::Limits;
 use crate::options::{Mode, Options, WhenFull};
 use crate::platform::sync::Mutex;
@@ -70,16 +70,9 @@ impl Producer {
     fn open(builder: Builder, sink: Option<Box<dyn Sink>>, limits: Limits) -> Result<Producer> {
         let Builder { dir, options, observer, put_events, env } = builder;
         let schedule = options.schedule()?;
-        let (mode, in_flight) = (options.mode, options.max_in_flight);
-        if limits.ordered && in_flight > 1 {
-            let message = format!(
-                "the sink is to keep order (`ordered`), which several batches in flight at once would break: \
-                 max_in_flight is {in_flight}; set it to 1"
-            );
-            return Err(Error::new(ErrorKind::InvalidArgument, message));
-        }
         let threads = env.threads;
         let buffer = Buffer::open_in(&dir, options, limits, env)?;
+        let Options { mode, max_in_flight, .. } = buffer.core().options;
         let letters = DeadLetters::of(buffer.core().env.disk.clone(), &buffer.core().dir);
         letters.scan(true)?;
         let shared = Shared::new(buffer, sink, &limits, schedule, letters, observer, put_events);
@@ -88,7 +81,7 @@ impl Producer {
         shared.report_recovery();
         let producer = Producer { shared, senders: Mutex::default() };
         if mode == Mode::Background && threads {
-            producer.start_senders(in_flight)?;
+            producer.start_senders(max_in_flight)?;
         }
         Ok(producer)
     }

@@ -9,6 +9,7 @@ use crate::batch::Batch;
 use crate::buffer::{self, Taken};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
+use crate::limits::MAX_MEMO_BYTES;
 use crate::platform::lock;
 use crate::platform::sync::Mutex;
 use crate::platform::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -132,31 +133,31 @@ impl Shared {
             taken => taken,
         };
         let now = self.core().env.clock.monotonic();
-        let wait = match taken {
+        let (wait, is_idle) = match taken {
             Ok(Taken::Wait { ready_at, attempts }) => {
                 self.on_hold(ready_at, attempts);
-                ready_at.saturating_sub(now)
+                // What waits may hold its own lane only.
+                (ready_at.saturating_sub(now), self.core().wants_batch())
             }
             Ok(_) => {
                 // `take` skips what an earlier run had finished: let `flush` look again.
                 self.finished.notify();
-                if linger.is_none() {
-                    // Announce that this thread goes to sleep, then check once more: a put in between has not seen it.
-                    self.senders.idle.store(true, Ordering::SeqCst);
-                    if self.core().has_work(self.core().options.max_in_flight as usize) {
-                        return None;
-                    }
-                }
-                LONG
+                (LONG, true)
             }
-            Err(_) => AGAIN,
+            Err(_) => (AGAIN, false),
         };
+        if is_idle && linger.is_none() {
+            // Announce that this thread goes to sleep, then check once more: a put in between has not seen it.
+            self.senders.idle.store(true, Ordering::SeqCst);
+            if self.core().has_work() {
+                return None;
+            }
+        }
         Some(linger.map_or(wait, |due| wait.min(due.saturating_sub(now))))
     }
 
     pub(super) fn take(&self, hand_out: bool) -> Result<Taken> {
-        let in_flight = self.core().options.max_in_flight as usize;
-        let taken = self.core().take(in_flight, hand_out);
+        let taken = self.core().take(hand_out);
         for region in self.core().take_regions() {
             let segment = buffer::segment::name(region.segment);
             let buffer::Region { damage, offset, bytes, records, .. } = region;
@@ -199,13 +200,32 @@ impl Shared {
         self.notify(&Event::SendStarted { batch });
     }
 
+    /// Keeps what a sink has to say of a batch, before anything of it is sent.
+    fn keep_memo(&self, batch: &mut Batch, memo: Vec<u8>) -> std::result::Result<(), SendError> {
+        if memo.len() > MAX_MEMO_BYTES {
+            let message = format!("the sink's memo of {} bytes is longer than {MAX_MEMO_BYTES}", memo.len());
+            return Err(SendError::failed(message));
+        }
+        // What cannot be kept is no fault of the batch: it uses up no attempt.
+        let kept = self.core().keep_memo(batch, memo);
+        kept.map_err(|error| {
+            SendError::unavailable(format!("the sink's memo could not be kept, so nothing was sent: {error}"))
+        })
+    }
+
     /// One attempt at a batch.
-    pub(super) fn send(&self, batch: Batch) {
+    pub(super) fn send(&self, mut batch: Batch) {
         let Some(sink) = &self.sink else { return };
         self.begin(&batch);
         let clock = &*self.core().env.clock;
         let start = clock.monotonic();
-        let answer = self.inside(|| sink.send(&batch)).unwrap_or_else(|| Err(SendError::failed("the sink panicked")));
+        let panicked = || SendError::failed("the sink panicked");
+        let prepared = match batch.memo() {
+            Some(_) => Ok(None),
+            None => self.inside(|| sink.prepare(&batch)).unwrap_or_else(|| Err(panicked())),
+        };
+        let kept = prepared.and_then(|memo| memo.map_or(Ok(()), |memo| self.keep_memo(&mut batch, memo)));
+        let answer = kept.and_then(|()| self.inside(|| sink.send(&batch)).unwrap_or_else(|| Err(panicked())));
         if self.core().fork.is_forked() {
             // The sink has forked: this is the child, in which the call returns too.
             return;

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use super::Producer;
 use crate::batch::Batch;
+use crate::buffer::lanes::lane_of;
 use crate::error::ErrorKind;
 use crate::event::Level;
 use crate::options::{Durability, Mode, NEVER};
 use crate::platform::sync::Mutex;
 use crate::platform::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::platform::{Clock, Environment, OsDisk};
+use crate::record::NewRecord;
 use crate::schedule::Jitter;
 use crate::sink::{Report, SendError};
 use crate::stats::State;
@@ -321,4 +323,89 @@ fn a_batch_lingers_from_its_oldest_record() {
     producer.put("3").unwrap();
     assert_eq!(world.tried(1), [2.0]);
     assert_eq!(producer.stats().delivered_records, 3);
+}
+
+/// One lane is down for an hour, over a restart. The others deliver all that is put, second by second; what is kept in memory
+/// does not grow with what waits; and when it is well again, it gets its records once and in order.
+#[test]
+fn a_lane_that_fails_for_an_hour_holds_no_other() {
+    const LANES: u32 = 4;
+    let world = World::new();
+    let keys: Vec<String> = (0..LANES)
+        .map(|lane| {
+            (0..).map(|number: u32| number.to_string()).find(|key| lane_of(Some(key.as_bytes()), 0, LANES) == lane)
+        })
+        .map(Option::unwrap)
+        .collect();
+    let down = Arc::new(AtomicBool::new(true));
+    let taken: Arc<Mutex<Vec<Vec<u64>>>> = Arc::new(Mutex::new(vec![Vec::new(); LANES as usize]));
+    let open = || {
+        let (down, taken, sick) = (down.clone(), taken.clone(), keys[1].clone());
+        let lanes = LANES.to_string();
+        let options = [("order", "key"), ("max_in_flight", &*lanes), ("max_records", "100"), ("linger", "1")];
+        world.open(&options, Duration::ZERO, move |batch| {
+            let key = batch.get(0).and_then(|record| record.key).unwrap();
+            assert!(batch.iter().all(|record| record.key == Some(key)), "a lane has one key here");
+            if down.load(Ordering::SeqCst) && key == sick.as_bytes() {
+                return Err(SendError::unavailable("down"));
+            }
+            let lane = lane_of(Some(key), 0, LANES) as usize;
+            taken.lock().unwrap()[lane].extend(batch.iter().map(|record| record.seq));
+            Ok(Report::delivered())
+        })
+    };
+    let (mut producer, mut put) = (open(), vec![Vec::new(); LANES as usize]);
+    let work = |producer: &Producer| while producer.shared.send_one().unwrap().is_none() {};
+    for second in 0..3600 {
+        for (key, put) in keys.iter().zip(&mut put) {
+            put.push(producer.put(NewRecord { key: Some(key.as_bytes()), ..NewRecord::new(b"x") }).unwrap());
+        }
+        world.hands.pass(Duration::from_secs(1));
+        work(&producer);
+        let taken = taken.lock().unwrap();
+        for lane in [0, 2, 3] {
+            assert_eq!(taken[lane], put[lane], "lane {lane} at second {second}");
+        }
+        assert!(taken[1].is_empty());
+        assert_eq!(producer.stats().pending_records, put[1].len() as u64);
+        let core = producer.shared.core();
+        let (read, at_hand) = core.batches_read();
+        assert!(read <= put[1].len() && at_hand <= LANES as usize + 1, "{at_hand} of {read} batches are in memory");
+        if second == 1800 {
+            drop(taken);
+            producer.close(Duration::ZERO).unwrap();
+            producer = open();
+        }
+    }
+    let attempts = producer.stats().unavailable_attempts;
+    assert!((10..120).contains(&attempts), "{attempts} attempts in half an hour: at most one a minute or so");
+    down.store(false, Ordering::SeqCst);
+    world.hands.pass(Duration::from_secs(60));
+    work(&producer);
+    assert_eq!(*taken.lock().unwrap(), put);
+    assert_eq!((producer.stats().pending_records, producer.stats().dead_letters), (0, 0));
+}
+
+/// Other lanes get only so many batches ahead as the option says; and no batch is read that could not go out.
+#[test]
+fn lanes_get_so_far_ahead_and_no_further() {
+    let world = World::new();
+    let lanes = [("order", "key"), ("max_in_flight", "2"), ("max_batches_ahead", "5")];
+    let options = [&lanes[..], &[("max_records", "2"), ("max_attempts", "0")]].concat();
+    let well = Arc::new(AtomicBool::new(false));
+    let is_well = well.clone();
+    let producer = world.open(&options, Duration::ZERO, move |batch| match batch.id.lane {
+        Some(1) if !is_well.load(Ordering::SeqCst) => Err(SendError::failed("not this lane")),
+        _ => Ok(Report::delivered()),
+    });
+    // Without keys lanes go by seq: a batch has two records of one and one of the other.
+    for _ in 0..18 {
+        let _ = producer.put(b"x").unwrap();
+    }
+    world.run(&producer, 50, Duration::from_millis(1));
+    let core = producer.shared.core();
+    assert_eq!((core.batches_read().0, producer.stats().delivered_records), (5, 7));
+    well.store(true, Ordering::SeqCst);
+    world.run(&producer, 100, Duration::from_secs(60));
+    assert_eq!((producer.stats().delivered_records, producer.stats().pending_records), (18, 0));
 }

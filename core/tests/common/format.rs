@@ -269,6 +269,7 @@ pub struct Cursor {
     pub lost: [u64; 3],
     /// As the committed position; zeros while it is open.
     pub end: [u64; 5],
+    pub lanes: u32,
 }
 
 #[derive(Debug)]
@@ -282,6 +283,28 @@ pub struct CursorBatch {
     pub errors: Vec<String>,
     /// The seq behind its last record, if no seal says so.
     pub ends_before: u64,
+    pub lanes: u32,
+    /// The lane that attempts, times and errors are of.
+    pub lane: u32,
+    pub finished_lanes: u64,
+    pub finished_records: u64,
+    /// Other lanes: lane, attempts, failures, times, errors.
+    pub further: Vec<(u32, u32, u32, [i64; 3], Vec<String>)>,
+}
+
+/// The lane of a record in a batch that is divided into so many.
+pub fn lane(key: Option<&[u8]>, seq: u64, lanes: u32) -> u32 {
+    key.map_or((seq % u64::from(lanes)) as u32, |key| crc32c(&[key]) % lanes)
+}
+
+/// So many texts, each behind its length.
+fn texts(bytes: &[u8], at: &mut usize, count: u32) -> Vec<String> {
+    let texts = (0..count).map(|_| {
+        let text = &bytes[*at + 4..*at + 4 + u32_at(bytes, *at) as usize];
+        *at += 4 + text.len();
+        String::from_utf8(text.to_vec()).unwrap()
+    });
+    texts.collect()
 }
 
 /// What one of the cursor's files says; `None` if it is not whole.
@@ -302,12 +325,7 @@ pub fn cursor(bytes: &[u8]) -> Option<Cursor> {
         at += 48;
         let done = (0..words).map(|word| u64_at(bytes, at + word * 8)).collect();
         at += words * 8;
-        let errors = (0..errors).map(|_| {
-            let text = &bytes[at + 4..at + 4 + u32_at(bytes, at) as usize];
-            at += 4 + text.len();
-            String::from_utf8(text.to_vec()).unwrap()
-        });
-        let errors = errors.collect();
+        let errors = texts(bytes, &mut at, errors);
         CursorBatch {
             first_seq: u64_at(bytes, head),
             attempts: u32_at(bytes, head + 8),
@@ -316,6 +334,11 @@ pub fn cursor(bytes: &[u8]) -> Option<Cursor> {
             done,
             errors,
             ends_before: 0,
+            lanes: 0,
+            lane: 0,
+            finished_lanes: 0,
+            finished_records: 0,
+            further: Vec::new(),
         }
     });
     let mut batches: Vec<CursorBatch> = batches.collect();
@@ -326,7 +349,23 @@ pub fn cursor(bytes: &[u8]) -> Option<Cursor> {
         at += 8;
     }
     let end = [0, 8, 16, 24, 32].map(|behind| u64_at(bytes, at + behind));
-    assert_eq!(at + 40, length - 4, "nothing else stands in a cursor");
+    at += 40;
+    let lanes = u32_at(bytes, at);
+    at += 4;
+    for batch in &mut batches {
+        (batch.lanes, batch.lane) = (u32_at(bytes, at), u32_at(bytes, at + 4));
+        (batch.finished_lanes, batch.finished_records) = (u64_at(bytes, at + 8), u64_at(bytes, at + 16));
+        let further = u32_at(bytes, at + 24);
+        at += 28;
+        for _ in 0..further {
+            let [lane, attempts, failures] = [at, at + 4, at + 8].map(|at| u32_at(bytes, at));
+            let times = [at + 12, at + 20, at + 28].map(|at| u64_at(bytes, at).cast_signed());
+            let errors = u32_at(bytes, at + 36);
+            at += 40;
+            batch.further.push((lane, attempts, failures, times, texts(bytes, &mut at, errors)));
+        }
+    }
+    assert_eq!(at, length - 4, "nothing else stands in a cursor");
     Some(Cursor {
         generation: u64_at(bytes, 16),
         buffer_id: u64_at(bytes, 24),
@@ -338,5 +377,6 @@ pub fn cursor(bytes: &[u8]) -> Option<Cursor> {
         batches,
         lost,
         end,
+        lanes,
     })
 }

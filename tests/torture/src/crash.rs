@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::oracle::Oracle;
 use super::workloads::Workload;
-use super::world::{Picture, SimulatedClock, World, file_on};
+use super::world::{Picture, SimulatedClock, World, file_on, with_lanes};
 use super::{Figures, caught};
 use crate::error::ErrorKind;
 use crate::options::{Durability, Mode, Storage, WhenFull};
@@ -72,6 +72,7 @@ pub(crate) fn crash_everywhere(
         full: false,
         idle: true,
         max_records: None,
+        lanes: None,
     };
     recover(wreck, None, figures).map_err(|what| told(format!("at the end: {what}")))?;
     Ok(())
@@ -96,6 +97,7 @@ fn crash_at(picture: &Picture, depth: Depth, seed: u64, figures: &mut Figures) -
             full: dice.chance(3),
             idle: dice.chance(3),
             max_records: dice.chance(3).then(|| 1 + dice.roll() % 8),
+            lanes: dice.chance(3).then(|| 1 + dice.roll() % 4),
         };
         let pictures = recover(wreck, again, figures).map_err(told)?;
         for second in &pictures {
@@ -112,6 +114,7 @@ fn crash_at(picture: &Picture, depth: Depth, seed: u64, figures: &mut Figures) -
                 full: dice.chance(3),
                 idle: dice.chance(3),
                 max_records: dice.chance(3).then(|| 1 + dice.roll() % 8),
+                lanes: dice.chance(3).then(|| 1 + dice.roll() % 4),
             };
             recover(wreck, None, figures)
                 .map_err(|what| told(format!("operation {} of the recovery, {then:?}: {what}", second.operation)))?;
@@ -134,6 +137,8 @@ pub(crate) struct Wreck {
     pub(crate) idle: bool,
     /// Who opens it next makes other batches.
     pub(crate) max_records: Option<u64>,
+    /// And has another number of lanes.
+    pub(crate) lanes: Option<u64>,
 }
 
 /// Opens what a crash left, goes on putting, drains it to a sink that takes everything, and settles the accounts.
@@ -147,12 +152,16 @@ pub(crate) fn recover(
 }
 
 fn go_on_after(
-    Wreck { disk, mut oracle, wall, crash, full, idle, max_records }: Wreck,
+    Wreck { disk, mut oracle, wall, crash, full, idle, max_records, lanes }: Wreck,
     again: Option<(usize, usize)>,
     figures: &mut Figures,
 ) -> Result<Vec<Picture>, String> {
     let mut options = oracle.options().clone();
     options.max_records = max_records.unwrap_or(options.max_records);
+    // What a `FileSink` takes stays in order.
+    if let Some(lanes) = lanes.filter(|_| oracle.target.is_none()) {
+        options = with_lanes(&options, lanes);
+    }
     oracle.set_options(&options);
     // The next process may use another mode and other batch sizes. Inline, because then a put that waits for space sends.
     options.mode = Mode::Inline;

@@ -83,7 +83,8 @@ fn run_with(workload: &Workload, fault: Fault, aftermaths: Range<usize>, figures
     }
     for (crash, oracle) in crashes {
         let disk = picture.crash(crash, fault.at);
-        let wreck = Wreck { disk, oracle, wall: None, crash: None, full: false, idle: false, max_records: None };
+        let wreck =
+            Wreck { disk, oracle, wall: None, crash: None, full: false, idle: false, max_records: None, lanes: None };
         recover(wreck, None, figures).map_err(|what| told(format!("then: {what}")))?;
     }
     // Where the cursor cannot be written either, nobody can tell the successor.
@@ -139,7 +140,8 @@ fn live_on(
     let oracle = lock(&world.oracle).after(Crash::Power);
     let disk = world.disk.snapshot().crash(Crash::Power, seed);
     figures.crashes += 1;
-    let wreck = Wreck { disk, oracle, wall: None, crash: None, full: false, idle: false, max_records: None };
+    let wreck =
+        Wreck { disk, oracle, wall: None, crash: None, full: false, idle: false, max_records: None, lanes: None };
     recover(wreck, None, figures).map(|_| ()).map_err(|what| format!("then a power loss: {what}"))
 }
 

@@ -54,7 +54,7 @@ fn batch(number: usize, says: Lines) -> Batch {
     // What tells them from those that had their seqs before, where the lines do not.
     let made = number as i64;
     Batch::of(
-        BatchId { buffer_id: 7, epoch: 0, first_seq },
+        BatchId { buffer_id: 7, epoch: 0, first_seq, lane: None },
         lines.iter().map(|line| NewRecord::new(line.as_bytes()).created_at(made)),
     )
 }

@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::oracle::{Fate, Mood, Oracle, payload};
+use super::oracle::{Extras, Fate, Mood, Oracle, payload};
 use super::workloads::Workload;
-use super::world::{Offer, SimulatedClock, Step, World};
+use super::world::{Offer, SimulatedClock, Step, World, with_lanes};
 use super::{Figures, caught};
+use crate::batch::Batch;
 use crate::error::{ErrorKind, Result};
-use crate::options::{Mode, OnExhausted, Options, Storage};
+use crate::options::{Mode, OnExhausted, Options, Order, Storage};
 use crate::platform::simulated::SimulatedDisk;
 use crate::platform::{Clock, lock};
 use crate::stats::State;
@@ -18,6 +19,14 @@ use crate::stats::State;
 #[derive(Debug)]
 struct Sealed {
     first: u64,
+    lanes: u32,
+    parts: Vec<Part>,
+}
+
+/// What goes out together.
+#[derive(Debug, Default)]
+struct Part {
+    lane: Option<u32>,
     left: Vec<u64>,
     attempts: u32,
     failures: u32,
@@ -27,7 +36,7 @@ struct Sealed {
     next: i64,
 }
 
-impl Sealed {
+impl Part {
     /// A fresh round.
     fn reset_attempts(&mut self, now: Duration) {
         (self.attempts, self.failures, self.ready, self.last, self.next) = (0, 0, now, 0, 0);
@@ -41,12 +50,14 @@ struct Model {
     wall_ahead: i64,
     mood: Mood,
     next_seq: u64,
-    /// The payload bytes of each record, by seq.
-    bytes: BTreeMap<u64, u64>,
+    next_number: usize,
+    /// The number and the payload bytes of each record, by seq.
+    records: BTreeMap<u64, (usize, u64)>,
     /// The batch being filled, and since when.
     open: Option<(Duration, Vec<u64>)>,
     batches: VecDeque<Sealed>,
-    letters: BTreeMap<u64, BTreeSet<u64>>,
+    /// By first seq and lane.
+    letters: BTreeMap<(u64, Option<u32>), BTreeSet<u64>>,
     delivered: u64,
     stopped: bool,
     offers: Vec<Offer>,
@@ -57,10 +68,55 @@ type Told = std::result::Result<(), ErrorKind>;
 
 impl Model {
     fn seal(&mut self) {
-        if let Some((_, left)) = self.open.take() {
-            let (ready, first) = (Duration::ZERO, left[0]);
-            self.batches.push_back(Sealed { first, left, attempts: 0, failures: 0, ready, last: 0, next: 0 });
+        if let Some((_, seqs)) = self.open.take() {
+            let (first, lanes) = (seqs[0], self.lanes());
+            let mut parts: BTreeMap<u32, Part> = BTreeMap::new();
+            for seq in seqs {
+                let lane = self.lane(self.records[&seq].0, seq);
+                let part = parts.entry(lane).or_default();
+                part.lane = (lanes > 1).then_some(lane);
+                part.left.push(seq);
+            }
+            self.batches.push_back(Sealed { first, lanes, parts: parts.into_values().collect() });
         }
+    }
+
+    fn lanes(&self) -> u32 {
+        if self.options.order == Order::Key { self.options.max_in_flight as u32 } else { 1 }
+    }
+
+    fn lane(&self, number: usize, seq: u64) -> u32 {
+        match Extras::of(number).key {
+            Some(key) => crc32c::crc32c(&key) % self.lanes(),
+            None => (seq % u64::from(self.lanes())) as u32,
+        }
+    }
+
+    /// The parts that may go out, or will once their time has come: their batch, and their place in it.
+    fn candidates(&self) -> Vec<(usize, usize)> {
+        let left = |batch: &Sealed| batch.parts.iter().any(|part| !part.left.is_empty());
+        let ahead = match self.options.order {
+            Order::Key => self.options.max_batches_ahead,
+            _ => self.options.max_in_flight,
+        };
+        let window = || self.batches.iter().enumerate().take(ahead as usize).filter(|(_, batch)| left(batch));
+        let mut candidates = Vec::new();
+        for (at, batch) in window() {
+            for (place, part) in batch.parts.iter().enumerate().filter(|(_, part)| !part.left.is_empty()) {
+                let waits = |other: &Part| !other.left.is_empty() && other.lane == part.lane;
+                let held = match self.options.order {
+                    Order::None => false,
+                    Order::Key => window()
+                        .take_while(|(before, _)| *before < at)
+                        .any(|(_, before)| before.lanes != batch.lanes || before.parts.iter().any(waits)),
+                    _ => !candidates.is_empty(),
+                };
+                if !held {
+                    candidates.push((at, place));
+                }
+            }
+        }
+        candidates
     }
 
     fn check(&self) -> Told {
@@ -72,25 +128,28 @@ impl Model {
     }
 
     /// Whether a record of so many bytes finds no room in the batch being filled.
-    fn is_full(&self, bytes: u64) -> bool {
+    fn is_full(&self, lane: u32, bytes: u64) -> bool {
         self.open.as_ref().is_some_and(|(_, seqs)| {
-            let sum: u64 = seqs.iter().map(|seq| self.bytes[seq]).sum();
-            seqs.len() as u64 >= self.options.max_records || sum + bytes > self.options.max_bytes
+            let mine = seqs.iter().map(|seq| (*seq, self.records[seq]));
+            let mine = mine.filter(|(seq, (number, _))| self.lane(*number, *seq) == lane);
+            let (count, sum) = mine.fold((0, 0), |(count, sum), (_, (_, bytes))| (count + 1, sum + bytes));
+            count > 0 && (count >= self.options.max_records || sum + bytes > self.options.max_bytes)
         })
     }
 
-    fn put(&mut self, bytes: u64) -> Told {
+    fn put(&mut self, number: usize, bytes: u64) -> Told {
         self.check()?;
         if bytes > self.options.max_bytes {
             return Err(ErrorKind::RecordTooLarge);
         }
-        if self.is_full(bytes) {
+        let lane = self.lane(number, self.next_seq);
+        if self.is_full(lane, bytes) {
             self.seal();
         }
         self.open.get_or_insert((self.now, Vec::new())).1.push(self.next_seq);
-        self.bytes.insert(self.next_seq, bytes);
+        self.records.insert(self.next_seq, (number, bytes));
         self.next_seq += 1;
-        if self.is_full(1) {
+        if self.is_full(lane, 1) {
             self.seal();
         }
         if self.options.mode == Mode::Inline {
@@ -109,11 +168,14 @@ impl Model {
             self.seal();
         }
         let (now, wall) = (self.now, self.wall());
-        let mut window = self.batches.iter_mut().take(self.options.max_in_flight as usize);
-        let ready = window.find(|batch| !batch.left.is_empty() && batch.ready <= now);
-        let Some(batch) = ready else { return false };
-        self.offers.push(Offer(batch.first, batch.attempts + 1, batch.left.clone()));
-        let fates = self.mood.fates(batch.first, batch.failures, batch.left.len());
+        let mut ready = self.candidates().into_iter();
+        let Some((at, place)) = ready.find(|(at, place)| self.batches[*at].parts[*place].ready <= now) else {
+            return false;
+        };
+        let first = self.batches[at].first;
+        let batch = &mut self.batches[at].parts[place];
+        self.offers.push(Offer(first, batch.attempts + 1, batch.left.clone()));
+        let fates = self.mood.fates(first, batch.lane, batch.failures, batch.left.len());
         let counts = fates.contains(&Fate::Failed) || (count_unavailable && fates.contains(&Fate::Unavailable));
         if counts || fates.contains(&Fate::Unavailable) {
             batch.failures += 1;
@@ -126,7 +188,7 @@ impl Model {
                 Fate::Delivered => self.delivered += 1,
                 Fate::Failed if !skip => batch.left.push(seq),
                 Fate::Unavailable if !(skip && count_unavailable) => batch.left.push(seq),
-                _ => drop(self.letters.entry(batch.first).or_default().insert(seq)),
+                _ => drop(self.letters.entry((first, batch.lane)).or_default().insert(seq)),
             }
         }
         if skip {
@@ -136,7 +198,7 @@ impl Model {
         let wait = schedule.wait(batch.failures.max(1), 0);
         (batch.ready, batch.last, batch.next) = (now + wait, wall, wall + wait.as_micros() as i64);
         self.stopped |= exhausted && !skip;
-        while self.batches.front().is_some_and(|batch| batch.left.is_empty()) {
+        while self.batches.front().is_some_and(|batch| batch.parts.iter().all(|part| part.left.is_empty())) {
             self.batches.pop_front();
         }
         true
@@ -163,8 +225,7 @@ impl Model {
                 return Err(ErrorKind::Timeout);
             }
             if !(inline && self.turn()) {
-                let window = self.batches.iter().take(self.options.max_in_flight as usize);
-                let ready = window.filter(|batch| !batch.left.is_empty()).map(|batch| batch.ready).min();
+                let ready = self.candidates().into_iter().map(|(at, place)| self.batches[at].parts[place].ready).min();
                 self.now = ready.unwrap_or(deadline).clamp(self.now, deadline);
             }
             self.check()?;
@@ -172,44 +233,46 @@ impl Model {
     }
 
     fn replay(&mut self) -> Told {
-        let letters: Vec<_> = self.letters.iter().map(|(first, seqs)| (*first, seqs.clone())).collect();
-        for (first, seqs) in letters {
+        let mut letters: Vec<_> = self.letters.iter().map(|(id, seqs)| (*id, seqs.clone())).collect();
+        letters.sort_by_key(|(_, seqs)| seqs.first().copied());
+        for (id, seqs) in letters {
             self.check()?;
             for seq in &seqs {
                 // The put that sees the producer stop is a put.
                 let stopped = self.stopped;
-                self.put(self.bytes[seq]).or_else(|kind| if stopped { Err(kind) } else { Ok(()) })?;
+                let (number, bytes) = self.records[seq];
+                self.put(number, bytes).or_else(|kind| if stopped { Err(kind) } else { Ok(()) })?;
             }
-            let left: BTreeSet<u64> =
-                self.letters.remove(&first).unwrap_or_default().difference(&seqs).copied().collect();
+            let left: BTreeSet<u64> = self.letters.remove(&id).unwrap_or_default().difference(&seqs).copied().collect();
             if !left.is_empty() {
-                self.letters.insert(first, left);
+                self.letters.insert(id, left);
             }
         }
         Ok(())
     }
 
-    fn restart(&mut self, max_records: u64) {
-        if !self.stopped {
+    fn restart(&mut self, options: Options) {
+        // A batch that is in lanes does not go on in another run.
+        if !self.stopped || self.lanes() > 1 || options.order == Order::Key {
             self.seal();
         }
         let (now, wall) = (self.now, self.wall());
         self.open.iter_mut().for_each(|(since, _)| *since = now);
         let max_attempts = self.options.max_attempts;
-        for batch in &mut self.batches {
+        for batch in self.batches.iter_mut().flat_map(|batch| &mut batch.parts) {
             let wait = u64::try_from(batch.next - wall.max(batch.last)).unwrap_or(0);
             batch.ready = now + Duration::from_micros(wait);
             if max_attempts > 0 && u64::from(batch.attempts) >= max_attempts {
                 batch.reset_attempts(now);
             }
         }
-        self.options.max_records = max_records;
+        self.options = options;
         (self.delivered, self.stopped) = (0, false);
     }
 
     fn resume(&mut self) {
         let (now, stopped) = (self.now, std::mem::take(&mut self.stopped));
-        for batch in &mut self.batches {
+        for batch in self.batches.iter_mut().flat_map(|batch| &mut batch.parts) {
             if stopped {
                 batch.reset_attempts(now);
             }
@@ -219,7 +282,10 @@ impl Model {
 
     fn step(&mut self, step: &Step) -> Told {
         match step {
-            Step::Put(len) => return self.put(payload(0, *len).len() as u64),
+            Step::Put(len) => {
+                self.next_number += 1;
+                return self.put(self.next_number - 1, payload(0, *len).len() as u64);
+            }
             Step::Flush => return self.flush(Duration::from_millis(5)),
             Step::Poll => return self.poll(),
             Step::Replay => return self.replay(),
@@ -227,8 +293,9 @@ impl Model {
             Step::JumpWall(micros) => self.wall_ahead += micros,
             Step::Sink(mood) => self.mood = *mood,
             Step::Resume => self.resume(),
-            Step::Restart(max_records) => self.restart(*max_records),
-            Step::RestartAs(_) => self.restart(self.options.max_records),
+            Step::Restart(max_records) => self.restart(Options { max_records: *max_records, ..self.options.clone() }),
+            Step::RestartLanes(lanes) => self.restart(with_lanes(&self.options, *lanes)),
+            Step::RestartAs(_) => self.restart(self.options.clone()),
             // These are about the disk.
             Step::Chores | Step::Sync | Step::FreeBlocks(_) => {}
         }
@@ -255,7 +322,8 @@ pub(crate) fn compare(program: &Workload, seed: u64, figures: &mut Figures) -> s
         options,
         mood: Mood::Good,
         next_seq: 1,
-        bytes: BTreeMap::new(),
+        next_number: 0,
+        records: BTreeMap::new(),
         open: None,
         batches: VecDeque::new(),
         letters: BTreeMap::new(),
@@ -282,7 +350,9 @@ pub(crate) fn compare(program: &Workload, seed: u64, figures: &mut Figures) -> s
         let Some(producer) = world.producer() else { return here("the producer", &"open", &"closed") };
         let stats = producer.stats();
         let open = model.open.as_ref().map_or(0, |(_, records)| records.len());
-        let pending = (open + model.batches.iter().map(|batch| batch.left.len()).sum::<usize>()) as u64;
+        let pending = (open
+            + model.batches.iter().flat_map(|batch| &batch.parts).map(|part| part.left.len()).sum::<usize>())
+            as u64;
         if stats.pending_records != pending {
             return here("the number of pending records", &pending, &stats.pending_records);
         }
@@ -298,8 +368,9 @@ pub(crate) fn compare(program: &Workload, seed: u64, figures: &mut Figures) -> s
         }
         let letters: Result<Vec<_>> = world.letters();
         let letters = letters.map_err(|error| error.to_string())?;
-        let letters: BTreeMap<u64, BTreeSet<u64>> =
-            letters.iter().map(|batch| (batch.first_seq(), batch.iter().map(|record| record.seq).collect())).collect();
+        let seqs = |batch: &Batch| batch.iter().map(|record| record.seq).collect();
+        let letters = letters.iter().map(|batch| ((batch.first_seq(), batch.id.lane), seqs(batch)));
+        let letters: BTreeMap<_, BTreeSet<u64>> = letters.collect();
         if letters != model.letters {
             return here("the dead letters", &model.letters, &letters);
         }

@@ -13,7 +13,7 @@ use super::oracle::Mood::{self, *};
 use super::workloads::{Workload, options};
 use super::world::Step::{self, *};
 use super::{Figures, for_all};
-use crate::options::{Durability, Mode, OnExhausted, Storage};
+use crate::options::{Durability, Mode, OnExhausted, Order, Storage};
 
 fn mood() -> impl Strategy<Value = Mood> {
     prop_oneof![4 => Just(Good), 2 => Just(Mixed), 1 => Just(Partial), 1 => Just(Fails), 1 => Just(Down), 1 => Just(Rejects), 1 => Just(Panics)]
@@ -35,6 +35,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Replay),
         1 => Just(Resume),
         1 => (1..9u64).prop_map(Restart),
+        1 => (1..5u64).prop_map(RestartLanes),
         1 => (0..60u64).prop_map(FreeBlocks),
     ]
 }
@@ -44,17 +45,23 @@ fn program(length: usize) -> impl Strategy<Value = Workload> {
     let storage = prop_oneof![Just(Storage::Mapped), Just(Storage::File)];
     let mode = prop_oneof![Just(Mode::Background), Just(Mode::Inline), Just(Mode::Manual)];
     let on_exhausted = prop_oneof![Just(OnExhausted::Skip), Just(OnExhausted::Raise)];
-    let in_flight = prop_oneof![3 => Just(1), 1 => 2..4u64];
+    let ahead = prop_oneof![Just(1), 2..4u64, Just(4096)];
+    let in_flight = prop_oneof![
+        3 => Just((Order::Total, 1, 4096)),
+        1 => (2..4u64).prop_map(|count| (Order::None, count, 4096)),
+        2 => (2..5u64, ahead).prop_map(|(lanes, ahead)| (Order::Key, lanes, ahead)),
+    ];
     let bytes = prop_oneof![Just(1 << 20), Just(80_000), 3100..6000u64];
     let rest = (1..9u64, 0..200u64, in_flight, any::<bool>(), bytes);
     let steps = prop::collection::vec(step(), 1..length);
     (durability, storage, mode, on_exhausted, rest, steps).prop_map(
         |(durability, storage, mode, on_exhausted, rest, steps)| {
-            let (max_records, linger, max_in_flight, count_unavailable, max_bytes) = rest;
+            let (max_records, linger, (order, max_in_flight, max_batches_ahead), count_unavailable, max_bytes) = rest;
             let linger = Duration::from_millis(linger);
             let mut options = options();
             options = crate::Options { durability, storage, mode, on_exhausted, max_records, linger, ..options };
-            options = crate::Options { max_in_flight, count_unavailable, max_bytes, ..options };
+            options = crate::Options { order, max_in_flight, max_batches_ahead, ..options };
+            options = crate::Options { count_unavailable, max_bytes, ..options };
             Workload { name: "a random program".into(), options, steps, target: None }
         },
     )
@@ -71,7 +78,7 @@ fn kept() -> Vec<Workload> {
         Workload { name: name.into(), options, steps: steps.concat(), target: None }
     };
     let in_flight = |max_in_flight, program: Workload| {
-        let options = crate::Options { max_in_flight, ..program.options };
+        let options = crate::Options { order: Order::None, max_in_flight, ..program.options };
         Workload { options, ..program }
     };
     vec![

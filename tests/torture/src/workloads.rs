@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::oracle::{Mood, Target};
 use super::world::Step::{self, *};
-use crate::options::{Durability, Mode, OnExhausted, Options, Storage, WhenFull};
+use crate::options::{Durability, Mode, OnExhausted, Options, Order, Storage, WhenFull};
 use crate::schedule::Jitter;
 use crate::sink::Framing;
 
@@ -31,6 +31,8 @@ pub(crate) fn options() -> Options {
         max_attempts: 3,
         sync_interval: Duration::from_millis(100),
         mode: Mode::Inline,
+        order: Order::Total,
+        max_in_flight: 1,
         ..Options::default()
     }
 }
@@ -141,6 +143,25 @@ fn scripts() -> Vec<(&'static str, Vec<Step>, fn(&mut Options))> {
             ]
             .concat(),
             same,
+        ),
+        (
+            "lanes",
+            [
+                vec![Sink(Mood::Mixed)],
+                mixed(),
+                vec![millis(15), Poll, Sync, Chores],
+                mixed(),
+                (0..6).flat_map(|_| [millis(50), Poll, Flush]).collect(),
+                vec![RestartLanes(3), Sink(Mood::Partial)],
+                puts([700; 9]),
+                vec![millis(50), Poll, RestartLanes(1)],
+                puts([10; 5]),
+                vec![Sink(Mood::Good), millis(100), Poll, Flush, RestartLanes(4), Replay],
+                puts([10; 9]),
+                vec![Flush, Chores],
+            ]
+            .concat(),
+            |options| (options.order, options.max_in_flight) = (Order::Key, 4),
         ),
         (
             "records larger than a segment",

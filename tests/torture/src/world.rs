@@ -9,7 +9,7 @@ use crate::batch::Batch;
 use crate::dead_letters::DeadLetters;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
-use crate::options::{Durability, Mode, Options};
+use crate::options::{Durability, Mode, Options, Order};
 use crate::platform::simulated::{Crash, SimulatedDisk, Snapshot};
 use crate::platform::sync::Mutex;
 use crate::platform::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -105,6 +105,12 @@ impl Clock for SimulatedClock {
     }
 }
 
+/// These options with so many lanes; 1: none, all in order.
+pub(crate) fn with_lanes(options: &Options, lanes: u64) -> Options {
+    let order = if lanes > 1 { Order::Key } else { Order::Total };
+    Options { order, max_in_flight: lanes, ..options.clone() }
+}
+
 /// One thing that a program does.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step {
@@ -124,6 +130,8 @@ pub(crate) enum Step {
     Resume,
     /// Closes in order and opens again, with these many records a batch.
     Restart(u64),
+    /// Closes in order and opens again, with so many lanes; 1: none, all in order.
+    RestartLanes(u64),
     /// Closes in order and opens again, with this durability.
     RestartAs(Durability),
     /// Leaves room for so many more blocks of 4096 bytes on the disk.
@@ -150,6 +158,10 @@ impl OracleSink {
 }
 
 impl Sink for OracleSink {
+    fn prepare(&self, batch: &Batch) -> Result<Option<Vec<u8>>, SendError> {
+        Ok(lock(&self.oracle).prepared(batch))
+    }
+
     fn send(&self, batch: &Batch) -> Result<Report, SendError> {
         let panics = lock(&self.oracle).mood == Mood::Panics;
         let answer = self.answer(batch);
@@ -388,8 +400,13 @@ impl World {
                 self.disk.set_free_blocks(*free);
             }
             Step::Put(len) => return self.put(*len).map(|_| ()),
-            Step::Restart(max_records) => return self.restart(*max_records, self.options.durability),
-            Step::RestartAs(durability) => return self.restart(self.options.max_records, *durability),
+            Step::Restart(max_records) => {
+                return self.restart(Options { max_records: *max_records, ..self.options.clone() });
+            }
+            Step::RestartAs(durability) => {
+                return self.restart(Options { durability: *durability, ..self.options.clone() });
+            }
+            Step::RestartLanes(lanes) => return self.restart(with_lanes(&self.options, *lanes)),
             _ => {}
         }
         let Some(producer) = &self.producer else { return Ok(()) };
@@ -422,13 +439,12 @@ impl World {
         }
     }
 
-    fn restart(&mut self, max_records: u64, durability: Durability) -> Result<()> {
+    fn restart(&mut self, options: Options) -> Result<()> {
         if self.producer.is_some() {
             self.close()?;
             lock(&self.oracle).closed();
         }
-        self.options.max_records = max_records;
-        self.options.durability = durability;
+        self.options = options;
         lock(&self.oracle).set_options(&self.options);
         self.open()
     }

@@ -3,7 +3,7 @@
 use super::source::Source;
 use crate::attributes::{Attributes, Headers};
 use crate::batch::Progress;
-use crate::buffer::checkpoint::{Closed, Decoded, State};
+use crate::buffer::checkpoint::{BatchProgress, Closed, Decoded, Places, State};
 use crate::buffer::format::{self, Bad, Body, Frame, Head, HeaderState, Kind, SegmentHeader};
 use crate::buffer::losses::Losses;
 use crate::buffer::position::Position;
@@ -96,16 +96,36 @@ fn any_header(source: &mut Source<'_>) -> SegmentHeader {
     }
 }
 
-pub(super) fn any_progress(source: &mut Source<'_>) -> Progress {
+pub(super) fn any_progress(source: &mut Source<'_>) -> BatchProgress {
+    let mut batch = BatchProgress {
+        done: Places((0..source.below(4)).map(|_| source.number(0)).collect()),
+        parts: vec![(0, any_attempts(source))],
+        ..BatchProgress::default()
+    };
+    if source.rarely() {
+        batch.lanes = source.number32(3);
+        batch.finished = source.number(2);
+        batch.finished_records = source.number(2);
+        batch.parts[0].0 = source.number32(1);
+        let further = source.below(3);
+        batch.parts.extend((0..further).map(|_| (source.number32(2), any_attempts(source))));
+    }
+    // By a number that is there: what the bytes of kept cases stand for does not change.
+    for (lane, progress) in &mut batch.parts {
+        progress.memo = (progress.failures % 4 == 2).then(|| lane.to_le_bytes().to_vec());
+    }
+    batch
+}
+
+fn any_attempts(source: &mut Source<'_>) -> Progress {
     Progress {
         attempts: source.number32(1),
         failures: source.number32(1),
         first_attempt: source.number(0).cast_signed(),
         last_attempt: source.number(0).cast_signed(),
         next_attempt: source.number(0).cast_signed(),
-        done: (0..source.below(4)).map(|_| source.number(0)).collect(),
         errors: (0..source.below(3)).map(|at| format!("error {at}")).collect(),
-        ends_before: 0,
+        memo: None,
     }
 }
 

@@ -20,7 +20,7 @@ use crate::buffer::segment;
 use crate::dead_letters::DeadLetters;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Level};
-use crate::options::{Durability, Mode, Options, WhenFull};
+use crate::options::{Durability, Mode, Options, Order, WhenFull};
 use crate::platform::simulated::SimulatedDisk;
 use crate::platform::sync::Mutex;
 use crate::platform::{Clock as _, FileKind, lock};
@@ -67,19 +67,22 @@ pub(super) fn run(bytes: &[u8]) -> std::result::Result<(), String> {
     };
     case.run().and_then(|()| case.check_what_is_others()).map_err(|what| {
         let Case { options, events, .. } = &case;
-        let Options { mode, durability, max_records, max_in_flight, .. } = options;
-        let options = format!("{mode:?}, {durability:?}, max_records {max_records}, max_in_flight {max_in_flight}");
+        let Options { mode, durability, max_records, order, max_in_flight, .. } = options;
+        let options =
+            format!("{mode:?}, {durability:?}, max_records {max_records}, {order:?}, {max_in_flight} in flight");
         format!("{what}\n{options}\n{}{}", lock(events).join("\n"), describe(&lock(&case.watch).files))
     })
 }
 
 fn any_options(source: &mut Source<'_>) -> Options {
     let durabilities = [Durability::Always, Durability::Interval, Durability::Os];
+    let (order, max_in_flight) = [(Order::Total, 1), (Order::Key, 3), (Order::None, 3)][source.below(3)];
     Options {
         mode: [Mode::Inline, Mode::Manual][source.below(2)],
         durability: durabilities[source.below(3)],
         max_records: [1, 4, 100][source.below(3)],
-        max_in_flight: [1, 1, 3][source.below(3)],
+        max_in_flight,
+        order,
         when_full: WhenFull::Error,
         max_buffer_bytes: 4 << 20,
         ..workloads::options()
@@ -103,7 +106,8 @@ fn is_ours(path: &Path) -> bool {
     match name.split_once('/') {
         Some(("dead-letters", name)) => {
             let (id, suffix) = name.split_once('.').unwrap_or((name, ""));
-            let of_batch = id.split('-').count() == 3 && id.split('-').next().is_some_and(|id| hex(id, 16));
+            let of_batch =
+                (3..=4).contains(&id.split('-').count()) && id.split('-').next().is_some_and(|id| hex(id, 16));
             of_batch && (["json", "json.tmp"].contains(&suffix) || suffix.ends_with(".records"))
         }
         // The same bytes are set aside under the same name.

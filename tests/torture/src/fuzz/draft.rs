@@ -230,6 +230,7 @@ impl Draft {
             last_seq: source.number(last_seq),
             records: source.number32(self.open.1 as u32),
             epoch: source.number32(self.epoch),
+            lanes: if source.rarely() { source.number32(3) } else { 0 },
         };
         self.open = (0, 0);
         let head = Head { kind: Kind::Seal, seq: source.number(last_seq), created_at: 0 };
@@ -251,6 +252,7 @@ impl Draft {
             batches: (0..source.below(3)).map(|_| (source.number(first_seq), any_progress(source))).collect(),
             lost: Losses { regions: source.number(1), ..Losses::default() },
             end: self.end,
+            lanes: if source.rarely() { source.number32(3) } else { 0 },
         };
         let mut bytes = state.encode(source.number(7));
         if source.rarely() {

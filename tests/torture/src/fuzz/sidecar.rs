@@ -137,7 +137,7 @@ fn inode(disk: &SimulatedDisk) -> u64 {
 
 fn batch(first_seq: u64, records: usize, len: usize) -> Batch {
     let lines: Vec<String> = (0..records).map(|at| format!("{first_seq}.{at}:{}", "r".repeat(len))).collect();
-    let id = BatchId { buffer_id: 7, epoch: 0, first_seq };
+    let id = BatchId { buffer_id: 7, epoch: 0, first_seq, lane: None };
     Batch::of(id, lines.iter().map(|line| NewRecord::new(line.as_bytes())))
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub(crate) use mood::{Extras, Fate, Mood, payload};
 
 use crate::batch::Batch;
-use crate::options::{Durability, OnExhausted, Options};
+use crate::options::{Durability, OnExhausted, Options, Order};
 use crate::platform::simulated::Crash;
 use crate::record::NewRecord;
 use crate::sink::{Framing, Report, SendError};
@@ -73,7 +73,8 @@ pub(crate) struct Oracle {
     batches: BTreeMap<String, Vec<u64>>,
     /// The batch that the sink has not finished in this run.
     at_sink: Option<String>,
-    highest: u64,
+    /// The highest seq that was offered, of each lane.
+    highest: BTreeMap<Option<u32>, u64>,
     pub(crate) mood: Mood,
     pub(crate) target: Option<Target>,
     options: Options,
@@ -91,6 +92,9 @@ pub(crate) struct Oracle {
     most_records: u64,
     most_bytes: u64,
     violations: Vec<String>,
+    /// What each batch was last offered with.
+    memos: BTreeMap<String, Option<Vec<u8>>>,
+    memos_made: u64,
     pub(crate) offers: u64,
     pub(crate) duplicates: u64,
 }
@@ -102,7 +106,7 @@ impl Oracle {
             seqs: BTreeMap::new(),
             batches: BTreeMap::new(),
             at_sink: None,
-            highest: 0,
+            highest: BTreeMap::new(),
             mood: Mood::Good,
             target: None,
             options: options.clone(),
@@ -114,6 +118,8 @@ impl Oracle {
             most_records: options.max_records,
             most_bytes: options.max_bytes,
             violations: Vec::new(),
+            memos: BTreeMap::new(),
+            memos_made: 0,
             offers: 0,
             duplicates: 0,
         }
@@ -253,7 +259,7 @@ impl Oracle {
     /// A batch arrives at the sink, which answers.
     pub(crate) fn send(&mut self, batch: &Batch) -> Result<Report, SendError> {
         self.offered(batch);
-        let fates = self.mood.fates(batch.first_seq(), batch.progress.failures, batch.len());
+        let fates = self.mood.fates(batch.first_seq(), batch.id.lane, batch.progress.failures, batch.len());
         // Where all records have the same outcome, answer for the batch as a whole, as real sinks do.
         let answer = match fates.first() {
             Some(Fate::Failed) if fates.iter().all(|fate| *fate == Fate::Failed) => {
@@ -273,8 +279,28 @@ impl Oracle {
         answer
     }
 
+    /// The memo of a batch that has none: of every third one, and another each time that it is asked for.
+    pub(crate) fn prepared(&mut self, batch: &Batch) -> Option<Vec<u8>> {
+        self.memos_made += 1;
+        (batch.first_seq() % 3 == 1).then(|| format!("{} {}", batch.id(), self.memos_made).into_bytes())
+    }
+
+    /// What was kept before the first attempt comes with every later one. A power loss may take it, as it may take what was
+    /// not synced, but under `always`.
+    fn check_memo(&mut self, batch: &Batch) {
+        let (id, memo) = (batch.id(), batch.memo().map(<[u8]>::to_vec));
+        let excused = self.faulty || (self.lossy && self.options.durability != Durability::Always);
+        match self.memos.insert(id.clone(), memo.clone()) {
+            Some(known) if known.is_some() && known != memo && !excused => {
+                self.violate(format!("batch {id} has the memo {memo:?}, and had {known:?}"));
+            }
+            _ => {}
+        }
+    }
+
     pub(crate) fn offered(&mut self, batch: &Batch) {
         self.offers += 1;
+        self.check_memo(batch);
         let id = batch.id();
         let mut seqs = Vec::with_capacity(batch.len());
         for record in batch.iter() {
@@ -308,8 +334,12 @@ impl Oracle {
         // In put order: a batch that is offered for the first time begins after all that was offered before.
         match self.batches.get(&id) {
             None => {
-                if seqs.first().is_some_and(|first| *first <= self.highest) && !self.overlaps_whole_batches(&seqs) {
-                    self.violate(format!("batch {id} begins at seq {:?}, behind {}", seqs.first(), self.highest));
+                // A lane has an order of its own, unless what was not divided came between.
+                let lane = batch.id.lane;
+                let before = |(other, _): &(&Option<u32>, _)| lane.is_none() || other.is_none() || **other == lane;
+                let highest = self.highest.iter().filter(before).map(|(_, seq)| *seq).max().unwrap_or(0);
+                if seqs.first().is_some_and(|first| *first <= highest) && !self.overlaps_whole_batches(&seqs) {
+                    self.violate(format!("batch {id} begins at seq {:?}, behind {highest}", seqs.first()));
                 }
                 self.batches.insert(id.clone(), seqs.clone());
             }
@@ -321,7 +351,9 @@ impl Oracle {
                 self.violations.extend(wrong);
             }
         }
-        self.highest = self.highest.max(seqs.last().copied().unwrap_or_default());
+        let highest = self.highest.entry(batch.id.lane).or_default();
+        *highest = (*highest).max(seqs.last().copied().unwrap_or_default());
+        self.check_keys(&id, &seqs);
         if !self.faulty
             && self.options.max_in_flight == 1
             && let Some(other) = &self.at_sink
@@ -331,6 +363,28 @@ impl Oracle {
             self.violate(format!("batch {id} is sent before batch {other} is finished"));
         }
         self.at_sink = Some(id);
+    }
+
+    /// No record of a key goes out before an earlier one that is not finished.
+    fn check_keys(&mut self, id: &str, seqs: &[u64]) {
+        if self.faulty || self.options.order == Order::None {
+            return;
+        }
+        let key = |number: usize| Extras::of(number).key;
+        for seq in seqs {
+            let Some(own) = self.seqs.get(seq).and_then(|(number, _)| key(*number)) else { continue };
+            let held = self.seqs.range(..seq).find(|(before, (number, stage))| {
+                *stage == Stage::Offered
+                    && !self.puts[*number].excused
+                    && !self.is_copy_at_risk(**before, *number)
+                    && !seqs.contains(before)
+                    && key(*number).as_ref() == Some(&own)
+            });
+            if let Some((before, _)) = held {
+                self.violations.push(format!("batch {id}: seq {seq} comes before seq {before} of its key is finished"));
+                return;
+            }
+        }
     }
 
     /// Whether a batch of a new id may hold these seqs that came before: only where a power loss took a seal, and
@@ -447,7 +501,7 @@ impl Oracle {
     fn forget_seqs(&mut self) {
         self.seqs.clear();
         self.batches.clear();
-        self.highest = 0;
+        self.highest.clear();
     }
 
     /// The producer was closed in order: everything is durable and noted.

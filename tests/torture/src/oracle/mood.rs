@@ -28,14 +28,15 @@ pub(crate) enum Fate {
 }
 
 impl Mood {
-    /// What becomes of each of `len` records of the batch that begins with `first_seq` after so many failures: whoever
-    /// asks the same again gets the same answer.
-    pub(crate) fn fates(self, first_seq: u64, failures: u32, len: usize) -> Vec<Fate> {
+    /// What becomes of each of `len` records of the batch that begins with `first_seq`, or of its part of this lane, after so many
+    /// failures: whoever asks the same again gets the same answer.
+    pub(crate) fn fates(self, first_seq: u64, lane: Option<u32>, failures: u32, len: usize) -> Vec<Fate> {
         use Fate::*;
         let mood = match self {
             Mood::Mixed => {
                 let moods = [Mood::Good, Mood::Good, Mood::Fails, Mood::Down, Mood::Partial, Mood::Rejects];
-                moods[Dice::new(first_seq << 16 | u64::from(failures)).below(moods.len())]
+                moods[Dice::new(u64::from(lane.unwrap_or(0)) << 48 ^ first_seq << 16 | u64::from(failures))
+                    .below(moods.len())]
             }
             mood => mood,
         };
@@ -63,7 +64,7 @@ pub(crate) fn payload(number: usize, len: usize) -> Vec<u8> {
 #[derive(Default)]
 pub(crate) struct Extras {
     id: Option<String>,
-    key: Option<Vec<u8>>,
+    pub(crate) key: Option<Vec<u8>>,
     topic: Option<String>,
     expires_at: Option<i64>,
     header: Option<[u8; 8]>,
@@ -74,7 +75,8 @@ impl Extras {
     pub(crate) fn of(number: usize) -> Extras {
         Extras {
             id: (number % 3 == 1).then(|| format!("id-{number}")),
-            key: (number % 4 == 2).then(|| number.to_be_bytes().to_vec()),
+            // Few keys, so that most come again.
+            key: (number % 4 > 1).then(|| (number / 4 % 6).to_be_bytes().to_vec()),
             topic: (number % 5 == 3).then(|| format!("topic/{number}")),
             expires_at: (number % 7 == 5).then_some(number as i64),
             header: (number % 5 == 4).then(|| (number as u64).to_le_bytes()),

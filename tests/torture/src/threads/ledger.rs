@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::batch::Batch;
-use crate::options::{OnExhausted, Options};
+use crate::options::{OnExhausted, Options, Order};
 use crate::platform::simulated::Crash;
 use crate::record::Record;
 use crate::sink::{Outcome, Report, SendError};
@@ -53,6 +53,11 @@ pub(super) fn payload(number: usize, len: usize) -> Vec<u8> {
     let mut bytes = (number as u64).to_le_bytes().to_vec();
     bytes.resize(8 + len, number as u8 ^ 0x5a);
     bytes
+}
+
+/// The key of the record with this payload.
+pub(super) fn key(payload: &[u8]) -> [u8; 1] {
+    [payload[0] % 3]
 }
 
 impl Ledger {
@@ -167,9 +172,26 @@ impl Ledger {
             }
             None => {}
         }
+        if self.options.order == Order::Key && !self.crashed {
+            self.check_keys(&id, &seqs);
+        }
         self.newest = self.newest.max(seqs.last().copied().unwrap_or_default());
         self.whole.entry(id.clone()).or_insert_with(|| seqs.clone());
         self.batches.insert(id, seqs);
+    }
+
+    /// No record of a key is sent before an earlier one that is not finished.
+    fn check_keys(&mut self, id: &str, seqs: &[u64]) {
+        let key = |seq: &u64| self.seqs.get(seq).map(|number| number % 256 % 3);
+        for seq in seqs {
+            let is_held = |before: &&u64| !self.finished.contains(before) && !seqs.contains(before);
+            let held =
+                self.seqs.range(..seq).map(|(before, _)| before).filter(is_held).find(|before| key(before) == key(seq));
+            if let Some(before) = held {
+                let what = format!("batch {id}: seq {seq} is sent before seq {before} of its key is finished");
+                return self.violate(what);
+            }
+        }
     }
 
     /// Looks at the bytes of a batch that is in somebody's hands.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::ledger::{Ledger, Told, payload};
+use super::ledger::{Ledger, Told, key, payload};
 use super::scheduler::current;
 use crate::batch::Batch;
 use crate::buffer::Buffer;
@@ -145,6 +145,7 @@ impl Run {
             full_timeout: crate::options::NEVER,
             schedule_max: Duration::ZERO,
             jitter: crate::schedule::Jitter::None,
+            max_in_flight: 1,
             storage: self.one_of(&[Storage::Mapped, Storage::File]),
             ..Options::default()
         }
@@ -243,7 +244,11 @@ impl Run {
     ) -> thread::JoinHandle {
         let putting = producer.clone();
         let durable = producer.options().durability == Durability::Always;
-        self.putter_with(move |data| putting.put(NewRecord::new(data)), durable, wait, name, lens)
+        let put = move |data: &[u8]| {
+            let key = key(data);
+            putting.put(NewRecord { key: Some(&key), ..NewRecord::new(data) })
+        };
+        self.putter_with(put, durable, wait, name, lens)
     }
 
     pub(super) fn putter_with(

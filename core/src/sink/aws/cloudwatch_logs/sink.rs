@@ -10,6 +10,7 @@ use super::request::{EVENT_OVERHEAD, Event, MAX_MESSAGE_BYTES, PUT_LOG_EVENTS, T
 use super::{CloudWatchLogsOptions, cloudwatch_logs_setters};
 use crate::batch::Batch;
 use crate::error::Result;
+use crate::order::Order;
 use crate::record::NewRecord;
 use crate::sink::aws::client::Client;
 use crate::sink::aws::connection::{Connection, connect, connection_setters};
@@ -18,6 +19,9 @@ use crate::sink::net::delivery::Outcomes;
 use crate::sink::net::failure::{CallError, Fault};
 use crate::sink::net::http::Connections;
 use crate::sink::{Limits, Outcome, Report, SendError, Sink};
+
+/// How many calls at once are best: a call takes a round trip and some milliseconds.
+const IN_FLIGHT: u64 = 8;
 
 /// Sends records as log events by `PutLogEvents`: the message is the payload, which must be UTF-8, and the
 /// timestamp is `created_at` in milliseconds.
@@ -132,6 +136,9 @@ impl Sink for CloudWatchLogsSink {
             counts_key: false,
             counts_headers: false,
             ordered: false,
+            // The service sorts events by their time.
+            order: Order::None,
+            in_flight: IN_FLIGHT,
             checks_records: true,
         }
     }

@@ -63,7 +63,8 @@ aws_options! {
     explicit_hash_key: Text = "", "a decimal number below 2^128, key, or empty",
         |v| v.is_empty() || v == "key" || is_hash_key(v);
     /// Keep strict order per partition key: no record is in a call while an earlier one of its key is not yet
-    /// accepted. A call then holds at most one record a key. It needs `max_in_flight` 1; more is refused.
+    /// accepted. A call then holds at most one record a key. It needs the order `key` or `total`; where the partition key is not the
+    /// record's key, `total`.
     ordered: bool = "false", "true, false", |_| true;
     /// The most bytes in a call, data and partition keys. Streams that were not raised to more take 5 MiB.
     max_call_bytes: Bytes = "10MiB", "1 to 10MiB", |v| (1..=10 * MIB).contains(v);

@@ -11,6 +11,7 @@ use super::rules::{Hash, KeyFn, MAX_RECORDS, Partition, Rules};
 use super::{KinesisOptions, PartitionBy, kinesis_setters};
 use crate::batch::Batch;
 use crate::error::Result;
+use crate::order::Order;
 use crate::record::{MAX_OWN_ID_BYTES, NewRecord};
 use crate::sink::aws::client::Client;
 use crate::sink::aws::connection::{Connection, connect, connection_setters};
@@ -18,6 +19,8 @@ use crate::sink::aws::service::Service;
 use crate::sink::net::invalid;
 use crate::sink::{Limits, Report, SendError, Sink};
 
+/// How many calls at once are best: a call takes a round trip and some milliseconds, and a shard takes 1,000 records a second.
+const IN_FLIGHT: u64 = 24;
 /// As long as the longest id that a buffer gives.
 const LONGEST_OWN_ID: &str = "ffffffffffffffff-18446744073709551615";
 const _: () = assert!(LONGEST_OWN_ID.len() == MAX_OWN_ID_BYTES);
@@ -151,6 +154,9 @@ impl Sink for KinesisSink {
             counts_key: self.rules.counts_key(),
             counts_headers: false,
             ordered: self.rules.ordered,
+            // Lanes go by the record's key: they keep the order of a partition key that is that.
+            order: if self.rules.counts_key() { Order::Key } else { Order::Auto },
+            in_flight: if self.rules.counts_key() { IN_FLIGHT } else { 1 },
             checks_records: true,
         }
     }

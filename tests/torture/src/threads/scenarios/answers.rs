@@ -6,12 +6,38 @@ use std::time::Duration;
 use super::LARGE;
 use crate::batch::Batch;
 use crate::error::ErrorKind;
-use crate::options::{Durability, Mode, OnExhausted};
+use crate::options::{Durability, Mode, OnExhausted, Order};
 use crate::platform::simulated::Crash;
 use crate::platform::sync::scheduled;
 use crate::producer::Producer;
 use crate::sink::{Report, SendError};
 use crate::torture::threads::run::{Mood, Run, join, locked, spawn};
+
+/// Lanes beside each other, of which some fail and wait: what is put goes on, and each key keeps its order.
+pub(super) fn lanes(run: &Run) {
+    let mut options = run.options();
+    options.durability = run.one_of(&[Durability::Always, Durability::Interval, Durability::Os]);
+    options.order = Order::Key;
+    options.max_in_flight = run.one_of(&[2, 3]);
+    options.max_batches_ahead = run.one_of(&[1, 2, 4096]);
+    options.max_records = run.one_of(&[1, 2]);
+    options.max_attempts = 2;
+    options.linger = run.one_of(&[Duration::ZERO, crate::options::NEVER]);
+    let producer = run.open(&options);
+    run.take_pictures(if options.durability == Durability::Os { &[Crash::Kill] } else { &[Crash::Kill, Crash::Power] });
+    run.set_mood(run.one_of(&[Mood::Good, Mood::Mixed]));
+    let mut threads = run.putters(&producer, 2, &[10, LARGE, 10, 10]);
+    let looking = producer.clone();
+    threads.push(spawn(move || {
+        let stats = looking.stats();
+        assert!(stats.pending_records <= stats.put_records, "{stats:?}");
+    }));
+    join(threads);
+    if run.below(2) == 0 {
+        run.flush_soon(&producer);
+    }
+    run.settle_accounts(producer);
+}
 
 /// Manual mode: the program's threads take batches and settle them, until one closes. Of two that answer for one at the same
 /// time one is heard; a late answer, also one of an attempt before, is not.

@@ -5,7 +5,7 @@ mod endings;
 
 use std::time::Duration;
 
-use answers::{manual, raise_and_resume, replay};
+use answers::{lanes, manual, raise_and_resume, replay};
 use endings::{closing, closing_a_buffer, dropping};
 
 use super::run::{HOUR, Mood, Run, SOON, join, locked, spawn};
@@ -15,7 +15,7 @@ use crate::platform::simulated::{Crash, Fault, Trouble};
 use crate::platform::sync::{scheduled, thread};
 
 /// The scenarios and their names.
-pub(super) const SCENARIOS: [(&str, fn(&Run)); 17] = [
+pub(super) const SCENARIOS: [(&str, fn(&Run)); 18] = [
     ("everything at once", everything_at_once),
     ("group commit", group_commit),
     ("a sync that fails", a_sync_that_fails),
@@ -33,6 +33,7 @@ pub(super) const SCENARIOS: [(&str, fn(&Run)); 17] = [
     ("manual", manual),
     ("raise and resume", raise_and_resume),
     ("replay", replay),
+    ("lanes", lanes),
 ];
 
 const LARGE: usize = 25_000;
