@@ -72,6 +72,11 @@ fn a_memo_comes_with_every_attempt_wherever_the_process_dies() {
         let sent = notes.sent.lock().unwrap().clone();
         assert!(sent.iter().all(|attempt| *attempt == sent[0]), "{sent:?}");
         assert_eq!((sent[0].1.as_deref(), notes.prepared.load(Ordering::SeqCst)), (Some(&b"memo 0"[..]), 1));
+        // By the page it stands in the cursor, which a program that does not know of memos refuses.
+        let image = notes.images.lock().unwrap()[0].path().to_owned();
+        let files = (0..4).map(|which| std::fs::read(image.join(format!("cursor.{which}"))).unwrap());
+        let cursor = files.filter_map(|bytes| format::cursor(&bytes)).max_by_key(|cursor| cursor.generation).unwrap();
+        assert_eq!(cursor.memos, [(1, 0, b"memo 0".to_vec())]);
         // A process that died inside any of the attempts, also inside the first, and one that closed.
         let images = std::mem::take(&mut *notes.images.lock().unwrap());
         for image in images.iter().map(tempfile::TempDir::path).chain([dir.path()]) {
@@ -132,10 +137,12 @@ fn each_lane_has_its_own_memo() {
 
 #[test]
 fn what_cannot_be_kept_is_a_failed_attempt_and_nothing_is_sent() {
-    let too_long = |_| Ok(Some(vec![0; MAX_MEMO_BYTES + 1]));
-    let fails = |_| Err(SendError::failed("cannot say"));
-    let panics = |_| -> std::result::Result<Option<Vec<u8>>, SendError> { panic!("on purpose") };
-    for (memo, reason) in [(too_long as fn(u64) -> _, "4097 bytes"), (fails, "cannot say"), (panics, "panicked")] {
+    let cases: [(fn(u64) -> std::result::Result<Option<Vec<u8>>, SendError>, &str); 3] = [
+        (|_| Ok(Some(vec![0; MAX_MEMO_BYTES + 1])), "4097 bytes"),
+        (|_| Err(SendError::failed("cannot say")), "cannot say"),
+        (|_| panic!("on purpose"), "panicked"),
+    ];
+    for (memo, reason) in cases {
         let dir = scratch();
         let (sink, notes) = keeps(dir.path(), memo);
         let producer = builder(dir.path()).max_attempts(2).open(sink).unwrap();
@@ -152,8 +159,7 @@ fn what_cannot_be_kept_is_a_failed_attempt_and_nothing_is_sent() {
 #[test]
 fn a_memo_may_be_long_or_missing() {
     let dir = scratch();
-    let longest = |number| Ok((number > 1).then(|| vec![7; MAX_MEMO_BYTES]));
-    let (sink, notes) = keeps(dir.path(), longest);
+    let (sink, notes) = keeps(dir.path(), |number| Ok((number > 1).then(|| vec![7; MAX_MEMO_BYTES])));
     let producer = builder(dir.path()).open(sink).unwrap();
     ["a", "b"].iter().for_each(|text| assert!(producer.put(*text).unwrap() > 0));
     wait_until("several attempts", || notes.sent.lock().unwrap().len() > 4);
