@@ -3,7 +3,7 @@ CARGO ?= cargo
 PYTHON ?= python3
 export PYTHON
 
-.PHONY: demo test test-rust test-c test-cli test-python test-aws lint requirements notices advisories reproduce bench torture fuzz clean
+.PHONY: demo test test-rust test-c test-cli test-python test-aws test-http lint requirements notices advisories reproduce bench torture fuzz clean
 .DEFAULT_GOAL := test
 
 include ffi/install.mk
@@ -14,7 +14,7 @@ demo:
 	python/examples/run.sh simple_producer.py
 
 # Each part says how long it took.
-test: $(addprefix timed-,lint test-rust test-c test-cli test-python test-aws)
+test: $(addprefix timed-,lint test-rust test-c test-cli test-python test-aws test-http)
 
 timed-%:
 	@start=$$(date +%s) && $(MAKE) --no-print-directory $* && echo "== $*: $$(($$(date +%s) - start)) s"
@@ -24,9 +24,9 @@ lint:
 	$(CARGO) clippy --quiet --locked -p unistream --all-targets -- -D warnings
 	$(CARGO) clippy --quiet --locked -p unistream --features net -- -D warnings
 	$(CARGO) clippy --quiet --locked --workspace --all-targets \
-	  --features unistream/aws,unistream/async,unistream-torture/scheduled -- -D warnings
+	  --features unistream/aws,unistream/async,unistream/http,unistream-torture/scheduled -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps -p unistream
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps -p unistream --features aws,async
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps -p unistream --features aws,async,http
 	tests/documents.sh
 	tests/supply_chain/run.sh
 
@@ -49,7 +49,7 @@ reproduce:
 # The lean build; the one with the AWS sinks and async ones; the bounded part of the proofs, with every unit test beside them.
 test-rust:
 	$(CARGO) test --locked -p unistream
-	$(CARGO) test --locked -p unistream --features aws,async --test aws --test async_sink
+	$(CARGO) test --locked -p unistream --features aws,async,http --test aws --test async_sink --test http
 	$(CARGO) test --locked -p unistream-torture --lib
 	$(CARGO) test --locked -p unistream-torture --lib --no-default-features --features scheduled -- torture::threads
 
@@ -61,12 +61,18 @@ test-c:
 test-cli:
 	$(CARGO) test --locked -p unistream-cli
 
+# Then a sink that is added to a copy of the tree, by its folder and one line, is reached from everywhere.
 test-python:
 	tests/python/run.sh
+	tests/own_sink/run.sh
 
 # The AWS sinks against emulators that others wrote, on loopback.
 test-aws:
 	tests/aws/run.sh
+
+# The HTTP sink against servers and proxies that others wrote, on loopback.
+test-http:
+	tests/http/run.sh
 
 # Figures of all three languages and of the AWS sinks, each beside its limit or its rivals; all in
 # target/bench/results.json at the end.

@@ -127,7 +127,9 @@
  *   segment_bytes (bytes: 64KiB to 1GiB; default 16MiB) The size of one file of the log.
  *   max_buffer_bytes (bytes: at least 256KiB; default 1GiB) The most disk that the log may take. Segments are made
  *       smaller where fewer than four would fit.
- *   when_full (choice: block, error; default block) What put does when the log has reached max_buffer_bytes.
+ *   when_full (choice: block, error, drop_oldest; default block) What put does when the log has reached
+ *       max_buffer_bytes: wait, return an error, or drop the oldest batches that are not in flight, which is counted
+ *       (dropped_records, dropped_bytes) and told as an event.
  *   full_timeout (duration: 0 to 1 day, or none; default 60) How long put waits for space before it is an error;
  *       none: for ever.
  *   storage (choice: auto, mapped, file; default auto) How the log is written.
@@ -145,6 +147,13 @@
  *       as are best for the sink, one for functions.
  *   max_batches_ahead (count: 1 to 65536; default 4096) Under order = key: how many batches the other lanes may get
  *       ahead of one that fails, waits or is slow.
+ *   max_age (duration: at least 0.001, or none; default none) The age, by created_at and the wall clock, at which a
+ *       record is not sent any more; none: it is sent however old it is. It is looked at before each attempt, so that
+ *       a record in flight does not expire.
+ *   on_expired (choice: dead_letter, drop; default dead_letter) What becomes of a record that is too old.
+ *   max_rate_records (count: 0 to 1000000000; default 0) The most records a second that are sent, attempts at the
+ *       same one included; 0: as many as the sink takes. After an outage this spares a server that has just come up.
+ *   max_rate_bytes (bytes: 0 to 1TiB; default 0) The most payload bytes a second, in the same way.
  *   on_exhausted (choice: skip, raise; default skip) What follows the last attempt at a batch.
  *   max_dead_letter_bytes (bytes: any; default 256MiB) The most disk that the dead letters may take; when they would
  *       exceed it the producer stops as under raise.
@@ -172,6 +181,11 @@
  *   unavailable_attempts  Attempts that found the sink unavailable.
  *   rejected_records      Records that the sink rejected for ever.
  *   skipped_records       Records skipped after the last attempt.
+ *   expired_records       Records that were older than max_age before they could be sent: in the dead letters, or
+ *       dropped, as on_expired says.
+ *   expired_bytes         Their payload bytes.
+ *   dropped_records       Records that were dropped because the log was full, under when_full = drop_oldest.
+ *   dropped_bytes         Their payload bytes.
  *   pending_records       Records in the log that are neither delivered nor in the dead letters.
  *   pending_bytes         Their payload bytes.
  *   buffer_bytes          Disk that the log takes, spare segments included.
@@ -209,6 +223,59 @@
  * null:
  *   Takes everything and keeps nothing: for measuring what comes before the sink. At least once, and at once
  *       forgotten.
+ *
+ * http://HOST/PATH
+ *   Sends records in the requests of HTTP or HTTPS, to any service that takes them. At least once: what the service
+ *       accepted without our seeing its answer is sent again, with the same Idempotency-Key, by which a service can
+ *       tell.
+ *   url (text: an http or https URL without user and password; default empty) Where to: scheme, host, port, path, and
+ *       perhaps a query.
+ *   query (text: such as database=logs&wait=true, or empty; default empty) What follows ? in the requests' URL, as it
+ *       is written there; for sinks that are opened by a URL, where ? begins the options.
+ *   method (choice: POST, PUT, PATCH; default POST) The method.
+ *   headers (text: lines such as X-Scope-OrgID: tenant, or empty; default empty) Headers of every request.
+ *   secret_headers (secret: lines such as X-Api-Key: ..., or empty; default empty) Headers of every request that
+ *       nobody else is to see, such as an API key.
+ *   body (choice: ndjson, json-array, length-prefixed, single; default ndjson) How the records of a request stand in
+ *       its body.
+ *   record (choice: payload, envelope; default payload) What is sent of each record: its payload, or an envelope of
+ *       JSON with id, seq, key and time.
+ *   content_type (text: a media type, or empty; default empty) The Content-Type; empty: the body's own.
+ *   compression (choice: none, gzip; default none) How bodies are compressed.
+ *   username (text: a name without a colon, or empty; default empty) The user of HTTP Basic authentication, together
+ *       with password.
+ *   password (secret: a password, or empty; default empty) The password of HTTP Basic authentication.
+ *   token (secret: a token, or empty; default empty) The token of Authorization: Bearer.
+ *   token_file (text: a path, or empty; default empty) A file with that token, read anew for every batch, so that it
+ *       can be rotated.
+ *   client_cert (text: a path, or empty; default empty) A PEM file with the certificate that a server asks for
+ *       (mutual TLS), and those between it and its authority.
+ *   client_key (text: a path, or empty; default empty) A PEM file with the private key of client_cert; empty: it
+ *       stands in the same file.
+ *   ca_bundle (text: a path, or empty; default empty) A PEM file of the authorities to trust instead of Mozilla's.
+ *   use_environment (boolean: true, false; default true) Read the variables that name proxies (https_proxy,
+ *       http_proxy, all_proxy, no_proxy) and authorities (SSL_CERT_FILE). A program that is setuid, setgid or has
+ *       capabilities of its file never reads them.
+ *   redirects (choice: none, same-host, any; default none) Which redirections with status 307 and 308 are followed.
+ *       Others would turn the request into a GET without a body, and never are.
+ *   idempotency_header (text: the name of a header; empty: none; default Idempotency-Key) The header that tells a
+ *       repeated request from a new one: the batch's id, or the record's where a request has one record.
+ *   answer (choice: status, records; default status) Whether the status answers for the whole request, or the body
+ *       for each record.
+ *   answer_type (text: such as application/json; any; empty: anything but HTML; default empty) The media type of the
+ *       service's own answers. Others are somebody else's, and mean that it cannot be reached.
+ *   statuses (text: such as 409=delivered,404=rejected,4xx=failed; of delivered, unavailable, failed, rejected,
+ *       split; default empty) What statuses mean instead of what the table of the page says.
+ *   max_call_records (count: 1 to 1000000; 0: the body's own, 10000; default 0) The most records in a request.
+ *   max_call_bytes (bytes: 1 to 1GiB; 0: the body's own, 10MiB; default 0) The most bytes in a request's body, before
+ *       compression.
+ *   max_record_bytes (bytes: 1 to 1GiB; 0: max_call_bytes; default 0) The most bytes of a record as it stands in the
+ *       body.
+ *   expect_continue (bytes: 0 to 1TiB; more than max_call_bytes: never; default 1MiB) Bodies of more bytes than this
+ *       are announced by Expect: 100-continue, and sent when the server asks for them, or after a second.
+ *   connect_timeout (duration: 0.01 to 600; default 5) The longest time to connect, TLS included.
+ *   timeout (duration: 0.01 to 600; default 30) The longest time of one request, from connecting to the last byte of
+ *       the answer.
  *
  * kinesis://STREAM
  *   Sends records to a stream of Amazon Kinesis Data Streams. At least once: what the service accepted without our
@@ -935,7 +1002,7 @@ void unistream_config_free(unistream_config *config);
 
 /**
  * What happened: `put`, `on_hold`, `should_not_emit`, `send_started`, `send_succeeded`, `send_failed`, `rejected`,
- * `skipped`, `stopped`, `recovered`, `corrupt`, `put_waiting` (a put waits for space; reported at most once a
+ * `skipped`, `expired` (records were older than `max_age`), `dropped` (the oldest made room for others), `stopped`, `recovered`, `corrupt`, `put_waiting` (a put waits for space; reported at most once a
  * minute), `sink_down` (attempts fail or find the sink unavailable: reported when that begins, while it lasts after
  * 1, 2, 4 ... minutes and then every hour), `sink_up` (it takes batches again), `log_unreadable` (the log cannot be
  * read, so nothing is sent: reported as `sink_down` is) or `log_readable`. Later versions may add names. The text
@@ -1296,9 +1363,9 @@ unistream_error *unistream_sink_kinesis(const char *const *options,
 UNISTREAM_MUST_USE unistream_error *unistream_sink_cloudwatch_logs(const char *const *options, unistream_sink **sink);
 
 /**
- * Makes a sink by a URL, such as `file:events.log`, `kinesis://stream?region=eu-central-1` or
- * `cloudwatch-logs://group/stream?create_if_missing=true`, or by the name of its kind: `file`, `null`, `kinesis`,
- * `cloudwatch-logs`, or what was registered. What follows `?` in a URL are options of the sink, as the table above lists
+ * Makes a sink by a URL, such as `file:events.log`, `https://host/path?compression=gzip`,
+ * `kinesis://stream?region=eu-central-1` or `cloudwatch-logs://group/stream?create_if_missing=true`, or by the name of its kind:
+ * `file`, `null`, `http`, `kinesis`, `cloudwatch-logs`, or what was registered. What follows `?` in a URL are options of the sink, as the table above lists
  * them, divided by `&`; reserved characters are percent-encoded. Secrets are refused there.
  *
  * `options`: an array of keys and values in turn, with NULL behind the last; NULL: none. They may come besides those of a

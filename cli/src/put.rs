@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use unistream::{ErrorKind, Inspection, Limits, NewRecord, Options, Producer, WhenFull};
+use unistream::{ErrorKind, Inspection, Limits, NewRecord, Options, Producer};
 
 use crate::arguments::{Drain, Format, Put};
 use crate::context::{self, Context};
@@ -190,10 +190,7 @@ impl Host for Taker<'_> {
 
     fn put(&mut self, line: &[u8], _: u64, fields: &Fields) -> Result<u64, Stop<Error>> {
         let record = NewRecord { id: fields.id.as_deref(), key: fields.key.as_deref(), ..NewRecord::new(line) };
-        let whole = match self.options.when_full {
-            WhenFull::Block => self.options.full_timeout,
-            WhenFull::Error => Duration::ZERO,
-        };
+        let whole = self.options.put_timeout();
         let began = Instant::now();
         let seq = loop {
             self.context.signals.check().map_err(Stop::Host)?;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use unistream::{Batch, NEVER, NewRecord, Order, Producer, SendError, sink};
 
-const RECORDS: u64 = 64 * 99;
+const RECORDS: u64 = 64 * 98;
 const CALL: Duration = Duration::from_millis(50);
 
 /// The squares of a chessboard.

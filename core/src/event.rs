@@ -86,6 +86,28 @@ pub enum Event<'a> {
         /// The last error.
         error: &'a Error,
     },
+    /// Records had expired, by `max_age` or their own `expires_at`, before they could be sent.
+    Expired {
+        /// The batch's id.
+        batch_id: &'a str,
+        /// How many records.
+        records: usize,
+        /// Their payload bytes.
+        bytes: u64,
+        /// They were dropped; otherwise they are in the dead letters.
+        dropped: bool,
+    },
+    /// The oldest records were dropped, because the log had reached `max_buffer_bytes` under `when_full = drop_oldest`.
+    Dropped {
+        /// How many records.
+        records: u64,
+        /// Their payload bytes.
+        bytes: u64,
+        /// The first seq of the first batch that was dropped.
+        first_seq: u64,
+        /// The last seq of the last one. Some between the two may have been finished before.
+        last_seq: u64,
+    },
     /// The producer stopped; the backlog is on disk and `resume` goes on.
     Stopped {
         /// Why.
@@ -179,6 +201,8 @@ impl Event<'_> {
             Event::SendFailed { .. } => "send_failed",
             Event::Rejected { .. } => "rejected",
             Event::Skipped { .. } => "skipped",
+            Event::Expired { .. } => "expired",
+            Event::Dropped { .. } => "dropped",
             Event::Stopped { .. } => "stopped",
             Event::Recovered { .. } => "recovered",
             Event::PutWaiting { .. } => "put_waiting",
@@ -204,6 +228,7 @@ impl Event<'_> {
             // At the level of the beginning, so that whoever saw it begin sees it end.
             Event::SinkUp { .. } | Event::LogReadable { .. } => Level::Warning,
             Event::Rejected { .. } | Event::Skipped { .. } => Level::Error,
+            Event::Expired { .. } | Event::Dropped { .. } => Level::Error,
             Event::Stopped { .. } | Event::Corrupt { .. } => Level::Error,
         }
     }
@@ -233,6 +258,13 @@ impl Event<'_> {
             Event::Skipped { batch_id, records, error } => {
                 format!("{records} records of batch {batch_id} skipped into the dead letters: {error}")
             }
+            Event::Expired { batch_id, records, bytes, dropped } => {
+                let what = if *dropped { "dropped" } else { "now in the dead letters" };
+                format!("{records} records of batch {batch_id} ({bytes} bytes) were too old to be sent: {what}")
+            }
+            Event::Dropped { records, bytes, first_seq, last_seq } => format!(
+                "the buffer is full: dropped the oldest {records} records ({bytes} bytes), of the seqs {first_seq} to {last_seq}"
+            ),
             Event::Stopped { error } => format!("stopped: {error}"),
             Event::Recovered { records, torn_bytes } => {
                 format!("recovered {records} records; cut a torn tail of {torn_bytes} bytes")

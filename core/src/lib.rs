@@ -3,7 +3,7 @@
 //! When [`Producer::put`] has returned `Ok`, the record survives the death of the process at any later instant;
 //! under [`Durability::Always`] it survives power loss, under [`Durability::Interval`] power loss can cost at most the
 //! last interval. Every record is then delivered at least once, in order, or sits in the dead letters with the
-//! reason, or is still in the buffer. There is no fourth place.
+//! reason, or is still in the buffer. There is no fourth place, unless [`WhenFull::DropOldest`] or [`OnExpired::Drop`] ask for one.
 //!
 //! ```
 //! use std::time::Duration;
@@ -39,6 +39,7 @@
 //! None is on by default.
 //! - `async`: `sink::from_async` makes a sink of an `async fn`, driven by the program's own runtime.
 //! - `aws`: the sinks for Kinesis Data Streams and CloudWatch Logs.
+//! - `http`: the sink for services of HTTP.
 #![deny(unsafe_code)]
 
 mod attributes;
@@ -78,7 +79,8 @@ pub use event::{Event, Level, Observer};
 pub use inspection::{Inspection, InspectionStats, Verification};
 pub use limits::Limits;
 pub use options::{
-    CoreDumps, Durability, Mode, NEVER, OnExhausted, OptionSpec, Options, Order, Secret, Storage, Trust, WhenFull,
+    CoreDumps, Durability, Mode, NEVER, OnExhausted, OnExpired, OptionSpec, Options, Order, Secret, Storage, Trust,
+    WhenFull,
 };
 pub use producer::{Builder, Producer, PutManyError};
 pub use record::{NewRecord, Record};

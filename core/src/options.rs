@@ -27,11 +27,25 @@ choice! {
 }
 choice! {
     /// What `put` does when the log has reached `max_buffer_bytes`.
-    WhenFull: "one of block, error" {
+    WhenFull: "one of block, error, drop_oldest" {
         /// Wait for space up to `full_timeout` (inline mode sends meanwhile), then an error.
         Block = "block",
         /// An error at once.
         Error = "error",
+        /// Drop the oldest batches, those in flight excepted, until there is space. Where one in flight is in the way, wait for its
+        /// answer up to `full_timeout`, then an error.
+        DropOldest = "drop_oldest",
+    }
+}
+choice! {
+    /// What becomes of a record that is too old to be sent.
+    OnExpired: "one of auto, dead_letter, drop" {
+        /// What is older than `max_age` goes into the dead letters. A record's own `expires_at` is left to the sink.
+        Auto = "auto",
+        /// It goes into the dead letters, by its own `expires_at` too.
+        DeadLetter = "dead_letter",
+        /// It is dropped, by its own `expires_at` too; counted and told of.
+        Drop = "drop",
     }
 }
 choice! {
@@ -105,8 +119,9 @@ option_table! {
     segment_bytes: Bytes = "16MiB", "64KiB to 1GiB", |v| (64 * KIB..=GIB).contains(v);
     /// The most disk that the log may take. Segments are made smaller where fewer than four would fit.
     max_buffer_bytes: Bytes = "1GiB", "at least 256KiB", |v| *v >= 256 * KIB;
-    /// What `put` does when the log has reached `max_buffer_bytes`.
-    when_full: WhenFull = "block", "block, error", |_| true;
+    /// What `put` does when the log has reached `max_buffer_bytes`: wait, return an error, or drop the oldest batches that are not
+    /// in flight, which is counted (`dropped_records`, `dropped_bytes`) and told as an event.
+    when_full: WhenFull = "block", "block, error, drop_oldest", |_| true;
     /// How long `put` waits for space before it is an error; `none`: for ever.
     full_timeout: Duration = "60", "0 to 1 day, or none", |v| *v <= MAX_WAIT || *v == NEVER;
     /// How the log is written.
@@ -127,6 +142,17 @@ option_table! {
     max_in_flight: Count = "0", "0 to 64", |v| *v <= 64;
     /// Under `order = key`: how many batches the other lanes may get ahead of one that fails, waits or is slow.
     max_batches_ahead: Count = "4096", "1 to 65536", |v| (1..=65_536).contains(v);
+    /// The age, by `created_at` and the wall clock, at which a record is not sent any more; `none`: it is sent however old it is. It is
+    /// looked at before each attempt, so that a record in flight does not expire.
+    max_age: Duration = "none", "at least 0.001, or none", |v| *v >= Duration::from_millis(1);
+    /// What becomes of a record that is older than `max_age` or has reached its own `expires_at`: it goes into the dead letters, or it is
+    /// dropped. `auto`: dead letters for the former, and `expires_at` is left to the sink.
+    on_expired: OnExpired = "auto", "auto, dead_letter, drop", |_| true;
+    /// The most records a second that are sent, attempts at the same one included; 0: as many as the sink takes. After an outage
+    /// this spares a server that has just come up.
+    max_rate_records: Count = "0", "0 to 1000000000", |v| *v <= 1_000_000_000;
+    /// The most payload bytes a second, in the same way.
+    max_rate_bytes: Bytes = "0", "0 to 1TiB", |v| *v <= 1 << 40;
     /// What follows the last attempt at a batch.
     on_exhausted: OnExhausted = "skip", "skip, raise", |_| true;
     /// The most disk that the dead letters may take; when they would exceed it the producer stops as under `raise`.
@@ -153,6 +179,14 @@ option_table! {
 pub(crate) use option_setters;
 
 impl Options {
+    /// How long `put` waits for space at most.
+    pub fn put_timeout(&self) -> Duration {
+        match self.when_full {
+            WhenFull::Block | WhenFull::DropOldest => self.full_timeout,
+            WhenFull::Error => Duration::ZERO,
+        }
+    }
+
     /// Checks every value against its range and the values against each other.
     ///
     /// # Errors

@@ -70,6 +70,14 @@ counters! {
     rejected_records,
     /// Records skipped after the last attempt.
     skipped_records,
+    /// Records that had expired, by `max_age` or their own `expires_at`, before they could be sent: in the dead letters, or dropped, as `on_expired` says.
+    expired_records,
+    /// Their payload bytes.
+    expired_bytes,
+    /// Records that were dropped because the log was full, under `when_full = drop_oldest`.
+    dropped_records,
+    /// Their payload bytes.
+    dropped_bytes,
     /// Records in the log that are neither delivered nor in the dead letters.
     pending_records,
     /// Their payload bytes.

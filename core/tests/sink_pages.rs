@@ -52,7 +52,9 @@ fn every_sink_says_what_it_is() {
         assert!(once.starts_with("Exactly once") || once.starts_with("At least once"), "{scheme}: {once:?}");
         assert!(!kind.page.trim().is_empty() && !kind.page.contains("# Options"), "{scheme}");
         let placed: &[&str] = match &kind.place {
-            sink::Place::File(option) | sink::Place::Verbatim(option) => std::slice::from_ref(option),
+            sink::Place::File(option) | sink::Place::Verbatim(option) | sink::Place::Url(option) => {
+                std::slice::from_ref(option)
+            }
             sink::Place::Names(options) => options,
             _ => &[],
         };

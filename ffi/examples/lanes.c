@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistream.h>
 
-enum { KEYS = 64, RECORDS = 64 * 99 };
+enum { KEYS = 64, RECORDS = 64 * 98 };
 
 /* What the sink has seen: how many records, and the last number of each key. Several threads call the sink. */
 typedef struct seen {

@@ -14,7 +14,7 @@ from typing import Literal
 
 import unistream
 
-RECORDS = 64 * 99
+RECORDS = 64 * 98
 
 
 def key_of(number: int) -> str:

@@ -11,6 +11,7 @@ mod dead_letter;
 mod error;
 mod event;
 mod extras;
+mod http;
 mod intake;
 mod json;
 mod judge;
@@ -42,6 +43,8 @@ mod _native {
     use crate::dead_letter::{DeadLetter, DeadLetters, DeadRecord};
     #[pymodule_export]
     use crate::event::Events;
+    #[pymodule_export]
+    use crate::http::HttpSink;
     #[pymodule_export]
     use crate::intake::Intake;
     #[pymodule_export]

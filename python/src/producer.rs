@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use pyo3::exceptions::{PyBaseException, PyException, PyIndexError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator};
-use unistream::{Durability, Error, ErrorKind, Limits, Mode, NewRecord, SendError, WhenFull};
+use unistream::{Durability, Error, ErrorKind, Limits, Mode, NewRecord, SendError};
 
 use crate::channel::{Channel, Exchange};
 use crate::dead_letter::DeadLetters;
@@ -72,10 +72,7 @@ impl Producer {
     ) -> PyResult<Self> {
         let options = options::from_dict(keywords)?;
         let put_waits = options.mode == Mode::Inline || options.durability == Durability::Always;
-        let full_timeout = match options.when_full {
-            WhenFull::Block => options.full_timeout,
-            WhenFull::Error => Duration::ZERO,
-        };
+        let full_timeout = options.put_timeout();
         let native = sink.and_then(|sink| sink.cast::<NativeSink>().ok());
         let shown = native.map_or_else(|| name.clone(), |native| native.get().core.name().into_owned());
         let observer =

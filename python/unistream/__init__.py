@@ -50,6 +50,7 @@ from ._native import (
     DeadLetters,
     DeadRecord,
     FileSink,
+    HttpSink,
     KinesisSink,
     NullSink,
     Record,
@@ -57,7 +58,7 @@ from ._native import (
     __version__,
     options,
 )
-from ._options import BufferOptions, CloudWatchLogsOptions, KinesisOptions, Options, Schedule, Stats
+from ._options import BufferOptions, CloudWatchLogsOptions, HttpOptions, KinesisOptions, Options, Schedule, Stats
 from ._producer import Buffer, Producer
 from ._registry import SinkKind, register_sink, sink, sinks
 from ._sink import Sink
@@ -79,6 +80,8 @@ __all__ = [
     "DiskFull",
     "FileSink",
     "Forked",
+    "HttpOptions",
+    "HttpSink",
     "InUse",
     "InternalError",
     "InvalidArgument",

@@ -1,6 +1,6 @@
 """The extension module: the engine. The package around it re-exports what is public."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, SupportsIndex, Unpack, final, overload
 
 from typing_extensions import disjoint_base
 
-from ._options import CloudWatchLogsOptions, Credentials, KinesisOptions, Seconds
+from ._options import CloudWatchLogsOptions, Credentials, HttpOptions, KinesisOptions, Seconds
 from ._payload import Headers, Payload
 
 MAX_WAIT: float
@@ -24,6 +24,7 @@ __all__ = [
     "DeadRecord",
     "Events",
     "FileSink",
+    "HttpSink",
     "Intake",
     "Job",
     "KinesisSink",
@@ -190,6 +191,17 @@ class NativeSink:
     def name(self) -> str: ...
     def send(self, batch: Batch) -> Report: ...
     def _send_records(self, records: list[tuple[bytes, str, int]]) -> Report: ...
+
+@final
+class HttpSink(NativeSink):
+    def __new__(
+        cls,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        token: str | Callable[[], str] | None = None,
+        **options: Unpack[HttpOptions],
+    ) -> Self: ...
 
 @final
 class KinesisSink(NativeSink):

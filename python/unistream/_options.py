@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from datetime import timedelta
+from os import PathLike
 from typing import Literal, Protocol, TypeAlias, TypedDict
 
 Seconds: TypeAlias = float | timedelta
@@ -28,7 +29,7 @@ class BufferOptions(TypedDict, total=False):
     sync_interval: Seconds
     segment_bytes: Bytes
     max_buffer_bytes: Bytes
-    when_full: Literal["block", "error"]
+    when_full: Literal["block", "error", "drop_oldest"]
     full_timeout: Seconds | None
     storage: Literal["auto", "mapped", "file"]
     core_dumps: Literal["include", "exclude"]
@@ -41,6 +42,10 @@ class Options(BufferOptions, total=False):
     order: Literal["auto", "total", "key", "none"]
     max_in_flight: int
     max_batches_ahead: int
+    max_age: Seconds | None
+    on_expired: Literal["auto", "dead_letter", "drop"]
+    max_rate_records: int
+    max_rate_bytes: Bytes
     on_exhausted: Literal["skip", "raise"]
     max_dead_letter_bytes: Bytes
     schedule_base: float
@@ -101,6 +106,49 @@ class CloudWatchLogsOptions(AwsOptions, total=False):
     """The options of a `CloudWatchLogsSink`; `unistream.options("cloudwatch-logs")` describes them."""
 
     create_if_missing: bool
+
+
+class HttpOptions(TypedDict, total=False):
+    """The options of an `HttpSink`; `unistream.options("http")` describes them."""
+
+    preset: Literal[
+        "none",
+        "elastic",
+        "opensearch",
+        "clickhouse",
+        "loki",
+        "splunk_hec",
+        "datadog_logs",
+        "otlp_logs",
+        "webhook",
+    ]
+    fields: str
+    signing_secret: str
+    query: str
+    method: Literal["POST", "PUT", "PATCH"]
+    secret_headers: str
+    body: Literal["ndjson", "json-array", "length-prefixed", "single"]
+    record: Literal["payload", "envelope"]
+    content_type: str
+    compression: Literal["none", "gzip"]
+    username: str
+    password: str
+    token_file: str | PathLike[str]
+    client_cert: str | PathLike[str]
+    client_key: str | PathLike[str]
+    ca_bundle: str | PathLike[str]
+    use_environment: bool
+    redirects: Literal["none", "same-host", "any"]
+    idempotency_header: str
+    answer: Literal["status", "records"]
+    answer_type: str
+    statuses: str
+    max_call_records: int
+    max_call_bytes: Bytes
+    max_record_bytes: Bytes
+    expect_continue: Bytes
+    connect_timeout: Seconds
+    timeout: Seconds
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,7 @@ AsyncSend: TypeAlias = Callable[[Batch], Awaitable[Answer]]
 
 
 Prepare: TypeAlias = Callable[[Batch], bytes | None]
-"""The method `prepare` of a sink: what to keep with a batch before it is tried for the first time, at most 4,096 bytes."""
+"""The method `prepare` of a sink: what to keep with a batch before its first attempt, at most 4,096 bytes."""
 
 
 class Sender(Protocol):

@@ -33,6 +33,8 @@ pub(crate) enum Taken {
         ready_at: Duration,
         attempts: u32,
     },
+    /// Nothing may go out before this instant, whatever is there.
+    Later(Duration),
     Nothing,
 }
 
@@ -168,7 +170,7 @@ impl Core {
     }
 
     /// Reads the records of a batch that was put away. False if they are not what they were.
-    fn take_up(&self, reader: &mut Reader, at: usize) -> Result<bool> {
+    pub(super) fn take_up(&self, reader: &mut Reader, at: usize) -> Result<bool> {
         let contents = reader.read_head(at, &Again(self))?;
         Ok(contents.is_some_and(|contents| reader.heads[at].take_up(contents)))
     }

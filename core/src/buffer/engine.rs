@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::checkpoint::Closed;
+use super::dropping::Dropped;
 use super::format::Body;
 use super::group_commit::GroupCommit;
 use super::losses::{DamageReport, Losses};
@@ -17,7 +18,7 @@ use super::window::{Next, Window};
 use super::writer::{Appended, BatchCaps, Front, Log, Refusal, Status};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
-use crate::options::{Durability, NEVER, Options};
+use crate::options::{Durability, NEVER, Options, WhenFull};
 use crate::platform::sync::Mutex;
 use crate::platform::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::platform::{CachePadded, Directory, Environment, ForkGuard, Ownership, lock, lock_briefly};
@@ -50,6 +51,8 @@ pub(crate) struct Core {
     pub(crate) when_sealed: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Called by a put that is about to wait for space, on its thread and with no lock held.
     pub(crate) when_waiting: OnceLock<Box<dyn Fn(Duration) + Send + Sync>>,
+    /// Called by a put that has dropped the oldest batches, in the same way.
+    pub(crate) when_dropped: OnceLock<Box<dyn Fn(&Dropped) + Send + Sync>>,
     pub(super) group: GroupCommit,
     /// A segment's name is not durable yet.
     pub(super) dir_unsynced: AtomicBool,
@@ -72,6 +75,8 @@ impl AsRef<MaintenanceSignal> for Core {
 #[derive(Default)]
 pub(crate) struct Counts {
     syncs: AtomicU64,
+    pub(super) dropped_records: AtomicU64,
+    pub(super) dropped_bytes: AtomicU64,
     recovered_records: u64,
     torn_bytes: u64,
 }
@@ -83,6 +88,11 @@ impl Counts {
 
     pub(super) fn add_sync(&self) {
         self.syncs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn add_dropped(&self, dropped: &Dropped) {
+        self.dropped_records.fetch_add(dropped.records, Ordering::Relaxed);
+        self.dropped_bytes.fetch_add(dropped.bytes, Ordering::Relaxed);
     }
 
     /// Records that opening found.
@@ -194,6 +204,16 @@ impl Core {
                 && let Some(tell) = self.when_sealed.get()
             {
                 tell();
+            }
+            if self.options.when_full == WhenFull::DropOldest {
+                drop(log);
+                if let Some(dropped) = self.drop_oldest()? {
+                    if let Some(tell) = self.when_dropped.get() {
+                        tell(&dropped);
+                    }
+                    continue;
+                }
+                log = lock(&self.log);
             }
             if wait.whole.is_zero() || !self.env.threads {
                 return Err(error);

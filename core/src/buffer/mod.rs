@@ -6,6 +6,7 @@
 
 pub(crate) mod checkpoint;
 mod delivery;
+mod dropping;
 mod durability;
 mod engine;
 pub(crate) mod format;
@@ -32,16 +33,16 @@ mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::limits::Limits;
-use crate::options::{Options, WhenFull};
+use crate::options::Options;
 use crate::platform::{Environment, lock};
 use crate::record::NewRecord;
 
 pub(crate) use delivery::Taken;
+pub(crate) use dropping::Dropped;
 pub(crate) use engine::{Core, Wait, forked};
 pub(crate) use head::Settle;
 pub use losses::Damage;
@@ -107,10 +108,7 @@ impl Buffer {
     /// `RecordTooLarge`, `InvalidArgument` for a `created_at` that is no date, `BufferFull` (after `full_timeout` if
     /// `when_full = block`), `DiskFull`, `Io`, `Closed`, `Forked`. In all of them the record is not in the buffer.
     pub fn put<'a>(&self, record: impl Into<NewRecord<'a>>) -> Result<u64> {
-        let wait = match self.core.options.when_full {
-            WhenFull::Block => self.core.options.full_timeout,
-            WhenFull::Error => Duration::ZERO,
-        };
+        let wait = self.core.options.put_timeout();
         if self.core.fork.is_forked() {
             return Err(forked());
         }

@@ -110,6 +110,7 @@ impl Core {
             log: CachePadded(Mutex::new(log)),
             space: SpaceSignal::default(),
             when_waiting: OnceLock::new(),
+            when_dropped: OnceLock::new(),
             when_sealed: OnceLock::new(),
             group: GroupCommit::default(),
             dir_unsynced: AtomicBool::new(false),

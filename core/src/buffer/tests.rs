@@ -170,7 +170,7 @@ fn a_batch_that_is_read_again_keeps_its_wait() {
     let take = || match core.take(true).unwrap() {
         Taken::Batch(batch) => batch.first_seq(),
         Taken::Wait { ready_at, .. } => u64::MAX - ready_at.as_secs(),
-        Taken::Nothing => 0,
+        Taken::Later(_) | Taken::Nothing => 0,
     };
     let fail = |ready_at| {
         let Taken::Batch(batch) = core.take(true).unwrap() else { panic!("no batch may go out") };

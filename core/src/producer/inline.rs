@@ -70,6 +70,7 @@ impl Shared {
                 self.on_hold(ready_at, attempts);
                 Ok(Some(ready_at.saturating_sub(core.env.clock.monotonic())))
             }
+            Ok(Taken::Later(ready_at)) => Ok(Some(ready_at.saturating_sub(core.env.clock.monotonic()))),
             Ok(Taken::Nothing) => {
                 self.notify(&Event::ShouldNotEmit);
                 Ok(Some(linger.map_or(NOTHING, |due| due.saturating_sub(core.env.clock.monotonic()))))

@@ -30,7 +30,7 @@ impl Producer {
                 shared.on_hold(ready_at, attempts);
                 Ok(None)
             }
-            Taken::Nothing => Ok(None),
+            Taken::Later(_) | Taken::Nothing => Ok(None),
         }
     }
 
@@ -44,7 +44,7 @@ impl Producer {
         let linger = shared.core().seal_if_old().unwrap_or(Some(now + AGAIN));
         let ready = match shared.take(false) {
             Ok(Taken::Batch(_)) => Some(Duration::ZERO),
-            Ok(Taken::Wait { ready_at, .. }) => Some(ready_at.saturating_sub(now)),
+            Ok(Taken::Wait { ready_at, .. } | Taken::Later(ready_at)) => Some(ready_at.saturating_sub(now)),
             Ok(Taken::Nothing) => None,
             Err(_) => Some(AGAIN),
         };

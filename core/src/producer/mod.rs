@@ -4,6 +4,7 @@
 //! the caller's; `answer` acts on what the sink says; `flush` waits for that.
 
 mod answer;
+mod backlog;
 mod builder;
 mod ending;
 mod flush;
@@ -25,7 +26,7 @@ use crate::buffer::{Buffer, Wait};
 use crate::dead_letters::DeadLetters;
 use crate::error::Result;
 use crate::limits::Limits;
-use crate::options::{Mode, Options, WhenFull};
+use crate::options::{Mode, Options};
 use crate::platform::sync::Mutex;
 use crate::platform::sync::thread::JoinHandle;
 use crate::record::NewRecord;
@@ -93,15 +94,10 @@ impl Producer {
     /// # Errors
     /// `RecordTooLarge` or `InvalidArgument` for a record that never fits; `BufferFull` after `full_timeout`,
     /// `DiskFull`, `Io`; `RetriesExhausted` or `DeadLettersFull` once the producer has stopped; `Closed`.
-    /// [`Error::record_accepted`] says whether the record is in the log all the same.
+    /// [`Error::record_accepted`](crate::Error::record_accepted) says whether the record is in the log all the same.
     #[inline]
     pub fn put<'a>(&self, record: impl Into<NewRecord<'a>>) -> Result<u64> {
-        let options = &self.shared.core().options;
-        let wait = match options.when_full {
-            WhenFull::Block => options.full_timeout,
-            WhenFull::Error => Duration::ZERO,
-        };
-        self.put_within(record, wait)
+        self.put_within(record, self.shared.core().options.put_timeout())
     }
 
     /// As [`put`](Self::put), but waits for space no longer than `wait`, whatever `when_full` says.

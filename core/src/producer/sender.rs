@@ -139,6 +139,7 @@ impl Shared {
                 // What waits may hold its own lane only.
                 (ready_at.saturating_sub(now), self.core().wants_batch())
             }
+            Ok(Taken::Later(ready_at)) => (ready_at.saturating_sub(now), false),
             Ok(_) => {
                 // `take` skips what an earlier run had finished: let `flush` look again.
                 self.finished.notify();
@@ -157,7 +158,17 @@ impl Shared {
     }
 
     pub(super) fn take(&self, hand_out: bool) -> Result<Taken> {
-        let taken = self.core().take(hand_out);
+        let core = self.core();
+        if let Some(later) = self.pace.wait(&core.options, core.env.clock.monotonic()) {
+            return Ok(Taken::Later(later));
+        }
+        let mut taken = core.take(hand_out);
+        while hand_out
+            && let Ok(Taken::Batch(batch)) = &taken
+            && self.expire(batch)?
+        {
+            taken = core.take(hand_out);
+        }
         for region in self.core().take_regions() {
             let segment = buffer::segment::name(region.segment);
             let buffer::Region { damage, offset, bytes, records, .. } = region;
@@ -197,6 +208,8 @@ impl Shared {
 
     pub(super) fn begin(&self, batch: &Batch) {
         self.statistics.attempts.fetch_add(1, Ordering::Relaxed);
+        let core = self.core();
+        self.pace.charge(&core.options, core.env.clock.monotonic(), batch);
         self.notify(&Event::SendStarted { batch });
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::backlog::Pace;
 use super::ending::Ending;
 use super::flush::Finished;
 use super::lifecycle::{Lifecycle, Phase};
@@ -10,7 +11,7 @@ use super::outage::{Outage, Since};
 use super::reentrancy;
 use super::sender::Senders;
 use super::statistics::Statistics;
-use crate::buffer::{self, Buffer, Core, Wait};
+use crate::buffer::{self, Buffer, Core, Dropped, Wait};
 use crate::dead_letters::DeadLetters;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Observer};
@@ -48,6 +49,7 @@ pub(super) struct Shared {
     /// Milliseconds on the monotonic clock before which `PutWaiting` is not reported again.
     next_waiting: AtomicU64,
     pub(super) statistics: Statistics,
+    pub(super) pace: Pace,
 }
 
 impl Shared {
@@ -78,9 +80,19 @@ impl Shared {
             unreadable: Outage::default(),
             next_waiting: AtomicU64::new(0),
             statistics: Statistics::default(),
+            pace: Pace::default(),
         });
+        // A weak reference, here and below: the buffer that keeps it is a part of the producer.
+        let weak = Arc::downgrade(&shared);
+        let report = move |dropped: &Dropped| {
+            if let Some(shared) = weak.upgrade() {
+                let Dropped { records, bytes, first_seq, last_seq } = *dropped;
+                shared.finished.notify();
+                shared.notify(&Event::Dropped { records, bytes, first_seq, last_seq });
+            }
+        };
+        let _ = shared.core().when_dropped.set(Box::new(report));
         if shared.observer.is_some() {
-            // A weak reference: the buffer that keeps it is a part of the producer.
             let weak = Arc::downgrade(&shared);
             let report = move |wait| {
                 if let Some(shared) = weak.upgrade() {

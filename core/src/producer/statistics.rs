@@ -19,6 +19,8 @@ pub(super) struct Statistics {
     pub(super) unavailable: AtomicU64,
     pub(super) rejected: AtomicU64,
     pub(super) skipped: AtomicU64,
+    pub(super) expired: AtomicU64,
+    pub(super) expired_bytes: AtomicU64,
     refused_puts: AtomicU64,
     invalid_puts: AtomicU64,
     head: AtomicU8,
@@ -93,6 +95,9 @@ impl Shared {
         stats.unavailable_attempts = read(&statistics.unavailable);
         stats.rejected_records = read(&statistics.rejected);
         stats.skipped_records = read(&statistics.skipped);
+        stats.expired_records = read(&statistics.expired);
+        stats.expired_bytes = read(&statistics.expired_bytes);
+        (stats.dropped_records, stats.dropped_bytes) = self.core().dropped();
         stats.refused_puts = read(&statistics.refused_puts);
         stats.invalid_puts = read(&statistics.invalid_puts);
         stats.unavailable_since = self.unavailable.micros();

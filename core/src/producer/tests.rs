@@ -325,6 +325,84 @@ fn a_batch_lingers_from_its_oldest_record() {
     assert_eq!(producer.stats().delivered_records, 3);
 }
 
+/// Records that became too old during an outage are not sent when it is over: they go where the option says, counted and told.
+#[test]
+fn what_is_too_old_is_not_sent() {
+    for on_expired in ["dead_letter", "drop"] {
+        let world = World::new();
+        let is_down = Arc::new(AtomicBool::new(true));
+        let down = is_down.clone();
+        let taken: Arc<Mutex<Vec<u64>>> = Arc::default();
+        let taking = taken.clone();
+        let options = [("max_age", "1h"), ("on_expired", on_expired), ("max_records", "4"), ("max_attempts", "0")];
+        let producer = world.open(&options, Duration::ZERO, move |batch| {
+            if down.load(Ordering::SeqCst) {
+                return Err(SendError::unavailable("down"));
+            }
+            taking.lock().unwrap().extend(batch.iter().map(|record| record.seq));
+            Ok(Report::delivered())
+        });
+        // Eight records, ten minutes apart: batches of four.
+        for _ in 0..8 {
+            producer.put(b"12345").unwrap();
+            world.run(&producer, 10, Duration::from_secs(60));
+        }
+        // 80 minutes after the first: it, the second and the third are older than an hour.
+        is_down.store(false, Ordering::SeqCst);
+        world.run(&producer, 4, Duration::from_secs(1));
+        assert_eq!(*taken.lock().unwrap(), [4, 5, 6, 7, 8], "{on_expired}");
+        let stats = producer.stats();
+        assert_eq!((stats.expired_records, stats.expired_bytes, stats.pending_records), (3, 15, 0), "{on_expired}");
+        let letters = producer.dead_letters().list().unwrap();
+        let buried: Vec<u64> = letters.iter().flat_map(|letter| &letter.records).map(|record| record.seq).collect();
+        let told = world.told("expired");
+        assert!(!told.is_empty(), "{on_expired}");
+        if on_expired == "drop" {
+            assert_eq!(buried, [] as [u64; 0]);
+            assert!(told[0].1.ends_with("dropped"), "{told:?}");
+        } else {
+            assert_eq!(buried, [1, 2, 3]);
+            assert!(letters[0].records[0].reason.contains("max_age"), "{letters:?}");
+        }
+    }
+}
+
+/// A record's own time of expiry counts once the options say what becomes of it.
+#[test]
+fn a_record_expires_by_its_own_time() {
+    for (on_expired, expected) in [("auto", 3), ("dead_letter", 2), ("drop", 2)] {
+        let world = World::new();
+        let options = [("on_expired", on_expired), ("max_records", "3")];
+        let producer = world.open(&options, Duration::ZERO, |_| Ok(Report::delivered()));
+        let now = world.hands.wall();
+        for expires_at in [None, Some(now - 1), Some(now + 1_000_000)] {
+            producer.put(NewRecord { expires_at, ..NewRecord::new(b"x") }).unwrap();
+        }
+        world.run(&producer, 3, Duration::from_millis(1));
+        let stats = producer.stats();
+        assert_eq!((stats.delivered_records, stats.expired_records), (expected, 3 - expected), "{on_expired}");
+        assert_eq!((stats.pending_records, stats.dead_letters), (0, u64::from(on_expired == "dead_letter")));
+    }
+}
+
+/// A backlog is sent no faster than the options say, by records and by bytes.
+#[test]
+fn a_backlog_is_sent_at_the_rate() {
+    for (key, rate, seconds) in [("max_rate_records", "10", 9.0), ("max_rate_bytes", "500", 18.0)] {
+        let world = World::new();
+        let options = [(key, rate), ("max_records", "10")];
+        let producer = world.open(&options, Duration::ZERO, |_| Ok(Report::delivered()));
+        for _ in 0..100 {
+            producer.put(&[b'x'; 100]).unwrap();
+        }
+        world.run(&producer, 1000, Duration::from_millis(100));
+        assert_eq!(producer.stats().pending_records, 0);
+        let attempts = world.attempts.lock().unwrap();
+        let (first, last) = (attempts[0].0, attempts[attempts.len() - 1].0);
+        assert!((last - first - seconds).abs() < 1.0, "{key}: {} s for nine batches of ten", last - first);
+    }
+}
+
 /// One lane is down for an hour, over a restart. The others deliver all that is put, second by second; what is kept in memory
 /// does not grow with what waits; and when it is well again, it gets its records once and in order.
 #[test]

@@ -18,6 +18,8 @@ pub type Constructor = dyn Fn(&[(&str, &str)]) -> Result<Box<dyn Sink>> + Send +
 pub struct Kind {
     /// The name, and the scheme of its URLs: small letters, digits, `+`, `-` and `.`, beginning with a letter.
     pub scheme: &'static str,
+    /// Other schemes by which it is known.
+    pub aliases: &'static [&'static str],
     /// What it is, in one line.
     pub summary: &'static str,
     /// How often a record can arrive, in a sentence that begins with "Exactly once" or "At least once".
@@ -47,8 +49,10 @@ pub enum Place {
     /// Names behind `//`, divided by `/`: `cloudwatch-logs://group/stream`. Where there are more parts than options, the
     /// first option takes what is too much. Each is percent-decoded.
     Names(&'static [&'static str]),
-    /// Whatever stands there, as it is written: `python:module:name`, `https://host/path`.
+    /// Whatever stands there, as it is written: `python:module:name`.
     Verbatim(&'static str),
+    /// The place is a URL of its own, scheme and all: `https://host/path`.
+    Url(&'static str),
 }
 
 impl Kind {
@@ -65,6 +69,7 @@ impl Kind {
     pub const fn new(scheme: &'static str, open: &'static Constructor) -> Kind {
         Kind {
             scheme,
+            aliases: &[],
             summary: "",
             once: "At least once.",
             page: "",
@@ -83,6 +88,7 @@ impl Kind {
             Place::Nothing => format!("{scheme}:"),
             Place::File(option) | Place::Verbatim(option) => format!("{scheme}:{}", option.to_uppercase()),
             Place::Names(options) => format!("{scheme}://{}", options.join("/").to_uppercase()),
+            Place::Url(_) => format!("{scheme}://HOST/PATH"),
         }
     }
 

@@ -5,6 +5,7 @@ mod asynchronous;
 pub mod aws;
 mod closure;
 mod file;
+pub mod http;
 mod kind;
 #[cfg(feature = "net")]
 #[cfg_attr(

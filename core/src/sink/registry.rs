@@ -6,13 +6,13 @@ use std::sync::{OnceLock, PoisonError, RwLock};
 use super::aws::{cloudwatch_logs, kinesis};
 use super::kind::{Constructor, Kind};
 use super::url::SinkUrl;
-use super::{Sink, file, null};
+use super::{Sink, file, http, null};
 use crate::error::{Error, ErrorKind, Result};
 use crate::option_table::unknown;
 
 /// The sinks of this crate, in the order of the documentation. A new sink is a folder here beside, its `mod` in `mod.rs`,
 /// and a line in this list.
-static SINKS: &[&Kind] = &[&file::KIND, &null::KIND, &kinesis::KIND, &cloudwatch_logs::KIND];
+static SINKS: &[&Kind] = &[&file::KIND, &null::KIND, &http::KIND, &kinesis::KIND, &cloudwatch_logs::KIND];
 
 /// Those of others. Each lives as long as the process.
 static REGISTERED: RwLock<Vec<&'static Kind>> = RwLock::new(Vec::new());
@@ -31,6 +31,7 @@ type Finder = dyn Fn(&str) -> Result<()> + Send + Sync;
 /// |---|---|
 /// | `file:events.log?sync=true&mode=0600`, `file:///var/spool/events.log` | [`FileSink`](super::FileSink) |
 /// | `null:` | [`NullSink`](super::NullSink) |
+/// | `https://host/path?body=json-array` | `http::HttpSink`; `preset=elastic` and others speak to known services |
 /// | `kinesis://stream?region=eu-central-1` | `aws::KinesisSink`; in place of the name an ARN |
 /// | `cloudwatch-logs://group/stream?create_if_missing=true` | `aws::CloudWatchLogsSink`; the last `/` divides group and stream |
 ///
@@ -128,7 +129,7 @@ pub fn register_as(scheme: &str, make: impl FnOnce(&'static str) -> Kind) -> Res
         return Err(invalid(format!("{scheme:?} is not the scheme of a sink: {form}")));
     }
     let mut registered = REGISTERED.write().unwrap_or_else(PoisonError::into_inner);
-    if SINKS.iter().chain(registered.iter()).any(|known| known.scheme == scheme) {
+    if SINKS.iter().chain(registered.iter()).any(|known| is_called(known, scheme)) {
         return Err(invalid(format!("there is a kind of sink {scheme:?} already")));
     }
     let scheme = Box::leak(Box::from(scheme));
@@ -157,7 +158,11 @@ pub fn index() -> String {
 }
 
 fn known(scheme: &str) -> Option<&'static Kind> {
-    kinds().into_iter().find(|kind| kind.scheme == scheme)
+    kinds().into_iter().find(|kind| is_called(kind, scheme))
+}
+
+fn is_called(kind: &Kind, scheme: &str) -> bool {
+    kind.scheme == scheme || kind.aliases.contains(&scheme)
 }
 
 fn constructor(kind: &Kind) -> Result<&'static Constructor> {

@@ -37,6 +37,7 @@ impl<'a> SinkUrl<'a> {
             Place::Nothing if self.place.trim_start_matches("//").is_empty() => Ok(Vec::new()),
             Place::Nothing => Err(self.bad("nothing but options may follow its scheme")),
             Place::Verbatim(key) => Ok(vec![(key.into(), self.place.into())]),
+            Place::Url(key) => Ok(vec![(key.into(), format!("{}:{}", self.scheme, self.place))]),
             Place::File(key) => {
                 let path = match self.place.strip_prefix("//") {
                     Some(path) if !path.starts_with('/') => {
@@ -120,6 +121,7 @@ mod tests {
         assert_eq!(place("x:///a", Place::File("path")).unwrap(), pairs(&[("path", "/a")]));
         assert!(place("x://host/a", Place::File("path")).unwrap_err().contains("host"));
         assert_eq!(place("x://h%20/a:1", Place::Verbatim("at")).unwrap(), pairs(&[("at", "//h%20/a:1")]));
+        assert_eq!(place("x://h%20/a:1?b", Place::Url("url")).unwrap(), pairs(&[("url", "x://h%20/a:1")]));
         assert_eq!(place("x:", Place::Nothing).unwrap(), []);
         assert_eq!(place("x://", Place::Nothing).unwrap(), []);
         assert!(place("x:y", Place::Nothing).is_err());

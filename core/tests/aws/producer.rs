@@ -161,7 +161,9 @@ fn what_was_taken_is_remembered_across_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     server.script([Fault::Records(vec![1, 3], "InternalFailure")]);
     server.script(vec![Fault::Busy(503, 0); 3]);
-    let builder = || builder(&dir).schedule_waits(vec![Duration::from_millis(1), Duration::from_secs(60)]);
+    // One batch, not a part for each of its lanes.
+    let waits = vec![Duration::from_millis(1), Duration::from_secs(60)];
+    let builder = || builder(&dir).max_in_flight(1).schedule_waits(waits.clone());
     let producer = builder().linger(Duration::from_secs(60)).open(kinesis(&server, "s").build().unwrap()).unwrap();
     for n in 0..5 {
         producer.put(&n.to_string()).unwrap();

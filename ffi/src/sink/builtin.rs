@@ -90,9 +90,9 @@ pub unsafe extern "C" fn unistream_sink_cloudwatch_logs(
     fallible(|| unsafe { open("cloudwatch-logs", options, sink) })
 }
 
-/// Makes a sink by a URL, such as `file:events.log`, `kinesis://stream?region=eu-central-1` or
-/// `cloudwatch-logs://group/stream?create_if_missing=true`, or by the name of its kind: `file`, `null`, `kinesis`,
-/// `cloudwatch-logs`, or what was registered. What follows `?` in a URL are options of the sink, as the table above lists
+/// Makes a sink by a URL, such as `file:events.log`, `https://host/path?compression=gzip`,
+/// `kinesis://stream?region=eu-central-1` or `cloudwatch-logs://group/stream?create_if_missing=true`, or by the name of its kind:
+/// `file`, `null`, `http`, `kinesis`, `cloudwatch-logs`, or what was registered. What follows `?` in a URL are options of the sink, as the table above lists
 /// them, divided by `&`; reserved characters are percent-encoded. Secrets are refused there.
 ///
 /// `options`: an array of keys and values in turn, with NULL behind the last; NULL: none. They may come besides those of a

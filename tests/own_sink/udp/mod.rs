@@ -11,6 +11,7 @@ use crate::option_table::{Text, option_table};
 
 pub(super) static KIND: Kind = Kind {
     scheme: "udp",
+    aliases: &[],
     summary: "Sends each record as a datagram.",
     once: "At least once, as far as the network delivers anything.",
     page: include_str!("page.md"),

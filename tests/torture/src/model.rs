@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::oracle::{Extras, Fate, Mood, Oracle, payload};
+use super::oracle::{Fate, Mood, Oracle, key_of, payload};
 use super::workloads::Workload;
 use super::world::{Offer, SimulatedClock, Step, World, with_lanes};
 use super::{Figures, caught};
@@ -86,7 +86,7 @@ impl Model {
     }
 
     fn lane(&self, number: usize, seq: u64) -> u32 {
-        match Extras::of(number).key {
+        match key_of(number) {
             Some(key) => crc32c::crc32c(&key) % self.lanes(),
             None => (seq % u64::from(self.lanes())) as u32,
         }

@@ -145,6 +145,25 @@ fn scripts() -> Vec<(&'static str, Vec<Step>, fn(&mut Options))> {
             same,
         ),
         (
+            "the oldest make room",
+            [
+                vec![Sink(Mood::Down)],
+                puts([20_000; 24]),
+                vec![millis(200), Chores, Sink(Mood::Partial), millis(200), Poll],
+                puts([20_000; 12]),
+                vec![Restart(3)],
+                puts([20_000; 6]),
+                vec![Sink(Mood::Good), millis(200), Poll, Flush, Chores],
+                puts([20_000; 10]),
+                vec![Flush],
+            ]
+            .concat(),
+            |options| {
+                options.max_buffer_bytes = 256 * 1024;
+                options.when_full = WhenFull::DropOldest;
+            },
+        ),
+        (
             "lanes",
             [
                 vec![Sink(Mood::Mixed)],

@@ -252,7 +252,11 @@ impl World {
             Arc::new(OracleSink { oracle: self.oracle.clone(), offers: self.offers.clone(), file: file.transpose()? });
         self.sink = Some(sink.clone());
         let events = self.events.clone();
+        let oracle = self.oracle.clone();
         let observer = move |event: &Event<'_>| {
+            if let Event::Dropped { records, first_seq, last_seq, .. } = event {
+                lock(&oracle).dropped(*records, *first_seq..=*last_seq);
+            }
             if matches!(event, Event::Corrupt { .. } | Event::Recovered { .. } | Event::Stopped { .. }) {
                 lock(&events).push(event.message());
             }

@@ -58,6 +58,7 @@ impl Connection {
         let settings = Settings {
             proxies: environment,
             trust,
+            identity: None,
             connect_timeout: options.connect_timeout,
             timeout: options.timeout,
             max_answer: MAX_ANSWER,

@@ -32,6 +32,7 @@ use crate::record::NewRecord;
 
 pub(super) static KIND: Kind = Kind {
     scheme: "file",
+    aliases: &[],
     summary: "Appends records to a file that others may rotate.",
     once: "Exactly once, through kills and retries, and with `sync` through power loss; at least once into pipes and devices.",
     page: include_str!("page.md"),

@@ -11,13 +11,16 @@ use std::time::{Duration, SystemTime};
 use ureq::Agent;
 use ureq::config::AutoHeaderValue;
 use ureq::http::{HeaderMap, HeaderValue, Request, Uri};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{Connector, DefaultConnector};
 use zeroize::Zeroizing;
 
 use super::date;
+use super::early::EarlyAnswers;
 use super::environment::Environment;
 use super::proxy::proxy_for;
 use super::redact::Mask;
-use super::trust::Trust;
+use super::trust::{Identity, Trust};
 use crate::error::Result;
 
 /// How to reach a place.
@@ -26,6 +29,8 @@ pub(crate) struct Settings {
     /// Chooses the proxy; [`Environment::empty`] is a direct way.
     pub(crate) proxies: Environment,
     pub(crate) trust: Trust,
+    /// The certificate that we show to a server that asks for one.
+    pub(crate) identity: Option<Identity>,
     /// The longest time to connect, TLS included.
     pub(crate) connect_timeout: Duration,
     /// The longest time from connecting to the last byte of the answer.
@@ -39,6 +44,10 @@ pub(crate) struct Settings {
 
 /// A connection is closed after it was idle for so long.
 const MAX_IDLE: Duration = Duration::from_secs(60);
+
+/// So long a server may take to say whether it wants a body that is announced by `Expect: 100-continue`. Then it is sent: a
+/// server need not know of this.
+const CONTINUE_WITHIN: Duration = Duration::from_secs(1);
 
 /// So much memory is allocated for a body at once. A body that fits leaves no copies behind, as memory that grows does.
 const USUAL_ANSWER: usize = 64 * 1024;
@@ -119,7 +128,8 @@ impl Connections {
             .max_redirects_will_error(false)
             .user_agent(concat!("unistream/", env!("CARGO_PKG_VERSION")))
             .proxy(proxy_for(place, &settings.proxies)?)
-            .tls_config(settings.trust.tls())
+            .tls_config(settings.trust.tls(settings.identity.as_ref()))
+            .timeout_await_100(Some(CONTINUE_WITHIN))
             .timeout_connect(Some(settings.connect_timeout))
             .timeout_global(Some(settings.timeout))
             // Keep as many as are in flight; `max_in_flight` bounds them.
@@ -129,7 +139,8 @@ impl Connections {
         if !settings.compressed {
             config = config.accept_encoding(AutoHeaderValue::None);
         }
-        Ok(Connections(config.build().new_agent()))
+        let connector = DefaultConnector::default().chain(EarlyAnswers);
+        Ok(Connections(Agent::with_parts(config.build(), connector, DefaultResolver::default())))
     }
 }
 

@@ -5,8 +5,9 @@
 //! |---|---|
 //! | `environment` | the variables and the home directory that configure a sink |
 //! | `secret_file` | reads small files with secrets |
-//! | `trust` | the authorities whose certificates are believed |
+//! | `trust` | the authorities whose certificates are believed, and the certificate that we show |
 //! | `proxy` | through which proxy a host is reached |
+//! | `early` | answers that come before the request was sent |
 //! | `http` | requests over kept connections: time limits, interruption, bounded answers |
 //! | `connect` | TCP and TLS connections for protocols other than HTTP |
 //! | `date` | `Date` and `Retry-After` |
@@ -19,6 +20,7 @@
 pub(crate) mod connect;
 pub(crate) mod date;
 pub(crate) mod delivery;
+mod early;
 pub(crate) mod encode;
 pub(crate) mod environment;
 pub(crate) mod failure;

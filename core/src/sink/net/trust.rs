@@ -1,12 +1,12 @@
-//! Whose certificates are believed.
+//! Whose certificates are believed, and which we show.
 
 use std::fmt;
 use std::path::Path;
 
 use rustls::RootCertStore;
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::tls::{ClientCert, PemItem, RootCerts, TlsConfig, parse_pem};
 
-use super::invalid;
+use super::{invalid, secret_file};
 use crate::error::{Error, Result};
 
 /// The authorities that may vouch for a server. The default is Mozilla's list, as it was when this was built.
@@ -34,11 +34,12 @@ impl Trust {
         Ok(Trust { bundle: Some(RootCerts::from(certificates)) })
     }
 
-    pub(super) fn tls(&self) -> TlsConfig {
-        match &self.bundle {
-            Some(bundle) => TlsConfig::builder().root_certs(bundle.clone()).build(),
-            None => TlsConfig::default(),
+    pub(super) fn tls(&self, identity: Option<&Identity>) -> TlsConfig {
+        let mut config = TlsConfig::builder().client_cert(identity.map(|identity| identity.0.clone()));
+        if let Some(bundle) = &self.bundle {
+            config = config.root_certs(bundle.clone());
         }
+        config.build()
     }
 
     /// The same for `rustls` itself.
@@ -57,5 +58,44 @@ impl Trust {
 impl fmt::Debug for Trust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.bundle.is_some() { "a CA bundle" } else { "Mozilla's authorities" })
+    }
+}
+
+/// A certificate with its private key, by which a server knows us.
+#[derive(Clone)]
+pub(crate) struct Identity(ClientCert);
+
+impl Identity {
+    /// The certificate and those that vouch for it, of one PEM file, and the key of another, or of the same.
+    ///
+    /// # Errors
+    /// `Io` if a file cannot be read, `InvalidArgument` if it does not hold what it should.
+    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "for the sinks that show one"))]
+    pub(crate) fn load(certificate: &str, key: &str) -> Result<Self> {
+        let read = |path: &str| {
+            secret_file::read_text(Path::new(path))
+                .map_err(|error| Error::io(format_args!("cannot read the client certificate or key {path}"), error))
+        };
+        let chain: Vec<_> = parse_pem(read(certificate)?.as_bytes())
+            .filter_map(|item| match item {
+                Ok(PemItem::Certificate(certificate)) => Some(certificate),
+                _ => None,
+            })
+            .collect();
+        if chain.is_empty() {
+            return Err(invalid(format!("{certificate} holds no PEM certificate")));
+        }
+        let found = parse_pem(read(key)?.as_bytes()).find_map(|item| match item {
+            Ok(PemItem::PrivateKey(key)) => Some(key),
+            _ => None,
+        });
+        let key = found.ok_or_else(|| invalid(format!("{key} holds no PEM private key that is not encrypted")))?;
+        Ok(Identity(ClientCert::new_with_certs(&chain, key)))
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a client certificate")
     }
 }

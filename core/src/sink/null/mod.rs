@@ -8,6 +8,7 @@ use crate::batch::Batch;
 
 pub(super) static KIND: Kind = Kind {
     scheme: "null",
+    aliases: &[],
     summary: "Takes everything and keeps nothing: for measuring what comes before the sink.",
     once: "At least once, and at once forgotten.",
     page: include_str!("page.md"),

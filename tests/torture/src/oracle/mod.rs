@@ -4,12 +4,13 @@ mod accounting;
 mod mood;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-pub(crate) use mood::{Extras, Fate, Mood, payload};
+pub(crate) use mood::{Extras, Fate, Mood, key_of, payload};
 
 use crate::batch::Batch;
-use crate::options::{Durability, OnExhausted, Options, Order};
+use crate::options::{Durability, OnExhausted, Options, Order, WhenFull};
 use crate::platform::simulated::Crash;
 use crate::record::NewRecord;
 use crate::sink::{Framing, Report, SendError};
@@ -95,6 +96,8 @@ pub(crate) struct Oracle {
     /// What each batch was last offered with.
     memos: BTreeMap<String, Option<Vec<u8>>>,
     memos_made: u64,
+    /// Where the disk takes nothing, a sink that keeps memos sends nothing.
+    pub(crate) keeps_memos: bool,
     pub(crate) offers: u64,
     pub(crate) duplicates: u64,
 }
@@ -120,6 +123,7 @@ impl Oracle {
             violations: Vec::new(),
             memos: BTreeMap::new(),
             memos_made: 0,
+            keeps_memos: true,
             offers: 0,
             duplicates: 0,
         }
@@ -282,7 +286,8 @@ impl Oracle {
     /// The memo of a batch that has none: of every third one, and another each time that it is asked for.
     pub(crate) fn prepared(&mut self, batch: &Batch) -> Option<Vec<u8>> {
         self.memos_made += 1;
-        (batch.first_seq() % 3 == 1).then(|| format!("{} {}", batch.id(), self.memos_made).into_bytes())
+        (self.keeps_memos && batch.first_seq() % 3 == 1)
+            .then(|| format!("{} {}", batch.id(), self.memos_made).into_bytes())
     }
 
     /// What was kept before the first attempt comes with every later one. A power loss may take it, as it may take what was
@@ -370,7 +375,7 @@ impl Oracle {
         if self.faulty || self.options.order == Order::None {
             return;
         }
-        let key = |number: usize| Extras::of(number).key;
+        let key = |number: usize| key_of(number);
         for seq in seqs {
             let Some(own) = self.seqs.get(seq).and_then(|(number, _)| key(*number)) else { continue };
             let held = self.seqs.range(..seq).find(|(before, (number, stage))| {
@@ -391,6 +396,23 @@ impl Oracle {
     /// none of it is finished for certain.
     fn overlaps_whole_batches(&self, seqs: &[u64]) -> bool {
         self.divided && seqs.iter().all(|seq| self.seqs.get(seq).is_none_or(|(_, stage)| !stage.is_noted()))
+    }
+
+    /// The producer has dropped the oldest records to make room.
+    pub(crate) fn dropped(&mut self, records: u64, seqs: RangeInclusive<u64>) {
+        if self.options.when_full != WhenFull::DropOldest {
+            self.violate(format!("{records} records were dropped, of {seqs:?}"));
+        }
+        self.at_sink = None;
+        let mut left = 0;
+        for (_, (number, stage)) in self.seqs.range(seqs.clone()) {
+            left += u64::from(*stage == Stage::Offered);
+            self.puts[*number].excused = true;
+        }
+        // A record that the sink has answered for may not be noted as such yet.
+        if !self.faulty && records < left {
+            self.violate(format!("{records} records are said to be dropped, {left} of {seqs:?} are gone"));
+        }
     }
 
     fn may_miss(&self, seq: u64) -> bool {
@@ -463,6 +485,11 @@ impl Oracle {
         let mut after = self.clone();
         after.at_sink = None;
         after.mood = Mood::Good;
+        let is_putting = after.puts.last().is_some_and(|put| put.told == Told::Nothing);
+        if is_putting && after.options.when_full == WhenFull::DropOldest {
+            // It may just have dropped the oldest, and told nobody yet.
+            after.puts.iter_mut().for_each(|put| put.excused = true);
+        }
         if crash == Crash::Power {
             after.lossy = true;
             // Under `always` nobody is shown a batch before its seal is durable.

@@ -60,6 +60,11 @@ pub(crate) fn payload(number: usize, len: usize) -> Vec<u8> {
     bytes
 }
 
+/// The key of the record that is put as number `number`. There are few, so that most come again.
+pub(crate) fn key_of(number: usize) -> Option<Vec<u8>> {
+    (number % 4 > 1).then(|| (number / 4 % 6).to_be_bytes().to_vec())
+}
+
 /// What goes with it besides the payload.
 #[derive(Default)]
 pub(crate) struct Extras {
@@ -75,8 +80,7 @@ impl Extras {
     pub(crate) fn of(number: usize) -> Extras {
         Extras {
             id: (number % 3 == 1).then(|| format!("id-{number}")),
-            // Few keys, so that most come again.
-            key: (number % 4 > 1).then(|| (number / 4 % 6).to_be_bytes().to_vec()),
+            key: key_of(number),
             topic: (number % 5 == 3).then(|| format!("topic/{number}")),
             expires_at: (number % 7 == 5).then_some(number as i64),
             header: (number % 5 == 4).then(|| (number as u64).to_le_bytes()),

@@ -22,6 +22,7 @@ use crate::sink::kind::{Kind, Place};
 
 pub(in crate::sink) static KIND: Kind = Kind {
     scheme: "cloudwatch-logs",
+    aliases: &[],
     summary: "Sends records to a log stream of Amazon CloudWatch Logs.",
     once: "At least once: what the service accepted without our seeing its answer is sent again.",
     page: concat!(include_str!("page.md"), "\n", include_str!("../page.md")),

@@ -71,6 +71,7 @@ impl Fetch {
             // A proxy would carry a request in the clear beyond this machine and its link.
             proxies: if plain { Environment::empty() } else { proxies.clone() },
             trust: self.trust.clone(),
+            identity: None,
             connect_timeout,
             timeout,
             max_answer: MAX_ANSWER,

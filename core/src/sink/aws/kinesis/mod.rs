@@ -22,6 +22,7 @@ use crate::sink::kind::{Kind, Place};
 
 pub(in crate::sink) static KIND: Kind = Kind {
     scheme: "kinesis",
+    aliases: &[],
     summary: "Sends records to a stream of Amazon Kinesis Data Streams.",
     once: "At least once: what the service accepted without our seeing its answer is sent again. The id of a record can be its partition key.",
     page: concat!(include_str!("page.md"), "\n", include_str!("../page.md")),

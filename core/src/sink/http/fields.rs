@@ -1,0 +1,113 @@
+//! Fields that a preset gives every record: constant, or made of what is known of the record.
+
+use crate::error::Result;
+use crate::record::Record;
+use crate::sink::net::invalid;
+
+/// Names with their values, of the option `fields`: `service=web,host=web-1,tenant={key}`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fields(Vec<(String, Vec<Part>)>);
+
+#[derive(Clone, Debug)]
+enum Part {
+    Text(String),
+    Key,
+    Id,
+    Topic,
+    Header(String),
+}
+
+impl Fields {
+    /// # Errors
+    /// `InvalidArgument` for what is no list of `name=value`, and for a `{…}` that stands for nothing.
+    pub(super) fn parse(list: &str) -> Result<Self> {
+        let entries = list.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        let parse = |entry: &str| {
+            let (name, value) = entry.split_once('=')?;
+            let name = name.trim();
+            (!name.is_empty()).then_some(())?;
+            Some((name.to_owned(), parts(value.trim())?))
+        };
+        let wrong =
+            |entry: &str| invalid(format!("option fields: {entry:?} is not such as service=web or tenant={{key}}"));
+        entries.map(|entry| parse(entry).ok_or_else(|| wrong(entry))).collect::<Result<_>>().map(Fields)
+    }
+
+    /// Whether there is a field of that name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(known, _)| known == name)
+    }
+
+    /// The fields of a record. One that would be empty is left out.
+    pub(super) fn of(&self, record: &Record<'_>, id: &str) -> Vec<(&str, String)> {
+        let value = |parts: &[Part]| {
+            parts.iter().fold(String::new(), |mut value, part| {
+                match part {
+                    Part::Text(text) => value.push_str(text),
+                    Part::Key => value.push_str(&String::from_utf8_lossy(record.key.unwrap_or_default())),
+                    Part::Id => value.push_str(id),
+                    Part::Topic => value.push_str(record.topic.unwrap_or_default()),
+                    Part::Header(name) => {
+                        let header = record.headers.get(name).unwrap_or_default();
+                        value.push_str(&String::from_utf8_lossy(header));
+                    }
+                }
+                value
+            })
+        };
+        let fields = self.0.iter().map(|(name, parts)| (&name[..], value(parts)));
+        fields.filter(|(_, value)| !value.is_empty()).collect()
+    }
+}
+
+fn parts(mut text: &str) -> Option<Vec<Part>> {
+    let mut parts = Vec::new();
+    while let Some((before, rest)) = text.split_once('{') {
+        let (name, after) = rest.split_once('}')?;
+        if !before.is_empty() {
+            parts.push(Part::Text(before.into()));
+        }
+        parts.push(match name {
+            "key" => Part::Key,
+            "id" => Part::Id,
+            "topic" => Part::Topic,
+            name => Part::Header(name.strip_prefix("header.").filter(|name| !name.is_empty())?.into()),
+        });
+        text = after;
+    }
+    if !text.is_empty() {
+        parts.push(Part::Text(text.into()));
+    }
+    Some(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Batch, NewRecord};
+
+    #[test]
+    fn fields_are_text_and_what_is_known_of_a_record() {
+        let fields = Fields::parse("service=web, tenant={key},name=a-{id}-{key}-z,t={topic},h={header.who},").unwrap();
+        let batch = Batch::from_records([
+            NewRecord::new(b"").key(b"k").id("i").topic("T").headers(&[("who", &b"me"[..])]),
+            NewRecord::new(b"").id("j"),
+        ]);
+        let of = |index| fields.of(&batch.get(index).unwrap(), &batch.get(index).unwrap().id());
+        assert_eq!(
+            of(0),
+            [
+                ("service", "web".into()),
+                ("tenant", "k".into()),
+                ("name", "a-i-k-z".into()),
+                ("t", "T".into()),
+                ("h", "me".into())
+            ]
+        );
+        assert_eq!(of(1), [("service", "web".into()), ("name", "a-j--z".into())]);
+        assert!(fields.has("tenant") && !fields.has("host"));
+        for bad in ["service", "=web", "a={pigeon}", "a={key", "a={}", "a={header.}"] {
+            assert!(Fields::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! A strict HTTP server on loopback: it takes nothing that is not as it should be, keeps what it takes, and does wrong what a
+//! script says.
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) target: String,
+    /// Names in lower case.
+    pub(crate) headers: HashMap<String, String>,
+    /// Unpacked.
+    pub(crate) body: Vec<u8>,
+}
+
+impl Request {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.text().lines().map(String::from).collect()
+    }
+}
+
+/// What the server answers.
+#[derive(Clone, Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Reply {
+    pub(crate) fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
+        Reply { status, headers: vec![("content-type".into(), "application/json".into())], body: body.into() }
+    }
+
+    pub(crate) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.headers.retain(|(known, _)| known != name);
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    pub(crate) fn html(status: u16) -> Self {
+        Reply::new(status, "<html>an error page</html>").header("content-type", "text/html; charset=utf-8")
+    }
+}
+
+/// What goes wrong with one request.
+#[derive(Clone, Debug)]
+pub(crate) enum Fault {
+    /// Nothing: it is handled.
+    None,
+    /// This is answered, and the request is not handled.
+    Answer(Reply),
+    /// Handled; then the connection is closed without an answer.
+    CutAfter,
+    /// Closed without being handled.
+    CutBefore,
+    /// Handled; half of the answer is sent.
+    CutWithin,
+    /// Handled; the answer is reset in its middle.
+    ResetWithin,
+    /// Handled; the answer comes in chunks of a few bytes.
+    Chunked,
+    /// Handled; the answer comes after so long.
+    Slow(Duration),
+    /// Handled; what is sent is no HTTP.
+    Garbage,
+    /// Handled; interim answers come first.
+    Interim,
+    /// This is answered by the head alone; the body is not read, and the connection is reset.
+    Early(Reply),
+}
+
+pub(crate) struct Server {
+    address: SocketAddr,
+    state: Arc<State>,
+    accepting: Option<JoinHandle<()>>,
+}
+
+struct State {
+    handler: Box<dyn Fn(&Request) -> Reply + Send + Sync>,
+    faults: Mutex<VecDeque<Fault>>,
+    requests: Mutex<Vec<Request>>,
+    connections: AtomicU64,
+    stopping: AtomicBool,
+    /// By the number of the connection.
+    open: Mutex<HashMap<u64, TcpStream>>,
+    tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+impl Server {
+    pub(crate) fn start(handler: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start_with(None, handler)
+    }
+
+    pub(crate) fn start_with(
+        tls: Option<Arc<rustls::ServerConfig>>,
+        handler: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let state = Arc::new(State {
+            handler: Box::new(handler),
+            faults: Mutex::default(),
+            requests: Mutex::default(),
+            connections: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+            open: Mutex::default(),
+            tls,
+        });
+        let address = listener.local_addr().unwrap();
+        let shared = state.clone();
+        let accepting = thread::spawn(move || {
+            let mut threads = Vec::new();
+            for stream in listener.incoming() {
+                if shared.stopping.load(Ordering::SeqCst) {
+                    break;
+                }
+                let stream = stream.unwrap();
+                let number = shared.connections.fetch_add(1, Ordering::SeqCst);
+                shared.open.lock().unwrap().insert(number, stream.try_clone().unwrap());
+                let state = shared.clone();
+                threads.push(thread::spawn(move || {
+                    let socket = stream.try_clone().unwrap();
+                    // An error is the client's way to go away.
+                    let _ = match &state.tls {
+                        None => serve(&state, &socket, stream),
+                        Some(config) => {
+                            let session = rustls::ServerConnection::new(config.clone()).unwrap();
+                            serve(&state, &socket, rustls::StreamOwned::new(session, stream))
+                        }
+                    };
+                    // The last of the clones closes it.
+                    state.open.lock().unwrap().remove(&number);
+                }));
+            }
+            for (_, stream) in shared.open.lock().unwrap().drain() {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+        });
+        Server { address, state, accepting: Some(accepting) }
+    }
+
+    /// Takes everything.
+    pub(crate) fn taking() -> Self {
+        Self::start(|_| Reply::new(200, "{}"))
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// The faults of the next requests, one a request.
+    pub(crate) fn script(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.state.faults.lock().unwrap().extend(faults);
+    }
+
+    /// What was handled, in order.
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        self.state.requests.lock().unwrap().clone()
+    }
+
+    pub(crate) fn connections(&self) -> u64 {
+        self.state.connections.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.state.stopping.store(true, Ordering::SeqCst);
+        for stream in self.state.open.lock().unwrap().values() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        let _ = TcpStream::connect(self.address);
+        let ended = self.accepting.take().unwrap().join();
+        assert!(ended.is_ok() || thread::panicking(), "a thread of the server panicked");
+    }
+}
+
+/// Makes the kernel send a reset when the socket is closed.
+#[allow(unsafe_code)]
+fn reset_on_close(socket: &TcpStream) {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let (pointer, size) = ((&raw const linger).cast(), size_of::<libc::linger>() as libc::socklen_t);
+    // SAFETY: the option is read from a structure of its size that lives for the call.
+    let done = unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, pointer, size) };
+    assert_eq!(done, 0);
+}
+
+fn serve(state: &State, socket: &TcpStream, stream: impl Read + Write) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    let mut stream = BufReader::with_capacity(64 * 1024, stream);
+    while let Some(mut request) = read_head(&mut stream)? {
+        let fault = state.faults.lock().unwrap().pop_front().unwrap_or(Fault::None);
+        if let Fault::Early(reply) = fault {
+            stream.get_mut().write_all(&whole(&reply.header("connection", "close")))?;
+            stream.get_mut().flush()?;
+            // Let the answer arrive before the reset.
+            thread::sleep(Duration::from_millis(50));
+            reset_on_close(socket);
+            return Ok(());
+        }
+        if request.header("expect") == "100-continue" {
+            stream.get_mut().write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+            stream.get_mut().flush()?;
+        }
+        let length: usize = request.header("content-length").parse().expect("a request has a length");
+        assert!(!request.headers.contains_key("transfer-encoding"));
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body)?;
+        request.body = match request.header("content-encoding") {
+            "" => body,
+            "gzip" => {
+                let mut unpacked = Vec::new();
+                flate2::read::GzDecoder::new(&body[..]).read_to_end(&mut unpacked).expect("a body that is gzip");
+                unpacked
+            }
+            other => panic!("{other}"),
+        };
+        let reply = match &fault {
+            Fault::CutBefore => return Ok(()),
+            Fault::Answer(reply) => reply.clone(),
+            _ => {
+                let reply = (state.handler)(&request);
+                state.requests.lock().unwrap().push(request);
+                reply
+            }
+        };
+        let answer = whole(&reply);
+        let out = stream.get_mut();
+        match fault {
+            Fault::CutAfter => return Ok(()),
+            Fault::CutWithin => {
+                out.write_all(&answer[..answer.len() - 1])?;
+                return out.flush();
+            }
+            Fault::ResetWithin => {
+                out.write_all(&answer[..answer.len() / 2])?;
+                out.flush()?;
+                reset_on_close(socket);
+                return Ok(());
+            }
+            Fault::Chunked => {
+                let mut head = format!("HTTP/1.1 {} Test\r\ntransfer-encoding: chunked\r\n", reply.status);
+                reply.headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
+                out.write_all(format!("{head}\r\n").as_bytes())?;
+                for chunk in reply.body.chunks(3) {
+                    out.write_all(format!("{:x};ext=1\r\n", chunk.len()).as_bytes())?;
+                    out.write_all(chunk)?;
+                    out.write_all(b"\r\n")?;
+                    out.flush()?;
+                }
+                out.write_all(b"0\r\nTrailer: x\r\n\r\n")?;
+            }
+            Fault::Slow(delay) => {
+                thread::sleep(delay);
+                out.write_all(&answer)?;
+            }
+            Fault::Garbage => {
+                out.write_all(b"SSH-2.0-server\r\n\r\n")?;
+                return out.flush();
+            }
+            Fault::Interim => {
+                out.write_all(b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n")?;
+                out.write_all(&answer)?;
+            }
+            _ => out.write_all(&answer)?,
+        }
+        out.flush()?;
+    }
+    Ok(())
+}
+
+fn whole(reply: &Reply) -> Vec<u8> {
+    let mut head = format!("HTTP/1.1 {} Test\r\n", reply.status);
+    if reply.status != 204 {
+        head.push_str(&format!("content-length: {}\r\n", reply.body.len()));
+    }
+    reply.headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
+    [head.as_bytes(), b"\r\n", &reply.body].concat()
+}
+
+fn read_head(stream: &mut impl BufRead) -> io::Result<Option<Request>> {
+    let mut line = String::new();
+    if stream.read_line(&mut line)? == 0 {
+        return Ok(None);
+    }
+    let words: Vec<&str> = line.trim_end().split(' ').collect();
+    let [method, target, "HTTP/1.1"] = words[..] else { panic!("{line:?}") };
+    let (method, target) = (method.to_owned(), target.to_owned());
+    let mut headers = HashMap::new();
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line)?;
+        let line = line.strip_suffix("\r\n").expect("CR LF");
+        let Some((name, value)) = line.split_once(':') else { break };
+        let twice = headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+        assert!(twice.is_none(), "{name} comes twice");
+    }
+    assert!(headers.contains_key("host"));
+    Ok(Some(Request { method, target, headers, body: Vec::new() }))
+}

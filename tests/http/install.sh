@@ -1,0 +1,19 @@
+# Sourced: installs what the tests of the HTTP sink need, at fixed versions: servers from PyPI into target/http, nginx and
+# tinyproxy as the system packages them. Sets `root`, `here` and `place`.
+root=$(cd "$(dirname "$0")/../.." && pwd)
+here=$root/tests/http
+place=${CARGO_TARGET_DIR:-$root/target}/http
+mkdir -p "$place"
+if ! cmp -s "$here/requirements.txt" "$place/requirements.txt"; then
+    "${PYTHON:-python3}" -m venv "$place/venv"
+    "$place/venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r "$here/requirements.txt"
+    cp "$here/requirements.txt" "$place/requirements.txt"
+fi
+if ! command -v nginx > /dev/null || ! command -v tinyproxy > /dev/null; then
+    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get > /dev/null; then
+        echo "the tests of the HTTP sink need nginx and tinyproxy: install them" >&2
+        exit 1
+    fi
+    apt-get -qq update
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y nginx-light tinyproxy > /dev/null
+fi

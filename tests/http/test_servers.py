@@ -1,0 +1,133 @@
+"""What the command line puts, read back from servers that others wrote, directly and through proxies of others."""
+
+import json
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import BIN, Elastic, command, free_port, run, running
+
+
+def all_once(elastic: Elastic, index: str) -> None:
+    assert sorted(document["n"] for document in elastic.documents(index)) == list(range(5000))
+
+
+def test_elastic_takes_what_we_put(tmp_path: Path, elastic: Elastic, numbers: Path) -> None:
+    done = run("put", tmp_path / "outbox", numbers, "--to", f"{elastic.url}/plain?preset=elastic")
+    assert done.returncode == 0, done.stderr
+    all_once(elastic, "plain")
+
+
+def test_each_document_is_there_once_when_the_program_is_killed_on_the_way(
+    tmp_path: Path, elastic: Elastic, numbers: Path
+) -> None:
+    url = f"{elastic.url}/killed?preset=elastic&max_call_records=20"
+    put = command("put", tmp_path / "outbox", numbers, "--to", url)
+    kills = 0
+    for _ in range(20):
+        before = len(elastic.documents("killed"))
+        process = subprocess.Popen(put, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            if kills < 2 and len(elastic.documents("killed")) > before + 100:
+                process.kill()
+        assert process.wait(60) in (0, -9)
+        if process.returncode == 0:
+            break
+        kills += 1
+        assert len(elastic.documents("killed")) < 5000
+    assert (process.returncode, kills) == (0, 2)
+    all_once(elastic, "killed")
+
+
+def nginx(place: Path, port: int, server: str) -> list[str]:
+    """Return the command of an nginx with this server section, and all its files in a place of its own."""
+    temporary = " ".join(
+        f"{kind}_temp_path {place}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    (place / "nginx.conf").write_text(
+        f"daemon off; master_process off; pid {place}/pid; error_log {place}/error.log; events {{}}\n"
+        f"http {{ access_log off; {temporary} server {{ listen 127.0.0.1:{port}{server} }} }}\n"
+    )
+    return ["nginx", "-c", str(place / "nginx.conf"), "-p", str(place)]
+
+
+def test_a_proxy_that_takes_no_large_bodies(tmp_path: Path, elastic: Elastic, numbers: Path) -> None:
+    port = free_port()
+    server = f"; client_max_body_size 16k; location / {{ proxy_pass {elastic.url}; }}"
+    with running(nginx(tmp_path, port, server), port, tmp_path / "log"):
+        url = f"http://127.0.0.1:{port}/small?preset=elastic"
+        done = run("put", tmp_path / "outbox", numbers, "--to", url)
+    assert done.returncode == 0, done.stderr
+    all_once(elastic, "small")
+
+
+def test_tls_ends_at_a_proxy(tmp_path: Path, elastic: Elastic, numbers: Path) -> None:
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    subject += ["-addext", "basicConstraints=critical,CA:FALSE"]
+    files = ["-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "cert")]
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *files, *subject], check=True, capture_output=True
+    )
+    port = free_port()
+    keys = f"ssl_certificate {tmp_path}/cert; ssl_certificate_key {tmp_path}/key"
+    server = f" ssl; {keys}; client_max_body_size 50m; location / {{ proxy_pass {elastic.url}; }}"
+    with running(nginx(tmp_path, port, server), port, tmp_path / "log"):
+        url = f"https://localhost:{port}/tls?preset=elastic&ca_bundle={tmp_path}/cert"
+        done = run("put", tmp_path / "outbox", numbers, "--to", url)
+    assert done.returncode == 0, done.stderr
+    all_once(elastic, "tls")
+
+
+def test_an_error_page_of_a_proxy_is_an_outage(tmp_path: Path, elastic: Elastic, numbers: Path) -> None:
+    port, nobody = free_port(), free_port()
+    server = "; client_max_body_size 50m; location / { proxy_pass http://127.0.0.1:%s; }"
+    url = f"http://127.0.0.1:{port}/outage?preset=elastic"
+    with running(nginx(tmp_path, port, server % nobody), port, tmp_path / "log"):
+        done = run("put", tmp_path / "outbox", numbers, "--to", url, "--timeout", "2")
+    assert done.returncode == 3, done.stderr
+    assert "502" in done.stderr
+    with running(nginx(tmp_path, port, server % elastic.port), port, tmp_path / "log"):
+        done = run("drain", tmp_path / "outbox", "--to", url)
+    assert done.returncode == 0, done.stderr
+    all_once(elastic, "outage")
+
+
+@pytest.mark.parametrize("password", [None, "quiet"])
+def test_through_a_forward_proxy(tmp_path: Path, elastic: Elastic, numbers: Path, password: str | None) -> None:
+    port = free_port()
+    (tmp_path / "tinyproxy.conf").write_text(
+        f'Port {port}\nListen 127.0.0.1\nTimeout 60\nLogLevel Connect\nLogFile "{tmp_path}/proxy.log"\n'
+        + (f"BasicAuth me {password}\n" if password else "")
+    )
+    index = f"proxied-{password}".lower()
+    url = f"{elastic.url}/{index}?preset=elastic"
+    with running(["tinyproxy", "-d", "-c", str(tmp_path / "tinyproxy.conf")], port, tmp_path / "log"):
+        user = f"me:{password}@" if password else ""
+        proxy = f"http://{user}127.0.0.1:{port}"
+        done = run("put", tmp_path / "outbox", numbers, "--to", url, http_proxy=proxy)
+    assert done.returncode == 0, done.stderr
+    assert "CONNECT" in (tmp_path / "proxy.log").read_text()
+    all_once(elastic, index)
+
+
+def test_otlp_in_protobuf(tmp_path: Path) -> None:
+    port = free_port()
+    lines = ["plain", '{"n": 1}', "\u00fcn\u00ef"]
+    path = tmp_path / "lines"
+    path.write_text("".join(line + "\n" for line in lines))
+    with running([str(BIN / "oteltap"), "--port", str(port)], port, tmp_path / "log"):
+        url = f"http://127.0.0.1:{port}/?preset=otlp_logs&fields=service.name%3Dweb"
+        done = run("put", tmp_path / "outbox", path, "--to", url)
+        assert done.returncode == 0, done.stderr
+        deadline = time.monotonic() + 30
+        while len(taken := bodies(tmp_path / "log")) < len(lines):
+            assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+            time.sleep(0.05)
+    assert taken == lines
+
+
+def bodies(log: Path) -> list[str]:
+    records = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    return [record["body"]["stringValue"] for record in records]
