@@ -150,7 +150,9 @@
  *   max_age (duration: at least 0.001, or none; default none) The age, by created_at and the wall clock, at which a
  *       record is not sent any more; none: it is sent however old it is. It is looked at before each attempt, so that
  *       a record in flight does not expire.
- *   on_expired (choice: dead_letter, drop; default dead_letter) What becomes of a record that is too old.
+ *   on_expired (choice: auto, dead_letter, drop; default auto) What becomes of a record that is older than max_age or
+ *       has reached its own expires_at: it goes into the dead letters, or it is dropped. auto: dead letters for the
+ *       former, and expires_at is left to the sink.
  *   max_rate_records (count: 0 to 1000000000; default 0) The most records a second that are sent, attempts at the
  *       same one included; 0: as many as the sink takes. After an outage this spares a server that has just come up.
  *   max_rate_bytes (bytes: 0 to 1TiB; default 0) The most payload bytes a second, in the same way.
@@ -181,8 +183,8 @@
  *   unavailable_attempts  Attempts that found the sink unavailable.
  *   rejected_records      Records that the sink rejected for ever.
  *   skipped_records       Records skipped after the last attempt.
- *   expired_records       Records that were older than max_age before they could be sent: in the dead letters, or
- *       dropped, as on_expired says.
+ *   expired_records       Records that had expired, by max_age or their own expires_at, before they could be sent: in
+ *       the dead letters, or dropped, as on_expired says.
  *   expired_bytes         Their payload bytes.
  *   dropped_records       Records that were dropped because the log was full, under when_full = drop_oldest.
  *   dropped_bytes         Their payload bytes.
@@ -230,6 +232,14 @@
  *       tell.
  *   url (text: an http or https URL without user and password; default empty) Where to: scheme, host, port, path, and
  *       perhaps a query.
+ *   preset (choice: none, elastic, opensearch, clickhouse, loki, splunk_hec, datadog_logs, otlp_logs, webhook;
+ *       default none) A service that is known: it decides what is sent and how answers are read.
+ *   fields (text: such as service=web,host=web-1,tenant={key}, or empty; default empty) Fields that a preset gives
+ *       every record besides its payload: Loki's labels, Splunk's host, source, sourcetype, index and indexed fields,
+ *       Datadog's service, ddsource, ddtags, hostname, and OpenTelemetry's attributes of the resource. {key}, {id},
+ *       {topic} and {header.NAME} stand for the record's.
+ *   signing_secret (secret: a text, or whsec_ and Base64, or empty; default empty) The secret that webhooks are
+ *       signed with; empty: they are not.
  *   query (text: such as database=logs&wait=true, or empty; default empty) What follows ? in the requests' URL, as it
  *       is written there; for sinks that are opened by a URL, where ? begins the options.
  *   method (choice: POST, PUT, PATCH; default POST) The method.
@@ -245,7 +255,8 @@
  *   username (text: a name without a colon, or empty; default empty) The user of HTTP Basic authentication, together
  *       with password.
  *   password (secret: a password, or empty; default empty) The password of HTTP Basic authentication.
- *   token (secret: a token, or empty; default empty) The token of Authorization: Bearer.
+ *   token (secret: a token, or empty; default empty) The token of Authorization: Bearer, or of what a preset's
+ *       service has in its place.
  *   token_file (text: a path, or empty; default empty) A file with that token, read anew for every batch, so that it
  *       can be rotated.
  *   client_cert (text: a path, or empty; default empty) A PEM file with the certificate that a server asks for
@@ -1002,7 +1013,7 @@ void unistream_config_free(unistream_config *config);
 
 /**
  * What happened: `put`, `on_hold`, `should_not_emit`, `send_started`, `send_succeeded`, `send_failed`, `rejected`,
- * `skipped`, `expired` (records were older than `max_age`), `dropped` (the oldest made room for others), `stopped`, `recovered`, `corrupt`, `put_waiting` (a put waits for space; reported at most once a
+ * `skipped`, `expired` (records had become too old to be sent), `dropped` (the oldest made room for others), `stopped`, `recovered`, `corrupt`, `put_waiting` (a put waits for space; reported at most once a
  * minute), `sink_down` (attempts fail or find the sink unavailable: reported when that begins, while it lasts after
  * 1, 2, 4 ... minutes and then every hour), `sink_up` (it takes batches again), `log_unreadable` (the log cannot be
  * read, so nothing is sent: reported as `sink_down` is) or `log_readable`. Later versions may add names. The text

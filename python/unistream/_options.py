@@ -212,6 +212,10 @@ class Stats:
     unavailable_attempts: int
     rejected_records: int
     skipped_records: int
+    expired_records: int
+    expired_bytes: int
+    dropped_records: int
+    dropped_bytes: int
     pending_records: int
     pending_bytes: int
     buffer_bytes: int

@@ -188,8 +188,9 @@ def test_ids_keys_and_times_arrive(path: Path) -> None:
 
 def test_headers_topic_and_expiry_arrive(path: Path) -> None:
     moment = datetime(2024, 1, 7, 7, 31, 41, 482432, UTC)
+    headers: dict[str, bytes | str] = {"traceparent": b"00-4bf9", "text": "größe"}
     with Buffer(path) as buffer:
-        buffer.put(b"a", headers={"traceparent": b"00-4bf9", "text": "größe"}, topic="a/topic", expires_at=moment)
+        buffer.put(b"a", headers=headers, topic="a/topic", expires_at=moment)
         buffer.put({"b": 1}, headers=[("n", b"1"), ("n", bytearray(b"2"))], created_at=moment, max_age=90)
         before = datetime.now(UTC)
         buffer.put(b"c", max_age=timedelta(hours=1), headers={})
@@ -233,9 +234,9 @@ def test_what_a_record_cannot_carry(path: Path) -> None:
         with pytest.raises(TypeError, match="mapping, or pairs"):
             buffer.put(b"x", headers=["n"])  # type: ignore[list-item]
         with pytest.raises(TypeError, match="name of a header is int, not str"):
-            buffer.put(b"x", headers={1: b"v"})  # type: ignore[dict-item]
+            buffer.put(b"x", headers={1: b"v"})  # type: ignore[arg-type]
         with pytest.raises(TypeError, match="value of header n: NoneType is not bytes or str"):
-            buffer.put(b"x", headers={"n": None})  # type: ignore[dict-item]
+            buffer.put(b"x", headers={"n": None})  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="give one of them"):
             buffer.put(b"x", expires_at=1, max_age=1)
         with pytest.raises(ValueError, match="expires_at has no time zone"):

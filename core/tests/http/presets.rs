@@ -208,9 +208,19 @@ fn otlp_in_json() {
     });
     let sink = sink(&server, "").preset(Preset::OtlpLogs).content_type("application/json").fields("service.name=web");
     let sink = sink.build().unwrap();
+    let parent = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    assert_eq!(
+        send(&sink, &Batch::from_records([NewRecord::new(b"x").headers(&[("traceparent", &parent[..])])])).0,
+        "d"
+    );
+    let log = json_of(&server.requests()[0].body)["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0].clone();
+    assert_eq!(
+        (&log["traceId"], &log["spanId"]),
+        (&json!("4bf92f3577b34da6a3ce929d0e0e4736"), &json!("00f067aa0ba902b7"))
+    );
     let (kinds, why) = send(&sink, &records(&["one", "bad", "three"]));
     assert!(kinds == "drd" && why.contains("bad ones"), "{kinds} {why}");
-    let first = json_of(&server.requests()[0].body);
+    let first = json_of(&server.requests()[1].body);
     let resource = json!({"attributes": [{"key": "service.name", "value": {"stringValue": "web"}}]});
     assert_eq!(first["resourceLogs"][0]["resource"], resource);
     let log = &first["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0];

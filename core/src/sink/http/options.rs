@@ -112,8 +112,8 @@ option_table! {
     preset: Preset = "none", "none, elastic, opensearch, clickhouse, loki, splunk_hec, datadog_logs, otlp_logs, webhook",
         |_| true;
     /// Fields that a preset gives every record besides its payload: Loki's labels, Splunk's host, source, sourcetype, index and
-    /// indexed fields, Datadog's service, ddsource, ddtags, hostname, and OpenTelemetry's attributes of the resource. `{key}` and
-    /// `{id}` stand for the record's.
+    /// indexed fields, Datadog's service, ddsource, ddtags, hostname, and OpenTelemetry's attributes of the resource. `{key}`,
+    /// `{id}`, `{topic}` and `{header.NAME}` stand for the record's.
     fields: Text = "", "such as service=web,host=web-1,tenant={key}, or empty", |_| true;
     /// The secret that webhooks are signed with; empty: they are not.
     signing_secret: Secret = "", "a text, or whsec_ and Base64, or empty", |_| true;

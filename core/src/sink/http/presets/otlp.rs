@@ -13,6 +13,7 @@ use super::otlp_wire::{Field, Message, fields};
 use super::with_api;
 use crate::record::{NewRecord, Record};
 use crate::sink::net::delivery::Outcomes;
+use crate::sink::net::encode::hex;
 use crate::sink::net::failure::{CallError, Fault};
 use crate::sink::net::http::Answer;
 use crate::sink::net::redact::brief;
@@ -57,14 +58,24 @@ impl Dialect for Otlp {
                 Ok(text) => json!({"stringValue": text}),
                 Err(_) => json!({"bytesValue": BASE64_STANDARD.encode(record.data)}),
             };
-            let attributes = vec![json!({"key": "log.record.uid", "value": {"stringValue": id}})];
+            let attribute = |(key, value): (&str, Cow<'_, str>)| json!({"key": key, "value": {"stringValue": value}});
+            let attributes: Vec<_> = attributes(record, id).into_iter().map(attribute).collect();
             let nanos = nanos.to_string();
-            let log =
+            let mut log =
                 json!({"timeUnixNano": nanos, "observedTimeUnixNano": nanos, "body": body, "attributes": attributes});
+            if let Some((trace, span)) = trace(record) {
+                (log["traceId"], log["spanId"]) = (hex(&trace).into(), hex(&span).into());
+            }
             return log.to_string().into_bytes().into();
         }
         let body = Message::default().bytes(if text.is_ok() { 1 } else { 7 }, record.data);
-        let log = Message::default().fixed64(1, nanos).bytes(5, &body.0).attribute(6, "log.record.uid", id);
+        let mut log = Message::default().fixed64(1, nanos).bytes(5, &body.0);
+        for (name, value) in attributes(record, id) {
+            log = log.attribute(6, name, &value);
+        }
+        if let Some((trace, span)) = trace(record) {
+            log = log.bytes(9, &trace).bytes(10, &span);
+        }
         log.fixed64(11, nanos).0.into()
     }
 
@@ -92,6 +103,23 @@ impl Dialect for Otlp {
             None => Err(CallError::undocumented(EXPORT, "it is no ExportLogsServiceResponse")),
         }
     }
+}
+
+/// The id, and the headers.
+fn attributes<'a>(record: &Record<'a>, id: &'a str) -> Vec<(&'a str, Cow<'a, str>)> {
+    let headers = record.headers.iter().map(|(name, value)| (name, String::from_utf8_lossy(value)));
+    std::iter::once(("log.record.uid", Cow::Borrowed(id))).chain(headers).collect()
+}
+
+/// The ids of trace and span in the header `traceparent`: <https://www.w3.org/TR/trace-context/#traceparent-header>.
+fn trace(record: &Record<'_>) -> Option<([u8; 16], [u8; 8])> {
+    let text = std::str::from_utf8(record.headers.get("traceparent")?).ok()?;
+    let mut parts = text.split('-').skip(1);
+    let (trace, span) = (parts.next()?, parts.next()?);
+    if trace.len() != 32 || span.len() != 16 {
+        return None;
+    }
+    Some((u128::from_str_radix(trace, 16).ok()?.to_be_bytes(), u64::from_str_radix(span, 16).ok()?.to_be_bytes()))
 }
 
 fn protobuf_body(resources: &[(Vec<(&str, String)>, Vec<&[u8]>)]) -> Vec<u8> {
