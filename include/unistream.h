@@ -394,7 +394,10 @@
 #define UNISTREAM_RECORD_INIT { sizeof(unistream_record), NULL, 0, NULL, 0, NULL, 0, 0, 0, NULL, 0, NULL, 0, 0 }
 
 /** unistream_sink_callbacks callbacks = UNISTREAM_SINK_CALLBACKS_INIT; */
-#define UNISTREAM_SINK_CALLBACKS_INIT { sizeof(unistream_sink_callbacks), NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0 }
+#define UNISTREAM_SINK_CALLBACKS_INIT { sizeof(unistream_sink_callbacks), NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, NULL }
+
+/** The longest memo that a sink keeps with a batch, in bytes. */
+#define UNISTREAM_MAX_MEMO_BYTES 4096
 
 /**
  * For `unistream_sink_file()`: before each payload its length, as 4 bytes little-endian, and nothing after it.
@@ -650,6 +653,17 @@ typedef void (*unistream_send_async_callback)(void *user_data, unistream_complet
 typedef void (*unistream_interrupt_callback)(void *user_data);
 
 /**
+ * Says what to keep with a batch before it is tried for the first time: writes a memo of at most
+ * `UNISTREAM_MAX_MEMO_BYTES` to `memo`, which has as much room, and returns its length; 0 keeps nothing, and is asked again before
+ * the next attempt. Negative: it cannot say now; the batch counts as tried in vain.
+ *
+ * `unistream_batch_memo()` finds the memo at every attempt, across restarts. It is durable before `send` is called:
+ * it survives the death of the process, and a power loss as `durability` says. Where the disk does not take it, nothing is
+ * sent, and the batch is tried again later. The same threads and rules as for `unistream_send_callback`; not called in manual mode.
+ */
+typedef int64_t (*unistream_prepare_callback)(void *user_data, const unistream_batch *batch, void *memo);
+
+/**
  * A sink of the program's own. A public structure: zero it, set `size` and what is needed; what is 0 or NULL is
  * left out. Later versions may add fields at its end, never change these.
  */
@@ -695,6 +709,10 @@ typedef struct {
    * The most bytes of payload in one record, refused by the put otherwise; 0: no limit of its own.
    */
   uint64_t max_record_bytes;
+  /**
+   * What to keep with a batch across restarts.
+   */
+  unistream_prepare_callback prepare;
 } unistream_sink_callbacks;
 
 /**
@@ -1268,6 +1286,13 @@ uint64_t unistream_batch_last_seq(const unistream_batch *batch);
  * The number of this attempt, from 1, counting those that count.
  */
 uint32_t unistream_batch_attempt(const unistream_batch *batch);
+
+/**
+ * The memo that the sink's `prepare` kept with the batch, and its length in `length`; NULL and 0 if there is none. It lives as
+ * long as the batch.
+ */
+const void *unistream_batch_memo(const unistream_batch *batch,
+                                 size_t *length);
 
 /**
  * Shows record `index`, counted from 0, in put order. Nothing is copied: the pointers live as long as the batch.

@@ -74,6 +74,15 @@ pub(crate) struct Progress {
     pub(crate) next_attempt: i64,
     /// The errors so far, oldest first, cut to a few.
     pub(crate) errors: Vec<String>,
+    /// What the sink keeps with it.
+    pub(crate) memo: Option<Vec<u8>>,
+}
+
+impl Progress {
+    /// What is left of it when the attempts are forgotten.
+    pub(crate) fn without_attempts(&mut self) -> Progress {
+        Progress { memo: self.memo.take(), ..Progress::default() }
+    }
 }
 
 /// Bytes of a segment, with the salt of the frames in them.
@@ -131,6 +140,11 @@ impl Batch {
     /// The number of this attempt, counting those that count, from 1.
     pub fn attempt(&self) -> u32 {
         self.progress.attempts.saturating_add(1)
+    }
+
+    /// What [`Sink::prepare`](crate::Sink::prepare) said before the first attempt, across restarts; `None` if it kept nothing.
+    pub fn memo(&self) -> Option<&[u8]> {
+        self.progress.memo.as_deref()
     }
 
     /// Record `index`, if there are so many.

@@ -11,6 +11,9 @@ pub use crate::schedule::MAX_WAIT;
 /// The longest reason that is kept of a record, in bytes of UTF-8. Longer ones are cut, between characters.
 pub const MAX_REASON_BYTES: usize = 4096;
 
+/// The longest memo that a sink keeps with a batch, in bytes: the checkpoint holds it, and is written with every answer.
+pub const MAX_MEMO_BYTES: usize = 4096;
+
 /// What one call to a sink takes. `None` is "no limit of its own".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {

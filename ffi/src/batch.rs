@@ -1,7 +1,8 @@
 //! Batches as C sees them.
 
 use std::borrow::Cow;
-use std::ffi::{CString, c_char};
+use std::ffi::{CString, c_char, c_void};
+use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::OnceLock;
 
@@ -72,6 +73,20 @@ pub extern "C" fn unistream_batch_last_seq(batch: Option<&unistream_batch<'_>>) 
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_batch_attempt(batch: Option<&unistream_batch<'_>>) -> u32 {
     batch.map_or(0, |view| view.batch.attempt())
+}
+
+/// The memo that the sink's `prepare` kept with the batch, and its length in `length`; NULL and 0 if there is none. It lives as
+/// long as the batch.
+#[unsafe(no_mangle)]
+pub extern "C" fn unistream_batch_memo(
+    batch: Option<&unistream_batch<'_>>,
+    length: Option<&mut MaybeUninit<usize>>,
+) -> *const c_void {
+    let memo = batch.and_then(|view| view.batch.memo());
+    if let Some(length) = length {
+        length.write(memo.map_or(0, <[u8]>::len));
+    }
+    memo.map_or(ptr::null(), |memo| memo.as_ptr().cast())
 }
 
 /// Shows record `index`, counted from 0, in put order. Nothing is copied: the pointers live as long as the batch.

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use unistream::{SendError, Sink};
 
 use crate::bell::Bell;
-use crate::judge::{Answer, Judge};
+use crate::judge::{Answer, Judge, Memo};
 use crate::record::Batch;
 use crate::sync::lock;
 
@@ -32,15 +32,33 @@ pub(crate) struct Exchange {
     bell: Bell,
     /// Returns the greenlet that runs now, where sinks run on greenlets.
     current: Option<Py<PyAny>>,
+    /// Says what to keep with a batch, if the sink has such a method.
+    prepare: Option<Py<PyAny>>,
 }
+
+/// What a worker is to do with a batch.
+#[derive(Clone, Copy, PartialEq)]
+enum Task {
+    Prepare,
+    Send,
+}
+
+/// What came of it.
+enum Reply {
+    Memo(Memo),
+    Sent(Answer),
+}
+
+/// A job, by its number.
+type Order = (u64, Task, unistream::Batch);
 
 #[derive(Default)]
 struct State {
     jobs: u64,
     /// Not yet taken by a worker.
-    waiting: VecDeque<(u64, unistream::Batch)>,
+    waiting: VecDeque<Order>,
     /// Sent, and their senders still want to know.
-    pending: HashMap<u64, Option<Answer>>,
+    pending: HashMap<u64, Option<Reply>>,
     /// The greenlets that are inside the sink, by address.
     inside: Vec<usize>,
     closed: bool,
@@ -75,20 +93,20 @@ impl Exchange {
         self.bell.ring();
     }
 
-    fn take(&self) -> Option<(u64, unistream::Batch)> {
+    fn take(&self) -> Option<Order> {
         lock(&self.state).waiting.pop_front()
     }
 
-    fn receive(&self) -> Option<(u64, unistream::Batch)> {
+    fn receive(&self) -> Option<Order> {
         let idle = |state: &mut State| state.waiting.is_empty() && !state.closed;
         let state = self.changed.wait_while(lock(&self.state), idle);
         state.unwrap_or_else(PoisonError::into_inner).waiting.pop_front()
     }
 
-    fn settle(&self, job: u64, answer: Answer) {
+    fn settle(&self, job: u64, reply: Reply) {
         // A sender that was interrupted is gone, and nobody wants the answer.
         if let Some(place) = lock(&self.state).pending.get_mut(&job) {
-            *place = Some(answer);
+            *place = Some(reply);
         }
         self.changed.notify_all();
     }
@@ -109,22 +127,40 @@ impl Exchange {
     }
 }
 
-impl Sink for Exchange {
-    fn send(&self, batch: &unistream::Batch) -> Answer {
+impl Exchange {
+    /// Has a worker do something with a batch, and waits for it.
+    fn have_done(&self, task: Task, batch: &unistream::Batch) -> Result<Reply, SendError> {
         if let Some(refusal) = self.judge.refusal() {
             return Err(refusal);
         }
         let mut state = lock(&self.state);
         let job = state.jobs;
         state.jobs += 1;
-        state.waiting.push_back((job, batch.clone()));
+        state.waiting.push_back((job, task, batch.clone()));
         state.pending.insert(job, None);
         self.ring();
         let unanswered = |state: &mut State| !state.closed && state.pending[&job].is_none();
         let mut state = self.changed.wait_while(state, unanswered).unwrap_or_else(PoisonError::into_inner);
-        match state.pending.remove(&job).flatten() {
-            Some(answer) => answer,
-            None => Err(SendError::interrupted("closed while the sink was running")),
+        let reply = state.pending.remove(&job).flatten();
+        reply.ok_or_else(|| SendError::interrupted("closed while the sink was running"))
+    }
+}
+
+impl Sink for Exchange {
+    fn prepare(&self, batch: &unistream::Batch) -> Memo {
+        if self.prepare.is_none() {
+            return Ok(None);
+        }
+        match self.have_done(Task::Prepare, batch)? {
+            Reply::Memo(memo) => memo,
+            Reply::Sent(answer) => answer.map(|_| None),
+        }
+    }
+
+    fn send(&self, batch: &unistream::Batch) -> Answer {
+        match self.have_done(Task::Send, batch)? {
+            Reply::Sent(answer) => answer,
+            Reply::Memo(memo) => memo.and(Err(SendError::failed("the sink was not called"))),
         }
     }
 
@@ -139,14 +175,19 @@ impl Sink for Exchange {
 
 #[pymethods]
 impl Channel {
-    /// `current` returns the running greenlet, in a process whose threads are greenlets.
+    /// `current` returns the running greenlet, in a process whose threads are greenlets; `prepare` says what to keep with a batch.
     #[new]
-    fn new(name: String, added: Option<Py<PyAny>>, current: Option<Py<PyAny>>) -> PyResult<Self> {
+    fn new(
+        name: String,
+        added: Option<Py<PyAny>>,
+        current: Option<Py<PyAny>>,
+        prepare: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
         static IDS: AtomicU64 = AtomicU64::new(1);
         let id = IDS.fetch_add(1, Ordering::Relaxed);
         let bell = Bell::new(current.is_some())?;
         let judge = Judge::new(name, added);
-        let exchange = Exchange { id, judge, state: Mutex::default(), changed: Condvar::new(), bell, current };
+        let exchange = Exchange { id, judge, state: Mutex::default(), changed: Condvar::new(), bell, current, prepare };
         Ok(Channel { core: Arc::new(exchange) })
     }
 
@@ -182,6 +223,10 @@ impl Drop for Served {
 }
 
 impl Sink for Served {
+    fn prepare(&self, batch: &unistream::Batch) -> Memo {
+        self.0.prepare(batch)
+    }
+
     fn send(&self, batch: &unistream::Batch) -> Answer {
         self.0.send(batch)
     }
@@ -201,8 +246,8 @@ impl Channel {
         Served(self.core.clone())
     }
 
-    fn job(&self, (job, batch): (u64, unistream::Batch)) -> Job {
-        Job { channel: self.core.clone(), job, batch, answered: AtomicBool::new(false) }
+    fn job(&self, (job, task, batch): Order) -> Job {
+        Job { channel: self.core.clone(), job, task, batch, answered: AtomicBool::new(false) }
     }
 }
 
@@ -211,6 +256,7 @@ impl Channel {
 pub(crate) struct Job {
     channel: Arc<Exchange>,
     job: u64,
+    task: Task,
     batch: unistream::Batch,
     answered: AtomicBool,
 }
@@ -228,6 +274,13 @@ impl Job {
         }
         self.channel.enter(py);
         Some(Batch::new(&self.batch))
+    }
+
+    /// What is to be called in place of the sink, to say what to keep with the batch; `None`: the sink.
+    #[getter]
+    fn prepare(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        let prepare = self.channel.prepare.as_ref().filter(|_| self.task == Task::Prepare);
+        prepare.map(|prepare| prepare.clone_ref(py))
     }
 
     /// Whether the sink came back in a forked child, which sends nothing.
@@ -254,9 +307,12 @@ impl Job {
             return;
         }
         self.channel.leave(py);
-        let answer = self.channel.judge.answer(returned, py);
+        let reply = match self.task {
+            Task::Prepare => Reply::Memo(self.channel.judge.memo(returned, py)),
+            Task::Send => Reply::Sent(self.channel.judge.answer(returned, py)),
+        };
         self.answered.store(true, Ordering::Relaxed);
-        self.channel.settle(self.job, answer);
+        self.channel.settle(self.job, reply);
     }
 }
 
@@ -264,7 +320,8 @@ impl Drop for Job {
     fn drop(&mut self) {
         // An exception that somebody sent to the thread may come between taking a batch and sending it.
         if !self.answered.load(Ordering::Relaxed) && !self.batch.is_forked() {
-            self.channel.settle(self.job, Err(SendError::interrupted("the thread of the sink was interrupted")));
+            let interrupted = SendError::interrupted("the thread of the sink was interrupted");
+            self.channel.settle(self.job, Reply::Sent(Err(interrupted)));
         }
     }
 }

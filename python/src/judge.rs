@@ -11,12 +11,15 @@ use pyo3::types::PyType;
 use unistream::{Error, ErrorKind, SendError, Sink};
 
 use crate::error::Raised;
+use crate::payload::Encoded;
 use crate::record::Batch;
 use crate::report::Report;
 use crate::sync::lock;
 use crate::text;
 
 pub(crate) type Answer = Result<unistream::Report, SendError>;
+/// What a sink keeps with a batch.
+pub(crate) type Memo = Result<Option<Vec<u8>>, SendError>;
 
 /// Judges the answers of one producer's sink.
 #[derive(Default)]
@@ -90,6 +93,19 @@ impl Judge {
         SendError::Unavailable { error: Raised::cause(py, PyTypeError::new_err(message)), retry_after: None }
     }
 
+    /// What `prepare` of a sink said.
+    pub(crate) fn memo(&self, returned: PyResult<Bound<'_, PyAny>>, py: Python<'_>) -> Memo {
+        let memo = match returned {
+            Ok(none) if none.is_none() => return Ok(None),
+            Ok(memo) => memo,
+            Err(error) => return Err(self.error(py, error)),
+        };
+        match Encoded::key(&memo).and_then(|memo| memo.as_bytes().map(<[u8]>::to_vec)) {
+            Ok(memo) => Ok(Some(memo)),
+            Err(error) => Err(self.error(py, error)),
+        }
+    }
+
     /// The answer to every batch while the sink is not to be called.
     pub(crate) fn refusal(&self) -> Option<SendError> {
         lock(&self.defect).clone().map(SendError::unavailable)
@@ -109,14 +125,36 @@ impl Judge {
 /// A Python callable, called on the thread that the core sends on: for inline mode, where that is the caller's.
 pub(crate) struct Direct {
     pub(crate) send: Py<PyAny>,
+    prepare: Option<Py<PyAny>>,
     pub(crate) judge: Judge,
     /// What is no `Exception` belongs to the caller: Ctrl-C, `exit()`. It comes out of the call that sent.
     interruption: Mutex<Option<PyErr>>,
 }
 
 impl Direct {
-    pub(crate) fn new(send: Py<PyAny>, judge: Judge) -> Self {
-        Direct { send, judge, interruption: Mutex::default() }
+    pub(crate) fn new(send: Py<PyAny>, prepare: Option<Py<PyAny>>, judge: Judge) -> Self {
+        Direct { send, prepare, judge, interruption: Mutex::default() }
+    }
+
+    /// Calls what is Python's.
+    fn call<T>(
+        &self,
+        callable: &Py<PyAny>,
+        batch: &unistream::Batch,
+        judge: impl FnOnce(PyResult<Bound<'_, PyAny>>, Python<'_>) -> Result<T, SendError>,
+    ) -> Result<T, SendError> {
+        if let Some(refusal) = self.judge.refusal() {
+            return Err(refusal);
+        }
+        let call = |py: Python<'_>| match callable.bind(py).call1((Batch::new(batch),)) {
+            Err(error) if !error.is_instance_of::<PyException>(py) => {
+                let cause = Raised::cause(py, error.clone_ref(py));
+                *lock(&self.interruption) = Some(error);
+                Err(SendError::Interrupted(cause))
+            }
+            returned => judge(returned, py),
+        };
+        Python::try_attach(call).unwrap_or_else(|| Err(SendError::interrupted("the interpreter is shutting down")))
     }
 
     /// What interrupted the sink since the last look.
@@ -126,22 +164,13 @@ impl Direct {
 }
 
 impl Sink for Direct {
+    fn prepare(&self, batch: &unistream::Batch) -> Memo {
+        let Some(prepare) = &self.prepare else { return Ok(None) };
+        self.call(prepare, batch, |returned, py| self.judge.memo(returned, py))
+    }
+
     fn send(&self, batch: &unistream::Batch) -> Answer {
-        if let Some(refusal) = self.judge.refusal() {
-            return Err(refusal);
-        }
-        let call = |py: Python<'_>| {
-            let returned = self.send.bind(py).call1((Batch::new(batch),));
-            match returned {
-                Err(error) if !error.is_instance_of::<PyException>(py) => {
-                    let cause = Raised::cause(py, error.clone_ref(py));
-                    *lock(&self.interruption) = Some(error);
-                    Err(SendError::Interrupted(cause))
-                }
-                returned => self.judge.answer(returned, py),
-            }
-        };
-        Python::try_attach(call).unwrap_or_else(|| Err(SendError::interrupted("the interpreter is shutting down")))
+        self.call(&self.send, batch, |returned, py| self.judge.answer(returned, py))
     }
 
     fn name(&self) -> Cow<'_, str> {

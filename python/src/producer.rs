@@ -55,7 +55,7 @@ pub(crate) struct Producer {
 #[pymethods]
 impl Producer {
     /// `sink` is a native sink, a channel, a callable for inline mode, or `None` for manual mode; `unavailable` a
-    /// function that judges exceptions before the table does.
+    /// function that judges exceptions before the table does; `prepare` what such a callable keeps with a batch.
     #[new]
     #[allow(clippy::too_many_arguments)]
     fn new(
@@ -64,6 +64,7 @@ impl Producer {
         sink: Option<&Bound<'_, PyAny>>,
         name: String,
         unavailable: Option<Py<PyAny>>,
+        prepare: Option<Py<PyAny>>,
         keywords: &Bound<'_, PyDict>,
         events: &Events,
         log_threshold: u8,
@@ -91,7 +92,7 @@ impl Producer {
                     exchange = Some(sink.clone());
                     py.detach(|| builder.open(sink))
                 } else {
-                    let sink = Arc::new(Direct::new(sink.clone().unbind(), Judge::new(name, added)));
+                    let sink = Arc::new(Direct::new(sink.clone().unbind(), prepare, Judge::new(name, added)));
                     direct = Some(sink.clone());
                     py.detach(|| builder.open(sink))
                 }

@@ -56,6 +56,12 @@ impl Batch {
         self.core.attempt()
     }
 
+    /// What the sink's `prepare` kept with it before the first attempt, across restarts; `None` if it kept nothing.
+    #[getter]
+    fn memo<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        self.core.memo().map(|memo| PyBytes::new(py, memo))
+    }
+
     /// The seq of the first record that the batch was sealed with.
     #[getter]
     fn first_seq(&self) -> u64 {

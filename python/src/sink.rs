@@ -10,7 +10,7 @@ use unistream::sink::{FileMode, FileOptions, FileSink as CoreFileSink, Framing};
 use unistream::{NewRecord, SendError, Sink};
 
 use crate::error::OrRaise;
-use crate::judge::Answer;
+use crate::judge::{Answer, Memo};
 use crate::record::Batch;
 use crate::report::Report;
 use crate::sync::lock;
@@ -79,6 +79,10 @@ impl Lease {
 }
 
 impl Sink for Lease {
+    fn prepare(&self, batch: &unistream::Batch) -> Memo {
+        self.sink().map_or(Ok(None), |sink| sink.prepare(batch))
+    }
+
     fn send(&self, batch: &unistream::Batch) -> Answer {
         self.sink().map_or_else(|| Err(SendError::unavailable("the producer is closed")), |sink| sink.send(batch))
     }

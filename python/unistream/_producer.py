@@ -15,7 +15,7 @@ from . import _ending, _green, _logging, _native, _outage
 from ._errors import Reentrant, Timeout, WrongMode
 from ._logging import logger
 from ._options import BufferOptions, Options, Schedule, Seconds, Stats
-from ._sink import AsyncSend, Send, Sink, check_arity, is_async, name_of, on_loop, send_of, start_workers
+from ._sink import AsyncSend, Send, Sink, check_arity, is_async, name_of, on_loop, prepare_of, send_of, start_workers
 
 if TYPE_CHECKING:
     import asyncio
@@ -101,10 +101,11 @@ class Producer(_native.Producer):
             raise TypeError("manual mode takes no sink; the other modes need one")
         native: object = sink
         loop = send = None
-        name = ""
+        name, prepare = "", None
         if sink is not None and not isinstance(sink, _native.NativeSink):
             name, native = name_of(sink), send_of(sink)
             check_arity(native)
+            prepare = prepare_of(sink)
             if is_async(native):
                 if mode != "background":
                     raise TypeError("an async sink needs background mode")
@@ -118,7 +119,7 @@ class Producer(_native.Producer):
                 keywords.setdefault("when_full", "error")
             if mode == "background":
                 current = None if green is None else green.current
-                send, native = cast("Send", native), _native.Channel(name, added, current)
+                send, native = cast("Send", native), _native.Channel(name, added, current, prepare)
             elif green is not None:
                 raise WrongMode(
                     f"this process is patched by {green.name}: in inline mode other greenlets would be refused while "
@@ -128,7 +129,7 @@ class Producer(_native.Producer):
         pause = None if green is None else green.sleep
         keywords |= {"mode": mode}
         events = _logging.events()
-        self = super().__new__(cls, os.fspath(path), native, name, added, keywords, events, level, pause)
+        self = super().__new__(cls, os.fspath(path), native, name, added, prepare, keywords, events, level, pause)
         self._loop, self._mode, self._close_timeout = loop, mode, close_timeout
         if send is not None:
             start_workers(cast("_native.Channel", native), send, int(self.options["max_in_flight"]), green)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from . import _native
 from ._errors import InvalidArgument
-from ._sink import Send, Sink, check_arity, is_async, name_of, send_of, start_crew
+from ._sink import Send, Sink, check_arity, is_async, name_of, prepare_of, send_of, start_crew
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -161,7 +161,7 @@ def _serve(factory: Factory, options: dict[str, str]) -> _native.NativeSink | _n
     check_arity(send)
     if is_async(send):
         raise TypeError("an async sink needs a program with an event loop")
-    channel = _native.Channel(name_of(made), None, None)
+    channel = _native.Channel(name_of(made), None, None, prepare_of(made))
     start_crew(channel, cast("Send", send))
     return channel
 

@@ -27,6 +27,10 @@ Send: TypeAlias = Callable[[Batch], Answer]
 AsyncSend: TypeAlias = Callable[[Batch], Awaitable[Answer]]
 
 
+Prepare: TypeAlias = Callable[[Batch], bytes | None]
+"""The method `prepare` of a sink: what to keep with a batch before its first attempt, at most 4,096 bytes."""
+
+
 class Sender(Protocol):
     """An object with a `send` method."""
 
@@ -51,6 +55,14 @@ def send_of(sink: object) -> Send | AsyncSend:
     if not callable(send):
         raise TypeError(f"a sink is a callable or has a send method; {type(sink).__name__} is neither")
     return cast("Send | AsyncSend", send)
+
+
+def prepare_of(sink: object) -> Prepare | None:
+    """Return what says what to keep with a batch, if the sink has it."""
+    prepare: Any = None if inspect.isfunction(sink) else getattr(sink, "prepare", None)
+    if prepare is not None and is_async(prepare):
+        raise TypeError("prepare is called in a thread of its own and must not be async")
+    return cast("Prepare | None", prepare)
 
 
 def name_of(sink: object) -> str:
@@ -165,7 +177,8 @@ def _run(job: Job, send: Send, answering: Callable[[], object] | None = None) ->
     try:
         if (batch := job.begin()) is None:
             return
-        answer = send(batch)
+        prepare = job.prepare
+        answer = send(batch) if prepare is None else prepare(batch)
     except BaseException as error:  # noqa: BLE001 the engine judges it
         if answering:
             answering()

@@ -494,6 +494,54 @@ static void statistics_have_names(void) {
   unistream_stats_free(stats);
 }
 
+/* Keeps a memo with a batch and fails twice. */
+typedef struct keeper {
+  int prepared;
+  int sent;
+  bool right;
+} keeper;
+
+static int64_t keep(void *user_data, const unistream_batch *batch, void *memo) {
+  keeper *here = (keeper *)user_data;
+  size_t length = 7;
+  here->right = here->right && unistream_batch_memo(batch, &length) == NULL && length == 0;
+  here->prepared++;
+  memcpy(memo, "a\0memo", 6);
+  return here->prepared == 1 ? -1 : 6;
+}
+
+static unistream_outcome send_kept(void *user_data, const unistream_batch *batch, unistream_report *report) {
+  keeper *here = (keeper *)user_data;
+  size_t length = 0;
+  const void *memo = unistream_batch_memo(batch, &length);
+  (void)report;
+  here->right = here->right && memo != NULL && length == 6 && memcmp(memo, "a\0memo", 6) == 0;
+  here->sent++;
+  return here->sent < 3 ? UNISTREAM_OUTCOME_FAILED : UNISTREAM_OUTCOME_DELIVERED;
+}
+
+static void a_memo_comes_with_every_attempt(void) {
+  const char *const quick[] = {"schedule_max", "0", "max_records", "1", "max_attempts", "10", NULL};
+  keeper here = {0, 0, true};
+  unistream_sink_callbacks callbacks = UNISTREAM_SINK_CALLBACKS_INIT;
+  unistream_config *config = config_of(quick);
+  unistream_sink *sink = NULL;
+  unistream_producer *producer = NULL;
+  size_t length = 7;
+  callbacks.user_data = &here;
+  callbacks.send = send_kept;
+  callbacks.prepare = keep;
+  OK(unistream_sink_new(&callbacks, &sink));
+  OK(unistream_producer_open(fresh_path(), sink, config, &producer));
+  unistream_config_free(config);
+  OK(put_text(producer, "x"));
+  OK(unistream_producer_close(producer, PATIENCE_MS, NULL));
+  unistream_producer_free(producer);
+  CHECK(here.right && here.prepared == 2 && here.sent == 3);
+  CHECK(unistream_batch_memo(NULL, &length) == NULL && length == 0);
+  CHECK(unistream_batch_memo(NULL, NULL) == NULL);
+}
+
 int main(void) {
   RUN(a_record_arrives_as_it_was_put);
   RUN(put_many_keeps_the_order);
@@ -502,6 +550,7 @@ int main(void) {
   RUN(records_may_grow);
   RUN(a_record_carries_headers_topic_and_expiry);
   RUN(a_program_of_before_headers_runs_as_it_did);
+  RUN(a_memo_comes_with_every_attempt);
   RUN(a_failed_batch_comes_again_unchanged);
   RUN(an_unavailable_sink_uses_up_no_attempts);
   RUN(retry_after_is_a_floor);

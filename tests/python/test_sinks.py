@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import unistream
@@ -376,3 +377,60 @@ def test_failures_are_logged(path: Path, caplog: pytest.LogCaptureFixture) -> No
     assert error.exc_info[0] is Boom
     assert any(record.levelno == logging.DEBUG for record in caplog.records)
     assert {record.name for record in caplog.records} == {"unistream"}
+
+
+class Keeps:
+    """A sink that keeps a memo with each batch, and fails at first."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+        self.prepared = 0
+        self.seen: list[tuple[str, bytes | None]] = []
+
+    def prepare(self, batch: Batch) -> bytes:
+        assert batch.memo is None
+        self.prepared += 1
+        return f"memo {self.prepared}".encode()
+
+    def send(self, batch: Batch) -> None:
+        self.seen.append((batch.id, batch.memo))
+        if len(self.seen) <= self.failures:
+            raise ValueError("not yet")
+
+
+@pytest.mark.parametrize("mode", ["background", "inline"])
+def test_a_memo_comes_with_every_attempt(path: Path, mode: Literal["background", "inline"]) -> None:
+    sink = Keeps(failures=2)
+    with Producer(path, sink, mode=mode, max_records=1, schedule=NOW) as producer:
+        producer.put("x")
+        producer.flush(timeout=60)
+    assert (sink.prepared, len(sink.seen)) == (1, 3)
+    assert {memo for _, memo in sink.seen} == {b"memo 1"}
+
+    broken = Keeps(failures=100)
+    with Producer(path, broken, mode=mode, max_records=1, close_timeout=0) as producer:
+        producer.put("y")
+        with pytest.raises(unistream.Timeout):
+            producer.flush(timeout=0.2)
+    again = Keeps(failures=0)
+    with Producer(path, again, mode=mode, max_records=1) as producer:
+        producer.resume()
+        producer.flush(timeout=60)
+    assert again.seen == broken.seen[:1]
+    assert again.prepared == 0
+
+
+def test_a_memo_that_cannot_be_kept(path: Path) -> None:
+    class Wrong(Keeps):
+        def prepare(self, batch: Batch) -> bytes:
+            return b"x" * 4097 if self.failures else 5  # type: ignore[return-value]
+
+    for failures, reason in ((1, "4097 bytes"), (0, "int is not bytes")):
+        sink = Wrong(failures)
+        with Producer(path, sink, max_records=1, max_attempts=1) as producer:
+            producer.put("x")
+            producer.flush(timeout=60)
+            (letter,) = producer.dead_letters.list()
+            assert reason in letter.errors[0]
+            producer.dead_letters.delete(letter.id)
+        assert sink.seen == []

@@ -16,10 +16,11 @@ use super::position::Position;
 use super::quarantine::CORRUPT;
 use crate::checksum::crc32c;
 use crate::error::is_full;
+use crate::features;
 use crate::platform::{Directory, File, Open, read_past};
 
 pub(crate) use batches::{BatchProgress, Places};
-use words::{Words, put_u32};
+use words::{Words, put_u32, put_u64};
 
 /// How the log was closed the last time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,7 +83,8 @@ impl State {
         let mut bytes = Vec::with_capacity(256);
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&super::format::VERSION.to_le_bytes());
-        bytes.extend_from_slice(&0u32.to_le_bytes()); // feature flags, none so far
+        let memos: Vec<_> = self.batches.iter().flat_map(|(first_seq, batch)| batch.memos(*first_seq)).collect();
+        put_u32(&mut bytes, if memos.is_empty() { 0 } else { features::MEMOS });
         bytes.extend_from_slice(&generation.to_le_bytes());
         bytes.extend_from_slice(&self.buffer_id.to_le_bytes());
         bytes.extend_from_slice(&self.boot_id.to_le_bytes());
@@ -100,6 +102,15 @@ impl State {
         }
         put_u32(&mut bytes, self.lanes);
         self.batches.iter().for_each(|(_, progress)| progress.encode_lanes(&mut bytes));
+        if !memos.is_empty() {
+            put_u32(&mut bytes, memos.len() as u32);
+        }
+        for (first_seq, lane, memo) in memos {
+            put_u64(&mut bytes, first_seq);
+            put_u32(&mut bytes, lane);
+            put_u32(&mut bytes, memo.len() as u32);
+            bytes.extend_from_slice(memo);
+        }
         let length = bytes.len() as u32 + 4;
         bytes[HEAD_BYTES - 4..HEAD_BYTES].copy_from_slice(&length.to_le_bytes());
         let crc = crc32c(&bytes);
@@ -120,7 +131,7 @@ impl State {
             return None;
         }
         let (version, flags) = (le_u32(bytes, 8), le_u32(bytes, 12));
-        if version != super::format::VERSION || flags != 0 {
+        if !features::are_known(version, flags, features::MEMOS) {
             return Some(Decoded::Unknown { version, flags });
         }
         let mut rest = Words(&bytes[16..length - 4]);
@@ -165,6 +176,14 @@ impl State {
             state.lanes = lanes;
             for (_, progress) in &mut state.batches {
                 progress.decode_lanes(&mut rest)?;
+            }
+        }
+        if flags & features::MEMOS != 0 {
+            for _ in 0..rest.u32()? {
+                let (first_seq, lane) = (rest.u64()?, rest.u32()?);
+                let memo = rest.bytes()?.to_vec();
+                let (_, batch) = state.batches.iter_mut().find(|(seq, _)| *seq == first_seq)?;
+                batch.set_memo(lane, memo);
             }
         }
         Some(Decoded::State { state, generation })

@@ -379,7 +379,7 @@ fn behind(index: u64) -> Position {
 }
 
 #[cold]
-fn not_out() -> Error {
+pub(super) fn not_out() -> Error {
     let message = "this batch is not waiting for an answer: each handing-out takes one, and only from the producer or \
                    buffer that handed it out";
     Error::new(ErrorKind::NotFound, message)

@@ -15,6 +15,7 @@ pub(crate) mod head;
 pub(crate) mod lanes;
 pub(crate) mod losses;
 mod maintenance;
+mod memo;
 mod opening;
 pub(crate) mod position;
 mod quarantine;

@@ -514,7 +514,7 @@ impl Reader {
         let fresh = |progress: &mut Progress| {
             let is_exhausted = exhausted(progress.attempts);
             if is_exhausted {
-                *progress = Progress::default();
+                *progress = progress.without_attempts();
             }
             is_exhausted
         };

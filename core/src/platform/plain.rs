@@ -41,8 +41,9 @@ impl SegmentWriter for PlainWriter {
             false => self.file.write_at(&self.scratch, offset as u64),
         };
         if written.is_err() {
-            // All but the terminator may be there: a frame that is refused must not be found later.
-            let _ = self.file.write_at(&[0; TERMINATOR_BYTES], offset as u64);
+            // All but the terminator may be there: a frame that is refused must not be found later, also not after a power
+            // loss that keeps the first of two writes to a place. By then its seq may be another record's.
+            let _ = self.file.write_at(&[0; TERMINATOR_BYTES], offset as u64).and_then(|()| self.file.sync());
         }
         written
     }

@@ -9,6 +9,7 @@ use crate::batch::Batch;
 use crate::buffer::{self, Taken};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
+use crate::limits::MAX_MEMO_BYTES;
 use crate::platform::lock;
 use crate::platform::sync::Mutex;
 use crate::platform::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -212,13 +213,32 @@ impl Shared {
         self.notify(&Event::SendStarted { batch });
     }
 
+    /// Keeps what a sink has to say of a batch, before anything of it is sent.
+    fn keep_memo(&self, batch: &mut Batch, memo: Vec<u8>) -> std::result::Result<(), SendError> {
+        if memo.len() > MAX_MEMO_BYTES {
+            let message = format!("the sink's memo of {} bytes is longer than {MAX_MEMO_BYTES}", memo.len());
+            return Err(SendError::failed(message));
+        }
+        // What cannot be kept is no fault of the batch: it uses up no attempt.
+        let kept = self.core().keep_memo(batch, memo);
+        kept.map_err(|error| {
+            SendError::unavailable(format!("the sink's memo could not be kept, so nothing was sent: {error}"))
+        })
+    }
+
     /// One attempt at a batch.
-    pub(super) fn send(&self, batch: Batch) {
+    pub(super) fn send(&self, mut batch: Batch) {
         let Some(sink) = &self.sink else { return };
         self.begin(&batch);
         let clock = &*self.core().env.clock;
         let start = clock.monotonic();
-        let answer = self.inside(|| sink.send(&batch)).unwrap_or_else(|| Err(SendError::failed("the sink panicked")));
+        let panicked = || SendError::failed("the sink panicked");
+        let prepared = match batch.memo() {
+            Some(_) => Ok(None),
+            None => self.inside(|| sink.prepare(&batch)).unwrap_or_else(|| Err(panicked())),
+        };
+        let kept = prepared.and_then(|memo| memo.map_or(Ok(()), |memo| self.keep_memo(&mut batch, memo)));
+        let answer = kept.and_then(|()| self.inside(|| sink.send(&batch)).unwrap_or_else(|| Err(panicked())));
         if self.core().fork.is_forked() {
             // The sink has forked: this is the child, in which the call returns too.
             return;

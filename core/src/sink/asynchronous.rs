@@ -38,6 +38,15 @@ pub trait AsyncSink: Send + Sync {
     /// The error speaks for every record of the batch; to answer for each, return a [`Report`].
     fn send(&self, batch: &Batch) -> impl Future<Output = Result<Report, SendError>> + Send;
 
+    /// See [`Sink::prepare`].
+    ///
+    /// # Errors
+    /// As of `send`.
+    fn prepare(&self, batch: &Batch) -> Result<Option<Vec<u8>>, SendError> {
+        let _ = batch;
+        Ok(None)
+    }
+
     /// What one call takes, see [`Sink::limits`].
     fn limits(&self) -> Limits {
         Limits::default()
@@ -106,6 +115,10 @@ impl<S: AsyncSink, B: Fn(Sending<'_>) + Send + Sync> Sink for FromAsync<S, B> {
         }));
         // A runtime that is shutting down may give up a future without an error.
         answer.unwrap_or_else(|| Err(SendError::interrupted("the runtime has not driven the sink to its end")))
+    }
+
+    fn prepare(&self, batch: &Batch) -> Result<Option<Vec<u8>>, SendError> {
+        self.sink.prepare(batch)
     }
 
     fn limits(&self) -> Limits {

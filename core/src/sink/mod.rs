@@ -57,6 +57,22 @@ pub trait Sink: Send + Sync {
     /// The error speaks for every record of the batch; to answer for each, return a [`Report`].
     fn send(&self, batch: &Batch) -> Result<Report, SendError>;
 
+    /// What to keep with a batch before it is tried for the first time: a memo of at most
+    /// [`MAX_MEMO_BYTES`](crate::limits::MAX_MEMO_BYTES), which every attempt finds in [`Batch::memo`], across restarts. A target's
+    /// means to deliver once may need one: a producer id, a sequence number, the name of a transaction. `None` keeps nothing, and is
+    /// asked again before the next attempt; so is a sink whose process died before the memo was on disk, when nothing was sent yet.
+    ///
+    /// The memo is durable before [`send`](Self::send) is called: it survives the death of the process, and a power loss as
+    /// `durability` says. Where the disk does not take it, nothing is sent, and the batch is tried again later. Not called in
+    /// mode `manual`.
+    ///
+    /// # Errors
+    /// As of `send`: the attempt has failed before anything was sent.
+    fn prepare(&self, batch: &Batch) -> Result<Option<Vec<u8>>, SendError> {
+        let _ = batch;
+        Ok(None)
+    }
+
     /// What one call takes. Batches are sealed within it. A batch that an earlier run sealed under other limits
     /// may be larger; the sink then splits it.
     fn limits(&self) -> Limits {
@@ -86,6 +102,9 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
     fn send(&self, batch: &Batch) -> Result<Report, SendError> {
         (**self).send(batch)
     }
+    fn prepare(&self, batch: &Batch) -> Result<Option<Vec<u8>>, SendError> {
+        (**self).prepare(batch)
+    }
     fn limits(&self) -> Limits {
         (**self).limits()
     }
@@ -103,6 +122,9 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
 impl<S: Sink + ?Sized> Sink for Arc<S> {
     fn send(&self, batch: &Batch) -> Result<Report, SendError> {
         (**self).send(batch)
+    }
+    fn prepare(&self, batch: &Batch) -> Result<Option<Vec<u8>>, SendError> {
+        (**self).prepare(batch)
     }
     fn limits(&self) -> Limits {
         (**self).limits()

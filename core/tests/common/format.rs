@@ -270,6 +270,8 @@ pub struct Cursor {
     /// As the committed position; zeros while it is open.
     pub end: [u64; 5],
     pub lanes: u32,
+    /// First seq of the batch, lane, memo.
+    pub memos: Vec<(u64, u32, Vec<u8>)>,
 }
 
 #[derive(Debug)]
@@ -316,7 +318,8 @@ pub fn cursor(bytes: &[u8]) -> Option<Cursor> {
     if !(108..=bytes.len()).contains(&length) || crc32c(&[&bytes[..length - 4]]) != u32_at(bytes, length - 4) {
         return None;
     }
-    assert_eq!((u32_at(bytes, 8), u32_at(bytes, 12)), (1, 0), "version and flags");
+    let has_memos = u32_at(bytes, 12) == 8;
+    assert!(u32_at(bytes, 8) == 1 && (has_memos || u32_at(bytes, 12) == 0), "version and flags");
     let mut at = 104;
     let batches = (0..u32_at(bytes, 96)).map(|_| {
         let times = [at + 16, at + 24, at + 32].map(|at| u64_at(bytes, at).cast_signed());
@@ -365,6 +368,16 @@ pub fn cursor(bytes: &[u8]) -> Option<Cursor> {
             batch.further.push((lane, attempts, failures, times, texts(bytes, &mut at, errors)));
         }
     }
+    let mut memos = Vec::new();
+    if has_memos {
+        let count = u32_at(bytes, at);
+        at += 4;
+        for _ in 0..count {
+            let (seq, lane, len) = (u64_at(bytes, at), u32_at(bytes, at + 8), u32_at(bytes, at + 12) as usize);
+            memos.push((seq, lane, bytes[at + 16..at + 16 + len].to_vec()));
+            at += 16 + len;
+        }
+    }
     assert_eq!(at, length - 4, "nothing else stands in a cursor");
     Some(Cursor {
         generation: u64_at(bytes, 16),
@@ -378,5 +391,6 @@ pub fn cursor(bytes: &[u8]) -> Option<Cursor> {
         lost,
         end,
         lanes,
+        memos,
     })
 }

@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 use std::ffi::{c_char, c_void};
-use std::mem::MaybeUninit;
+use std::mem::{MaybeUninit, offset_of};
+use std::ptr;
 
+use engine::limits::MAX_MEMO_BYTES;
 use engine::{Batch, Limits, Report, SendError, Sink};
 
 use super::completion::{AwaitedAnswers, unistream_completion};
@@ -44,6 +46,16 @@ pub type unistream_send_async_callback =
 /// or unavailable counts nothing: the next run sends it as if it had not been tried.
 pub type unistream_interrupt_callback = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
 
+/// Says what to keep with a batch before it is tried for the first time: writes a memo of at most
+/// `UNISTREAM_MAX_MEMO_BYTES` to `memo`, which has as much room, and returns its length; 0 keeps nothing, and is asked again before
+/// the next attempt. Negative: it cannot say now; the batch counts as tried in vain.
+///
+/// `unistream_batch_memo()` finds the memo at every attempt, across restarts. It is durable before `send` is called:
+/// it survives the death of the process, and a power loss as `durability` says. Where the disk does not take it, nothing is
+/// sent, and the batch is tried again later. The same threads and rules as for `unistream_send_callback`; not called in manual mode.
+pub type unistream_prepare_callback =
+    Option<unsafe extern "C" fn(user_data: *mut c_void, batch: *const unistream_batch<'_>, memo: *mut c_void) -> i64>;
+
 /// A sink of the program's own. A public structure: zero it, set `size` and what is needed; what is 0 or NULL is
 /// left out. Later versions may add fields at its end, never change these.
 #[repr(C)]
@@ -70,7 +82,12 @@ pub struct unistream_sink_callbacks {
     pub max_bytes: u64,
     /// The most bytes of payload in one record, refused by the put otherwise; 0: no limit of its own.
     pub max_record_bytes: u64,
+    /// What to keep with a batch across restarts.
+    pub prepare: unistream_prepare_callback,
 }
+
+/// The structure as programs have it that were compiled before `prepare` came behind `max_record_bytes`.
+const FIRST: usize = offset_of!(unistream_sink_callbacks, prepare);
 
 /// Which of the two ways to send was set.
 enum Send {
@@ -80,6 +97,7 @@ enum Send {
 
 struct CallbackSink {
     send: Send,
+    prepare: unistream_prepare_callback,
     interrupt: unistream_interrupt_callback,
     name: Cow<'static, str>,
     limits: Limits,
@@ -104,7 +122,7 @@ impl CallbackSink {
             ..Limits::default()
         };
         let name = name.map_or(Cow::Borrowed("callback"), |name| Cow::Owned(name.to_owned()));
-        Ok(CallbackSink { send, interrupt: callbacks.interrupt, name, limits, user_data })
+        Ok(CallbackSink { send, prepare: callbacks.prepare, interrupt: callbacks.interrupt, name, limits, user_data })
     }
 }
 
@@ -122,6 +140,22 @@ impl Sink for CallbackSink {
                 // SAFETY: as above; the completion is the program's from here on.
                 unsafe { send(self.user_data.pointer(), completion) }
             }),
+        }
+    }
+
+    fn prepare(&self, batch: &Batch) -> Result<Option<Vec<u8>>, SendError> {
+        let Some(prepare) = self.prepare else { return Ok(None) };
+        let (view, mut memo) = (unistream_batch::borrowed(batch), vec![0; MAX_MEMO_BYTES]);
+        // SAFETY: as in `send`; the memo has the room that the contract says.
+        let length = unsafe { prepare(self.user_data.pointer(), &view, memo.as_mut_ptr().cast()) };
+        match usize::try_from(length) {
+            Ok(0) => Ok(None),
+            Ok(length) if length <= memo.len() => {
+                memo.truncate(length);
+                Ok(Some(memo))
+            }
+            Ok(length) => Err(SendError::failed(format!("prepare returned {length}, more than its room"))),
+            Err(_) => Err(SendError::failed(format!("prepare returned {length}"))),
         }
     }
 
@@ -163,11 +197,15 @@ pub unsafe extern "C" fn unistream_sink_new(
         }
         // SAFETY: not NULL, aligned, and by the contract it begins with its size.
         let size = unsafe { (*callbacks).size };
-        if !(size_of::<unistream_sink_callbacks>()..=4096).contains(&size) {
+        if !(FIRST..=4096).contains(&size) {
             return Err(invalid(format!("callbacks.size is {size}; set it to sizeof(unistream_sink_callbacks)")));
         }
-        // SAFETY: it has at least the fields of this version.
-        let callbacks = unsafe { *callbacks };
+        let known =
+            if size >= size_of::<unistream_sink_callbacks>() { size_of::<unistream_sink_callbacks>() } else { FIRST };
+        let mut read = NOTHING;
+        // SAFETY: it has at least the fields that its size says, which are numbers and pointers.
+        unsafe { ptr::copy_nonoverlapping(callbacks.cast::<u8>(), (&raw mut read).cast(), known) };
+        let callbacks = read;
         let user_data = UserData::new(callbacks.user_data, callbacks.destroy);
         let out = required(sink, "sink")?;
         let callback = CallbackSink::new(&callbacks, user_data)?;
@@ -179,15 +217,16 @@ pub unsafe extern "C" fn unistream_sink_new(
 
 const NOTHING: unistream_sink_callbacks = unistream_sink_callbacks {
     size: size_of::<unistream_sink_callbacks>(),
-    user_data: std::ptr::null_mut(),
+    user_data: ptr::null_mut(),
     destroy: None,
     send: None,
     send_async: None,
     interrupt: None,
-    name: std::ptr::null(),
+    name: ptr::null(),
     max_records: 0,
     max_bytes: 0,
     max_record_bytes: 0,
+    prepare: None,
 };
 
 /// Makes a sink of one callback: `unistream_sink_new()` with `send`, `user_data` and `destroy` set, and its rules.

@@ -185,6 +185,7 @@ fn go_on_after(
     // Where the disk is full, what is there is opened and sent all the same, unless nothing of the log is left
     // to go on in.
     world.disk.set_free_blocks(if full { 0 } else { u64::from(u32::MAX) });
+    lock(&world.oracle).keeps_memos = !full;
     match world.open() {
         Err(error) if full && error.kind() == ErrorKind::DiskFull => {}
         result => {
@@ -196,6 +197,7 @@ fn go_on_after(
         }
     }
     world.disk.set_free_blocks(u64::from(u32::MAX));
+    lock(&world.oracle).keeps_memos = true;
     if world.producer().is_none() {
         world.open().map_err(failed("opening again"))?;
     }

@@ -158,6 +158,10 @@ impl OracleSink {
 }
 
 impl Sink for OracleSink {
+    fn prepare(&self, batch: &Batch) -> Result<Option<Vec<u8>>, SendError> {
+        Ok(lock(&self.oracle).prepared(batch))
+    }
+
     fn send(&self, batch: &Batch) -> Result<Report, SendError> {
         let panics = lock(&self.oracle).mood == Mood::Panics;
         let answer = self.answer(batch);

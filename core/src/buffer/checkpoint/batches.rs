@@ -55,6 +55,21 @@ impl BatchProgress {
         self.finished_records.saturating_add(self.done.count())
     }
 
+    /// The memos of its parts, each with the batch's first seq and the lane.
+    pub(super) fn memos(&self, first_seq: u64) -> impl Iterator<Item = (u64, u32, &[u8])> {
+        self.parts.iter().filter_map(move |(lane, progress)| Some((first_seq, *lane, progress.memo.as_deref()?)))
+    }
+
+    pub(super) fn set_memo(&mut self, lane: u32, memo: Vec<u8>) {
+        match self.parts.iter_mut().find(|(known, _)| *known == lane) {
+            Some((_, progress)) => progress.memo = Some(memo),
+            None => {
+                let at = self.parts.partition_point(|(known, _)| *known < lane);
+                self.parts.insert(at, (lane, Progress { memo: Some(memo), ..Progress::default() }));
+            }
+        }
+    }
+
     fn first(&self) -> (u32, Progress) {
         self.parts.first().cloned().unwrap_or_default()
     }

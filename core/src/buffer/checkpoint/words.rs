@@ -22,8 +22,11 @@ impl<'a> Words<'a> {
         self.take(40).map(|bytes| Position::from_words([0, 8, 16, 24, 32].map(|at| le_u64(bytes, at))))
     }
     pub(super) fn text(&mut self) -> Option<String> {
+        self.bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+    }
+    pub(super) fn bytes(&mut self) -> Option<&'a [u8]> {
         let count = self.u32()? as usize;
-        self.take(count).map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+        self.take(count)
     }
 }
 

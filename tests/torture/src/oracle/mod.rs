@@ -93,6 +93,11 @@ pub(crate) struct Oracle {
     most_records: u64,
     most_bytes: u64,
     violations: Vec<String>,
+    /// What each batch was last offered with.
+    memos: BTreeMap<String, Option<Vec<u8>>>,
+    memos_made: u64,
+    /// Where the disk takes nothing, a sink that keeps memos sends nothing.
+    pub(crate) keeps_memos: bool,
     pub(crate) offers: u64,
     pub(crate) duplicates: u64,
 }
@@ -116,6 +121,9 @@ impl Oracle {
             most_records: options.max_records,
             most_bytes: options.max_bytes,
             violations: Vec::new(),
+            memos: BTreeMap::new(),
+            memos_made: 0,
+            keeps_memos: true,
             offers: 0,
             duplicates: 0,
         }
@@ -275,8 +283,29 @@ impl Oracle {
         answer
     }
 
+    /// The memo of a batch that has none: of every third one, and another each time that it is asked for.
+    pub(crate) fn prepared(&mut self, batch: &Batch) -> Option<Vec<u8>> {
+        self.memos_made += 1;
+        (self.keeps_memos && batch.first_seq() % 3 == 1)
+            .then(|| format!("{} {}", batch.id(), self.memos_made).into_bytes())
+    }
+
+    /// What was kept before the first attempt comes with every later one. A power loss may take it, as it may take what was
+    /// not synced, but under `always`.
+    fn check_memo(&mut self, batch: &Batch) {
+        let (id, memo) = (batch.id(), batch.memo().map(<[u8]>::to_vec));
+        let excused = self.faulty || (self.lossy && self.options.durability != Durability::Always);
+        match self.memos.insert(id.clone(), memo.clone()) {
+            Some(known) if known.is_some() && known != memo && !excused => {
+                self.violate(format!("batch {id} has the memo {memo:?}, and had {known:?}"));
+            }
+            _ => {}
+        }
+    }
+
     pub(crate) fn offered(&mut self, batch: &Batch) {
         self.offers += 1;
+        self.check_memo(batch);
         let id = batch.id();
         let mut seqs = Vec::with_capacity(batch.len());
         for record in batch.iter() {

@@ -69,7 +69,7 @@ pub(crate) fn key_of(number: usize) -> Option<Vec<u8>> {
 #[derive(Default)]
 pub(crate) struct Extras {
     id: Option<String>,
-    key: Option<Vec<u8>>,
+    pub(crate) key: Option<Vec<u8>>,
     topic: Option<String>,
     expires_at: Option<i64>,
     header: Option<[u8; 8]>,

@@ -1,0 +1,25 @@
+//! What a sink keeps with a batch.
+
+use super::delivery::not_out;
+use super::engine::Core;
+use crate::batch::Batch;
+use crate::error::Result;
+
+impl Core {
+    /// Keeps a memo with a batch, or a part of one, that is handed out. When this has returned, the memo survives the death of
+    /// the process, and under `always` a power loss; under `interval` the checkpoint is synced with the rest.
+    ///
+    /// # Errors
+    /// `NotFound` if the batch waits for no answer; those of the disk. The batch has no memo then.
+    pub(crate) fn keep_memo(&self, batch: &mut Batch, memo: Vec<u8>) -> Result<()> {
+        let mut reader = self.reader_in_service()?;
+        let (at, part) = reader.place_of(batch).ok_or_else(not_out)?;
+        reader.heads[at].parts[part].progress.memo = Some(memo.clone());
+        if let Err(error) = self.persist_checkpoint(&mut reader, false) {
+            reader.heads[at].parts[part].progress.memo = None;
+            return Err(error);
+        }
+        batch.progress.memo = Some(memo);
+        Ok(())
+    }
+}
