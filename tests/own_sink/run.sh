@@ -20,8 +20,7 @@ git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents --n
 # The folder and the two lines.
 cp -r tests/own_sink/udp "$copy/core/src/sink/udp"
 sed -i 's/^mod url;$/mod udp;\nmod url;/' "$copy/core/src/sink/mod.rs"
-sed -i 's/^use super::{Sink, file, null};$/use super::{Sink, file, null, udp};/; s/&null::KIND/\&null::KIND, \&udp::KIND/' \
-  "$copy/core/src/sink/registry.rs"
+sed -i 's/&null::KIND/\&null::KIND, \&super::udp::KIND/' "$copy/core/src/sink/registry.rs"
 cd "$copy"
 
 ${PYTHON:-python3} "$root/tests/own_sink/receive.py" "$scratch/port" > "$scratch/received" &
