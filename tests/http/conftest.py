@@ -2,13 +2,14 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def free_port() -> int:
 def running(command: list[str], port: int, log: Path) -> Iterator[None]:
     """Run a server until the block ends."""
     with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=log.parent)
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=log.parent, start_new_session=True)
     try:
         deadline = time.monotonic() + 60
         while True:
@@ -42,12 +43,15 @@ def running(command: list[str], port: int, log: Path) -> Iterator[None]:
                 time.sleep(0.05)
         yield
     finally:
-        process.terminate()
+        # The whole group: some servers are a script that starts another program.
+        os.killpg(process.pid, signal.SIGTERM)
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            pass
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 class Elastic:
