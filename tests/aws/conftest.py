@@ -1,51 +1,22 @@
 """Emulators as fixtures: each on a free port of loopback, ended with the session."""
 
 import os
-import socket
 import subprocess
-import time
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from servers import free_port, running
+
 PLACE = Path(os.environ["AWS_TEST_PLACE"])
 REGION = "eu-west-1"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDTEST", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": REGION}
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-@contextmanager
-def emulator(command: list[str], port: int, environment: dict[str, str], log: Path) -> Iterator[str]:
-    """Run a server until the block ends; give its URL."""
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=out, stderr=out)
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def client(service: str, url: str) -> Any:
@@ -85,7 +56,7 @@ def kinesis_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
         ]
     else:
         command, environment = moto(port)
-    with emulator(command, port, environment, log) as url:
+    with running(command, port, log, environment) as url:
         yield url
 
 
@@ -93,7 +64,7 @@ def kinesis_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 def logs_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     port = free_port()
     command, environment = moto(port)
-    with emulator(command, port, environment, tmp_path_factory.mktemp("log") / "moto.log") as url:
+    with running(command, port, tmp_path_factory.mktemp("log") / "moto.log", environment) as url:
         yield url
 
 

@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import BIN, Elastic, command, free_port, run, running
+from conftest import BIN, Elastic, command, run
+from servers import free_port, running
 
 
 def all_once(elastic: Elastic, index: str) -> None:
