@@ -87,7 +87,7 @@ fn builder(dir: &Path) -> Builder {
         .full_timeout(Duration::ZERO)
 }
 
-fn put(producer: &Producer, seq: u64) -> unistream::Result<u64> {
+fn put(producer: &Producer, seq: u64) -> Result<u64, Error> {
     let key = key_of(seq).map(u64::to_le_bytes);
     let headers = [("seq", &seq.to_le_bytes()[..])];
     let record = NewRecord { key: key.as_ref().map(|key| &key[..]), data: &payload(seq, 200), ..NewRecord::new(b"") };

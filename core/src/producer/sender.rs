@@ -158,15 +158,21 @@ impl Shared {
 
     pub(super) fn take(&self, hand_out: bool) -> Result<Taken> {
         let core = self.core();
-        if let Some(later) = self.pace.wait(&core.options, core.env.clock.monotonic()) {
-            return Ok(Taken::Later(later));
-        }
+        let now = core.env.clock.monotonic();
+        let turn = match self.pace.turn(&core.options, now) {
+            Ok(turn) => turn,
+            Err(later) => return Ok(Taken::Later(later)),
+        };
         let mut taken = core.take(hand_out);
         while hand_out
             && let Ok(Taken::Batch(batch)) = &taken
             && self.expire(batch)?
         {
             taken = core.take(hand_out);
+        }
+        match &taken {
+            Ok(Taken::Batch(batch)) if hand_out => turn.charge(&core.options, now, batch),
+            _ => drop(turn),
         }
         for region in self.core().take_regions() {
             let segment = buffer::segment::name(region.segment);
@@ -207,8 +213,6 @@ impl Shared {
 
     pub(super) fn begin(&self, batch: &Batch) {
         self.statistics.attempts.fetch_add(1, Ordering::Relaxed);
-        let core = self.core();
-        self.pace.charge(&core.options, core.env.clock.monotonic(), batch);
         self.notify(&Event::SendStarted { batch });
     }
 
