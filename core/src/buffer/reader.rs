@@ -298,7 +298,8 @@ impl Reader {
             let mut end = self.walk.at;
             end.segment = segment;
             end.offset = base + u64::from(behind[0].offset);
-            end.seq = next;
+            // What is lost before it is passed, also if the next batch began there.
+            end.seq = read.first + u64::from(behind[0].place);
             let lost = read.lost.iter().filter(|(index, _)| *index > at).map(|(_, lost)| lost);
             end.records = end.records.saturating_sub(behind.len() as u64 + lost.sum::<u64>());
             end.bytes = end.bytes.saturating_sub(payload_bytes(&read.pieces, &behind));
