@@ -48,18 +48,23 @@ class Console:
         """Print again."""
         self._is_on = True
 
-    def info(self, msg: str, indent: int = 0, tab: str = "  ", pipe: str | None = None) -> str:
+    def info(self, msg: str, indent: int = 0, tab: str | None = None, pipe: str | None = None) -> str:
         """Print a message, each of its lines behind the block's emoji."""
         style = self._style.get()
         pipes = style.pipes if pipe is None else (*style.pipes[:-1], _padded(pipe))
-        before = "".join(pipes) + tab * (style.indent + indent)
+        before = "".join(pipes) + ("  " if tab is None else tab) * (style.indent + indent)
         lines = [before + line if line else before.rstrip() for line in msg.split("\n")]
         if self.enabled:
             for line in lines:
                 print(line)
         return lines[-1]
 
-    debug = warning = error = critical = info
+    warning = error = critical = info
+
+    def debug(self, msg: str, indent: int = 0, tab: str | None = None, pipe: str | None = None) -> str:
+        """Print nothing: what is for debugging is not meant for who reads this."""
+        with self.disabled():
+            return self.info(msg, indent, tab, pipe)
 
     def ruler(
         self,
@@ -77,7 +82,8 @@ class Console:
         style = self._style.get()
         outer = "".join(style.pipes[:-1])
         width = length - 2 * len(corner) - left_padding - right_padding - len(outer)
-        middle = f"{f' {msg} ':{char}{align}{width}}"
+        # 0.1.2 took a member of an enumeration.
+        middle = f"{f' {msg} ':{char}{getattr(align, 'value', align)}{width}}"
         line = f"{outer}{corner}{char * left_padding}{middle}{char * right_padding}{corner}"
         if self.enabled:
             (func or print)(line)

@@ -1,7 +1,4 @@
-"""Prints, as JSON, what can be seen of the unistream of the interpreter that runs this, 0.1.2 or this version.
-
-The modules are those named as arguments, or else all that can be found.
-"""
+"""Prints, as JSON, what can be seen of the unistream of the interpreter that runs this, 0.1.2 or this version."""
 
 import dataclasses
 import enum
@@ -32,7 +29,11 @@ def signature(value: Any) -> list[list[str]] | None:
 
 
 def default(value: Any) -> str:
-    """Return the text of a default, without addresses."""
+    """Return the text of a default: the same in every process."""
+    if value is dataclasses.MISSING:
+        return "missing"
+    if isinstance(value, enum.Enum):
+        return repr(value.value)
     return getattr(value, "__name__", None) or repr(value)
 
 
@@ -78,18 +79,17 @@ def describe(value: Any) -> dict[str, Any]:
 
 def main() -> None:
     """Describe."""
-    found = {}
-    for name in sys.argv[1:] or modules():
-        try:
-            module = importlib.import_module(name)
-        except ImportError:
-            continue
-        found[name] = {
-            attribute: describe(getattr(module, attribute))
-            for attribute in dir(module)
-            if not (attribute.startswith("__") and attribute.endswith("__"))
+    # All are loaded first: a package then has its modules among its names.
+    loaded = [importlib.import_module(name) for name in modules()]
+    found = {
+        module.__name__: {
+            name: describe(getattr(module, name))
+            for name in dir(module)
+            if not (name.startswith("__") and name.endswith("__"))
         }
-    json.dump(found, sys.stdout, indent=1, sort_keys=True)
+        for module in loaded
+    }
+    json.dump(found, sys.stdout)
 
 
 if __name__ == "__main__":
