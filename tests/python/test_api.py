@@ -549,8 +549,9 @@ def test_what_programs_look_at(tmp_path: Path) -> None:
     assert [ids(buffer._read_log_file(batch)) for batch in buffer.storage_queue] == ["56", "34", "12"]
     assert buffer._get_old_log_files() == list(reversed(buffer.storage_queue))
     assert ids(buffer._read_log_file(path)) == "7"
-    assert buffer.emitted_records is None
-    assert buffer.emit() is buffer.emitted_records
+    assert not buffer.emitted_records
+    emitted = buffer.emit()
+    assert emitted is buffer.emitted_records
     buffer.commit()
     assert len(buffer.storage_queue) == 2
     (tmp_path / "sink.log").write_text(f"{records[0].serialize()}\n")

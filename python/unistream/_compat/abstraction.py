@@ -49,7 +49,7 @@ class AbcBuffer(abc.ABC):
         raise NotImplementedError
 
     @abc.abstractmethod
-    def put(self, record: AbcRecord) -> None:
+    def put(self, record: Any) -> None:
         """Put a record."""
         raise NotImplementedError
 
@@ -90,7 +90,7 @@ class AbcProducer(abc.ABC):
         raise NotImplementedError
 
     @abc.abstractmethod
-    def put(self, record: AbcRecord, raise_send_error: bool = False, verbose: bool = False) -> None:
+    def put(self, record: Any, raise_send_error: bool = False, verbose: bool = False) -> None:
         """Put a record, then send a batch if it is time."""
         raise NotImplementedError
 
