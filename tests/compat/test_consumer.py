@@ -120,6 +120,24 @@ def test_a_consumer_that_is_killed_goes_on_and_passes_nothing_over(tmp_path: Pat
     assert len(list(tmp_path.glob(".*.tmp"))) <= deaths
 
 
+def test_a_batch_whose_end_was_not_stored_is_not_processed_again(tmp_path: Path) -> None:
+    write(tmp_path, *range(1, 7))
+
+    class Dies(Consumer):
+        def commit(self) -> None:
+            raise SystemExit
+
+    for _ in range(2):
+        dies = make(tmp_path, Dies)
+        with pytest.raises(SystemExit):
+            dies.process_batch()
+    assert dies.seen == []
+    consumer = make(tmp_path)
+    consumer.process_batch()
+    assert consumer.seen == ["4", "5", "6"]
+    assert consumer.checkpoint.start_pointer == 6
+
+
 def test_files_that_0_1_2_has_torn(tmp_path: Path) -> None:
     write(tmp_path, *range(1, 7))
     consumer = make(tmp_path)

@@ -524,6 +524,21 @@ def test_other_buffers_and_records_can_be_plugged_in(tmp_path: Path) -> None:
     assert buffer.emit()[0].text == "plain text"
 
 
+def test_a_program_may_begin_anew_by_removing_the_folder(tmp_path: Path) -> None:
+    """0.1.2 had no open file; ours was closed with an error that came out of the next buffer's making."""
+    folder = tmp_path / "demo"
+    buffers = []
+    for _ in range(2):
+        folder.mkdir()
+        buffers.append(old.FileBuffer.new(record_class=Reading, path_wal=folder / "app.log", max_records=2))
+        buffers[-1].put(Reading(id="1"))
+        shutil.rmtree(folder)
+    folder.mkdir()
+    buffers[-1].clear_wal()
+    buffers[-1].put(Reading(id="2"))
+    assert taken(buffers[-1]) == ["2"]
+
+
 def test_what_programs_look_at(tmp_path: Path) -> None:
     path = tmp_path / "app.log"
 

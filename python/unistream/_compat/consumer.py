@@ -121,6 +121,8 @@ class BaseConsumer(AbcConsumer, BaseModel):
 
     @logger.emoji_block(msg="process batch in sequence", emoji="⏳")
     def _process_batch_in_sequence(self) -> None:
+        if self._is_only_to_be_committed():
+            self.commit()
         records = self._left_of_batch()
         if records is None:
             records, next_pointer = self.get_records()
@@ -133,6 +135,15 @@ class BaseConsumer(AbcConsumer, BaseModel):
         # What is still locked is waited for.
         if self.checkpoint.is_ready_for_next_batch():
             self.commit()
+
+    def _is_only_to_be_committed(self) -> bool:
+        """Whether an earlier run has processed its batch and died before it went on.
+
+        A record that failed for good may not be put aside yet: such a batch is read again.
+        """
+        trackers = self.checkpoint.batch.values()
+        is_done = all(tracker.status in (StatusEnum.succeeded, StatusEnum.ignored) for tracker in trackers)
+        return bool(trackers) and is_done and self.checkpoint.next_pointer is not None
 
     def _left_of_batch(self) -> list[Any] | None:
         """Return the records of the batch that was begun; `None` if it is finished, or is to be read again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from .._errors import DiskError
 from .._native import Batch
 from .._producer import Buffer
 from .abstraction import AbcBuffer, AbcRecord
@@ -54,7 +56,7 @@ class FileBuffer(BaseBuffer):
         with self._owners_lock:
             before = self._owners.pop(self._directory, None)
             if before is not None:
-                before._buffer.close()
+                before._close()
             self._open()
             self._owners[self._directory] = self
 
@@ -81,6 +83,14 @@ class FileBuffer(BaseBuffer):
             self._buffer.close()
             raise
         self._mark()
+
+    def _close(self) -> None:
+        try:
+            self._buffer.close()
+        except DiskError:
+            # Programs begin anew by removing the folder; then nothing is left that closing could make safe.
+            if self._directory.exists():
+                raise
 
     def _mark(self) -> None:
         self._marker.show(self.n_records > 0)
@@ -193,9 +203,10 @@ class FileBuffer(BaseBuffer):
 
     def clear_wal(self) -> None:
         """Remove every record and every file of this buffer."""
-        self._buffer.close()
+        self._close()
         self._emitted = None
-        shutil.rmtree(self._directory)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self._directory)
         self._predecessor.remove()
         self._open()
 
