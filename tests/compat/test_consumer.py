@@ -138,6 +138,51 @@ def test_a_batch_whose_end_was_not_stored_is_not_processed_again(tmp_path: Path)
     assert consumer.checkpoint.start_pointer == 6
 
 
+def test_a_checkpoint_never_stands_beside_the_records_of_another_batch(tmp_path: Path) -> None:
+    """It dies between the two files. The records have the same ids in both batches, so that nothing else shows it."""
+
+    class Note(DataClassRecord):
+        def serialize(self) -> str:
+            return f"{self.id} {self.create_at}"
+
+        @classmethod
+        def deserialize(cls, data: str) -> "Note":
+            return cls(*data.split())
+
+    class Dies(SimpleCheckpoint):
+        stores = 99
+
+        def dump(self) -> None:
+            self.one_store_less()
+            super().dump()
+
+        def dump_records(self, records: Any) -> None:
+            self.one_store_less()
+            super().dump_records(records)
+
+        def one_store_less(self) -> None:
+            self.stores -= 1
+            if self.stores < 0:
+                raise SystemExit
+
+    class Sees(Consumer):
+        def process_record(self, record: DataClassRecord) -> None:
+            self.seen.append(record.create_at)
+
+    (tmp_path / "source.log").write_text("1 a\n2 b\n1 c\n2 d\n")
+    consumer = make(tmp_path, Sees, limit=2)
+    consumer.record_class = Note
+    dies = consumer.checkpoint = Dies.load(str(tmp_path / "checkpoint.json"), str(tmp_path / "records.json"))
+    consumer.process_batch()
+    dies.stores = 1
+    with pytest.raises(SystemExit):
+        consumer.process_batch()
+    consumer = make(tmp_path, Sees, limit=2)
+    consumer.record_class = Note
+    consumer.process_batch()
+    assert consumer.seen == ["c", "d"]
+
+
 def test_files_that_0_1_2_has_torn(tmp_path: Path) -> None:
     write(tmp_path, *range(1, 7))
     consumer = make(tmp_path)

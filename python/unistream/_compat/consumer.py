@@ -126,9 +126,9 @@ class BaseConsumer(AbcConsumer, BaseModel):
         records = self._left_of_batch()
         if records is None:
             records, next_pointer = self.get_records()
+            self.checkpoint.update_for_new_batch(records, next_pointer)
             # The records come first: a checkpoint never stands beside those of another batch.
             self.checkpoint.dump_records(records)
-            self.checkpoint.update_for_new_batch(records, next_pointer)
             self.checkpoint.dump()
         for record in records:
             self._process_record(record)

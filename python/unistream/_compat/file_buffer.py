@@ -115,9 +115,11 @@ class FileBuffer(BaseBuffer):
     def put(self, record: AbcRecord) -> None:
         """Put a record; when this returns, it survives the death of the process."""
         self._buffer.put(record)
-        if self.n_bytes >= self.max_bytes:
+        waiting, filled = self._buffer.filling
+        if filled >= self.max_bytes:
             self._buffer.seal()
-        self._mark()
+            waiting = 0
+        self._marker.show(waiting > 0)
 
     def should_i_emit(self) -> bool:
         """Whether a batch is full."""
