@@ -22,7 +22,7 @@ def run(interpreter: str, program: str | Path, *arguments: object, folder: Path)
     """Run a program, or the file of one, in a folder. Return what it prints."""
     command = ["-c", program] if isinstance(program, str) else [str(program)]
     result = subprocess.run(
-        [interpreter, *command, *map(str, arguments)], capture_output=True, text=True, timeout=100, cwd=folder
+        [interpreter, *command, *map(str, arguments)], capture_output=True, text=True, timeout=300, cwd=folder
     )
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout

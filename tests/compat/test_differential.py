@@ -8,6 +8,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from conftest import Run
 
 PROGRAM = Path(__file__).with_name("programs") / "random_program.py"
@@ -16,6 +17,7 @@ PROGRAMS = 60
 MEMORY = Path("/dev/shm")
 
 
+@pytest.mark.timeout(600)
 def test_random_programs(old: Run, new: Run) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as place, ThreadPoolExecutor(2) as pool:
 
