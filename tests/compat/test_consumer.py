@@ -53,29 +53,51 @@ def test_a_lock_expires_after_seconds(tmp_path: Path) -> None:
     assert not checkpoint.is_record_locked(record, now=NOW)
 
 
-def test_a_record_that_was_being_processed_is_not_passed_over(tmp_path: Path) -> None:
+def test_a_record_that_was_being_processed_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, *range(1, 7))
-
-    class Dies(Consumer):
-        def process_record(self, record: DataClassRecord) -> None:
-            if record.id == "2":
-                raise SystemExit
-            super().process_record(record)
-
-    dies = make(tmp_path, Dies)
-    with pytest.raises(SystemExit):
-        dies.process_batch()
-    assert dies.seen == ["1"]
-    consumer = make(tmp_path)
+    program = KILLED.replace("file.write", "record.id == '2' and os._exit(9); file.write")
+    assert subprocess.run([sys.executable, "-c", program.replace("=0)", "=900)")], cwd=tmp_path).returncode == 9
+    consumer = make(tmp_path, limit=3)
     # Others may be at it: its batch waits, and what comes behind it does not.
     consumer.process_batch()
     consumer.process_batch()
-    assert consumer.seen == ["3"]
+    assert consumer.seen == ["3", "4"]
     assert consumer.checkpoint.start_pointer == 0
+
+    class Paused(Exception):
+        pass
+
+    def sleep(seconds: float) -> None:
+        assert seconds == 1
+        raise Paused
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    with pytest.raises(Paused):
+        consumer.run()
     consumer.checkpoint.batch["2"].lock_expire_time = NOW.isoformat()
     consumer.process_batch()
     consumer.process_batch()
-    assert consumer.seen == ["3", "2", "4", "5", "6"]
+    assert consumer.seen == ["3", "4", "2", "5", "6"]
+
+
+@pytest.mark.parametrize("ending", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_who_ends_in_order_leaves_no_lock(tmp_path: Path, ending: type[BaseException]) -> None:
+    write(tmp_path, *range(1, 4))
+
+    class Ends(Consumer):
+        def process_record(self, record: DataClassRecord) -> None:
+            if record.id == "2":
+                raise ending
+            super().process_record(record)
+
+    ends = make(tmp_path, Ends)
+    with pytest.raises(ending):
+        ends.process_batch()
+    tracker = load(tmp_path).batch["2"]
+    assert (tracker.status, tracker.attempts, tracker.lock) == (StatusEnum.pending, 0, None)
+    consumer = make(tmp_path)
+    consumer.process_batch()
+    assert ends.seen + consumer.seen == ["1", "2", "3"]
 
 
 KILLED = """

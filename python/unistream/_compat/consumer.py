@@ -83,6 +83,13 @@ class BaseConsumer(AbcConsumer, BaseModel):
             self.checkpoint.mark_as_failed_or_exhausted(record, error)
             self.checkpoint.dump_as_failed_or_exhausted(record)
             raise
+        except BaseException:
+            # The program ends, by Ctrl-C perhaps: the attempt counts nothing, and nobody waits until its lock expires.
+            tracker = self.checkpoint.get_tracker(record)
+            tracker.status, tracker.lock = StatusEnum.pending.value, None
+            tracker.attempts -= 1
+            self.checkpoint.dump_as_failed_or_exhausted(record)
+            raise
         return result
 
     def _process_record(self, record: Any) -> tuple[bool | None, Any]:
@@ -168,8 +175,10 @@ class BaseConsumer(AbcConsumer, BaseModel):
         """Process batches until something is raised."""
         while True:
             self.process_batch(verbose=verbose)
-            if self.delay:
-                time.sleep(self.delay)
+            # Who holds the lock of a record is not asked for it all the time.
+            pause = self.delay or (0 if self.checkpoint.is_ready_for_next_batch() else 1)
+            if pause:
+                time.sleep(pause)
 
 
 @at("unistream.consumers.simple")
