@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,27 @@ def elastic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elastic]:
     command = [str(BIN / "noida-db"), "start", "--data-dir", str(place / "data"), "--only", "elasticsearch"]
     with running([*command, "--elasticsearch-port", str(port)], port, place / "log"):
         yield Elastic(port)
+
+
+class ClickHouse:
+    """The engine of ClickHouse, by its HTTP interface."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+
+    def ask(self, query: str) -> str:
+        url = f"{self.url}/?{urllib.parse.urlencode({'query': query})}"
+        with urllib.request.urlopen(url, b"", timeout=60) as answer:
+            return str(answer.read().decode())
+
+
+@pytest.fixture(scope="session")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
+    place = tmp_path_factory.mktemp("clickhouse")
+    port = free_port()
+    command = [str(BIN / "python"), str(Path(__file__).with_name("clickhouse.py")), str(port)]
+    with running(command, port, place / "log"):
+        yield ClickHouse(port)
 
 
 @pytest.fixture

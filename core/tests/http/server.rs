@@ -77,6 +77,10 @@ pub(crate) enum Fault {
     Chunked,
     /// Handled; the answer comes after so long.
     Slow(Duration),
+    /// Handled; these bytes are sent in place of an answer, and the connection is kept.
+    Raw(Vec<u8>),
+    /// Handled; the answer comes byte by byte, each after so long.
+    Drip(Duration),
     /// Handled; what is sent is no HTTP.
     Garbage,
     /// Handled; interim answers come first.
@@ -233,6 +237,8 @@ fn serve(state: &State, socket: &TcpStream, stream: impl Read + Write) -> io::Re
                 flate2::read::GzDecoder::new(&body[..]).read_to_end(&mut unpacked).expect("a body that is gzip");
                 unpacked
             }
+            #[cfg(feature = "zstd")]
+            "zstd" => zstd::stream::decode_all(&body[..]).expect("a body that is zstd"),
             other => panic!("{other}"),
         };
         let reply = match &fault {
@@ -278,6 +284,14 @@ fn serve(state: &State, socket: &TcpStream, stream: impl Read + Write) -> io::Re
                 out.write_all(b"SSH-2.0-server\r\n\r\n")?;
                 return out.flush();
             }
+            Fault::Raw(bytes) => out.write_all(&bytes)?,
+            Fault::Drip(delay) => {
+                for byte in answer {
+                    out.write_all(&[byte])?;
+                    out.flush()?;
+                    thread::sleep(delay);
+                }
+            }
             Fault::Interim => {
                 out.write_all(b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n")?;
                 out.write_all(&answer)?;
@@ -312,8 +326,11 @@ fn read_head(stream: &mut impl BufRead) -> io::Result<Option<Request>> {
         stream.read_line(&mut line)?;
         let line = line.strip_suffix("\r\n").expect("CR LF");
         let Some((name, value)) = line.split_once(':') else { break };
-        let twice = headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
-        assert!(twice.is_none(), "{name} comes twice");
+        let (name, value) = (name.to_ascii_lowercase(), value.trim());
+        // Only such as a record may bring along may come twice.
+        let before: Option<String> = headers.remove(&name);
+        assert!(before.is_none() || name.starts_with("x-"), "{name} comes twice");
+        headers.insert(name, before.map_or(value.to_owned(), |before| format!("{before}, {value}")));
     }
     assert!(headers.contains_key("host"));
     Ok(Some(Request { method, target, headers, body: Vec::new() }))
