@@ -9,6 +9,8 @@ mod presets;
 mod producer;
 mod requests;
 mod server;
+#[path = "../common/web.rs"]
+mod web;
 
 use std::time::Duration;
 
