@@ -74,7 +74,7 @@ test-aws:
 test-http:
 	tests/http/run.sh
 
-# Figures of all three languages and of the AWS sinks, each beside its limit or its rivals; all in
+# Figures of all three languages and of the AWS and HTTP sinks, each beside its limit or its rivals; all in
 # target/bench/results.json at the end.
 bench:
 	mkdir -p target/bench
@@ -82,6 +82,7 @@ bench:
 	ffi/bench/run.sh | tee target/bench/c.jsonl
 	python/bench/run.sh
 	tests/aws/bench.sh | tee target/bench/aws.json
+	tests/http/bench.sh | tee target/bench/http.json
 	$(PYTHON) core/benches/merge.py target/bench
 
 # The proofs at full depth: crashes and faults at every operation of a simulated disk, programs against the model, fuzzing,

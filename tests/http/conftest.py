@@ -20,6 +20,7 @@ from servers import free_port, running
 PLACE = Path(os.environ["HTTP_TEST_PLACE"])
 COMMAND = os.environ["HTTP_TEST_COMMAND"]
 BIN = PLACE / "venv" / "bin"
+ROOT = Path(__file__).parents[2]
 
 
 class Elastic:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import BIN, ClickHouse, Elastic, command, run
+from conftest import BIN, COMMAND, ROOT, ClickHouse, Elastic, command, run
 from servers import free_port, running
 
 
@@ -81,6 +81,26 @@ def test_a_row_that_does_not_fit_is_found_alone(tmp_path: Path, clickhouse: Clic
     done = run("put", tmp_path / "none", path, "--to", f"{clickhouse.url}/nowhere?preset=clickhouse", "--timeout", "2")
     assert done.returncode == 3, done.stderr
     assert "UNKNOWN_TABLE" in done.stderr
+
+
+def test_the_examples_put_what_they_are_given(tmp_path: Path, elastic: Elastic, numbers: Path) -> None:
+    """Those of Rust and C, built as they stand; Python's is run in tests/python."""
+    built = Path(COMMAND).parent
+    in_c = tmp_path / "elastic"
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{ROOT}/include", f"-L{built}"]
+    source = f"{ROOT}/ffi/examples/elastic.c"
+    subprocess.run(["gcc", *flags, "-o", str(in_c), source, "-lunistream", f"-Wl,-rpath,{tmp_path}"], check=True)
+    (tmp_path / "libunistream.so.0").symlink_to(built / "libunistream.so")
+    for name, program, url in [
+        ("rust", built / "examples" / "elastic", f"{elastic.url}/example-rust"),
+        ("c", in_c, f"{elastic.url}/example-c?preset=elastic&use_environment=false"),
+    ]:
+        given = [str(program), str(tmp_path / name), url]
+        with numbers.open("rb") as lines:
+            done = subprocess.run(given, stdin=lines, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.endswith("0 left\n")
+        all_once(elastic, f"example-{name}")
 
 
 def nginx(place: Path, port: int, server: str) -> list[str]:
