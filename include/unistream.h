@@ -145,8 +145,9 @@
  *       set either, what is best for the sink, total for functions.
  *   max_in_flight (count: 0 to 64; default 0) The most batches, or parts of batches, being sent at once; 0: as many
  *       as are best for the sink, one for functions.
- *   max_batches_ahead (count: 1 to 65536; default 4096) Under order = key: how many batches the other lanes may get
- *       ahead of one that fails, waits or is slow.
+ *   max_batches_ahead (count: 1 to 65536; default 4096) How many batches others may get ahead of one that fails,
+ *       waits or is slow: those of other lanes under order = key, any under order = none, where one that fails or
+ *       waits takes one of the max_in_flight places.
  *   max_age (duration: at least 0.001, or none; default none) The age, by created_at and the wall clock, at which a
  *       record is not sent any more; none: it is sent however old it is. It is looked at before each attempt, so that
  *       a record in flight does not expire.
@@ -240,25 +241,33 @@
  *       {topic} and {header.NAME} stand for the record's.
  *   signing_secret (secret: a text, or whsec_ and Base64, or empty; default empty) The secret that webhooks are
  *       signed with; empty: they are not.
+ *   signing_secret_file (text: a path, or empty; default empty) A file with that secret, read when the sink is made.
+ *   acknowledge (boolean: true, false; default false) Splunk: a record is delivered when the indexers have
+ *       acknowledged it, and not when the collector has taken it.
+ *   acknowledge_timeout (duration: 0.01 to 600; default 60) How long an acknowledgement may take; then the records
+ *       are sent again.
  *   query (text: such as database=logs&wait=true, or empty; default empty) What follows ? in the requests' URL, as it
  *       is written there; for sinks that are opened by a URL, where ? begins the options.
  *   method (choice: POST, PUT, PATCH; default POST) The method.
  *   headers (text: lines such as X-Scope-OrgID: tenant, or empty; default empty) Headers of every request.
  *   secret_headers (secret: lines such as X-Api-Key: ..., or empty; default empty) Headers of every request that
  *       nobody else is to see, such as an API key.
+ *   secret_headers_file (text: a path, or empty; default empty) A file with such lines, read when the sink is made.
  *   body (choice: ndjson, json-array, length-prefixed, single; default ndjson) How the records of a request stand in
  *       its body.
  *   record (choice: payload, envelope; default payload) What is sent of each record: its payload, or an envelope of
  *       JSON with id, seq, key and time.
  *   content_type (text: a media type, or empty; default empty) The Content-Type; empty: the body's own.
- *   compression (choice: none, gzip; default none) How bodies are compressed.
+ *   compression (choice: none, gzip, zstd; default none) How bodies are compressed.
  *   username (text: a name without a colon, or empty; default empty) The user of HTTP Basic authentication, together
  *       with password.
  *   password (secret: a password, or empty; default empty) The password of HTTP Basic authentication.
+ *   password_file (text: a path, or empty; default empty) A file with that password, read anew for every request, so
+ *       that it can be rotated.
  *   token (secret: a token, or empty; default empty) The token of Authorization: Bearer, or of what a preset's
  *       service has in its place.
- *   token_file (text: a path, or empty; default empty) A file with that token, read anew for every batch, so that it
- *       can be rotated.
+ *   token_file (text: a path, or empty; default empty) A file with that token, read anew for every request, so that
+ *       it can be rotated.
  *   client_cert (text: a path, or empty; default empty) A PEM file with the certificate that a server asks for
  *       (mutual TLS), and those between it and its authority.
  *   client_key (text: a path, or empty; default empty) A PEM file with the private key of client_cert; empty: it

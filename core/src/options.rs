@@ -140,7 +140,8 @@ option_table! {
     order: Order = "auto", "auto, total, key, none", |_| true;
     /// The most batches, or parts of batches, being sent at once; 0: as many as are best for the sink, one for functions.
     max_in_flight: Count = "0", "0 to 64", |v| *v <= 64;
-    /// Under `order = key`: how many batches the other lanes may get ahead of one that fails, waits or is slow.
+    /// How many batches others may get ahead of one that fails, waits or is slow: those of other lanes under `order = key`, any
+    /// under `order = none`, where one that fails or waits takes one of the `max_in_flight` places.
     max_batches_ahead: Count = "4096", "1 to 65536", |v| (1..=65_536).contains(v);
     /// The age, by `created_at` and the wall clock, at which a record is not sent any more; `none`: it is sent however old it is. It is
     /// looked at before each attempt, so that a record in flight does not expire.

@@ -107,11 +107,16 @@ impl Model {
     /// The parts that may go out, or will once their time has come: their batch, and their place in it.
     fn candidates(&self) -> Vec<(usize, usize)> {
         let left = |batch: &Sealed| batch.parts.iter().any(|part| !part.left.is_empty());
-        let ahead = match self.options.order {
-            Order::Key => self.options.max_batches_ahead,
-            _ => self.options.max_in_flight,
+        let Options { max_batches_ahead, max_in_flight, .. } = self.options;
+        let (ahead, unfinished) = match self.options.order {
+            Order::Key => (max_batches_ahead, u64::MAX),
+            Order::None => (max_batches_ahead.max(max_in_flight), max_in_flight),
+            _ => (max_in_flight, max_in_flight),
         };
-        let window = || self.batches.iter().enumerate().take(ahead as usize).filter(|(_, batch)| left(batch));
+        let window = || {
+            let read = self.batches.iter().enumerate().take(ahead as usize);
+            read.filter(|(_, batch)| left(batch)).take(unfinished as usize)
+        };
         let mut candidates = Vec::new();
         for (at, batch) in window() {
             for (place, part) in batch.parts.iter().enumerate().filter(|(_, part)| !part.left.is_empty()) {
