@@ -137,7 +137,6 @@ struct Said {
     again: BTreeSet<String>,
     /// How many parts may still come again: those that were in flight at a kill and have not come since.
     may_come: usize,
-    most_again: usize,
 }
 
 impl Said {
@@ -155,7 +154,6 @@ impl Said {
         let (again, may_come) = (&self.again, self.may_come);
         assert!(again.len() <= may_come, "{may_come} were in flight at kills, and came again: {again:?}");
         self.may_come = may_come - again.len() + in_flight;
-        self.most_again = self.most_again.max(again.len());
     }
 
     fn sent(&mut self, id: &str, memo: &str, records: &[&str]) {
@@ -249,7 +247,6 @@ fn kills(durability: &str, seed: u64) {
             assert_eq!(record.headers.get("seq"), Some(&record.seq.to_le_bytes()[..]));
         }
     }
-    println!("{puts} puts, {batches} batches, {} buried; at most {} came again", buried.len(), said.most_again);
 }
 
 #[test]
