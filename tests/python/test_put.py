@@ -214,7 +214,7 @@ def test_a_header_that_is_no_text_says_why(path: Path) -> None:
         with pytest.raises(UnicodeEncodeError):
             producer.put(b"", headers={"\ud800": b""})
         with pytest.raises(TypeError, match="name of a header is int, not str"):
-            producer.put(b"", headers={5: b""})  # type: ignore[dict-item]
+            producer.put(b"", headers={5: b""})  # type: ignore[arg-type]
 
 
 def test_headers_survive_the_dead_letters(path: Path) -> None:
