@@ -139,7 +139,7 @@ def cycle() -> list[object]:
         (["\ud800"], ValueError),
         ("\ud800", ValueError),
         (cycle(), ValueError),
-        ({"x": {1, 2}}, TypeError),
+        ({"x": {1j, 2}}, TypeError),
         ({"x": b"bytes"}, TypeError),
         ({(1, 2): 3}, TypeError),
         (5, TypeError),
