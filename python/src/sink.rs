@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use unistream::sink::{FileMode, FileOptions, FileSink as CoreFileSink, Framing};
 use unistream::{NewRecord, SendError, Sink};
 
@@ -58,6 +59,12 @@ impl NativeSink {
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         Ok(format!("<{} {}>", slf.get_type().name()?, text::shown(&slf.get().core.name())))
     }
+}
+
+/// Calls what the program gave a native sink to ask; what that logs is left out of logs that the sink sends.
+pub(crate) fn call_quietly<'py>(function: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    static CALL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    CALL.import(function.py(), "unistream._quiet", "call")?.call1((function,))
 }
 
 /// A native sink for as long as its producer is open: a closed producer that is still referenced must not keep a
