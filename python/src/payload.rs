@@ -9,7 +9,7 @@ use pyo3::types::{
     PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMapping, PyMemoryView, PyString, PyTuple,
 };
 
-use crate::json::Writer;
+use crate::json::{self, Writer};
 
 /// A payload, and the id of an object that has one.
 pub(crate) struct Encoded<'py> {
@@ -21,6 +21,14 @@ enum Payload<'py> {
     Bytes(Bound<'py, PyBytes>),
     Text(Bound<'py, PyString>),
     Owned(Vec<u8>),
+}
+
+impl Drop for Encoded<'_> {
+    fn drop(&mut self) {
+        if let Payload::Owned(bytes) = &mut self.payload {
+            json::recycle(std::mem::take(bytes));
+        }
+    }
 }
 
 /// What the program has said about how objects become payloads.
@@ -110,7 +118,7 @@ impl<'py> Encoded<'py> {
     }
 
     pub(crate) fn into_python(self, py: Python<'py>) -> PyResult<(Bound<'py, PyBytes>, Option<Bound<'py, PyString>>)> {
-        Ok((PyBytes::new(py, self.as_bytes()?), self.id))
+        Ok((PyBytes::new(py, self.as_bytes()?), self.id.clone()))
     }
 
     pub(crate) fn as_bytes(&self) -> PyResult<&[u8]> {

@@ -5,6 +5,8 @@ mod failure;
 mod forms;
 mod numpy;
 
+use std::cell::Cell;
+
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PyMapping, PySet, PyString, PyTuple};
@@ -23,9 +25,25 @@ pub(crate) struct Writer<'a> {
     default: Option<&'a Py<PyAny>>,
 }
 
+thread_local! {
+    /// The memory of the last payload of this thread.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Takes back what a writer has written.
+pub(crate) fn recycle(mut out: Vec<u8>) {
+    /// More is not kept by a thread that puts no more.
+    const MOST: usize = 64 * 1024;
+    if out.capacity() <= MOST {
+        out.clear();
+        // None, while a thread ends.
+        let _ = SPARE.try_with(|spare| spare.set(out));
+    }
+}
+
 impl<'a> Writer<'a> {
     pub(crate) fn new(default: Option<&'a Py<PyAny>>) -> Self {
-        Writer { out: Vec::with_capacity(256), default }
+        Writer { out: SPARE.try_with(Cell::take).unwrap_or_default(), default }
     }
 
     /// Writes a built-in container.
@@ -116,8 +134,8 @@ fn write_default(w: &mut Writer<'_>, value: &Bound<'_, PyAny>, depth: usize) -> 
 }
 
 fn write_dict(w: &mut Writer<'_>, dict: &Bound<'_, PyDict>, depth: usize) -> Written {
-    let len = dict.len();
     let mut items = dict.iter();
+    let len = items.len();
     // A value's own code may change the dict: the iterator would panic, json.dumps raises.
     let checked = (0..len).map_while(|_| {
         if dict.len() != len {
@@ -192,6 +210,10 @@ fn deeper(depth: usize) -> PyResult<usize> {
 /// Keys are text; numbers, truth values and `None` become text as `json.dumps` has it, and what has a form that is text
 /// is that text.
 fn write_key(w: &mut Writer<'_>, key: &Bound<'_, PyAny>) -> Written {
+    if let Ok(text) = key.cast_exact::<PyString>() {
+        write_string(&mut w.out, text.to_str()?);
+        return Ok(());
+    }
     if let Ok(text) = key.cast::<PyString>() {
         write_string(&mut w.out, text.to_str()?);
         return Ok(());
@@ -231,6 +253,9 @@ fn write_float(out: &mut Vec<u8>, number: f64) -> PyResult<()> {
     if !number.is_finite() {
         return Err(PyValueError::new_err(format!("{number} has no form in JSON")));
     }
+    if write_short_float(out, number) {
+        return Ok(());
+    }
     let mut buffer = ryu::Buffer::new();
     let text = buffer.format_finite(number);
     match text.split_once('e') {
@@ -267,6 +292,39 @@ fn write_float(out: &mut Vec<u8>, number: f64) -> PyResult<()> {
     Ok(())
 }
 
+/// Writes a number of few digits, such as a price or a temperature: what a division by a power of ten gives back is written
+/// by the digits that were divided, and no shorter ones are the same number, as at most 15 digits tell numbers apart.
+fn write_short_float(out: &mut Vec<u8>, number: f64) -> bool {
+    let size = number.abs();
+    // Those whose digits `repr` lays out without an exponent, with room for all of the places.
+    if !(0.001..1e9).contains(&size) {
+        return false;
+    }
+    for (places, power) in [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6].into_iter().enumerate() {
+        let digits = (size * power).round();
+        if digits / power != size {
+            continue;
+        }
+        let digits = digits as u64;
+        let power = power as u64;
+        if number < 0.0 {
+            out.push(b'-');
+        }
+        out.extend_from_slice(itoa::Buffer::new().format(digits / power).as_bytes());
+        out.push(b'.');
+        let fraction = digits % power;
+        // The zeros before it.
+        let mut place = power / 10;
+        while places > 1 && place > fraction && place > 1 {
+            out.push(b'0');
+            place /= 10;
+        }
+        out.extend_from_slice(itoa::Buffer::new().format(fraction).as_bytes());
+        return true;
+    }
+    false
+}
+
 /// For each byte: 0 as it is, `u` as \u00XX, else the letter behind the backslash.
 static ESCAPES: [u8; 256] = {
     let mut table = [0; 256];
@@ -289,6 +347,36 @@ fn write_string(out: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
     out.reserve(bytes.len() + 2);
     out.push(b'"');
+    if is_plain(bytes) {
+        out.extend_from_slice(bytes);
+    } else {
+        write_escaped(out, bytes);
+    }
+    out.push(b'"');
+}
+
+/// Whether text stands in JSON as it is. Eight bytes are looked at together, the last ones once more if need be.
+#[inline]
+fn is_plain(bytes: &[u8]) -> bool {
+    let Some(end) = bytes.last_chunk::<8>() else {
+        return bytes.iter().all(|byte| ESCAPES[usize::from(*byte)] == 0);
+    };
+    let (words, _) = bytes.as_chunks::<8>();
+    words.iter().chain([end]).all(|word| is_plain_word(u64::from_le_bytes(*word)))
+}
+
+/// Whether no byte is below 0x20, a quote or a backslash. A byte from which less than itself is taken away keeps its high bit
+/// clear; those that had it set are no ASCII.
+#[inline]
+fn is_plain_word(word: u64) -> bool {
+    const EACH: u64 = u64::MAX / 255;
+    let below = |limit: u8, word: u64| word.wrapping_sub(EACH * u64::from(limit)) & !word;
+    let is = |byte: u8| below(1, word ^ (EACH * u64::from(byte)));
+    (below(0x20, word) | is(b'"') | is(b'\\')) & (EACH * 0x80) == 0
+}
+
+#[cold]
+fn write_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     let mut start = 0;
     for (at, byte) in bytes.iter().enumerate() {
         let escape = ESCAPES[usize::from(*byte)];
@@ -305,5 +393,4 @@ fn write_string(out: &mut Vec<u8>, text: &str) {
         }
     }
     out.extend_from_slice(&bytes[start..]);
-    out.push(b'"');
 }
