@@ -39,7 +39,7 @@ macro_rules! build {
 /// :param credentials: a callable that returns an object with `access_key`, `secret_key` and `token`, as botocore's
 ///     frozen credentials have; asked before every call. Left out, credentials are looked for where the AWS tools do.
 /// :param options: see `unistream.KinesisOptions`.
-#[pyclass(frozen, extends = NativeSink, module = "unistream")]
+#[pyclass(frozen, extends = NativeSink, module = "unistream._native")]
 pub(crate) struct KinesisSink;
 
 #[pymethods]
@@ -64,7 +64,7 @@ impl KinesisSink {
 /// :param stream: the log stream in it.
 /// :param credentials: as for `KinesisSink`.
 /// :param options: see `unistream.CloudWatchLogsOptions`.
-#[pyclass(frozen, extends = NativeSink, module = "unistream")]
+#[pyclass(frozen, extends = NativeSink, module = "unistream._native")]
 pub(crate) struct CloudWatchLogsSink;
 
 #[pymethods]

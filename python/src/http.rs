@@ -17,7 +17,7 @@ use crate::sink::{NativeSink, call_quietly};
 /// :param headers: headers of every request, as a mapping; none of their values is shown.
 /// :param token: the token of `Authorization: Bearer`, or a callable that returns it, asked before every request.
 /// :param options: see `unistream.HttpOptions`.
-#[pyclass(frozen, extends = NativeSink, module = "unistream")]
+#[pyclass(frozen, extends = NativeSink, module = "unistream._native")]
 pub(crate) struct HttpSink;
 
 #[pymethods]

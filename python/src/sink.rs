@@ -18,7 +18,7 @@ use crate::sync::lock;
 use crate::text;
 
 /// A sink that is part of unistream: it works without the interpreter.
-#[pyclass(frozen, subclass, module = "unistream")]
+#[pyclass(frozen, subclass, module = "unistream._native")]
 pub(crate) struct NativeSink {
     pub(crate) core: Arc<dyn Sink>,
 }
@@ -124,7 +124,7 @@ impl Sink for Lease {
 /// :param sync: whether each batch is on stable storage before it counts as delivered.
 /// :param mode: the permissions of a file that is created, whatever the umask, such as `0o600`; `None`: 0640 less the umask.
 /// :param follow_links: whether symbolic links at the path are followed, and a file may be one that another user put there.
-#[pyclass(frozen, extends = NativeSink, module = "unistream")]
+#[pyclass(frozen, extends = NativeSink, module = "unistream._native")]
 pub(crate) struct FileSink {
     path: PathBuf,
     options: FileOptions,
@@ -175,7 +175,7 @@ impl FileSink {
 }
 
 /// Takes everything and keeps nothing: for measuring what comes before the sink.
-#[pyclass(frozen, extends = NativeSink, module = "unistream")]
+#[pyclass(frozen, extends = NativeSink, module = "unistream._native")]
 pub(crate) struct NullSink;
 
 #[pymethods]
