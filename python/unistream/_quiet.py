@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextvars
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from ._native import Batch, NativeSink
-from ._sink import AsyncSend, Send, Sink, check_arity, is_async, prepare_of, send_of
-
-if TYPE_CHECKING:
-    from ._sink import Answer, Prepare
+from ._sink import AsyncSend, Send, Sink, check_arity, is_async, send_of
 
 R = TypeVar("R")
 
@@ -44,11 +42,10 @@ class _Quiet:
     def __init__(self, sink: object, send: Send | AsyncSend) -> None:
         named: Any = sink if hasattr(sink, "__qualname__") else type(sink)
         self.__module__, self.__qualname__ = named.__module__, named.__qualname__
-        self.send: Send | AsyncSend = (
-            _awaited(cast("AsyncSend", send)) if is_async(send) else _called(cast("Send", send))
-        )
-        if (prepare := prepare_of(sink)) is not None:
-            self.prepare: Prepare = _called(prepare)
+        self.send = _around(send)
+        prepare: Any = None if inspect.isfunction(sink) else getattr(sink, "prepare", None)
+        if prepare is not None:
+            self.prepare = _around(prepare)
 
 
 def quiet(sink: Sink) -> Sink:
@@ -60,17 +57,13 @@ def quiet(sink: Sink) -> Sink:
     return cast("Sink", _Quiet(sink, send))
 
 
-def _called(function: Callable[[Batch], R]) -> Callable[[Batch], R]:
-    def call(batch: Batch) -> R:
+def _around(function: Callable[[Batch], Any]) -> Callable[[Batch], Any]:
+    def call(batch: Batch) -> Any:
         with _quietly():
             return function(batch)
 
-    return call
-
-
-def _awaited(function: AsyncSend) -> AsyncSend:
-    async def call(batch: Batch) -> Answer:
+    async def run(batch: Batch) -> Any:
         with _quietly():
             return await function(batch)
 
-    return call
+    return run if is_async(function) else call
