@@ -109,11 +109,10 @@ def test_wrong_options_are_refused_at_once() -> None:
 def test_secrets_come_from_files(tmp_path: Path, service: Service) -> None:
     (tmp_path / "password").write_text("hush-hush\n")
     (tmp_path / "keys").write_text("X-Api-Key: quiet\n")
-    files: unistream.HttpOptions = {
-        "password_file": tmp_path / "password",
-        "secret_headers_file": tmp_path / "keys",
-    }
-    sink = HttpSink(service.url, username="me", compression="zstd", **files)
+    options: unistream.HttpOptions = {"username": "me", "compression": "zstd"}
+    options["password_file"] = tmp_path / "password"
+    options["secret_headers_file"] = tmp_path / "keys"
+    sink = HttpSink(service.url, **options)
     with Producer(tmp_path / "outbox", sink) as producer:
         producer.put({"id": "1"})
         producer.flush(timeout=30)
