@@ -3,7 +3,7 @@ CARGO ?= cargo
 PYTHON ?= python3
 export PYTHON
 
-.PHONY: demo test test-rust test-c test-cli test-python test-aws test-http lint requirements notices advisories reproduce bench torture fuzz clean
+.PHONY: demo test test-rust test-c test-cli test-python test-compat test-aws test-http lint requirements notices advisories reproduce bench torture fuzz clean
 .DEFAULT_GOAL := test
 
 include ffi/install.mk
@@ -14,7 +14,7 @@ demo:
 	python/examples/run.sh simple_producer.py
 
 # Each part says how long it took.
-test: $(addprefix timed-,lint test-rust test-c test-cli test-python test-aws test-http)
+test: $(addprefix timed-,lint test-rust test-c test-cli test-python test-compat test-aws test-http)
 
 timed-%:
 	@start=$$(date +%s) && $(MAKE) --no-print-directory $* && echo "== $*: $$(($$(date +%s) - start)) s"
@@ -65,6 +65,10 @@ test-cli:
 test-python:
 	tests/python/run.sh
 	tests/own_sink/run.sh
+
+# Programs of both halves of 0.1.2, beside the predecessor itself, and its plugin.
+test-compat:
+	tests/compat/run.sh
 
 # The AWS sinks against emulators that others wrote, on loopback.
 test-aws:

@@ -1195,6 +1195,24 @@ unistream_error *unistream_producer_next_batch(const unistream_producer *produce
                                                unistream_batch **batch);
 
 /**
+ * Mode manual: keeps a memo with a batch of `unistream_producer_next_batch()`, as the callback `prepare` does in the other
+ * modes: `length` bytes, at most 4,096, which are copied. `unistream_batch_memo()` has it from now on, also in every later
+ * attempt, across restarts. Call it before anything of the batch is sent for the first time: while there is no memo.
+ *
+ * When this has returned, the memo survives the death of the process, and a power loss as `durability` says. `memo`
+ * may be NULL where `length` is 0. Any thread may call it, and others may read the batch meanwhile.
+ *
+ * Errors: `UNISTREAM_ERROR_WRONG_MODE`, `UNISTREAM_ERROR_NOT_FOUND` for a batch that waits for no answer,
+ * `UNISTREAM_ERROR_INVALID_ARGUMENT` for a memo that is too long and for a batch that has one, `UNISTREAM_ERROR_DISK_FULL`,
+ * `UNISTREAM_ERROR_IO`, `UNISTREAM_ERROR_CLOSED`, `UNISTREAM_ERROR_FORKED`. The batch has no other memo than before then.
+ */
+UNISTREAM_MUST_USE
+unistream_error *unistream_producer_keep_memo(const unistream_producer *producer,
+                                              const unistream_batch *batch,
+                                              const void *memo,
+                                              size_t length);
+
+/**
  * Mode manual: how long until `unistream_producer_next_batch()` may have a batch, for the timer of an event loop.
  *
  * Writes to `wait_ms` milliseconds, rounded up, such as poll() takes: 0 for now, `UNISTREAM_FOREVER` (-1) if only a
@@ -1297,8 +1315,8 @@ uint64_t unistream_batch_last_seq(const unistream_batch *batch);
 uint32_t unistream_batch_attempt(const unistream_batch *batch);
 
 /**
- * The memo that the sink's `prepare` kept with the batch, and its length in `length`; NULL and 0 if there is none. It lives as
- * long as the batch.
+ * The memo that the sink's `prepare` kept with the batch, or `unistream_producer_keep_memo()` in mode manual, and its length
+ * in `length`; NULL and 0 if there is none. It lives as long as the batch.
  */
 const void *unistream_batch_memo(const unistream_batch *batch,
                                  size_t *length);

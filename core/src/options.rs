@@ -147,7 +147,8 @@ option_table! {
     /// looked at before each attempt, so that a record in flight does not expire.
     max_age: Duration = "none", "at least 0.001, or none", |v| *v >= Duration::from_millis(1);
     /// What becomes of a record that is older than `max_age` or has reached its own `expires_at`: it goes into the dead letters, or it is
-    /// dropped. `auto`: dead letters for the former, and `expires_at` is left to the sink.
+    /// dropped. `auto`: dead letters for the former, and `expires_at` is left to the sink. A replay changes neither time, so that
+    /// under the same options what is replayed expires once more.
     on_expired: OnExpired = "auto", "auto, dead_letter, drop", |_| true;
     /// The most records a second that are sent, attempts at the same one included; 0: as many as the sink takes. After an outage
     /// this spares a server that has just come up.

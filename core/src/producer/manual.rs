@@ -34,6 +34,24 @@ impl Producer {
         }
     }
 
+    /// Manual mode: keeps a memo with a batch that was handed out, of at most [`MAX_MEMO_BYTES`](crate::limits::MAX_MEMO_BYTES),
+    /// as [`Sink::prepare`](crate::Sink::prepare) does in the other modes: [`Batch::memo`] has it at every later attempt, across
+    /// restarts. Call it before anything of the batch is sent for the first time, which is when `Batch::memo` is `None`.
+    ///
+    /// When this has returned, the memo survives the death of the process, and a power loss as `durability` says.
+    ///
+    /// # Errors
+    /// `WrongMode` in other modes; `Closed`; `NotFound` for a batch that waits for no answer; `InvalidArgument` for a memo that
+    /// is too long, and for a batch that has one: what was sent with it may have arrived. `DiskFull` or `Io` if the disk does not take it.
+    /// The batch has no other memo than before then.
+    pub fn keep_memo(&self, batch: &mut Batch, memo: impl Into<Vec<u8>>) -> Result<()> {
+        let shared = &*self.shared;
+        shared.check_caller()?;
+        shared.check_manual()?;
+        shared.refuse_closed()?;
+        shared.core().keep_memo(batch, memo.into())
+    }
+
     /// Manual mode: how long until [`next_batch`](Self::next_batch) may have something, for an event loop's timer.
     /// `None`: not before the next `put`.
     pub fn next_wait(&self) -> Option<Duration> {
