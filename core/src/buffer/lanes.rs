@@ -18,6 +18,10 @@
 //!   lane that fails keeps the log's space.
 //! - The batch that was being filled when a process died ends where the next one opens the log: how full its lanes were is
 //!   not on disk. The number of lanes that the process had is in the checkpoint.
+//! - The key chooses the lane, and the sink does not. One whose target numbers the records of each partition keeps such a number for
+//!   each lane, in the parts' memos: a key has one lane and one partition, so that its order holds though a partition is fed by several
+//!   lanes. Were a sink to choose, its choice would have to stand in the record's frame, since the next process may have another
+//!   sink. A flag in `features` would announce that, and a method of `Sink` with a default would change no sink.
 
 use super::writer::{BatchCaps, OpenBatch};
 use crate::checksum::crc32c;
