@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyBaseException, PyException, PyIndexError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyIterator};
+use pyo3::types::{PyBytes, PyDict, PyIterator, PyString};
 use unistream::{Durability, Error, ErrorKind, Limits, Mode, NewRecord, SendError};
 
 use crate::channel::{Channel, Exchange};
@@ -15,7 +15,7 @@ use crate::error::{OrRaise, raise};
 use crate::event::Events;
 use crate::extras::Extras;
 use crate::judge::{Answer, Direct, Judge};
-use crate::payload::{self, Encoded};
+use crate::payload::{self, Encoded, Encoder};
 use crate::record::Batch;
 use crate::report::Report;
 use crate::sink::{Lease, NativeSink};
@@ -46,6 +46,7 @@ pub(crate) struct Producer {
     judge: Judge,
     /// Sleeps for some seconds and lets other greenlets run, in a process whose threads are greenlets.
     pause: Option<Py<PyAny>>,
+    encoder: Encoder,
     /// Every put may wait, for a sync or for the sink: the GIL is released for each.
     put_waits: bool,
     /// How long a put waits for space.
@@ -55,7 +56,8 @@ pub(crate) struct Producer {
 #[pymethods]
 impl Producer {
     /// `sink` is a native sink, a channel, a callable for inline mode, or `None` for manual mode; `unavailable` a
-    /// function that judges exceptions before the table does; `prepare` what such a callable keeps with a batch.
+    /// function that judges exceptions before the table does; `prepare` what such a callable keeps with a batch; `default`
+    /// and `serializer` what an `Encoder` has.
     #[new]
     #[allow(clippy::too_many_arguments)]
     fn new(
@@ -65,11 +67,14 @@ impl Producer {
         name: String,
         unavailable: Option<Py<PyAny>>,
         prepare: Option<Py<PyAny>>,
+        default: Option<Py<PyAny>>,
+        serializer: Option<Py<PyAny>>,
         keywords: &Bound<'_, PyDict>,
         events: &Events,
         log_threshold: u8,
         pause: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
+        let encoder = Encoder::new(default, serializer)?;
         let options = options::from_dict(keywords)?;
         let put_waits = options.mode == Mode::Inline || options.durability == Durability::Always;
         let full_timeout = options.put_timeout();
@@ -100,13 +105,15 @@ impl Producer {
         };
         let judge = Judge::new("manual".into(), unavailable);
         let core = Some(core.or_raise(py)?);
-        Ok(Producer { core, exchange, lease, direct, judge, pause, put_waits, full_timeout })
+        Ok(Producer { core, exchange, lease, direct, judge, pause, encoder, put_waits, full_timeout })
     }
 
     /// Puts a record: when this returns, it survives the death of the process.
     ///
-    /// :param data: bytes-like objects are stored as they are, `str` as UTF-8, mappings, lists and dataclasses as
-    ///     JSON, any other object as its `serialize()` returns (with its `id`, if that is text).
+    /// :param data: bytes-like objects are stored as they are, `str` as UTF-8, an object with `serialize()` as that
+    ///     returns (with its `id`, if that is text), what else has a form in JSON as JSON: mappings, lists, dataclasses,
+    ///     models of pydantic, numbers and arrays of numpy and more. What has none goes to the producer's `default`;
+    ///     with a `serializer` nothing is JSON but what that makes.
     /// :param id: the record's own id, at most 65,535 bytes of UTF-8. Left out, it is the buffer's id and the seq.
     /// :param key: the partition key, for sinks that have partitions; bytes or text, at most 65,535 bytes.
     /// :param created_at: an aware `datetime` or Unix seconds. Left out, it is now, to about 4 ms.
@@ -169,6 +176,11 @@ impl Producer {
             let _ = error.value(py).setattr("accepted", accepted);
             let _ = error.value(py).call_method1("add_note", (format!("{accepted} items were put before this one"),));
         })
+    }
+
+    /// What `put` would store, and the id that comes with it.
+    fn _encode<'py>(&self, data: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyBytes>, Option<Bound<'py, PyString>>)> {
+        Encoded::of(data, &self.encoder)?.into_python(data.py())
     }
 
     /// Puts with `watcher(event, value)` called for what happens meanwhile on this thread.
@@ -399,7 +411,7 @@ impl Producer {
     }
 
     fn put_record<'py>(&self, data: &Bound<'py, PyAny>, extras: &Extras<'_, 'py>) -> PyResult<u64> {
-        extras.with(data, |record| self.append(data.py(), record))
+        extras.with(data, &self.encoder, |record| self.append(data.py(), record))
     }
 
     #[inline]

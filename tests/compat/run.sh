@@ -18,11 +18,9 @@ install old tests/compat/old/requirements.txt
 install new tests/compat/requirements.txt
 
 python=$place/new/bin/python
-rm -rf "$place/wheels"
-"$place/new/bin/maturin" build --locked --quiet --manifest-path python/Cargo.toml --out "$place/wheels" \
-    --interpreter "$python" > "$place/wheel.log" 2>&1 || { cat "$place/wheel.log"; exit 1; }
+python/install.sh
 # The plugin came with the predecessor. This version takes its place, and what that alone needed goes.
-"$python" -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps "$place"/wheels/unistream-*.whl
+"$python" -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps target/wheels/unistream-*.whl
 "$python" -m pip uninstall --quiet --disable-pip-version-check --yes tenacity vislog 2> "$place/uninstall.log"
 "$python" -m pip check --quiet --disable-pip-version-check
 export COMPAT_TEST_OLD="$place/old/bin/python"

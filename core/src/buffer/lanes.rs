@@ -69,29 +69,30 @@ impl Filling {
     }
 
     /// Whether the batch takes a record that counts so many bytes.
-    #[inline]
-    pub(crate) fn takes(&self, open: &OpenBatch, key: Option<&[u8]>, seq: u64, counted: u64, caps: BatchCaps) -> bool {
+    #[inline(always)]
+    pub(crate) fn takes(&self, open: &OpenBatch, key: Option<&[u8]>, seq: u64, counted: u64, caps: &BatchCaps) -> bool {
         if self.lanes.is_empty() {
             return open.takes(counted, caps);
         }
         open.records < MOST_RECORDS && self.lanes[lane_of(key, seq, self.count()) as usize].takes(counted, caps)
     }
 
-    /// Counts a record into its lane. Returns what to measure against the caps now.
-    #[inline]
-    pub(crate) fn add<'a>(
-        &'a mut self,
-        open: &'a OpenBatch,
+    /// Counts a record that the batch has taken into its lane. Returns whether the batch is full now.
+    #[inline(always)]
+    pub(crate) fn add(
+        &mut self,
+        open: &OpenBatch,
         key: Option<&[u8]>,
         seq: u64,
         counted: u64,
-    ) -> &'a OpenBatch {
+        caps: &BatchCaps,
+    ) -> bool {
         if self.lanes.is_empty() {
-            return open;
+            return open.is_full(caps);
         }
         let lane = &mut self.lanes[lane_of(key, seq, self.lanes.len() as u32) as usize];
         lane.add(seq, counted);
-        lane
+        lane.is_full(caps) || open.records >= MOST_RECORDS
     }
 
     /// The batch is sealed.

@@ -4,6 +4,7 @@
 //! prepares, frees and syncs), `reader` (what goes out), `log` (what comes in), `front` (what the latter tells the former).
 //! `put` takes only the last two, unless it finds no room.
 
+mod batch_scan;
 pub(crate) mod checkpoint;
 mod delivery;
 mod dropping;
@@ -49,6 +50,7 @@ pub use losses::Damage;
 pub(crate) use losses::Region;
 use maintenance::Maintenance;
 pub(crate) use quarantine::CORRUPT;
+pub(crate) use writer::Appended;
 
 /// The name of the lock file in the buffer's directory.
 pub(crate) const LOCK: &str = "lock";
@@ -112,7 +114,7 @@ impl Buffer {
         if self.core.fork.is_forked() {
             return Err(forked());
         }
-        self.core.put(record.into(), Some(wait.into())).map(|appended| appended.seq)
+        self.core.put(&record.into(), Some(wait.into())).map(|appended| appended.seq)
     }
 
     /// Ends the batch being filled; `false` if it was empty.

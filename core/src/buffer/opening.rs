@@ -24,6 +24,7 @@ use crate::options::{CoreDumps, Durability, Options, Order, Storage};
 use crate::platform::sync::Mutex;
 use crate::platform::sync::atomic::AtomicBool;
 use crate::platform::{CachePadded, Directory, Environment, ForkGuard, Open};
+use crate::record::NewRecord;
 
 impl Core {
     pub(super) fn open(dir: &Path, options: Options, limits: Limits, env: Environment) -> Result<Core> {
@@ -86,17 +87,21 @@ impl Core {
         let damage = DamageReport::new(found.state.lost);
         let inherited = if found.state.lost.bytes > 0 { found.state.committed } else { Position::default() };
         let mut reader = Reader::new(found.cursor, found.state, damage.found(), limits, caps);
-        reader.walk.begin(log.end());
+        reader.scan.walk.begin(log.end());
         // As long as the seqs have not jumped on disk, the next owner has to make them jump.
         let boot_id = if log.jumped_from.is_none() { env.disk.boot_id() } else { 0 };
         reader.begin_run(boot_id, log.next_seq, lanes, &owner)?;
         dir.sync().map_err(failed)?;
+        let max_counted = limit(caps.bytes, limits.max_record_bytes);
+        let payload_overhead = limits.record_bytes(&NewRecord::new(b""));
         let core = Core {
             dir,
             window: Window::new(&options),
             caps,
             max_data: options.max_record_bytes,
-            max_counted: limit(caps.bytes, limits.max_record_bytes),
+            max_counted,
+            payload_overhead,
+            max_payload: options.max_record_bytes.min(max_counted.saturating_sub(payload_overhead)),
             limits,
             segment_bytes,
             access,

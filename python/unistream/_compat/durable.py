@@ -8,8 +8,8 @@ from pathlib import Path
 def write(path: Path, text: str) -> None:
     """Replace a file: whatever ends the process or the machine, it has the old text or the new one, whole.
 
-    After the death of the process it is the new one; after a power loss it may be the old one, which a consumer's files
-    are made for, so that this takes one sync and not two. A file that is there keeps its mode, and a link stays one.
+    After the death of the process it is the new one; after a power loss it may be the old one, until `settle`. A file
+    that is there keeps its mode, and a link stays one.
     """
     path = path.resolve()
     # Several processes may write, each its own copy.
@@ -26,3 +26,12 @@ def write(path: Path, text: str) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def settle(path: Path) -> None:
+    """Make durable what was written to a file, or that there is none."""
+    folder = os.open(path.resolve().parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

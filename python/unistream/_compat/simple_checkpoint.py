@@ -82,7 +82,11 @@ class SimpleCheckpoint(BaseCheckPoint):
 
     def dump_records(self, records: Iterable[AbcRecord]) -> None:
         """Store the records of a batch."""
-        durable.write(self.path_records, "\n".join(record.serialize() for record in records))
+        text = "\n".join(record.serialize() for record in records)
+        # A power loss may take the last steps of a batch, which is then repeated, but mixes it with no other.
+        durable.settle(self.path_checkpoint)
+        durable.write(self.path_records, text)
+        durable.settle(self.path_records)
 
     def load_records(self, record_class: type[Any], **kwargs: Any) -> list[Any]:
         """Return the records of the batch that was stored last. A last line that 0.1.2 has torn is left out."""
