@@ -127,6 +127,10 @@
  *   segment_bytes (bytes: 64KiB to 1GiB; default 16MiB) The size of one file of the log.
  *   max_buffer_bytes (bytes: at least 256KiB; default 1GiB) The most disk that the log may take. Segments are made
  *       smaller where fewer than four would fit.
+ *   shared (boolean: true, false; default false) Whether processes share the directory: it is an outbox, in which
+ *       each has a log of its own, and those that live send what those that died have left. A directory that one
+ *       producer had alone becomes one, and stays one. max_buffer_bytes and max_dead_letter_bytes hold for all logs
+ *       together.
  *   when_full (choice: block, error, drop_oldest; default block) What put does when the log has reached
  *       max_buffer_bytes: wait, return an error, or drop the oldest batches that are not in flight, which is counted
  *       (dropped_records, dropped_bytes) and told as an event.
@@ -208,6 +212,9 @@
  *       0 when it is not.
  *   unreadable_since      Since when the log cannot be read, so that nothing is sent, in microseconds since the
  *       epoch; 0 when it can.
+ *   slots                 Slots that the outbox has, under shared = true; otherwise 0.
+ *   adopted_slots         Slots of processes that have ended that this producer is sending. What is counted above is
+ *       of these and its own slot, but the dead letters, which are those of all slots.
  *
  * Sinks and their options: unistream_sink_open(url_or_kind, options, &sink)
  *
@@ -1013,7 +1020,8 @@ void unistream_config_free(unistream_config *config);
 
 /**
  * What happened: `put`, `on_hold`, `should_not_emit`, `send_started`, `send_succeeded`, `send_failed`, `rejected`,
- * `skipped`, `expired` (records had become too old to be sent), `dropped` (the oldest made room for others), `stopped`, `recovered`, `corrupt`, `put_waiting` (a put waits for space; reported at most once a
+ * `skipped`, `expired` (records had become too old to be sent), `dropped` (the oldest made room for others), `stopped`, `recovered`, `corrupt`, `shared` (the directory of
+ * one producer became an outbox that processes share), `adopted` (a slot whose process has ended is sent from now on), `put_waiting` (a put waits for space; reported at most once a
  * minute), `sink_down` (attempts fail or find the sink unavailable: reported when that begins, while it lasts after
  * 1, 2, 4 ... minutes and then every hour), `sink_up` (it takes batches again), `log_unreadable` (the log cannot be
  * read, so nothing is sent: reported as `sink_down` is) or `log_readable`. Later versions may add names. The text

@@ -142,7 +142,7 @@ impl Inspection {
             head: Progress::default(),
             lost: Losses::default(),
             ended_at: None,
-            owner: dir.owner(LOCK).map_err(failed)?,
+            owner: dir.holder(LOCK).map_err(failed)?.map(|holder| holder.pid),
             dir,
             segments,
             last: 0,

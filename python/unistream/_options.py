@@ -39,6 +39,7 @@ class BufferOptions(TypedDict, total=False):
 class Options(BufferOptions, total=False):
     """Every option of a producer but its mode. All may change between runs on one directory."""
 
+    shared: bool
     order: Literal["auto", "total", "key", "none"]
     max_in_flight: int
     max_batches_ahead: int
@@ -201,7 +202,8 @@ class Stats:
     `unavailable_since` and `unreadable_since` are in microseconds since the epoch, and 0 when the sink can be reached
     and the log be read. `refused_puts` and `last_error` know what the system refused (a full buffer, a full or failing
     disk, a producer that has stopped); what the caller got wrong (a record that is too large, an invalid argument) only
-    counts in `invalid_puts`.
+    counts in `invalid_puts`. With `shared=True`, `slots` says how many the outbox has, `adopted_slots` how many of them,
+    whose processes have ended, this producer is sending, and the counters are those of its own slot and of these.
     """
 
     put_records: int
@@ -232,5 +234,7 @@ class Stats:
     invalid_puts: int
     unavailable_since: int
     unreadable_since: int
+    slots: int
+    adopted_slots: int
     state: Literal["running", "on_hold", "unavailable", "stopped", "closed"]
     last_error: str

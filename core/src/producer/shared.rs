@@ -3,84 +3,67 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::backlog::Pace;
-use super::ending::Ending;
+use super::common::Common;
 use super::flush::Finished;
+use super::household::Household;
 use super::lifecycle::{Lifecycle, Phase};
-use super::outage::{Outage, Since};
+use super::outage::Outage;
 use super::reentrancy;
 use super::sender::Senders;
 use super::statistics::Statistics;
 use crate::buffer::{self, Buffer, Core, Dropped, Wait};
 use crate::dead_letters::DeadLetters;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Event, Observer};
-use crate::limits::Limits;
+use crate::event::Event;
 use crate::options::Mode;
 use crate::platform::sync::Mutex;
 use crate::platform::sync::atomic::{AtomicU64, Ordering};
 use crate::record::NewRecord;
-use crate::schedule::Schedule;
-use crate::sink::Sink;
 
+/// One slot: its log, its dead letters, and how far it is. A producer that shares nothing has one.
 pub(super) struct Shared {
     pub(super) buffer: Buffer,
-    /// `None` in manual mode.
-    pub(super) sink: Option<Box<dyn Sink>>,
+    pub(super) common: Arc<Common>,
     /// The sink wants to see each record before it is accepted.
     checks_records: bool,
-    pub(super) schedule: Schedule,
-    observer: Option<Observer>,
     /// The observer hears of each put.
     reports_puts: bool,
     pub(super) letters: DeadLetters,
     pub(super) lifecycle: Lifecycle,
-    pub(super) ending: Ending,
     pub(super) finished: Finished,
     pub(super) senders: Arc<Senders>,
     /// Held by the thread that sends in inline mode.
     pub(super) inline: Mutex<()>,
-    /// Attempts in a row in which the sink took nothing.
-    pub(super) outage: Outage,
-    /// The sink was unavailable in every attempt since.
-    pub(super) unavailable: Since,
     /// The log cannot be read.
     pub(super) unreadable: Outage,
     /// Milliseconds on the monotonic clock before which `PutWaiting` is not reported again.
     next_waiting: AtomicU64,
     pub(super) statistics: Statistics,
-    pub(super) pace: Pace,
+    /// The outbox that this is the producer's own slot of.
+    pub(super) household: Option<Household>,
 }
 
 impl Shared {
     pub(super) fn new(
         buffer: Buffer,
-        sink: Option<Box<dyn Sink>>,
-        limits: &Limits,
-        schedule: Schedule,
+        common: Arc<Common>,
         letters: DeadLetters,
-        observer: Option<Observer>,
-        put_events: bool,
+        household: Option<Household>,
     ) -> Arc<Shared> {
         let shared = Arc::new(Shared {
             buffer,
-            checks_records: limits.checks_records && sink.is_some(),
-            sink,
-            schedule,
-            reports_puts: put_events && observer.is_some(),
-            observer,
+            checks_records: common.limits.checks_records && common.sink.is_some(),
+            reports_puts: common.reports_puts,
+            senders: common.senders.clone(),
+            common,
             letters,
             lifecycle: Lifecycle::running(),
-            ending: Ending::default(),
             finished: Finished::default(),
-            senders: Arc::default(),
             inline: Mutex::new(()),
-            outage: Outage::default(),
-            unavailable: Since::default(),
             unreadable: Outage::default(),
             next_waiting: AtomicU64::new(0),
             statistics: Statistics::default(),
-            pace: Pace::default(),
+            household,
         });
         // A weak reference, here and below: the buffer that keeps it is a part of the producer.
         let weak = Arc::downgrade(&shared);
@@ -92,7 +75,7 @@ impl Shared {
             }
         };
         let _ = shared.core().when_dropped.set(Box::new(report));
-        if shared.observer.is_some() {
+        if shared.common.observer.is_some() {
             let weak = Arc::downgrade(&shared);
             let report = move |wait| {
                 if let Some(shared) = weak.upgrade() {
@@ -128,8 +111,9 @@ impl Shared {
         if reentrancy::is_inside(self.address()) { Err(reentrancy::reentrant()) } else { Ok(()) }
     }
 
+    /// Stands for the producer: a call from inside a callback of any of its slots is one from inside.
     fn address(&self) -> usize {
-        std::ptr::from_ref(self).addr()
+        Arc::as_ptr(&self.common).addr()
     }
 
     /// The error of a producer that does not run; `Ok` if it was resumed meanwhile.
@@ -154,7 +138,7 @@ impl Shared {
 
     #[inline]
     pub(super) fn notify(&self, event: &Event<'_>) {
-        if let Some(observer) = &self.observer {
+        if let Some(observer) = &self.common.observer {
             // A panicking observer must not take the producer down with it.
             let _ = self.inside(|| observer(event));
         }
@@ -202,7 +186,7 @@ impl Shared {
     }
 
     fn admit(&self, record: &NewRecord<'_>) -> Result<()> {
-        match &self.sink {
+        match &self.common.sink {
             Some(sink) => sink.admit(record).map_err(Shared::admit_error),
             None => Ok(()),
         }

@@ -200,8 +200,13 @@ impl Snapshot {
             for inode in state.inodes.values_mut() {
                 *inode = Arc::new(inode.after_power_loss(&mut dice));
             }
-            for names in state.dirs.values_mut() {
+            for names in state.dirs.values_mut().chain(state.removed.values_mut()) {
                 *names = names.after_power_loss(&mut dice);
+            }
+            for (dir, names) in std::mem::take(&mut state.removed) {
+                if matches!(state.lookup(&dir), Ok(DIRECTORY)) {
+                    state.dirs.entry(dir).or_insert(names);
+                }
             }
             // Folders whose own name was lost, and all in them.
             let lost = |dirs: &BTreeMap<PathBuf, Names>, dir: &Path| match (dir.parent(), dir.file_name()) {
@@ -216,7 +221,7 @@ impl Snapshot {
             }
         }
         // What lost its name may get it back by a power loss later on.
-        let named: BTreeSet<u64> = state.dirs.values().flat_map(Names::inodes).collect();
+        let named: BTreeSet<u64> = state.dirs.values().chain(state.removed.values()).flat_map(Names::inodes).collect();
         state.inodes.retain(|inode, _| named.contains(inode));
         SimulatedDisk::with(state)
     }
@@ -250,6 +255,7 @@ impl SimulatedDisk {
     pub(crate) fn new(mapped: bool) -> Self {
         SimulatedDisk::with(State {
             dirs: BTreeMap::from([(PathBuf::from("/"), Names::default())]),
+            removed: BTreeMap::new(),
             inodes: BTreeMap::new(),
             next_inode: FIFO,
             opened: BTreeMap::new(),

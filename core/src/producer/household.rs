@@ -1,0 +1,276 @@
+//! The outbox that a producer has a slot of: it looks for slots whose processes have ended, adopts them, sends what is in
+//! them with its own sink, and removes them when they are empty.
+//!
+//! An adopted slot is a [`Shared`] like the producer's own, without threads: the senders take turns at both, and what the log's
+//! thread does for the own slot is done here between two batches. Its lock keeps other adopters out, so that what is known of
+//! its batches (attempts, memos, lanes, ids) goes on as if its process had come back.
+
+use std::io;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use super::Shared;
+use super::common::Common;
+use super::lifecycle::Phase;
+use crate::buffer::{Buffer, Place};
+use crate::dead_letters::DeadLetters;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::Event;
+use crate::options::{Mode, Options};
+use crate::outbox::{Outbox, Slot, numbers};
+use crate::platform::sync::Mutex;
+use crate::platform::sync::atomic::{AtomicU64, Ordering};
+use crate::platform::{Environment, lock};
+use crate::stats::Stats;
+
+/// The least time between two looks, and what each slot that there is adds to it: many processes look at many slots.
+const LOOK: Duration = Duration::from_secs(1);
+const LOOK_FOR_EACH: Duration = Duration::from_millis(20);
+/// The most slots that one producer sends at a time, besides its own: each holds some files and a batch.
+const MOST_ADOPTED: usize = 4;
+/// An adopted log takes no records, so that what has to be made of it is short.
+const SEGMENT_BYTES: u64 = 64 << 10;
+
+pub(super) struct Household {
+    outbox: Outbox,
+    /// Until the producer is closed.
+    slot: Mutex<Option<Slot>>,
+    number: u64,
+    options: Options,
+    env: Environment,
+    adopted: Mutex<Vec<Arc<Adopted>>>,
+    /// Held while a thread looks.
+    looking: Mutex<()>,
+    /// When to look next, in milliseconds on the monotonic clock.
+    next_look: AtomicU64,
+    /// What was counted of slots that were given back.
+    gone: Mutex<Stats>,
+}
+
+/// A slot whose process has ended.
+struct Adopted {
+    slot: Slot,
+    shared: Arc<Shared>,
+}
+
+impl Household {
+    pub(super) fn new(outbox: Outbox, slot: Slot, options: Options, env: Environment) -> Household {
+        Household {
+            outbox,
+            number: slot.number,
+            slot: Mutex::new(Some(slot)),
+            options: Options { segment_bytes: SEGMENT_BYTES, ..options },
+            env: Environment { threads: false, ..env },
+            adopted: Mutex::default(),
+            looking: Mutex::default(),
+            next_look: AtomicU64::new(0),
+            gone: Mutex::default(),
+        }
+    }
+
+    pub(super) fn path(&self) -> &std::path::Path {
+        self.outbox.root.path()
+    }
+
+    /// The name of the producer's own slot.
+    pub(super) fn slot(&self) -> String {
+        crate::outbox::name(self.number)
+    }
+
+    fn adopted(&self) -> Vec<Arc<Adopted>> {
+        let adopted = lock(&self.adopted);
+        // The ordinary case allocates nothing.
+        if adopted.is_empty() { Vec::new() } else { adopted.clone() }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.env.clock.monotonic().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// A turn of a thread that sends: looks for slots if it is time, and sends a batch of each that was adopted. Returns how
+    /// long there is nothing to do; `None`: it has sent something.
+    pub(super) fn turn(&self, own: &Shared) -> Option<Duration> {
+        if own.lifecycle.phase() != Phase::Running || own.common.ending.has_begun() {
+            return Some(LOOK);
+        }
+        let now = self.now();
+        let mut wait = Some(Duration::from_millis(self.next_look.load(Ordering::Relaxed).saturating_sub(now)));
+        if wait == Some(Duration::ZERO) {
+            let _ = self.look(own);
+            wait = Some(LOOK);
+        }
+        for adopted in self.adopted() {
+            let shared = &adopted.shared;
+            match shared.step() {
+                None => wait = None,
+                Some(_) if shared.is_drained() => self.give_back(&adopted),
+                Some(until) => wait = wait.map(|wait| wait.min(until)),
+            }
+            if let Some(until) = shared.core().run_maintenance() {
+                wait = wait.map(|wait| wait.min(until));
+            }
+        }
+        wait
+    }
+
+    /// Looks for slots that nobody has, adopts those with records, removes those that are spare. Returns how many are adopted
+    /// now. One thread does so at a time; the others have nothing to look for.
+    pub(super) fn look(&self, own: &Shared) -> Result<usize> {
+        let Ok(_looking) = self.looking.try_lock() else { return Ok(lock(&self.adopted).len()) };
+        let failed = |error: io::Error| Error::io("could not look for slots of the outbox", error);
+        let found = numbers(&*self.outbox.root).map_err(failed);
+        let slots = found.as_ref().map_or(0, Vec::len) as u32;
+        let next = LOOK + LOOK_FOR_EACH * slots;
+        self.next_look.store(self.now() + next.as_millis() as u64, Ordering::Relaxed);
+        let mut result = found.as_ref().map(drop).map_err(Clone::clone);
+        for number in found.unwrap_or_default() {
+            let adopted = self.adopted();
+            if adopted.len() >= MOST_ADOPTED || own.common.ending.has_begun() {
+                break;
+            }
+            if number == self.number || adopted.iter().any(|adopted| adopted.slot.number == number) {
+                continue;
+            }
+            // One that cannot be had now is tried again at the next look.
+            if let Err(error) = self.outbox.enter(number).map_err(failed).and_then(|slot| self.adopt(own, slot)) {
+                own.statistics.note_error(&error);
+                result = Err(error);
+            }
+        }
+        result.map(|()| lock(&self.adopted).len())
+    }
+
+    fn adopt(&self, own: &Shared, slot: Option<Slot>) -> Result<()> {
+        let Some(slot) = slot else { return Ok(()) };
+        let failed =
+            |error: io::Error| Error::io(format_args!("could not adopt a slot of {}", self.path().display()), error);
+        if slot.is_finished().map_err(failed)? {
+            return self.outbox.remove(slot).map_err(failed);
+        }
+        let name = slot.name();
+        let common: &Arc<Common> = &own.common;
+        let place = Place { dir: slot.dir.clone(), owner: slot.owner.clone(), neighbours: None };
+        let buffer = Buffer::open_at(place, self.options.clone(), common.limits, self.env.clone())?;
+        let disk = self.env.disk.clone();
+        let letters = DeadLetters::of_slot(disk, &buffer.core().dir, &self.outbox.root, slot.number);
+        letters.scan(true)?;
+        let shared = Shared::new(buffer, common.clone(), letters, None);
+        shared.begin()?;
+        // Nothing is put any more: what is open would wait for its linger.
+        let _ = shared.core().seal();
+        let records = shared.core().pending().0;
+        lock(&self.adopted).push(Arc::new(Adopted { slot, shared }));
+        own.notify(&Event::Adopted { slot: &name, records });
+        own.wake_sender();
+        Ok(())
+    }
+
+    /// Says what is left in the slots that were adopted.
+    #[cold]
+    pub(super) fn late(&self) -> Error {
+        let adopted = self.adopted();
+        let left: u64 = adopted.iter().map(|adopted| adopted.shared.core().pending().0).sum();
+        let mut message =
+            format!("{left} records of processes that have ended are not delivered yet; they stay in the outbox");
+        if let Some(error) =
+            adopted.iter().map(|adopted| adopted.shared.statistics.last_error()).find(|error| !error.is_empty())
+        {
+            message.push_str("; the last error: ");
+            message.push_str(&error);
+        }
+        Error::new(ErrorKind::Timeout, message)
+    }
+
+    /// Closes a slot that is empty, and removes it if nothing is left in it.
+    fn give_back(&self, adopted: &Arc<Adopted>) {
+        {
+            let mut all = lock(&self.adopted);
+            // Another thread may have done it.
+            let Some(at) = all.iter().position(|other| Arc::ptr_eq(other, adopted)) else { return };
+            all.swap_remove(at);
+        }
+        lock(&self.gone).count(&adopted.shared.stats());
+        adopted.shared.lifecycle.close();
+        // What is wrong with it, its next owner finds out.
+        if adopted.shared.buffer.close().is_ok() {
+            let _ = self.outbox.remove(adopted.slot.clone());
+        }
+    }
+
+    /// Gives all slots back: those that were adopted as they are, the own one too, which `is_closed` in order. What is
+    /// empty is removed.
+    pub(super) fn close(&self, is_closed: bool) {
+        for adopted in self.adopted() {
+            self.give_back(&adopted);
+        }
+        let own = self.slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(own) = own.filter(|_| is_closed) {
+            let _ = self.outbox.remove(own);
+        }
+    }
+
+    /// The slots whose batch this may be: by the buffer's id.
+    pub(super) fn of_buffer(&self, buffer_id: u64) -> Option<Arc<Shared>> {
+        let mut adopted = self.adopted().into_iter().map(|adopted| adopted.shared.clone());
+        adopted.find(|shared| shared.core().buffer_id() == buffer_id)
+    }
+
+    /// Mode manual: looks if it is time, gives back what is empty, and returns the slots that were adopted.
+    pub(super) fn in_turn(&self, own: &Shared) -> Vec<Arc<Shared>> {
+        debug_assert_eq!(self.options.mode, Mode::Manual);
+        if self.next_look.load(Ordering::Relaxed) <= self.now() {
+            let _ = self.look(own);
+        }
+        for adopted in self.adopted() {
+            let _ = adopted.shared.core().run_maintenance();
+            if adopted.shared.is_drained() {
+                self.give_back(&adopted);
+            }
+        }
+        self.adopted().into_iter().map(|adopted| adopted.shared.clone()).collect()
+    }
+
+    /// How long until the next look.
+    pub(super) fn until_look(&self) -> Duration {
+        Duration::from_millis(self.next_look.load(Ordering::Relaxed).saturating_sub(self.now()))
+    }
+
+    /// Tries all slots again: those that stopped, with a fresh round of attempts; those that wait, now.
+    pub(super) fn resume(&self) -> Result<()> {
+        self.adopted().iter().try_for_each(|adopted| adopted.shared.go_on())
+    }
+
+    /// Adds what the slots beside the own one have and did.
+    pub(super) fn add_to(&self, stats: &mut Stats, letters: &DeadLetters) {
+        stats.count(&lock(&self.gone));
+        let adopted = self.adopted();
+        for adopted in &adopted {
+            let other = adopted.shared.stats();
+            stats.count(&other);
+            stats.pending_records += other.pending_records;
+            stats.pending_bytes += other.pending_bytes;
+            stats.buffer_bytes += other.buffer_bytes;
+        }
+        stats.adopted_slots = adopted.len() as u64;
+        stats.slots = numbers(&*self.outbox.root).map_or(1, |numbers| numbers.len() as u64);
+        let (more, bytes) = letters.usage_of_others().unwrap_or_default();
+        stats.dead_letters += more;
+        stats.dead_letter_bytes += bytes;
+    }
+}
+
+impl Shared {
+    /// A turn of a thread that sends, at the own slot and at those that were adopted.
+    pub(super) fn turn(&self) -> Option<Duration> {
+        let own = self.step();
+        let Some(household) = &self.household else { return own };
+        let others = household.turn(self);
+        own.and_then(|own| others.map(|others| own.min(others)))
+    }
+
+    /// Everything that was put is finished.
+    fn is_drained(&self) -> bool {
+        let core = self.core();
+        core.pending().0 == 0 && core.committed_seq() >= core.next_seq()
+    }
+}
