@@ -55,18 +55,7 @@ def encode(data: Payload) -> tuple[bytes, str | None]: ...
 
 @disjoint_base
 class Producer:
-    def __new__(
-        cls,
-        path: str | PathLike[str],
-        sink: object | None,
-        name: str,
-        unavailable: Callable[[BaseException], object] | None,
-        prepare: Callable[[Batch], bytes | None] | None,
-        keywords: dict[str, Any],
-        events: Events,
-        log_threshold: int,
-        pause: Callable[[float], None] | None,
-    ) -> Self: ...
+    def __new__(cls, start: Callable[[Opener], None]) -> Self: ...
     def put(
         self,
         data: Payload,
@@ -98,6 +87,9 @@ class Producer:
     def close(self, timeout: Seconds | None) -> int: ...
     def resume(self) -> None: ...
     def sync(self) -> None: ...
+    def _drain(self, timeout: Seconds | None) -> None: ...
+    @property
+    def slot(self) -> str | None: ...
     def _stats(self) -> dict[str, Any]: ...
     @property
     def path(self) -> Path: ...
@@ -316,6 +308,25 @@ class Job:
     def raised(self, error: BaseException) -> None: ...
     @property
     def is_forked(self) -> bool: ...
+
+@final
+class Opener:
+    @property
+    def needed(self) -> bool: ...
+    @property
+    def max_in_flight(self) -> int: ...
+    def open(
+        self,
+        path: str | PathLike[str],
+        sink: object | None,
+        name: str,
+        unavailable: Callable[[BaseException], object] | None,
+        prepare: Callable[[Batch], bytes | None] | None,
+        keywords: dict[str, Any],
+        events: Events,
+        log_threshold: int,
+        pause: Callable[[float], None] | None,
+    ) -> None: ...
 
 @final
 class Events:

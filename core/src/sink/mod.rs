@@ -35,7 +35,7 @@ pub use kind::{Constructor, Kind, Place};
 pub use null::NullSink;
 pub use registry::{Pair, index, kind, kinds, open, register, register_as, resolve, set_finder};
 pub(crate) use renewable::Awaited;
-pub use renewable::{Maker, renewable};
+pub use renewable::{Maker, renew, renewable};
 
 use crate::batch::Batch;
 use crate::error::Cause;

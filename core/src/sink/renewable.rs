@@ -30,6 +30,13 @@ pub fn renewable(make: impl Fn() -> Result<Box<dyn Sink>> + Send + Sync + 'stati
     Ok(Box::new(Renewable { made, maker }))
 }
 
+/// A sink like this one, made anew as its [`maker`](Sink::maker) says, for a forked child. If that fails now it is tried again
+/// with each batch, and the sink is unavailable until then. `None` if nobody knows how.
+pub fn renew(sink: &dyn Sink) -> Option<Box<dyn Sink>> {
+    let maker = sink.maker()?;
+    Some(Box::new(Awaited::new(maker, sink.limits(), sink.name().into_owned())))
+}
+
 struct Renewable {
     made: Box<dyn Sink>,
     maker: Maker,
