@@ -411,3 +411,26 @@ fn one_process_at_a_time_drains_from_outside() {
     drop(turn);
     take(Duration::ZERO).unwrap();
 }
+
+/// A slot that one opens and another finds empty was once removed between the making of its directory and the opening.
+#[test]
+fn slots_that_come_and_go_are_in_nobodys_way() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    let keeper = builder(dir).open(NullSink).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..60 {
+                    let producer = builder(dir).open(NullSink).unwrap();
+                    producer.put("x").unwrap();
+                    producer.flush(LONG).unwrap();
+                    assert_eq!(producer.close(LONG).unwrap(), 0);
+                }
+            });
+        }
+        scope.spawn(|| (0..400).for_each(|_| keeper.drain(LONG).unwrap()));
+    });
+    keeper.drain(LONG).unwrap();
+    assert_eq!(slots(dir), [""; 0]);
+}

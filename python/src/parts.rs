@@ -126,7 +126,11 @@ impl Opener {
             None => py.detach(|| builder.open_manual(Limits::default())),
             Some(sink) => {
                 if let Some(native) = native {
-                    let sink = if self.chain.current().is_some() { renewed(py, native.get())? } else { Lease::new(native.get()) };
+                    let sink = if self.chain.current().is_some() {
+                        renewed(py, native.get())?
+                    } else {
+                        Lease::new(native.get())
+                    };
                     lease = Some(sink.clone());
                     py.detach(|| builder.open(sink))
                 } else if let Ok(channel) = sink.cast::<Channel>() {

@@ -30,6 +30,7 @@ __all__ = [
     "KinesisSink",
     "NativeSink",
     "NullSink",
+    "Opener",
     "Producer",
     "Record",
     "Report",

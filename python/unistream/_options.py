@@ -202,8 +202,8 @@ class Stats:
     `unavailable_since` and `unreadable_since` are in microseconds since the epoch, and 0 when the sink can be reached
     and the log be read. `refused_puts` and `last_error` know what the system refused (a full buffer, a full or failing
     disk, a producer that has stopped); what the caller got wrong (a record that is too large, an invalid argument) only
-    counts in `invalid_puts`. With `shared=True`, `slots` says how many the outbox has, `adopted_slots` how many of them,
-    whose processes have ended, this producer is sending, and the counters are those of its own slot and of these.
+    counts in `invalid_puts`. With `shared=True`, `slots` says how many the outbox has, `adopted_slots` how many of
+    them, whose processes have ended, this producer sends, and the counters are those of its own slot and of these.
     """
 
     put_records: int

@@ -11,6 +11,7 @@ import time
 import types
 import warnings
 import weakref
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, cast
 
 from . import _ending, _green, _logging, _native, _outage
@@ -21,6 +22,7 @@ from ._sink import AsyncSend, Send, Sink, check_arity, is_async, name_of, on_loo
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
     from types import TracebackType
 
     from ._outage import Unavailable
@@ -103,8 +105,11 @@ class Producer(_native.Producer):
         if (sink is None) != (mode == "manual"):
             raise TypeError("manual mode takes no sink; the other modes need one")
         keywords |= {"mode": mode}
+        path = os.fspath(path)
         # A forked child may be in another directory.
-        path = os.path.abspath(os.fspath(path))
+        paths = [path]
+        with contextlib.suppress(OSError):
+            paths.append(str(Path(path).absolute()))
         loops: list[asyncio.AbstractEventLoop | None] = []
         made: list[weakref.ref[Producer]] = []
 
@@ -112,7 +117,7 @@ class Producer(_native.Producer):
             with _turn:
                 if not opener.needed:
                     return
-                loops[:] = [_open(opener, path, sink, added, keywords)]
+                loops[:] = [_open(opener, paths[-1] if made else path, sink, added, keywords)]
                 if made and (producer := made[0]()) is not None:
                     _ending.opened(producer)
 
@@ -288,7 +293,11 @@ class Producer(_native.Producer):
 
 
 def _open(
-    opener: _native.Opener, path: str, sink: Sink | None, added: Unavailable | None, keywords: dict[str, Any]
+    opener: _native.Opener,
+    path: str,
+    sink: Sink | None,
+    added: Callable[[BaseException], object] | None,
+    keywords: dict[str, Any],
 ) -> asyncio.AbstractEventLoop | None:
     """Open a producer in this process. Returns the loop that its sink runs on, if it is async."""
     green = _green.library()

@@ -68,9 +68,9 @@ impl Outbox {
     pub(super) fn take(&self) -> io::Result<Slot> {
         let there = numbers(&*self.root)?;
         for number in 0..MOST {
-            if there.binary_search(&number).is_err() {
-                // Its name is durable before anything is in it.
-                self.root.directory(&name(number), true)?;
+            // Its name is durable before anything is in it. Another process may remove it at once: then the next one has to do.
+            if there.binary_search(&number).is_err() && foreign(self.root.directory(&name(number), true))?.is_none() {
+                continue;
             }
             if let Some(slot) = self.enter(number)? {
                 return Ok(slot);
