@@ -424,7 +424,8 @@ fn a_shared_producer_gives_a_child_a_slot_of_its_own() {
     let log = dir.path().join("log");
     for mode in [Mode::Background, Mode::Inline] {
         let _ = fs::remove_file(&log);
-        let builder = Producer::builder(dir.path().join(format!("{mode:?}"))).shared(true).mode(mode).linger(Duration::ZERO);
+        let builder =
+            Producer::builder(dir.path().join(format!("{mode:?}"))).shared(true).mode(mode).linger(Duration::ZERO);
         let producer = builder.open(appending(&log)).unwrap();
         assert_eq!(producer.put("parent").unwrap(), 1);
         producer.flush(LONG).unwrap();
