@@ -74,6 +74,13 @@
  *   UNISTREAM_ERROR_FORKED too, but keeps the parent's lock until it ends or runs another program; one of vfork()
  *   must make no call.
  *
+ * Many processes
+ *   With the option "shared" any number of processes may open one directory: each has a slot in it, and those that live
+ *   deliver what the others have left when they ended or were killed. In a forked child the first call opens a slot for
+ *   the child, with the same options and events; the sinks of the library are made anew from their options, one of
+ *   callbacks by its in_child, and where that is NULL the child gets UNISTREAM_ERROR_FORKED. A child that makes no call
+ *   has no slot; unistream_producer_close() and unistream_producer_free() open none.
+ *
  * Directories
  *   A producer holds its directory open: a relative path, a chdir(), a directory that is moved or replaced change
  *   nothing for it. It is made with mode 0700, its files with 0600. One that belongs to another user, or that group
@@ -401,7 +408,7 @@
 #define UNISTREAM_RECORD_INIT { sizeof(unistream_record), NULL, 0, NULL, 0, NULL, 0, 0, 0, NULL, 0, NULL, 0, 0 }
 
 /** unistream_sink_callbacks callbacks = UNISTREAM_SINK_CALLBACKS_INIT; */
-#define UNISTREAM_SINK_CALLBACKS_INIT { sizeof(unistream_sink_callbacks), NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, NULL }
+#define UNISTREAM_SINK_CALLBACKS_INIT { sizeof(unistream_sink_callbacks), NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, NULL, NULL }
 
 /** The longest memo that a sink keeps with a batch, in bytes. */
 #define UNISTREAM_MAX_MEMO_BYTES 4096
@@ -671,6 +678,15 @@ typedef void (*unistream_interrupt_callback)(void *user_data);
 typedef int64_t (*unistream_prepare_callback)(void *user_data, const unistream_batch *batch, void *memo);
 
 /**
+ * Makes the user data of a forked child: of its first use there of a producer with the option `shared`, before the sink's other
+ * callbacks are called in it. `user_data` is the parent's; what it points to is the child's copy, but connections and open files
+ * are shared with the parent, and a lock may be held by a thread that the child does not have. Writes what the callbacks are passed
+ * in the child to `own`, which `destroy` gets when the child's sink is no longer used, and returns 0. Any other number:
+ * it cannot now, and is asked again with each batch; the records wait. The same threads and rules as for `unistream_send_callback`.
+ */
+typedef int32_t (*unistream_in_child_callback)(void *user_data, void **own);
+
+/**
  * A sink of the program's own. A public structure: zero it, set `size` and what is needed; what is 0 or NULL is
  * left out. Later versions may add fields at its end, never change these.
  */
@@ -720,6 +736,11 @@ typedef struct {
    * What to keep with a batch across restarts.
    */
   unistream_prepare_callback prepare;
+  /**
+   * What a forked child passes to the callbacks; NULL: a child's use of a producer with this sink is
+   * `UNISTREAM_ERROR_FORKED`, whatever `shared` says.
+   */
+  unistream_in_child_callback in_child;
 } unistream_sink_callbacks;
 
 /**
