@@ -127,6 +127,29 @@ fn damage_that_is_met_again_is_counted_once() {
     assert_eq!((stats.lost_records, stats.corrupt_regions), (1, 1));
 }
 
+/// The same where delivery stands at the very place: what is lost there has no bytes, so that the place behind it is the same.
+#[test]
+fn what_is_lost_where_delivery_stands_is_counted_once() {
+    let cut = |file: &Path| fs::OpenOptions::new().write(true).open(file).unwrap().set_len(1024).unwrap();
+    let remove = |file: &Path| fs::remove_file(file).unwrap();
+    let harms: [(&str, &dyn Fn(&Path)); 2] = [("cut behind its header", &cut), ("removed", &remove)];
+    for (what, harm) in harms {
+        let dir = scratch();
+        log(dir.path(), 900, false);
+        harm(&segments(dir.path())[0]);
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            let producer = builder(dir.path()).open_manual(Limits::default()).unwrap();
+            let batch = producer.next_batch().unwrap().unwrap();
+            producer.settle(batch, Err(SendError::unavailable("down"))).unwrap();
+            let Stats { corrupt_regions, lost_records, .. } = producer.stats();
+            seen.push((corrupt_regions, lost_records));
+            drop(producer);
+        }
+        assert!(seen[0].1 > 0 && seen.iter().all(|counts| *counts == seen[0]), "{what}: {seen:?}");
+    }
+}
+
 /// Somebody renames files of the log. They were taken for files that were prepared and never used, and removed.
 #[test]
 fn a_segment_under_another_name_is_set_aside_and_not_erased() {

@@ -285,8 +285,8 @@ impl Source for Core {
         lock(&self.log).segment_after(index)
     }
 
-    fn set_aside(&self, region: &Region) {
-        if !self.damage.count(region) {
+    fn set_aside(&self, region: &Region, behind: &Position) {
+        if !self.damage.count(region, behind) {
             return;
         }
         if region.has_bytes() {
@@ -312,7 +312,7 @@ impl Source for Again<'_> {
         self.0.segment_after(index)
     }
 
-    fn set_aside(&self, _region: &Region) {}
+    fn set_aside(&self, _: &Region, _: &Position) {}
 }
 
 /// Reads once more what an earlier run has read, to keep what it may not have been able to keep.
@@ -330,7 +330,7 @@ impl Source for Anew<'_> {
         self.core.segment_after(index)
     }
 
-    fn set_aside(&self, region: &Region) {
+    fn set_aside(&self, region: &Region, _: &Position) {
         if region.has_bytes() {
             let file = self.core.dir.open(&segment::name(region.segment), Open::Read);
             let kept = file.and_then(|file| keep(&*self.core.dir, region, &*file));

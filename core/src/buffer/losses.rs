@@ -87,8 +87,8 @@ pub(crate) struct Found(Mutex<Places>);
 
 #[derive(Default)]
 struct Places {
-    /// Ahead of the committed position.
-    ahead: Vec<Region>,
+    /// Ahead of the committed position, with where reading went on behind them.
+    ahead: Vec<(Region, Position)>,
     /// More than are remembered: they count as passed.
     more: Losses,
     /// The last places of those. They were found by rising position, so that what lies before them was found.
@@ -96,14 +96,14 @@ struct Places {
 }
 
 impl Found {
-    /// Notes a place. `false` if it was found before.
-    pub(crate) fn note(&self, region: &Region) -> bool {
+    /// Notes a place, behind which reading went on at this position. `false` if it was found before.
+    pub(crate) fn note(&self, region: &Region, behind: &Position) -> bool {
         let mut places = lock(&self.0);
-        if places.ahead.contains(region) || places.last.contains(region) {
+        if places.ahead.iter().any(|(known, _)| known == region) || places.last.contains(region) {
             return false;
         }
         if places.ahead.len() < MOST {
-            places.ahead.push(region.clone());
+            places.ahead.push((region.clone(), *behind));
             return true;
         }
         let reached = places.last.last().map(|last| (last.segment, last.offset));
@@ -120,9 +120,9 @@ impl Found {
     /// Moves what lies behind the committed position to what the cursor keeps.
     pub(crate) fn pass(&self, committed: &Position, kept: &mut Losses) {
         let mut places = lock(&self.0);
-        places.ahead.retain(|region| {
-            let end = (region.segment, region.offset.saturating_add(region.bytes));
-            let is_ahead = end > (committed.segment, committed.offset);
+        places.ahead.retain(|(region, behind)| {
+            // At one place the totals tell: what is lost there need not have had bytes.
+            let is_ahead = (committed.place(), committed.records) < (behind.place(), behind.records);
             if !is_ahead {
                 kept.add(region);
             }
@@ -157,8 +157,8 @@ impl DamageReport {
     }
 
     /// Counts a region. Returns `false` if it was counted before, because the log is read again.
-    pub(crate) fn count(&self, region: &Region) -> bool {
-        let is_new = self.found.note(region);
+    pub(crate) fn count(&self, region: &Region, behind: &Position) -> bool {
+        let is_new = self.found.note(region, behind);
         if is_new {
             self.regions.fetch_add(1, Relaxed);
             self.bytes.fetch_add(region.bytes, Relaxed);
@@ -209,16 +209,18 @@ mod tests {
         };
         let found = Found::default();
         let all = 3 * MOST as u64;
-        assert!((0..all).all(|number| found.note(&region(number))));
+        let end = Position { segment: u64::MAX, ..Position::default() };
+        let note = |region: &Region| found.note(region, &end);
+        assert!((0..all).all(|number| note(&region(number))));
         let mut kept = Losses::default();
         for again in 0..3 {
-            assert!((0..all).all(|number| !found.note(&region(number))), "{again}");
+            assert!((0..all).all(|number| !note(&region(number))), "{again}");
             found.pass(&Position::default(), &mut kept);
         }
         // What comes behind them is new, also two at one place.
         let behind = region(all);
-        assert!(found.note(&behind) && found.note(&Region { records: 7, ..behind.clone() }) && !found.note(&behind));
-        found.pass(&Position { segment: u64::MAX, ..Position::default() }, &mut kept);
+        assert!(note(&behind) && note(&Region { records: 7, ..behind.clone() }) && !note(&behind));
+        found.pass(&end, &mut kept);
         assert_eq!((kept.regions, kept.records), (all + 2, all + 8));
     }
 }

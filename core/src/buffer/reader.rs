@@ -170,7 +170,7 @@ impl Reader {
             Ok(Some(head)) if head.end.place() == upto.place() => {
                 let lost = upto.records.saturating_sub(head.end.records);
                 if lost > 0 {
-                    source.set_aside(&Region::missing_records(upto.segment, upto.offset, lost));
+                    source.set_aside(&Region::missing_records(upto.segment, upto.offset, lost), upto);
                 }
                 head.end = *upto;
                 self.walk.seek(*upto);
@@ -243,7 +243,7 @@ impl Reader {
                     let lost = upto.records.saturating_sub(self.walk.at.records);
                     if lost > 0 {
                         let Position { segment, offset, .. } = *upto;
-                        source.set_aside(&Region::missing_records(segment, offset, lost));
+                        source.set_aside(&Region::missing_records(segment, offset, lost), upto);
                     }
                     self.walk.seek(*upto);
                     if read.entries.is_empty() {
@@ -298,7 +298,8 @@ impl Reader {
             let mut end = self.walk.at;
             end.segment = segment;
             end.offset = base + u64::from(behind[0].offset);
-            end.seq = next;
+            // What is lost before it is passed, also if the next batch began there.
+            end.seq = read.first + u64::from(behind[0].place);
             let lost = read.lost.iter().filter(|(index, _)| *index > at).map(|(_, lost)| lost);
             end.records = end.records.saturating_sub(behind.len() as u64 + lost.sum::<u64>());
             end.bytes = end.bytes.saturating_sub(payload_bytes(&read.pieces, &behind));
@@ -329,7 +330,7 @@ impl Reader {
             self.walk.at.seq += lost;
             self.walk.at.records += lost;
             let Position { segment, offset, .. } = self.walk.at;
-            source.set_aside(&Region::missing_records(segment, offset, lost));
+            source.set_aside(&Region::missing_records(segment, offset, lost), &self.walk.at);
         }
     }
 

@@ -20,8 +20,8 @@ pub(crate) trait Source {
     fn open(&self, index: u64) -> Result<Option<Finished>>;
     /// The first segment after this one.
     fn segment_after(&self, index: u64) -> Option<u64>;
-    /// Keeps the bytes of a region for whoever wants to look at them, and tells of it.
-    fn set_aside(&self, region: &Region);
+    /// Keeps the bytes of a region for whoever wants to look at them, and tells of it. Reading goes on at `behind`.
+    fn set_aside(&self, region: &Region, behind: &Position);
 }
 
 /// Plain files are read in pieces of this size.
@@ -198,7 +198,7 @@ impl Scan {
             self.at.offset = SEGMENT_HEADER_BYTES as u64;
             let lost = self.catch_up(&header);
             if lost > 0 {
-                source.set_aside(&Region::missing_records(index, self.at.offset, lost));
+                source.set_aside(&Region::missing_records(index, self.at.offset, lost), &self.behind(upto));
                 return Ok(Some(Step::Passed));
             }
         }
@@ -249,8 +249,13 @@ impl Scan {
         if let Some(header) = found.and_then(|found| self.header_of(&found, self.at.segment)) {
             region.records = self.catch_up(&header);
         }
-        source.set_aside(&region);
+        source.set_aside(&region, &self.behind(upto));
         Ok(Step::Passed)
+    }
+
+    /// Where reading goes on behind what was just passed over: all that lies before the limit is finished there.
+    fn behind(&self, upto: &Position) -> Position {
+        if self.at.place() < upto.place() { self.at } else { *upto }
     }
 
     /// Goes on at the beginning of a segment.
@@ -286,8 +291,8 @@ impl Scan {
                     self.at.seq = self.at.seq.max(expected);
                     self.at.records += region.records;
                 }
-                source.set_aside(&region);
                 self.at.offset = at;
+                source.set_aside(&region, &self.behind(upto));
             }
             None if last && upto.offset == u64::MAX && bad == Bad::Empty => {
                 // The terminator behind the last frame.
@@ -303,14 +308,14 @@ impl Scan {
                 region.bytes = end.min(length).saturating_sub(from);
                 region.records = header.map_or(0, |header| self.catch_up(&header));
                 let is_sealed_before = |header: SegmentHeader| header.sealed.place() <= (region.segment, from);
-                if region.records > 0 || !header.is_some_and(is_sealed_before) {
-                    source.set_aside(&region);
-                }
                 if last {
                     // A file shorter than the limit: the limit is reached all the same.
                     self.at.offset = u64::MAX;
                 } else {
                     self.enter_at(self.at.segment + 1);
+                }
+                if region.records > 0 || !header.is_some_and(is_sealed_before) {
+                    source.set_aside(&region, &self.behind(upto));
                 }
             }
         }

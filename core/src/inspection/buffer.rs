@@ -235,7 +235,7 @@ impl Source for BufferInspection {
         self.segments.get(at).map(|(index, _)| *index)
     }
 
-    fn set_aside(&self, region: &Region) {
+    fn set_aside(&self, region: &Region, _: &Position) {
         lock(&self.regions).push(region.clone());
     }
 }

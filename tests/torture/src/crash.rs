@@ -242,3 +242,26 @@ fn go_on_after(
     let pictures = std::mem::take(&mut *lock(&pictures));
     Ok(pictures)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::torture::workloads;
+
+    /// Single crashes that once showed a fault which hardly any other shows: the workload, the seed, the operation.
+    #[test]
+    fn crashes_that_showed_a_fault_show_it_no_more() {
+        let known = [
+            // What two batches had lost between them counted again with the second one.
+            ("lanes (Interval, Mapped, Manual)", 2, 324),
+        ];
+        for (name, seed, operation) in known {
+            let workloads = workloads::all();
+            let workload = workloads.iter().find(|workload| workload.name == name).unwrap();
+            let depth = Depth { stride: 1 << 30, offset: operation, powers: 4, second: 3 };
+            let mut figures = Figures::default();
+            crash_everywhere(workload, depth, seed, &mut figures).unwrap();
+            assert!(figures.crashes > 0, "{name} has no operation {operation}");
+        }
+    }
+}
