@@ -93,7 +93,7 @@ impl Directory for SimulatedDirectory {
 
     fn holder(&self, name: &str) -> io::Result<Option<Holder>> {
         self.disk.enter(Op::Open, || None)?;
-        let is_held = lock(&self.disk.shared.locked).contains(&self.path.join(name));
+        let is_held = lock(&self.disk.shared.locked).contains_key(&self.path.join(name));
         Ok(is_held.then(|| Holder { pid: std::process::id() }))
     }
 
