@@ -2,10 +2,12 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
+use std::io::Write;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use common::*;
 use unistream::*;
@@ -52,6 +54,27 @@ fn child() {
                 producer.put(&*format!("{name} {number}")).unwrap();
                 say(format_args!("put {name} {number}"));
                 std::thread::sleep(Duration::from_micros(300));
+            }
+        }
+        // Puts and sends until it is killed; what it puts and what it sends are lines of two files.
+        "soaks" => {
+            let name = argument("NAME");
+            let append = |file: &str| fs::File::options().append(true).create(true).open(dir.join(file)).unwrap();
+            let (mut acknowledged, delivered) = (append("acknowledged"), append("delivered"));
+            let calls = AtomicU64::new(0);
+            let sends = sink::from_fn(move |batch: &Batch| {
+                if calls.fetch_add(1, Ordering::Relaxed) % 7 == 3 {
+                    return Err(SendError::unavailable("now and then"));
+                }
+                let lines: Vec<u8> = batch.iter().flat_map(|record| [record.data, b"\n"].concat()).collect();
+                (&delivered).write_all(&lines).map_err(SendError::failed)
+            });
+            let producer = builder(dir).open(sends).unwrap();
+            for number in 0.. {
+                let line = format!("{name} {number}");
+                producer.put(&*line).unwrap();
+                acknowledged.write_all(format!("{line}\n").as_bytes()).unwrap();
+                std::thread::sleep(Duration::from_millis(2));
             }
         }
         // Puts some, tries them once, and waits to be killed.
@@ -395,6 +418,46 @@ fn nothing_is_lost_and_nothing_left_whoever_is_killed() {
         let (name, number) = text.split_once(' ').unwrap();
         assert!(firsts[name].contains(&number.parse().unwrap()), "{text} was acknowledged and is gone");
     }
+}
+
+/// Sixteen processes put and send, and each second one is killed: for as long as `UNISTREAM_SOAK_SECONDS` says.
+#[test]
+fn sixteen_processes_and_a_kill_each_second() {
+    let seconds = std::env::var("UNISTREAM_SOAK_SECONDS").map_or(6, |seconds| seconds.parse().unwrap());
+    let root = scratch();
+    let dir = root.path();
+    let mut random = Random::new(seconds);
+    let mut lives = 0;
+    let mut start = || {
+        lives += 1;
+        Process::spawn("soaks", &[("DIR", dir.to_str().unwrap()), ("NAME", &format!("p{lives}"))])
+    };
+    let mut living: Vec<Process> = (0..16).map(|_| start()).collect();
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut kills = 0;
+    while Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(500 + random.below(1000)));
+        let victim = random.below(16) as usize;
+        std::mem::replace(&mut living[victim], start()).kill();
+        kills += 1;
+    }
+    let killed_at = Instant::now();
+    living.into_iter().for_each(|child| drop(child.kill()));
+    let rest = Collector::default();
+    let last = builder(dir).open(rest.clone()).unwrap();
+    last.drain(LONG).unwrap();
+    assert_eq!(last.stats().lost_records, 0);
+    assert_eq!(last.close(LONG).unwrap(), 0);
+    assert_eq!(slots(dir), [""; 0]);
+    let file = |name: &str| fs::read_to_string(dir.join(name)).unwrap();
+    let (acknowledged, delivered) = (file("acknowledged"), file("delivered"));
+    let rest = rest.texts();
+    let delivered: HashSet<&str> = delivered.lines().chain(rest.iter().map(String::as_str)).collect();
+    let lost: Vec<&str> = acknowledged.lines().filter(|line| !delivered.contains(line)).collect();
+    assert!(lost.is_empty(), "{} were acknowledged and are gone: {:?}", lost.len(), &lost[..lost.len().min(5)]);
+    let put = acknowledged.lines().count();
+    assert!(put > 100 && kills > 2, "{put} put, {kills} kills");
+    println!("{kills} kills, {put} records acknowledged, 0 lost; the rest took {:.1?}", killed_at.elapsed());
 }
 
 #[test]

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -360,3 +361,103 @@ def test_gunicorn_preload(worker: str, tmp_path: Path, path: Path, appends: Appe
     lost = set(clients.acknowledged) - set(appends.lines)
     assert not lost, (tmp_path / "log").read_text()
     assert len(clients.acknowledged) > 300
+
+
+PUTS = """
+import sys, time, unistream
+path, name, target = sys.argv[1:4]
+trust = sys.argv[4] if len(sys.argv) > 4 else "owner"
+def send(batch):
+    raise unistream.SinkUnavailable("down")
+producer = unistream.Producer(path, send, shared=True, trust=trust)
+for line in range(100):
+    producer.put(f"{name} {line}")
+print(producer.slot, flush=True)
+time.sleep(600)
+"""
+
+
+def start_putting(prefix: list[str], path: Path, name: str, *more: str, **how: Any) -> tuple[Any, str]:
+    """Start a process that puts and sends nothing; returns it and its slot once all is in."""
+    command = [*prefix, sys.executable, "-c", PUTS, str(path), name, "-", *more]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **how)
+    assert process.stdout is not None
+    return process, process.stdout.readline().strip()
+
+
+def end(processes: list[Any]) -> None:
+    for process in processes:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="other namespaces and users are root's to make")
+
+
+@needs_root
+def test_containers_share_a_volume(path: Path, tmp_path: Path, appends: Appends) -> None:
+    """Each has pids, a host name and a mount path of its own; one comes back under the same name with other pids."""
+    path.mkdir(mode=0o700)
+    (tmp_path / "volume").mkdir()
+    container = ["unshare", "--pid", "--fork", "--kill-child", "--uts", "--mount", "--mount-proc", "sh", "-c"]
+    script = f'hostname box && mount --bind "{path}" "{tmp_path}/volume" && exec "$@"'
+    processes = []
+    try:
+        one, slot = start_putting([*container, script, "sh"], tmp_path / "volume", "one")
+        processes.append(one)
+        assert slot == "slot-0"
+        two, slot = start_putting(container[:-2] + ["env"], path, "two")
+        processes.append(two)
+        assert slot == "slot-1"
+        with Producer(path, appends, shared=True) as producer:
+            # Those that live keep what they have, though their pids are nobody's here.
+            assert producer.slot == "slot-2"
+            time.sleep(2.5)
+            assert appends.lines == []
+            one.kill()
+            one.wait()
+            wait_until(lambda: len(appends.lines) == 100)
+            again, slot = start_putting([*container, script, "sh"], tmp_path / "volume", "again")
+            processes.append(again)
+            assert slot == "slot-0"
+            end(processes[1:])
+            wait_until(lambda: len(appends.lines) == 300)
+    finally:
+        end(processes)
+    assert {line.split()[0] for line in appends.lines} == {"one", "two", "again"}
+    drain(path, appends)
+
+
+@needs_root
+def test_two_users_of_a_group_share_an_outbox(appends: Appends) -> None:
+    """With the documented modes; each user's slots are its own."""
+    group, one, two = 54321, 54322, 54323
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = Path(folder) / "outbox"
+        path.mkdir()
+        os.chown(path, 0, group)
+        path.chmod(0o2770)
+        processes = []
+        try:
+            for number, user in enumerate([one, two, one]):
+                who = {"user": user, "group": group, "extra_groups": []}
+                process, slot = start_putting([], path, f"{user}-{number}", "group", cwd=folder, **who)
+                processes.append(process)
+                assert slot == f"slot-{number}"
+            assert path.joinpath("slot-1").stat().st_uid == two
+            assert path.joinpath("slot-1").stat().st_mode & 0o7777 & 0o777 == 0o700
+            # One dies, and another of the same user takes what it has left; the other user's stays its own.
+            processes[2].kill()
+            processes[2].wait()
+            process, slot = start_putting([], path, "later", "group", cwd=folder, **who)
+            processes.append(process)
+            assert slot == "slot-2"
+        finally:
+            end(processes)
+        # Root may have all of it.
+        with Producer(path, appends, shared=True, trust="group") as producer:
+            producer.drain(60)
+    counts = {name: sum(line.startswith(name) for line in appends.lines) for name in ("54322-0", "54323-1", "later")}
+    assert counts == {"54322-0": 100, "54323-1": 100, "later": 100}

@@ -19,6 +19,7 @@ use crate::{Builder, Producer};
 
 const DIR: &str = "/var/outbox";
 const PROCESSES: usize = 3;
+const MOST_RECORDS: u64 = 3;
 
 /// What a process does next.
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +87,7 @@ fn builder(disk: &SimulatedDisk, clock: &Arc<SimulatedClock>, durability: Durabi
     Producer::builder(Path::new(DIR))
         .environment(disk.environment(clock.clone(), seed))
         .durability(durability)
-        .max_records(3)
+        .max_records(MOST_RECORDS)
         .linger(Duration::from_millis(1))
         .schedule_max(Duration::from_millis(50))
         .full_timeout(NEVER)
@@ -222,6 +223,10 @@ pub(super) fn crash_everywhere(seed: u64, depth: Depth, figures: &mut Figures) -
         if let Some(wrong) = with(&ledger, |ledger| ledger.wrong.clone()) {
             return Err(told(at, step, wrong));
         }
+        // Processes die between two steps, when every answer is noted.
+        if with(&ledger, |ledger| ledger.repeated()) > 0 {
+            return Err(told(at, step, "a record came again".into()));
+        }
         for picture in std::mem::take(&mut *lock(&pictures)) {
             let crashes = std::iter::once(Crash::Kill);
             // Without syncs a power loss may take anything.
@@ -318,6 +323,11 @@ impl Wreck {
             letters.iter().flat_map(|letter| letter.batch().map(|batch| texts(&batch)).unwrap_or_default()).collect();
         producer.close(Duration::ZERO).map_err(|error| format!("closing: {error}"))?;
         with(&ledger, |ledger| ledger.check(&dead))?;
+        // The death of a process takes the answer for one batch. (A power loss may take commits that were not synced.)
+        let again = with(&ledger, |ledger| ledger.repeated()) - picture.ledger.repeated();
+        if self.crash == Crash::Kill && again > MOST_RECORDS as usize {
+            return Err(format!("{again} records came again, of which a batch has {MOST_RECORDS}"));
+        }
         Ok(std::mem::take(&mut *lock(&pictures)))
     }
 }
@@ -327,6 +337,11 @@ fn texts(batch: &Batch) -> Vec<String> {
 }
 
 impl Ledger {
+    /// Records that the sink has taken more than once.
+    fn repeated(&self) -> usize {
+        self.delivered.len() - self.delivered.iter().collect::<BTreeSet<_>>().len()
+    }
+
     fn check(&self, dead: &BTreeSet<String>) -> Result<(), String> {
         if let Some(wrong) = &self.wrong {
             return Err(wrong.clone());
