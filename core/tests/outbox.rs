@@ -497,3 +497,20 @@ fn slots_that_come_and_go_are_in_nobodys_way() {
     keeper.drain(LONG).unwrap();
     assert_eq!(slots(dir), [""; 0]);
 }
+
+/// A process whose sink is broken once kept what it had adopted for as long as it lived.
+#[test]
+fn what_one_cannot_send_another_gets() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    let broken = builder(dir).open(down()).unwrap();
+    let child = putting(dir, "a", "down");
+    child.wait_for("put a 10");
+    let put = said(&child.kill(), "put");
+    wait_until("it is adopted", || broken.stats().adopted_slots == 1);
+    let sent = Collector::default();
+    let works = builder(dir).open(sent.clone()).unwrap();
+    wait_until("the other one has sent it", || sent.texts().len() >= put.len());
+    assert!(sent.texts().starts_with(&put));
+    drop(works);
+}

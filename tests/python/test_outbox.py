@@ -365,11 +365,8 @@ def test_gunicorn_preload(worker: str, tmp_path: Path, path: Path, appends: Appe
 
 PUTS = """
 import sys, time, unistream
-path, name, target = sys.argv[1:4]
-trust = sys.argv[4] if len(sys.argv) > 4 else "owner"
-def send(batch):
-    raise unistream.SinkUnavailable("down")
-producer = unistream.Producer(path, send, shared=True, trust=trust)
+path, name, trust = sys.argv[1:4]
+producer = unistream.Producer(path, mode="manual", shared=True, trust=trust)
 for line in range(100):
     producer.put(f"{name} {line}")
 print(producer.slot, flush=True)
@@ -377,9 +374,9 @@ time.sleep(600)
 """
 
 
-def start_putting(prefix: list[str], path: Path, name: str, *more: str, **how: Any) -> tuple[Any, str]:
+def start_putting(prefix: list[str], path: Path, name: str, trust: str = "owner", **how: Any) -> tuple[Any, str]:
     """Start a process that puts and sends nothing; returns it and its slot once all is in."""
-    command = [*prefix, sys.executable, "-c", PUTS, str(path), name, "-", *more]
+    command = [*prefix, sys.executable, "-c", PUTS, str(path), name, trust]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **how)
     assert process.stdout is not None
     return process, process.stdout.readline().strip()
@@ -407,7 +404,7 @@ def test_containers_share_a_volume(path: Path, tmp_path: Path, appends: Appends)
         one, slot = start_putting([*container, script, "sh"], tmp_path / "volume", "one")
         processes.append(one)
         assert slot == "slot-0"
-        two, slot = start_putting(container[:-2] + ["env"], path, "two")
+        two, slot = start_putting([*container[:-2], "env"], path, "two")
         processes.append(two)
         assert slot == "slot-1"
         with Producer(path, appends, shared=True) as producer:

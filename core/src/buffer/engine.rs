@@ -348,6 +348,11 @@ impl Core {
         (log.records.saturating_sub(committed.records + done), log.bytes.saturating_sub(committed.bytes))
     }
 
+    /// Whether a batch is handed out and not answered.
+    pub(crate) fn is_out(&self) -> bool {
+        lock(&self.reader).heads.iter().any(|head| head.is_out())
+    }
+
     /// The id of the buffer, as it is part of batch ids.
     pub(crate) fn buffer_id(&self) -> u64 {
         lock(&self.reader).state.buffer_id

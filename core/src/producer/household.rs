@@ -19,7 +19,7 @@ use crate::event::Event;
 use crate::options::{Mode, Options};
 use crate::outbox::{Outbox, Slot, numbers};
 use crate::platform::sync::Mutex;
-use crate::platform::sync::atomic::{AtomicU64, Ordering};
+use crate::platform::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::platform::{Environment, lock};
 use crate::stats::Stats;
 
@@ -28,6 +28,9 @@ const LOOK: Duration = Duration::from_secs(1);
 const LOOK_FOR_EACH: Duration = Duration::from_millis(20);
 /// The most slots that one producer sends at a time, besides its own: each holds some files and a batch.
 const MOST_ADOPTED: usize = 4;
+/// How long an adopted slot may come to nothing until it is given back, so that another process, whose sink may work, can have it;
+/// and how long this one lets it alone then.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// An adopted log takes no records, so that what has to be made of it is short.
 const SEGMENT_BYTES: u64 = 64 << 10;
 
@@ -39,8 +42,8 @@ pub(super) struct Household {
     options: Options,
     env: Environment,
     adopted: Mutex<Vec<Arc<Adopted>>>,
-    /// Held while a thread looks.
-    looking: Mutex<()>,
+    /// Held while a thread looks: slots that it lets alone, and until when.
+    looking: Mutex<Vec<(u64, Duration)>>,
     /// When to look next, in milliseconds on the monotonic clock.
     next_look: AtomicU64,
     /// What was counted of slots that were given back.
@@ -51,6 +54,42 @@ pub(super) struct Household {
 struct Adopted {
     slot: Slot,
     shared: Arc<Shared>,
+    /// What was left of it at the last look that saw some progress, and when that was.
+    progress: Mutex<(u64, Duration)>,
+    /// It is about to be given back, and no thread begins anything with it.
+    retires: AtomicBool,
+    /// Threads that are at it.
+    busy: AtomicU64,
+}
+
+impl Adopted {
+    /// A turn of a thread that sends; see `Shared::step`.
+    fn step(&self) -> Option<Duration> {
+        self.busy.fetch_add(1, Ordering::SeqCst);
+        let turn = if self.retires.load(Ordering::SeqCst) { Some(LOOK) } else { self.shared.step() };
+        self.busy.fetch_sub(1, Ordering::SeqCst);
+        turn
+    }
+
+    /// Whether it may be given back with what is left: no thread is at it, and none begins.
+    fn retire(&self) -> bool {
+        self.retires.store(true, Ordering::SeqCst);
+        let is_free = self.busy.load(Ordering::SeqCst) == 0 && !self.shared.core().is_out();
+        if !is_free {
+            self.retires.store(false, Ordering::SeqCst);
+        }
+        is_free
+    }
+
+    /// For how long nothing of it was finished.
+    fn idle(&self, now: Duration) -> Duration {
+        let left = self.shared.core().pending().0;
+        let mut progress = lock(&self.progress);
+        if progress.0 != left {
+            *progress = (left, now);
+        }
+        now.saturating_sub(progress.1)
+    }
 }
 
 impl Household {
@@ -101,7 +140,7 @@ impl Household {
         }
         for adopted in self.adopted() {
             let shared = &adopted.shared;
-            match shared.step() {
+            match adopted.step() {
                 None => wait = None,
                 Some(_) if shared.is_drained() => self.give_back(&adopted),
                 Some(until) => wait = wait.map(|wait| wait.min(until)),
@@ -116,7 +155,15 @@ impl Household {
     /// Looks for slots that nobody has, adopts those with records, removes those that are spare. Returns how many are adopted
     /// now. One thread does so at a time; the others have nothing to look for.
     pub(super) fn look(&self, own: &Shared) -> Result<usize> {
-        let Ok(_looking) = self.looking.try_lock() else { return Ok(lock(&self.adopted).len()) };
+        let Ok(mut alone) = self.looking.try_lock() else { return Ok(lock(&self.adopted).len()) };
+        let clock = self.env.clock.monotonic();
+        alone.retain(|(_, until)| *until > clock);
+        for adopted in self.adopted() {
+            if adopted.idle(clock) > PATIENCE && adopted.retire() {
+                self.give_back(&adopted);
+                alone.push((adopted.slot.number, clock + PATIENCE));
+            }
+        }
         let failed = |error: io::Error| Error::io("could not look for slots of the outbox", error);
         let found = numbers(&*self.outbox.root).map_err(failed);
         let slots = found.as_ref().map_or(0, Vec::len) as u32;
@@ -128,7 +175,10 @@ impl Household {
             if adopted.len() >= MOST_ADOPTED || own.common.ending.has_begun() {
                 break;
             }
-            if number == self.number || adopted.iter().any(|adopted| adopted.slot.number == number) {
+            if number == self.number
+                || alone.iter().any(|(slot, _)| *slot == number)
+                || adopted.iter().any(|adopted| adopted.slot.number == number)
+            {
                 continue;
             }
             // One that cannot be had now is tried again at the next look.
@@ -159,7 +209,14 @@ impl Household {
         // Nothing is put any more: what is open would wait for its linger.
         let _ = shared.core().seal();
         let records = shared.core().pending().0;
-        lock(&self.adopted).push(Arc::new(Adopted { slot, shared }));
+        let progress = Mutex::new((records, self.env.clock.monotonic()));
+        lock(&self.adopted).push(Arc::new(Adopted {
+            slot,
+            shared,
+            progress,
+            retires: AtomicBool::default(),
+            busy: AtomicU64::default(),
+        }));
         own.notify(&Event::Adopted { slot: &name, records });
         own.wake_sender();
         Ok(())
