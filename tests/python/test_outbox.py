@@ -364,8 +364,15 @@ def test_gunicorn_preload(worker: str, tmp_path: Path, path: Path, appends: Appe
 
 
 PUTS = """
-import sys, time, unistream
-path, name, trust = sys.argv[1:4]
+import os, sys, tempfile, time, unistream
+path, name, trust, user, group = sys.argv[1:6]
+if user != "0":
+    # What is imported on the way is the first user's to read.
+    with tempfile.TemporaryDirectory() as folder:
+        unistream.Producer(folder + "/warm", mode="manual").close()
+    os.setgroups([])
+    os.setgid(int(group))
+    os.setuid(int(user))
 producer = unistream.Producer(path, mode="manual", shared=True, trust=trust)
 for line in range(100):
     producer.put(f"{name} {line}")
@@ -374,10 +381,12 @@ time.sleep(600)
 """
 
 
-def start_putting(prefix: list[str], path: Path, name: str, trust: str = "owner", **how: Any) -> tuple[Any, str]:
+def start_putting(
+    prefix: list[str], path: Path, name: str, trust: str = "owner", user: int = 0, group: int = 0
+) -> tuple[Any, str]:
     """Start a process that puts and sends nothing; returns it and its slot once all is in."""
-    command = [*prefix, sys.executable, "-c", PUTS, str(path), name, trust]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **how)
+    command = [*prefix, sys.executable, "-c", PUTS, str(path), name, trust, str(user), str(group)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     return process, process.stdout.readline().strip()
 
@@ -439,8 +448,7 @@ def test_two_users_of_a_group_share_an_outbox(appends: Appends) -> None:
         processes = []
         try:
             for number, user in enumerate([one, two, one]):
-                who = {"user": user, "group": group, "extra_groups": []}
-                process, slot = start_putting([], path, f"{user}-{number}", "group", cwd=folder, **who)
+                process, slot = start_putting([], path, f"{user}-{number}", "group", user, group)
                 processes.append(process)
                 assert slot == f"slot-{number}"
             assert path.joinpath("slot-1").stat().st_uid == two
@@ -448,13 +456,13 @@ def test_two_users_of_a_group_share_an_outbox(appends: Appends) -> None:
             # One dies, and another of the same user takes what it has left; the other user's stays its own.
             processes[2].kill()
             processes[2].wait()
-            process, slot = start_putting([], path, "later", "group", cwd=folder, **who)
+            process, slot = start_putting([], path, "later", "group", one, group)
             processes.append(process)
             assert slot == "slot-2"
         finally:
             end(processes)
-        # Root may have all of it.
-        with Producer(path, appends, shared=True, trust="group") as producer:
+        # Root has all of it, if it trusts whoever made it.
+        with Producer(path, appends, shared=True, trust="anyone") as producer:
             producer.drain(60)
     counts = {name: sum(line.startswith(name) for line in appends.lines) for name in ("54322-0", "54323-1", "later")}
     assert counts == {"54322-0": 100, "54323-1": 100, "later": 100}
