@@ -3,7 +3,7 @@ CARGO ?= cargo
 PYTHON ?= python3
 export PYTHON
 
-.PHONY: demo test test-rust test-c test-cli test-python test-aws test-http lint requirements notices advisories reproduce bench torture fuzz clean
+.PHONY: demo test test-rust test-c test-cli test-python test-compat test-aws test-http lint requirements notices advisories reproduce bench torture fuzz clean
 .DEFAULT_GOAL := test
 
 include ffi/install.mk
@@ -14,7 +14,7 @@ demo:
 	python/examples/run.sh simple_producer.py
 
 # Each part says how long it took.
-test: $(addprefix timed-,lint test-rust test-c test-cli test-python test-aws test-http)
+test: $(addprefix timed-,lint test-rust test-c test-cli test-python test-compat test-aws test-http)
 
 timed-%:
 	@start=$$(date +%s) && $(MAKE) --no-print-directory $* && echo "== $*: $$(($$(date +%s) - start)) s"
@@ -24,9 +24,9 @@ lint:
 	$(CARGO) clippy --quiet --locked -p unistream --all-targets -- -D warnings
 	$(CARGO) clippy --quiet --locked -p unistream --features net -- -D warnings
 	$(CARGO) clippy --quiet --locked --workspace --all-targets \
-	  --features unistream/aws,unistream/async,unistream/http,unistream-torture/scheduled -- -D warnings
+	  --features unistream/aws,unistream/async,unistream/http,unistream/zstd,unistream-torture/scheduled -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps -p unistream
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps -p unistream --features aws,async,http
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps -p unistream --features aws,async,http,zstd
 	tests/documents.sh
 	tests/supply_chain/run.sh
 
@@ -49,7 +49,7 @@ reproduce:
 # The lean build; the one with the AWS sinks and async ones; the bounded part of the proofs, with every unit test beside them.
 test-rust:
 	$(CARGO) test --locked -p unistream
-	$(CARGO) test --locked -p unistream --features aws,async,http --test aws --test async_sink --test http
+	$(CARGO) test --locked -p unistream --features aws,async,http,zstd --test aws --test async_sink --test http
 	$(CARGO) test --locked -p unistream-torture --lib
 	$(CARGO) test --locked -p unistream-torture --lib --no-default-features --features scheduled -- torture::threads
 
@@ -66,6 +66,10 @@ test-python:
 	tests/python/run.sh
 	tests/own_sink/run.sh
 
+# Programs of both halves of 0.1.2, beside the predecessor itself, and its plugin.
+test-compat:
+	tests/compat/run.sh
+
 # The AWS sinks against emulators that others wrote, on loopback.
 test-aws:
 	tests/aws/run.sh
@@ -74,7 +78,7 @@ test-aws:
 test-http:
 	tests/http/run.sh
 
-# Figures of all three languages and of the AWS sinks, each beside its limit or its rivals; all in
+# Figures of all three languages and of the AWS and HTTP sinks, each beside its limit or its rivals; all in
 # target/bench/results.json at the end.
 bench:
 	mkdir -p target/bench
@@ -82,6 +86,7 @@ bench:
 	ffi/bench/run.sh | tee target/bench/c.jsonl
 	python/bench/run.sh
 	tests/aws/bench.sh | tee target/bench/aws.json
+	tests/http/bench.sh | tee target/bench/http.json
 	$(PYTHON) core/benches/merge.py target/bench
 
 # The proofs at full depth: crashes and faults at every operation of a simulated disk, programs against the model, fuzzing,

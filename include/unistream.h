@@ -156,8 +156,9 @@
  *       set either, what is best for the sink, total for functions.
  *   max_in_flight (count: 0 to 64; default 0) The most batches, or parts of batches, being sent at once; 0: as many
  *       as are best for the sink, one for functions.
- *   max_batches_ahead (count: 1 to 65536; default 4096) Under order = key: how many batches the other lanes may get
- *       ahead of one that fails, waits or is slow.
+ *   max_batches_ahead (count: 1 to 65536; default 4096) How many batches others may get ahead of one that fails,
+ *       waits or is slow: those of other lanes under order = key, any under order = none, where one that fails or
+ *       waits takes one of the max_in_flight places.
  *   max_age (duration: at least 0.001, or none; default none) The age, by created_at and the wall clock, at which a
  *       record is not sent any more; none: it is sent however old it is. It is looked at before each attempt, so that
  *       a record in flight does not expire.
@@ -254,25 +255,33 @@
  *       {topic} and {header.NAME} stand for the record's.
  *   signing_secret (secret: a text, or whsec_ and Base64, or empty; default empty) The secret that webhooks are
  *       signed with; empty: they are not.
+ *   signing_secret_file (text: a path, or empty; default empty) A file with that secret, read when the sink is made.
+ *   acknowledge (boolean: true, false; default false) Splunk: a record is delivered when the indexers have
+ *       acknowledged it, and not when the collector has taken it.
+ *   acknowledge_timeout (duration: 0.01 to 600; default 60) How long an acknowledgement may take; then the records
+ *       are sent again.
  *   query (text: such as database=logs&wait=true, or empty; default empty) What follows ? in the requests' URL, as it
  *       is written there; for sinks that are opened by a URL, where ? begins the options.
  *   method (choice: POST, PUT, PATCH; default POST) The method.
  *   headers (text: lines such as X-Scope-OrgID: tenant, or empty; default empty) Headers of every request.
  *   secret_headers (secret: lines such as X-Api-Key: ..., or empty; default empty) Headers of every request that
  *       nobody else is to see, such as an API key.
+ *   secret_headers_file (text: a path, or empty; default empty) A file with such lines, read when the sink is made.
  *   body (choice: ndjson, json-array, length-prefixed, single; default ndjson) How the records of a request stand in
  *       its body.
  *   record (choice: payload, envelope; default payload) What is sent of each record: its payload, or an envelope of
  *       JSON with id, seq, key and time.
  *   content_type (text: a media type, or empty; default empty) The Content-Type; empty: the body's own.
- *   compression (choice: none, gzip; default none) How bodies are compressed.
+ *   compression (choice: none, gzip, zstd; default none) How bodies are compressed.
  *   username (text: a name without a colon, or empty; default empty) The user of HTTP Basic authentication, together
  *       with password.
  *   password (secret: a password, or empty; default empty) The password of HTTP Basic authentication.
+ *   password_file (text: a path, or empty; default empty) A file with that password, read anew for every request, so
+ *       that it can be rotated.
  *   token (secret: a token, or empty; default empty) The token of Authorization: Bearer, or of what a preset's
  *       service has in its place.
- *   token_file (text: a path, or empty; default empty) A file with that token, read anew for every batch, so that it
- *       can be rotated.
+ *   token_file (text: a path, or empty; default empty) A file with that token, read anew for every request, so that
+ *       it can be rotated.
  *   client_cert (text: a path, or empty; default empty) A PEM file with the certificate that a server asks for
  *       (mutual TLS), and those between it and its authority.
  *   client_key (text: a path, or empty; default empty) A PEM file with the private key of client_cert; empty: it
@@ -1215,6 +1224,24 @@ unistream_error *unistream_producer_next_batch(const unistream_producer *produce
                                                unistream_batch **batch);
 
 /**
+ * Mode manual: keeps a memo with a batch of `unistream_producer_next_batch()`, as the callback `prepare` does in the other
+ * modes: `length` bytes, at most 4,096, which are copied. `unistream_batch_memo()` has it from now on, also in every later
+ * attempt, across restarts. Call it before anything of the batch is sent for the first time: while there is no memo.
+ *
+ * When this has returned, the memo survives the death of the process, and a power loss as `durability` says. `memo`
+ * may be NULL where `length` is 0. Any thread may call it, and others may read the batch meanwhile.
+ *
+ * Errors: `UNISTREAM_ERROR_WRONG_MODE`, `UNISTREAM_ERROR_NOT_FOUND` for a batch that waits for no answer,
+ * `UNISTREAM_ERROR_INVALID_ARGUMENT` for a memo that is too long and for a batch that has one, `UNISTREAM_ERROR_DISK_FULL`,
+ * `UNISTREAM_ERROR_IO`, `UNISTREAM_ERROR_CLOSED`, `UNISTREAM_ERROR_FORKED`. The batch has no other memo than before then.
+ */
+UNISTREAM_MUST_USE
+unistream_error *unistream_producer_keep_memo(const unistream_producer *producer,
+                                              const unistream_batch *batch,
+                                              const void *memo,
+                                              size_t length);
+
+/**
  * Mode manual: how long until `unistream_producer_next_batch()` may have a batch, for the timer of an event loop.
  *
  * Writes to `wait_ms` milliseconds, rounded up, such as poll() takes: 0 for now, `UNISTREAM_FOREVER` (-1) if only a
@@ -1317,8 +1344,8 @@ uint64_t unistream_batch_last_seq(const unistream_batch *batch);
 uint32_t unistream_batch_attempt(const unistream_batch *batch);
 
 /**
- * The memo that the sink's `prepare` kept with the batch, and its length in `length`; NULL and 0 if there is none. It lives as
- * long as the batch.
+ * The memo that the sink's `prepare` kept with the batch, or `unistream_producer_keep_memo()` in mode manual, and its length
+ * in `length`; NULL and 0 if there is none. It lives as long as the batch.
  */
 const void *unistream_batch_memo(const unistream_batch *batch,
                                  size_t *length);

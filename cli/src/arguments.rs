@@ -44,7 +44,7 @@ pub(crate) enum Command {
 }
 
 /// Put lines into a buffer and deliver them; safe to kill and run again
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_long_help = after_put())]
 pub(crate) struct Put {
     /// The buffer's directory; made if there is none
@@ -64,6 +64,21 @@ pub(crate) struct Put {
     /// The field that is the record's key (ndjson)
     #[arg(long, value_name = "FIELD")]
     pub(crate) key: Option<String>,
+    /// The field that is the record's topic (ndjson); a line without it has that of --topic
+    #[arg(long, value_name = "FIELD")]
+    pub(crate) topic_field: Option<String>,
+    /// The field that is the record's headers, an object (ndjson); a line need not have it
+    #[arg(long, value_name = "FIELD")]
+    pub(crate) headers_field: Option<String>,
+    /// The field that is the record's time of expiry, such as "2026-11-29T12:00:00Z" (ndjson); a line need not have it
+    #[arg(long, value_name = "FIELD")]
+    pub(crate) expires_at_field: Option<String>,
+    /// Where within the sink the records go, for sinks that have topics, subjects or the like
+    #[arg(long, value_name = "TOPIC")]
+    pub(crate) topic: Option<String>,
+    /// A header of each record; may be given several times
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
     #[command(flatten)]
     pub(crate) sending: Sending,
 }
@@ -74,6 +89,8 @@ pub(crate) enum Format {
     Lines,
     /// Each line must be JSON
     Ndjson,
+    /// Each line is a record, as 'cat --json' and 'dead-letters show --json' print it
+    Records,
 }
 
 /// Deliver what is in a buffer, for programs that only put
@@ -93,7 +110,7 @@ pub(crate) struct Drain {
 }
 
 /// What all commands have that open a producer.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Sending {
     /// An option of the producer, see 'unistream options'; may be given several times
     #[arg(short, long = "option", value_name = "KEY=VALUE")]
@@ -228,6 +245,11 @@ pub(crate) struct Man {
     pub(crate) directory: PathBuf,
 }
 
+fn header(text: &str) -> Result<(String, Vec<u8>), String> {
+    let (name, value) = text.split_once('=').ok_or("it is not NAME=VALUE")?;
+    Ok((name.to_owned(), value.as_bytes().to_vec()))
+}
+
 fn count(text: &str) -> Result<u64, String> {
     let is_count = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| is_count).ok_or_else(|| "it is not a count".into())
@@ -270,6 +292,9 @@ const PUT: &str = "
 
 Run again:
   Until a run ends with 0, 7 or 8 and leaves nothing to deliver, the buffer remembers how many lines of each FILE are in it, and the same command goes on behind them, whatever killed it and whatever else was put in between. A file is known by its device and inode and by its contents up to there; it may have grown; if it is another, all of it is put. Lines of which nothing is left in the buffer, because they were delivered before the kill, may be put twice, with the same ids: at most the last 4,096, or a whole file that was killed after its last line. Standard input and pipes cannot be read again: a run that stops says how many of their lines are in.
+
+Records:
+  --format records takes what 'cat --json' and 'dead-letters show --json' print, with id, key, time, topic, headers and time of expiry; bytes that are no text stand in base 64 under the name that ends in _base64. Headers are an object, or a list of objects with name and value. What --topic and --header say holds for each record: a topic of its own comes before it, its own headers come behind them.
 
 Exit codes:
   0 done; 3 records are left (--to); 7 there are dead letters (--to); 8 records may be lost; 65 a line is no record. 'unistream --help' lists all.";

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use unistream::{DeadLetter, DeadLetters, Limits};
+use unistream::{DeadLetter, DeadLetters, Limits, Record};
 
 use crate::arguments::{Letters, Look, Replay, Show, Which};
 use crate::context::{self, Context};
 use crate::exit::{Error, NOT_FOUND, OK, USAGE};
-use crate::look::check_buffer;
+use crate::look::{check_buffer, described};
 use crate::output::{Item, Output, Values};
 use crate::text;
 
@@ -52,25 +52,42 @@ fn show(context: &Context, arguments: &Show) -> Result<u8, Error> {
     check_buffer(&arguments.buffer)?;
     let letter = DeadLetters::open(&arguments.buffer).get(id(&arguments.id)?)?;
     let batch = letter.batch()?;
-    let records: HashMap<u64, &[u8]> = batch.iter().map(|record| (record.seq, record.data)).collect();
+    let records: HashMap<u64, Record<'_>> = batch.iter().map(|record| (record.seq, record)).collect();
     let mut output = context.output()?;
     if !arguments.json {
         output.values(&summary(&letter), false)?;
     }
     for entry in &letter.records {
-        let data = records.get(&entry.seq).copied().unwrap_or_default();
+        let found = records.get(&entry.seq);
         if arguments.json {
             let record = Values::default().with("seq", entry.seq).with("id", entry.id.clone());
             let record = record.with("reason", entry.reason.clone()).with("rejected", entry.rejected);
-            let record = record.with_bytes("data", "data_base64", data);
+            let record = found.map_or(record.clone(), |found| record.and(described(found)));
             output.json(&summary(&letter).with("record", Item::Values(record)))?;
         } else {
             output.line(&format!("record {} ({}): {}", entry.seq, entry.id, entry.reason))?;
-            output.line(&format!("  {}", text::printable_bytes(data)))?;
+            found.map_or(Ok(()), |found| show_record(&mut output, found))?;
         }
     }
     output.flush()?;
     Ok(OK)
+}
+
+/// A record for a person.
+fn show_record(output: &mut Output, record: &Record<'_>) -> Result<(), Error> {
+    if let Some(key) = record.key {
+        output.line(&format!("  key {}", text::printable_bytes(key)))?;
+    }
+    if let Some(topic) = record.topic {
+        output.line(&format!("  topic {topic}"))?;
+    }
+    if let Some(expires_at) = record.expires_at {
+        output.line(&format!("  expires at {}", text::time(expires_at)))?;
+    }
+    for (name, value) in record.headers {
+        output.line(&format!("  header {name}: {}", text::printable_bytes(value)))?;
+    }
+    output.line(&format!("  {}", text::printable_bytes(record.data)))
 }
 
 fn summary(letter: &DeadLetter) -> Values {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use unistream::{DeadLetters, Inspection, InspectionStats, OptionSpec};
+use unistream::{DeadLetters, Inspection, InspectionStats, OptionSpec, Record};
 
 use crate::arguments::{Cat, Look, Options};
 use crate::context::Context;
@@ -70,6 +70,25 @@ pub(crate) fn values(stats: &InspectionStats) -> Values {
         .with("set_aside_files", stats.set_aside_files)
 }
 
+/// What was put with a record beside its id, and its data.
+pub(crate) fn described(record: &Record<'_>) -> Values {
+    let mut values = Values::default().with("created_at", text::time(record.created_at));
+    if let Some(key) = record.key {
+        values = values.with_bytes("key", "key_base64", key);
+    }
+    if let Some(topic) = record.topic {
+        values = values.with("topic", topic);
+    }
+    if let Some(expires_at) = record.expires_at {
+        values = values.with("expires_at", text::time(expires_at));
+    }
+    if !record.headers.is_empty() {
+        let header = |(name, value)| Values::default().with("name", name).with_bytes("value", "value_base64", value);
+        values = values.with("headers", Item::List(record.headers.iter().map(header).collect()));
+    }
+    values.with_bytes("data", "data_base64", record.data)
+}
+
 pub(crate) fn cat(context: &Context, arguments: &Cat) -> Result<u8, Error> {
     let mut output = context.output()?;
     let mut left = arguments.limit.unwrap_or(u64::MAX);
@@ -81,13 +100,8 @@ pub(crate) fn cat(context: &Context, arguments: &Cat) -> Result<u8, Error> {
         left -= 1;
         let written = context.signals.check().and_then(|()| {
             if arguments.json {
-                let described = Values::default().with("seq", record.seq).with("id", &*record.id());
-                let described = described.with("created_at", text::time(record.created_at));
-                let described = match record.key {
-                    Some(key) => described.with_bytes("key", "key_base64", key),
-                    None => described,
-                };
-                output.json(&described.with_bytes("data", "data_base64", record.data))
+                let values = Values::default().with("seq", record.seq).with("id", &*record.id());
+                output.json(&values.and(described(&record)))
             } else if output.is_terminal() {
                 output.bytes(text::printable_bytes(record.data).as_bytes()).and_then(|()| output.bytes(b"\n"))
             } else {

@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use unistream::{DrainTurn, ErrorKind, Inspection, Limits, NewRecord, Options, Producer, Trust};
+use unistream::{DrainTurn, ErrorKind, Headers, Inspection, Limits, NewRecord, Options, Producer, Trust};
 
 use crate::arguments::{Drain, Format, Put};
 use crate::context::{self, Context};
@@ -28,15 +28,13 @@ pub(crate) fn put(context: &Context, arguments: &Put) -> Result<u8, Error> {
     if options.shared || Inspection::open(&arguments.buffer).is_ok_and(|found| found.is_shared()) {
         return Err(Error::new(USAGE, "put takes a buffer of its own, not an outbox that processes share"));
     }
-    if arguments.format != Format::Ndjson && (arguments.id.is_some() || arguments.key.is_some()) {
-        return Err(Error::new(USAGE, "--id and --key name fields of --format ndjson"));
-    }
+    let names = names(arguments)?;
     let sink = arguments.to.as_ref().map(|url| sinks::open(url)).transpose()?;
     let inputs = inputs(&arguments.files)?;
     let run = Run::begin(context, &arguments.sending, &arguments.buffer, true);
     let mut producer = context.producer(&arguments.buffer, &options, "").open_manual(Limits::default())?;
     let total = inputs.iter().filter_map(|input| input.found.as_ref()).map(Metadata::len).sum();
-    let mut taker = Taker { context, arguments, options: &options, producer, run, total };
+    let mut taker = Taker { context, arguments, names, options: &options, producer, run, total };
     let directory = taker.producer.path().to_owned();
     let mut intake = Intake::open(&directory, &mut taker).map_err(|stop| failure("", stop))?;
     let mut sources = Vec::with_capacity(inputs.len());
@@ -59,6 +57,18 @@ pub(crate) fn put(context: &Context, arguments: &Put) -> Result<u8, Error> {
     let done = taken.and_then(|()| if delivers { taker.run.deliver(&taker.producer) } else { Ok(()) });
     let forget = || intake.forget().map_err(|error| Error::new(FAILED, text::os_message(&error)));
     taker.run.finish(&taker.producer, done, delivers, forget)
+}
+
+/// The fields of a line that say something of its record.
+fn names(arguments: &Put) -> Result<Names, Error> {
+    let Put { id, key, topic_field, headers_field, expires_at_field, .. } = arguments.clone();
+    let fields = [&id, &key, &topic_field, &headers_field, &expires_at_field];
+    if arguments.format != Format::Ndjson && fields.iter().any(|field| field.is_some()) {
+        let message =
+            "--id, --key, --topic-field, --headers-field and --expires-at-field name fields of --format ndjson";
+        return Err(Error::new(USAGE, message));
+    }
+    Ok(Names { id, key, topic: topic_field, headers: headers_field, expires_at: expires_at_field })
 }
 
 /// Does what `unistream drain` is told.
@@ -134,6 +144,7 @@ fn inputs(files: &[PathBuf]) -> Result<Vec<Input>, Error> {
 struct Taker<'a> {
     context: &'a Context,
     arguments: &'a Put,
+    names: Names,
     options: &'a Options,
     producer: Producer,
     run: Run<'a>,
@@ -206,15 +217,26 @@ impl Host for Taker<'_> {
     type Error = Error;
 
     fn fields(&mut self, line: &[u8], _: u64) -> Result<Option<Fields>, Stop<Error>> {
-        if self.arguments.format == Format::Lines {
-            return Ok(Some(Fields::default()));
-        }
-        let names = Names { id: self.arguments.id.clone(), key: self.arguments.key.clone() };
-        ndjson::fields(line, &names).map(Some).map_err(Stop::BadLine)
+        let fields = match self.arguments.format {
+            Format::Lines => Ok(Fields::default()),
+            Format::Ndjson => ndjson::fields(line, &self.names),
+            Format::Records => ndjson::record(line),
+        };
+        fields.map(Some).map_err(Stop::BadLine)
     }
 
     fn put(&mut self, line: &[u8], _: u64, fields: &Fields) -> Result<u64, Stop<Error>> {
-        let record = NewRecord { id: fields.id.as_deref(), key: fields.key.as_deref(), ..NewRecord::new(line) };
+        let both = self.arguments.headers.iter().chain(&fields.headers);
+        let headers: Vec<(&str, &[u8])> = both.map(|(name, value)| (&**name, &**value)).collect();
+        let record = NewRecord {
+            data: fields.data(line),
+            id: fields.id.as_deref(),
+            key: fields.key.as_deref(),
+            created_at: fields.created_at,
+            headers: Headers::from(&headers),
+            topic: fields.topic.as_deref().or(self.arguments.topic.as_deref()),
+            expires_at: fields.expires_at,
+        };
         let whole = self.options.put_timeout();
         let began = Instant::now();
         let seq = loop {

@@ -128,6 +128,50 @@ fn date(days: i64) -> (i64, i64, i64) {
     (era * 400 + year + i64::from(month <= 2), month, day)
 }
 
+/// The instant that an RFC 3339 text names, in microseconds since the epoch; `None` if it is no such text. What is finer than a
+/// microsecond is cut off.
+pub(crate) fn micros(text: &str) -> Option<i64> {
+    let number = |from: usize, to: usize| -> Option<i64> {
+        let digits = text.get(from..to).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+        digits.parse().ok()
+    };
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+    let marks = [text.get(4..5)?, text.get(7..8)?, text.get(13..14)?, text.get(16..17)?];
+    let is_text = marks == ["-", "-", ":", ":"] && matches!(text.get(10..11)?, "T" | "t" | " ");
+    let rest = text.get(19..)?;
+    let (fraction, zone) = match rest.strip_prefix('.') {
+        Some(rest) => {
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            let first: String = rest[..digits].chars().chain("000000".chars()).take(6).collect();
+            (first.parse::<i64>().ok().filter(|_| digits > 0)?, &rest[digits..])
+        }
+        None => (0, rest),
+    };
+    let offset = match zone.as_bytes() {
+        b"Z" | b"z" => 0,
+        [sign @ (b'+' | b'-'), _, _, b':', _, _] => {
+            let at = text.len() - 5;
+            let (hours, minutes) = (number(at, at + 2)?, number(at + 3, at + 5)?);
+            let minutes = (hours < 24 && minutes < 60).then_some(hours * 60 + minutes)?;
+            if *sign == b'-' { -minutes } else { minutes }
+        }
+        _ => return None,
+    };
+    let days = days(year, month, day);
+    if !is_text || date(days) != (year, month, day) || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    Some((days * 86_400 + hour * 3600 + (minute - offset) * 60 + second) * 1_000_000 + fraction)
+}
+
+/// The inverse of [`date`].
+fn days(year: i64, month: i64, day: i64) -> i64 {
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let (era, year) = (year.div_euclid(400), year.rem_euclid(400));
+    era * 146_097 + 365 * year + year / 4 - year / 100 + (153 * month + 2) / 5 + day - 1 - 719_468
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,10 +194,38 @@ mod tests {
             (951_782_400_000_000, "2000-02-29T00:00:00.000000Z"),
         ] {
             assert_eq!(time(micros), text);
+            assert_eq!(super::micros(text), Some(micros));
         }
         for day in (0..2_932_896).step_by(97) {
             let micros = day * 86_400_000_000 + 43_200_123_456;
             assert_eq!(time(micros), unistream::time::timestamp(micros));
+            assert_eq!(super::micros(&time(micros)), Some(micros));
+        }
+    }
+
+    #[test]
+    fn times_are_read_in_every_zone() {
+        assert_eq!(micros("1970-01-01t00:00:01z"), Some(1_000_000));
+        assert_eq!(micros("1970-01-01 01:00:00.5+01:00"), Some(500_000));
+        assert_eq!(micros("1969-12-31T19:30:00.1234567-04:30"), Some(123_456));
+        for text in [
+            "",
+            "1970-01-01",
+            "1970-01-01T00:00:00",
+            "1970-01-01T00:00:00.Z",
+            "1970-02-29T00:00:00Z",
+            "1970-13-01T00:00:00Z",
+            "1970-01-00T00:00:00Z",
+            "1970-01-01T24:00:00Z",
+            "1970-01-01T00:60:00Z",
+            "+970-01-01T00:00:00Z",
+            "1970-01-01T00:00:00+0100",
+            "1970-01-01T00:00:00+24:00",
+            "1970-01-01T00:00:00Zz",
+            "1970-01-01T00:00:00ü",
+            "ü1970-01-01T00:00:00Z",
+        ] {
+            assert_eq!(micros(text), None, "{text}");
         }
     }
 

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use unistream::{Inspection, Limits, Producer, sink};
+use unistream::{Batch, Inspection, Limits, NewRecord, Outcome, Producer, Report, SendError, sink};
 
 const UNISTREAM: &str = env!("CARGO_BIN_EXE_unistream");
 
@@ -100,6 +100,130 @@ fn a_program_puts_and_the_command_drains() {
     let missing = run(folder.path(), &["drain", "missing", "--to", "null:"]);
     assert_eq!((missing.code, &*missing.err), (6, "unistream: there is no buffer in missing\n"));
     assert!(!folder.path().join("missing").exists());
+}
+
+/// What records carry beside their data comes from the command line and from fields of the lines, and goes through a dead
+/// letter, JSON and another buffer without a change.
+#[test]
+fn headers_topic_and_time_of_expiry_come_and_go_by_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let lines = r#"{"n": 1, "to": "größe", "head": {"traceparent": "00-4bf9", "a": "2"}, "until": "9999-12-31T23:59:59.999999Z"}
+{"n": 2}
+"#;
+    let named = ["--id", "n", "--topic-field", "to", "--headers-field", "head", "--expires-at-field", "until"];
+    let fixed = ["--topic", "orders", "--header", "a=1=1", "--header", "größe=", "--format", "ndjson", "--quiet"];
+    let arguments = [&["put", "outbox", "-"], &named[..], &fixed[..]].concat();
+    let ended = run_with(folder, &arguments, lines);
+    assert_eq!((ended.code, &*ended.err), (0, ""));
+    let ended = run_with(folder, &["put", "outbox", "--header", "only=this", "--quiet"], "a line\n");
+    assert_eq!((ended.code, &*ended.err), (0, ""));
+
+    let cat = || -> Vec<Value> {
+        let ended = run(folder, &["cat", "outbox", "--json"]);
+        assert_eq!(ended.code, 0, "{}", ended.err);
+        ended.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let first = cat();
+    let header = |name: &str, value: &str| serde_json::json!({"name": name, "value": value});
+    assert_eq!(
+        (&first[0]["topic"], &first[1]["topic"], &first[2]["topic"]),
+        (&"größe".into(), &"orders".into(), &Value::Null)
+    );
+    assert_eq!(first[0]["expires_at"], "9999-12-31T23:59:59.999999Z");
+    let own = [header("traceparent", "00-4bf9"), header("a", "2")];
+    let given = [header("a", "1=1"), header("größe", "")];
+    assert_eq!(first[0]["headers"], Value::Array([&given[..], &own].concat()));
+    assert_eq!(first[1]["headers"], Value::Array(given.to_vec()));
+    assert!(first[1].get("expires_at").is_none() && first[2].get("topic").is_none());
+
+    // A program adds one that is no text, and its sink refuses all.
+    let rejecting = sink::from_fn(|batch: &Batch| -> Result<Report, SendError> {
+        Ok(Report::all(batch.len(), Outcome::Rejected { reason: "no".into() }))
+    });
+    let producer = Producer::builder(folder.join("outbox")).open(rejecting).unwrap();
+    let odd = [("bytes", &b"\xff\0"[..]), ("empty", b"")];
+    producer.put(NewRecord::new(b"\xfe").id("odd").key(b"\xfd").headers(&odd).created_at(-1)).unwrap();
+    producer.flush(Duration::from_secs(60)).unwrap();
+    producer.close(Duration::ZERO).unwrap();
+    drop(producer);
+    let listed = run(folder, &["dead-letters", "list", "outbox", "--json"]);
+    let ids: Vec<String> = listed
+        .out
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().into())
+        .collect();
+    let shown: String =
+        ids.iter().map(|id| run(folder, &["dead-letters", "show", "outbox", id, "--json"]).out).collect();
+    assert_eq!(shown.lines().count(), 4, "{shown}");
+    let text: String = ids.iter().map(|id| run(folder, &["dead-letters", "show", "outbox", id]).out).collect();
+    assert!(text.contains("  topic größe\n") && text.contains("  header bytes: \\xff\\x00\n"), "{text}");
+
+    // What JSON shows is put again as records, with all that they had; and a letter is replayed with the same.
+    fs::write(folder.join("records"), &shown).unwrap();
+    let ended = run(folder, &["put", "outbox", "records", "--format", "records", "--quiet"]);
+    assert_eq!((ended.code, &*ended.err), (0, ""));
+    let ended = run(folder, &["dead-letters", "replay", "outbox", "--all", "--quiet"]);
+    assert_eq!(ended.code, 2, "there is no --quiet");
+    let ended = run(folder, &["dead-letters", "replay", "outbox", "--all"]);
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    let without = |record: &Value, name: &str| {
+        let mut record = record.clone();
+        record.as_object_mut().unwrap().remove(name);
+        record
+    };
+    let all = cat();
+    assert_eq!(all.len(), 8);
+    for (put, replayed) in all[..4].iter().zip(&all[4..]) {
+        let (put, replayed) = (without(put, "seq"), without(replayed, "seq"));
+        if put["data"] == "a line" {
+            // It had no id of its own: by JSON it keeps the one that it had here.
+            assert_eq!(without(&put, "id"), without(&replayed, "id"));
+        } else {
+            assert_eq!(put, replayed);
+        }
+    }
+    for (was, is) in first.iter().zip(&all) {
+        assert_eq!(without(was, "seq"), without(is, "seq"));
+    }
+    let odd = &all[7];
+    assert_eq!(
+        (&odd["data_base64"], &odd["key_base64"], &odd["created_at"]),
+        (&"/g==".into(), &"/Q==".into(), &"1969-12-31T23:59:59.999999Z".into())
+    );
+    assert_eq!(odd["headers"], serde_json::json!([{"name": "bytes", "value_base64": "/wA="}, header("empty", "")]));
+
+    // A run that stopped at a bad line goes on there when it is corrected.
+    fs::write(folder.join("records"), format!("{shown}{{}}\n")).unwrap();
+    let stopped = run(folder, &["put", "outbox", "records", "--format", "records"]);
+    assert_eq!(stopped.code, 65, "{}", stopped.err);
+    fs::write(folder.join("records"), format!("{shown}{{\"data\": \"\"}}\n")).unwrap();
+    let again = run(folder, &["put", "outbox", "records", "--format", "records"]);
+    assert!(again.code == 0 && again.err.contains("put: 1, bytes: 12, already in: 4"), "{}", again.err);
+}
+
+#[test]
+fn what_no_record_can_carry_is_said_with_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |arguments: &[&str], stdin: &str| {
+        let ended = run_with(folder.path(), &[&["put", "outbox"], arguments].concat(), stdin);
+        (ended.code, ended.err)
+    };
+    let long = "x".repeat(1025);
+    for (arguments, stdin, code, why) in [
+        (&["--header", "a"][..], "x\n", 2, "NAME=VALUE"),
+        (&["--header", "=a"], "x\n", 65, "line 1: the name of a header is empty"),
+        (&["--topic", &long], "x\n", 65, "line 1: a topic of 1025 bytes is longer than 1024"),
+        (&["--topic-field", "t"], "x\n", 2, "fields of --format ndjson"),
+        (&["--format", "ndjson", "--expires-at-field", "e"], "{}\n{\"e\": 5}\n", 65, "line 2: 5 is no time"),
+        (&["--format", "ndjson", "--headers-field", "h"], "{\"h\": {\"a\\nb\": 1}}\n", 65, "control character"),
+        (&["--format", "records"], "{\"data\": \"x\"}\n{}\n", 65, "line 2: there is no field \"data\""),
+    ] {
+        let (ended, said) = put(arguments, stdin);
+        assert!(ended == code && said.contains(why), "{arguments:?}: {ended} {said}");
+    }
+    // What came before the line is in.
+    assert_eq!(pending(folder.path()), 2);
 }
 
 /// What is not as it should be at the end of a run has an exit code of its own, and a sentence.

@@ -142,7 +142,8 @@ impl Batch {
         self.progress.attempts.saturating_add(1)
     }
 
-    /// What [`Sink::prepare`](crate::Sink::prepare) said before the first attempt, across restarts; `None` if it kept nothing.
+    /// What [`Sink::prepare`](crate::Sink::prepare) said before the first attempt, or
+    /// [`Producer::keep_memo`](crate::Producer::keep_memo) in manual mode, across restarts; `None` if nothing was kept.
     pub fn memo(&self) -> Option<&[u8]> {
         self.progress.memo.as_deref()
     }

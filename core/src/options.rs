@@ -144,13 +144,15 @@ option_table! {
     order: Order = "auto", "auto, total, key, none", |_| true;
     /// The most batches, or parts of batches, being sent at once; 0: as many as are best for the sink, one for functions.
     max_in_flight: Count = "0", "0 to 64", |v| *v <= 64;
-    /// Under `order = key`: how many batches the other lanes may get ahead of one that fails, waits or is slow.
+    /// How many batches others may get ahead of one that fails, waits or is slow: those of other lanes under `order = key`, any
+    /// under `order = none`, where one that fails or waits takes one of the `max_in_flight` places.
     max_batches_ahead: Count = "4096", "1 to 65536", |v| (1..=65_536).contains(v);
     /// The age, by `created_at` and the wall clock, at which a record is not sent any more; `none`: it is sent however old it is. It is
     /// looked at before each attempt, so that a record in flight does not expire.
     max_age: Duration = "none", "at least 0.001, or none", |v| *v >= Duration::from_millis(1);
     /// What becomes of a record that is older than `max_age` or has reached its own `expires_at`: it goes into the dead letters, or it is
-    /// dropped. `auto`: dead letters for the former, and `expires_at` is left to the sink.
+    /// dropped. `auto`: dead letters for the former, and `expires_at` is left to the sink. A replay changes neither time, so that
+    /// under the same options what is replayed expires once more.
     on_expired: OnExpired = "auto", "auto, dead_letter, drop", |_| true;
     /// The most records a second that are sent, attempts at the same one included; 0: as many as the sink takes. After an outage
     /// this spares a server that has just come up.

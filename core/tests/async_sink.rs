@@ -60,6 +60,69 @@ impl AsyncSink for Careful {
     }
 }
 
+/// Keeps a memo that it has to wait for, and says at each attempt which it got; takes nothing before the third.
+#[derive(Clone, Default)]
+struct Keeper {
+    prepared: Arc<AtomicUsize>,
+    memos: Arc<Mutex<Vec<Option<Vec<u8>>>>>,
+}
+
+impl AsyncSink for Keeper {
+    async fn prepare(&self, batch: &Batch) -> Result<Option<Vec<u8>>, SendError> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert!(batch.memo().is_none());
+        match self.prepared.fetch_add(1, Ordering::Relaxed) {
+            0 => Err(SendError::failed("not yet")),
+            number => Ok(Some(format!("memo {number}").into_bytes())),
+        }
+    }
+
+    async fn send(&self, batch: &Batch) -> Result<Report, SendError> {
+        self.memos.lock().unwrap().push(batch.memo().map(<[u8]>::to_vec));
+        if self.memos.lock().unwrap().len() < 3 { Err(SendError::failed("no")) } else { Ok(Report::delivered()) }
+    }
+}
+
+#[test]
+fn an_async_sink_keeps_a_memo_that_it_waited_for() {
+    let (dir, runtime, sink) = (scratch(), runtime(), Keeper::default());
+    let producer = builder(&dir).open(from_async(on(&runtime), sink.clone())).unwrap();
+    producer.put_many(["1", "2"]).unwrap();
+    producer.flush(LONG).unwrap();
+    assert_eq!(
+        sink.prepared.load(Ordering::Relaxed),
+        2,
+        "asked again where it failed, and not where it kept something"
+    );
+    assert_eq!(*sink.memos.lock().unwrap(), vec![Some(b"memo 1".to_vec()); 3]);
+}
+
+/// Never says what to keep.
+struct NeverPrepared(Arc<AtomicBool>);
+
+impl AsyncSink for NeverPrepared {
+    async fn prepare(&self, _: &Batch) -> Result<Option<Vec<u8>>, SendError> {
+        self.0.store(true, Ordering::SeqCst);
+        pending().await
+    }
+
+    async fn send(&self, _: &Batch) -> Result<Report, SendError> {
+        panic!("nothing was prepared")
+    }
+}
+
+#[test]
+fn closing_interrupts_what_prepares() {
+    let (dir, runtime, begun) = (scratch(), runtime(), Arc::new(AtomicBool::new(false)));
+    let producer = builder(&dir).open(from_async(on(&runtime), NeverPrepared(begun.clone()))).unwrap();
+    producer.put_many(["1", "2"]).unwrap();
+    wait_until("it prepares", || begun.load(Ordering::SeqCst));
+    assert_eq!(producer.close(Duration::ZERO).unwrap(), 2);
+    drop(producer);
+    let image = Inspection::open(&dir).unwrap().stats().unwrap();
+    assert_eq!((image.pending_records, image.head_attempts), (2, 0));
+}
+
 #[test]
 fn an_async_sink_is_a_sink() {
     let (dir, runtime, sink) = (scratch(), runtime(), Careful::default());

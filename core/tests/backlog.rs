@@ -66,3 +66,25 @@ fn the_oldest_make_room_but_not_what_is_in_flight() {
     let expected: Vec<u64> = (dropped + 6..=stats.put_records).collect();
     assert_eq!(drained.seqs(), expected);
 }
+
+/// However many send, and though all of them begin at once with a backlog, one batch goes out, and the next when the rate says.
+#[test]
+fn a_rate_holds_for_all_senders_together() {
+    for round in 0..20 {
+        let dir = scratch();
+        let builder = || Producer::builder(dir.path()).max_records(10).linger(NEVER);
+        let producer = builder().open_manual(Limits::default()).unwrap();
+        (0..640).for_each(|_| assert!(producer.put(b"x").is_ok()));
+        producer.close(Duration::ZERO).unwrap();
+        drop(producer);
+        let collector = Collector::default();
+        let seen = collector.clone();
+        let sink = sink::from_fn(move |batch: &Batch| seen.add(batch));
+        // The second one may go out ten seconds later.
+        let producer = builder().order(Order::None).max_in_flight(64).max_rate_records(1).open(sink).unwrap();
+        wait_until("the first goes out", || !collector.batches().is_empty());
+        std::thread::sleep(Duration::from_millis(20));
+        producer.close(Duration::ZERO).unwrap();
+        assert_eq!(collector.batches().len(), 1, "round {round}");
+    }
+}

@@ -169,3 +169,60 @@ fn a_memo_may_be_long_or_missing() {
     assert!(sent[2..].iter().all(|(_, memo)| memo.as_deref() == Some(&[7; MAX_MEMO_BYTES][..])));
     assert_eq!(notes.prepared.load(Ordering::SeqCst), 3);
 }
+
+/// A program that takes batches by hand says what to keep itself, before it sends: there at every later handing-out, whichever
+/// clone of the batch it answers with.
+#[test]
+fn manual_mode_keeps_a_memo_with_the_batch_that_was_handed_out() {
+    let dir = scratch();
+    let open = |dir: &std::path::Path| builder(dir).mode(Mode::Manual).open_manual(Limits::default()).unwrap();
+    let producer = open(dir.path());
+    ["a", "b"].iter().for_each(|text| assert!(producer.put(*text).unwrap() > 0));
+    let mut batch = producer.next_batch().unwrap().unwrap();
+    let before = batch.clone();
+    assert_eq!(batch.memo(), None);
+    let refused = |error: Error, words: &str| assert!(error.message().contains(words), "{error}");
+    refused(producer.keep_memo(&mut batch, vec![0; MAX_MEMO_BYTES + 1]).unwrap_err(), "4097 bytes");
+    assert_eq!(batch.memo(), None);
+    producer.keep_memo(&mut batch, "one").unwrap();
+    assert_eq!(batch.memo(), Some(&b"one"[..]));
+    // What was sent with it may have arrived: it is not exchanged, also not by a clone that does not know of it.
+    refused(producer.keep_memo(&mut batch, "two").unwrap_err(), "has a memo");
+    refused(producer.keep_memo(&mut before.clone(), "two").unwrap_err(), "has a memo");
+    // A process that died here, and one that answered with a clone of before.
+    let image = scratch();
+    copy_dir(dir.path(), image.path());
+    let mut late = before.clone();
+    producer.settle(before, Err(SendError::failed("no"))).unwrap();
+    assert_eq!(producer.keep_memo(&mut late, "three").unwrap_err().kind(), ErrorKind::NotFound);
+    let again = next_batch(&producer);
+    assert_eq!((again.memo(), again.attempt()), (Some(&b"one"[..]), 2));
+    let half = Report::delivered().failed(1, "the rest");
+    producer.settle(again, Ok(half)).unwrap();
+    assert_eq!(next_batch(&producer).memo(), Some(&b"one"[..]));
+    producer.close(Duration::ZERO).unwrap();
+    assert_eq!(producer.keep_memo(&mut late, "three").unwrap_err().kind(), ErrorKind::Closed);
+    drop((producer, late));
+    for dir in [image.path(), dir.path()] {
+        let producer = open(dir);
+        let batch = next_batch(&producer);
+        assert_eq!(batch.memo(), Some(&b"one"[..]));
+        producer.settle(batch, Ok(Report::delivered())).unwrap();
+        // A batch of a dead letter, or of no buffer, is nobody's.
+        let mut alone = Batch::from_records([NewRecord::new(b"x")]);
+        assert_eq!(producer.keep_memo(&mut alone, "x").unwrap_err().kind(), ErrorKind::NotFound);
+    }
+    let other = scratch();
+    let background = builder(other.path()).open(NullSink).unwrap();
+    let mut alone = Batch::from_records([NewRecord::new(b"x")]);
+    assert_eq!(background.keep_memo(&mut alone, "x").unwrap_err().kind(), ErrorKind::WrongMode);
+}
+
+fn next_batch(producer: &Producer) -> Batch {
+    let mut batch = None;
+    wait_until("the batch is due", || {
+        batch = producer.next_batch().unwrap();
+        batch.is_some()
+    });
+    batch.unwrap()
+}

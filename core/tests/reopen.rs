@@ -85,6 +85,32 @@ fn a_sealed_batch_keeps_its_id_and_contents_under_other_options() {
     }
 }
 
+/// Who only looks sees the batches that wait, of an owner that is there and of one that is not.
+#[test]
+fn who_only_looks_sees_the_batches_that_wait() {
+    let dir = scratch();
+    let mut options = Options::default();
+    (options.max_records, options.linger) = (3, NEVER);
+    let open = || Buffer::open(dir.path(), options.clone(), Limits::default()).unwrap();
+    let looked = || Inspection::open(dir.path()).unwrap().batches().unwrap();
+    let buffer = open();
+    assert_eq!(looked(), []);
+    for number in 0..7 {
+        buffer.put(&number.to_string()).unwrap();
+    }
+    assert_eq!(looked(), [(1, 3), (4, 6)]);
+    buffer.seal().unwrap();
+    assert_eq!(looked(), [(1, 3), (4, 6), (7, 7)]);
+    buffer.commit(&buffer.emit().unwrap().unwrap()).unwrap();
+    buffer.put("8").unwrap();
+    assert_eq!(looked(), [(4, 6), (7, 7)]);
+    drop(buffer);
+    assert_eq!(looked(), [(4, 6), (7, 7)]);
+    let buffer = open();
+    assert_eq!(buffer.filling().0, 1);
+    assert_eq!(looked(), [(4, 6), (7, 7)]);
+}
+
 /// A batch that is not full goes on in the next run, also when it began in a segment before the last.
 #[test]
 fn an_open_batch_over_two_segments_is_one_batch_after_reopening() {

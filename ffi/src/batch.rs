@@ -19,15 +19,21 @@ pub struct unistream_batch<'a> {
     id: OnceLock<CString>,
     /// Of each record, once they are asked for: a record's frame has no such array.
     headers: OnceLock<Vec<Box<[unistream_header]>>>,
+    /// What the program kept with it in manual mode.
+    pub(crate) memo: OnceLock<Vec<u8>>,
 }
 
 impl<'a> unistream_batch<'a> {
     pub(crate) fn borrowed(batch: &'a Batch) -> Self {
-        unistream_batch { batch: Cow::Borrowed(batch), id: OnceLock::new(), headers: OnceLock::new() }
+        unistream_batch::of(Cow::Borrowed(batch))
     }
 
     pub(crate) fn owned(batch: Batch) -> unistream_batch<'static> {
-        unistream_batch { batch: Cow::Owned(batch), id: OnceLock::new(), headers: OnceLock::new() }
+        unistream_batch::of(Cow::Owned(batch))
+    }
+
+    fn of(batch: Cow<'_, Batch>) -> unistream_batch<'_> {
+        unistream_batch { batch, id: OnceLock::new(), headers: OnceLock::new(), memo: OnceLock::new() }
     }
 
     /// The headers of record `index`, which is there.
@@ -75,14 +81,14 @@ pub extern "C" fn unistream_batch_attempt(batch: Option<&unistream_batch<'_>>) -
     batch.map_or(0, |view| view.batch.attempt())
 }
 
-/// The memo that the sink's `prepare` kept with the batch, and its length in `length`; NULL and 0 if there is none. It lives as
-/// long as the batch.
+/// The memo that the sink's `prepare` kept with the batch, or `unistream_producer_keep_memo()` in mode manual, and its length
+/// in `length`; NULL and 0 if there is none. It lives as long as the batch.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_batch_memo(
     batch: Option<&unistream_batch<'_>>,
     length: Option<&mut MaybeUninit<usize>>,
 ) -> *const c_void {
-    let memo = batch.and_then(|view| view.batch.memo());
+    let memo = batch.and_then(|view| view.batch.memo().or_else(|| view.memo.get().map(Vec::as_slice)));
     if let Some(length) = length {
         length.write(memo.map_or(0, <[u8]>::len));
     }

@@ -14,7 +14,7 @@ use crate::constants::{UNISTREAM_FOREVER, unistream_outcome};
 use crate::dead_letter::unistream_dead_letters;
 use crate::error::{CResult, fallible, unistream_error};
 use crate::panics::infallible;
-use crate::record::{RecordHeaders, unistream_record};
+use crate::record::unistream_record;
 use crate::report::{self, unistream_report};
 use crate::sink::unistream_sink;
 use crate::stats::unistream_stats;
@@ -171,24 +171,16 @@ pub unsafe extern "C" fn unistream_producer_put_many(
         }
         // SAFETY: within the array, by the contract; its size was checked not to overflow.
         let record = |index| unsafe { records.byte_add(index * stride) };
-        // SAFETY: the contract: records of the size that they say, whose pointers live for the call.
-        let headers = unsafe { RecordHeaders::read((0..count).map(record)) };
-        let mut mistake = None;
-        let views = (0..count).map_while(|index| {
-            // SAFETY: as above.
-            let view =
-                headers.of(index).and_then(|headers| unsafe { unistream_record::to_new(record(index), headers) });
-            view.map_err(|error| mistake = Some(error)).ok()
-        });
-        let (accepted, error) = match engine.put_many(views) {
-            Ok(accepted) => (accepted, mistake),
-            Err(many) => (many.accepted, Some(many.error)),
-        };
-        put = accepted as usize;
-        error.map_or(Ok(()), Err).map_err(|error| {
-            let message = format!("{} ({put} of {count} records were put)", error.message());
-            error.with_message(message)
-        })
+        for index in 0..count {
+            // SAFETY: the contract: records of the size that they say, whose pointers live for the call.
+            let result = unsafe { unistream_record::with_new(record(index), |record| engine.put(record)) };
+            put += usize::from(result.as_ref().map_or_else(Error::record_accepted, |_| true));
+            result.map_err(|error| {
+                let message = format!("{} ({put} of {count} records were put)", error.message());
+                error.with_message(message)
+            })?;
+        }
+        Ok(())
     });
     if let Some(accepted) = accepted {
         accepted.write(put);
@@ -307,6 +299,34 @@ pub extern "C" fn unistream_producer_next_batch(
     unistream_producer::call(producer, |engine| {
         let out = required(batch, "batch")?;
         out.write(engine.next_batch()?.map(|batch| Box::new(unistream_batch::owned(batch))));
+        Ok(())
+    })
+}
+
+/// Mode manual: keeps a memo with a batch of `unistream_producer_next_batch()`, as the callback `prepare` does in the other
+/// modes: `length` bytes, at most 4,096, which are copied. `unistream_batch_memo()` has it from now on, also in every later
+/// attempt, across restarts. Call it before anything of the batch is sent for the first time: while there is no memo.
+///
+/// When this has returned, the memo survives the death of the process, and a power loss as `durability` says. `memo`
+/// may be NULL where `length` is 0. Any thread may call it, and others may read the batch meanwhile.
+///
+/// Errors: `UNISTREAM_ERROR_WRONG_MODE`, `UNISTREAM_ERROR_NOT_FOUND` for a batch that waits for no answer,
+/// `UNISTREAM_ERROR_INVALID_ARGUMENT` for a memo that is too long and for a batch that has one, `UNISTREAM_ERROR_DISK_FULL`,
+/// `UNISTREAM_ERROR_IO`, `UNISTREAM_ERROR_CLOSED`, `UNISTREAM_ERROR_FORKED`. The batch has no other memo than before then.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn unistream_producer_keep_memo(
+    producer: Option<&unistream_producer>,
+    batch: Option<&unistream_batch<'_>>,
+    memo: *const c_void,
+    length: usize,
+) -> Option<Box<unistream_error>> {
+    unistream_producer::call(producer, |engine| {
+        let view = required(batch, "batch")?;
+        // SAFETY: the contract: `length` bytes that live for the call.
+        let memo = unsafe { bytes(memo, length, "memo") }?.unwrap_or_default();
+        engine.keep_memo(&mut view.batch.clone().into_owned(), memo)?;
+        let _ = view.memo.set(memo.to_vec());
         Ok(())
     })
 }

@@ -162,15 +162,6 @@ impl unistream_record {
         put(unsafe { read.new_with(Headers::NONE) }?)
     }
 
-    /// The record to put, with these headers.
-    ///
-    /// # Safety
-    /// As of [`with_new`](Self::with_new), for `'a`.
-    pub(crate) unsafe fn to_new<'a>(record: *const unistream_record, headers: Headers<'a>) -> Result<NewRecord<'a>> {
-        // SAFETY: our caller promises it.
-        unsafe { Self::read(record)?.new_with(headers) }
-    }
-
     /// # Safety
     /// The pointers are what the fields say, and live for `'a`.
     #[inline]
@@ -287,50 +278,6 @@ impl unistream_record {
         // SAFETY: our caller promises `size` bytes to write, and `known` are no more.
         unsafe { ptr::copy_nonoverlapping((&raw const shown).cast::<u8>(), to.cast(), known) };
         true
-    }
-}
-
-/// The headers of an array of records, as the engine takes them: of the records up to the first whose headers are wrong. Most
-/// arrays have none; then nothing is kept.
-#[derive(Default)]
-pub(crate) struct RecordHeaders<'a> {
-    pairs: Vec<Pair<'a>>,
-    /// Where those of each record end, up to the last that has some.
-    ends: Vec<usize>,
-    wrong: Option<(usize, Error)>,
-}
-
-impl<'a> RecordHeaders<'a> {
-    /// # Safety
-    /// The records have the size that they say, and their pointers live for `'a`.
-    pub(crate) unsafe fn read(records: impl Iterator<Item = *const unistream_record>) -> RecordHeaders<'a> {
-        let mut headers = RecordHeaders::default();
-        for (index, record) in records.enumerate() {
-            // SAFETY: our caller promises it. (What is wrong with a record is told when it is put.)
-            let Ok(record) = (unsafe { unistream_record::read(record) }) else { break };
-            if record.headers.is_null() && record.header_count == 0 {
-                continue;
-            }
-            headers.ends.resize(index, headers.pairs.len());
-            // SAFETY: our caller promises it.
-            if let Err(error) = unsafe { record.each_header(|pair| headers.pairs.push(pair)) } {
-                headers.wrong = Some((index, error));
-                break;
-            }
-            headers.ends.push(headers.pairs.len());
-        }
-        headers
-    }
-
-    /// Those of record `index`.
-    pub(crate) fn of(&self, index: usize) -> Result<Headers<'_>> {
-        if let Some((wrong, error)) = &self.wrong
-            && index >= *wrong
-        {
-            return Err(error.clone());
-        }
-        let end = |index: usize| self.ends.get(index).copied().unwrap_or(self.pairs.len());
-        Ok(Headers::from(&self.pairs[index.checked_sub(1).map_or(0, end)..end(index)]))
     }
 }
 

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
-use unistream::Limits;
+use pyo3::types::{PyBytes, PyDict};
+use unistream::{Inspection, Limits, Record};
 
 use crate::error::OrRaise;
 use crate::extras::Extras;
@@ -90,6 +90,24 @@ impl Buffer {
     /// How many records are neither committed nor set aside.
     fn __len__(&self, py: Python<'_>) -> usize {
         py.detach(|| self.core().len()) as usize
+    }
+
+    /// The seqs of the first and the last record of each batch that is sealed and not committed, oldest first. Reads the log.
+    fn _batches(&self, py: Python<'_>) -> PyResult<Vec<(u64, u64)>> {
+        py.detach(|| Inspection::open(&self.path)?.batches()).or_raise(py)
+    }
+
+    /// The payloads of the records from seq `first` to `last` that are not committed. Reads the log from its beginning.
+    fn _payloads<'py>(&self, py: Python<'py>, first: u64, last: u64) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+        let mut payloads = Vec::new();
+        let read = |record: Record<'_>| {
+            if record.seq >= first && record.seq <= last {
+                payloads.push(record.data.to_vec());
+            }
+            record.seq < last
+        };
+        py.detach(|| Inspection::open(&self.path)?.for_each(read)).or_raise(py)?;
+        Ok(payloads.iter().map(|payload| PyBytes::new(py, payload)).collect())
     }
 
     /// A buffer without records is still a buffer.

@@ -3,7 +3,7 @@
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
-use pyo3::types::{PyBytes, PyIterator, PyMapping};
+use pyo3::types::{PyBytes, PyIterator, PyMapping, PyString};
 use unistream::{Headers, NEVER, NewRecord};
 
 use crate::payload::Encoded;
@@ -83,10 +83,12 @@ impl<'py> HeaderList<'py> {
             let (name, value): (Bound<'py, PyAny>, Bound<'py, PyAny>) = item?.extract().map_err(|error| {
                 PyTypeError::new_err(format!("headers takes a mapping, or pairs of name and value: {error}"))
             })?;
-            let Ok(text) = name.extract::<PyBackedStr>() else {
+            if !name.is_instance_of::<PyString>() {
                 let kind = name.get_type();
                 return Err(PyTypeError::new_err(format!("the name of a header is {}, not str", kind.name()?)));
-            };
+            }
+            // One with a surrogate is no UTF-8, which the error says.
+            let text = name.extract::<PyBackedStr>()?;
             let value = Encoded::key(&value).map_err(|error| {
                 let reason = error.value(value.py());
                 PyTypeError::new_err(format!("the value of header {name}: {reason}"))

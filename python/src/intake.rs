@@ -39,7 +39,7 @@ impl Host for Callables<'_> {
     fn fields(&mut self, line: &[u8], number: u64) -> Result<Option<Fields>, Stop<PyErr>> {
         let id = self.fields.bind(self.py).call1((PyBytes::new(self.py, line), number));
         let id: Option<String> = id.and_then(|id| id.extract()).map_err(Stop::Host)?;
-        Ok(id.map(|id| Fields { id: Some(id).filter(|id| !id.is_empty()), key: None }))
+        Ok(id.map(|id| Fields { id: Some(id).filter(|id| !id.is_empty()), ..Fields::default() }))
     }
 
     fn put(&mut self, line: &[u8], _: u64, fields: &Fields) -> Result<u64, Stop<PyErr>> {

@@ -16,7 +16,7 @@ use crate::extras::Extras;
 use crate::judge::{Answer, Judge};
 use crate::options;
 use crate::parts::{Chain, Opener, Parts};
-use crate::payload;
+use crate::payload::{self, Encoded};
 use crate::record::Batch;
 use crate::report::Report;
 use crate::sync::lock;
@@ -256,6 +256,21 @@ impl Producer {
         let parts = self.here(py)?;
         let batch = py.detach(|| parts.core().next_batch()).or_raise(py)?;
         Ok(batch.as_ref().map(Batch::new))
+    }
+
+    /// Manual mode: keeps a memo of at most 4,096 bytes with a batch, before anything of it is sent for the first time:
+    /// `batch.memo` has it from now on, also in every later attempt, across restarts. When this returns, it survives the
+    /// death of the process.
+    ///
+    /// :raises InvalidArgument: the memo is too long, or the batch has one: what was sent with it may have arrived.
+    /// :raises NotFound: the batch waits for no answer.
+    fn keep_memo(&self, py: Python<'_>, batch: &Bound<'_, Batch>, memo: &Bound<'_, PyAny>) -> PyResult<()> {
+        let memo = Encoded::key(memo)?.as_bytes()?.to_vec();
+        let (view, mut core) = (batch.get(), batch.get().core.clone());
+        let parts = self.here(py)?;
+        py.detach(|| parts.core().keep_memo(&mut core, &*memo)).or_raise(py)?;
+        let _ = view.memo.set(memo);
+        Ok(())
     }
 
     /// Manual mode: seconds until `next_batch` may have one; `None`: nothing is waited for.

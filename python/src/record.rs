@@ -1,5 +1,6 @@
 //! Batches and records as Python sees them. A record's bytes stay in the log's mapping until they are asked for.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::exceptions::PyIndexError;
@@ -25,11 +26,13 @@ fn forked(py: Python<'_>) -> PyErr {
 #[pyclass(frozen, sequence, module = "unistream")]
 pub(crate) struct Batch {
     pub(crate) core: unistream::Batch,
+    /// What the program kept with it in manual mode.
+    pub(crate) memo: OnceLock<Vec<u8>>,
 }
 
 impl Batch {
     pub(crate) fn new(batch: &unistream::Batch) -> Self {
-        Batch { core: batch.clone() }
+        Batch { core: batch.clone(), memo: OnceLock::new() }
     }
 
     /// An error in a forked child, where nothing of the batch is to be seen.
@@ -56,10 +59,12 @@ impl Batch {
         self.core.attempt()
     }
 
-    /// What the sink's `prepare` kept with it before the first attempt, across restarts; `None` if it kept nothing.
+    /// What the sink's `prepare` kept with it before the first attempt, or `keep_memo` in manual mode, across restarts; `None`
+    /// if nothing was kept.
     #[getter]
     fn memo<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
-        self.core.memo().map(|memo| PyBytes::new(py, memo))
+        let memo = self.core.memo().or_else(|| self.memo.get().map(Vec::as_slice));
+        memo.map(|memo| PyBytes::new(py, memo))
     }
 
     /// The seq of the first record that the batch was sealed with.

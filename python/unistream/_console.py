@@ -33,24 +33,38 @@ class Console:
     def __init__(self) -> None:
         """Start outside of every block, switched on."""
         self._style = contextvars.ContextVar("unistream_console", default=_Style())
+        self._is_on = True
 
     @property
     def enabled(self) -> bool:
         """Whether anything is printed here and now."""
-        return self._style.get().enabled
+        return self._is_on and self._style.get().enabled
 
-    def info(self, msg: str, indent: int = 0, tab: str = "  ", pipe: str | None = None) -> str:
+    def off(self) -> None:
+        """Print nothing anywhere until `on`."""
+        self._is_on = False
+
+    def on(self) -> None:
+        """Print again."""
+        self._is_on = True
+
+    def info(self, msg: str, indent: int = 0, tab: str | None = None, pipe: str | None = None) -> str:
         """Print a message, each of its lines behind the block's emoji."""
         style = self._style.get()
         pipes = style.pipes if pipe is None else (*style.pipes[:-1], _padded(pipe))
-        before = "".join(pipes) + tab * (style.indent + indent)
+        before = "".join(pipes) + ("  " if tab is None else tab) * (style.indent + indent)
         lines = [before + line if line else before.rstrip() for line in msg.split("\n")]
-        if style.enabled:
+        if self.enabled:
             for line in lines:
                 print(line)
         return lines[-1]
 
-    debug = warning = error = critical = info
+    warning = error = critical = info
+
+    def debug(self, msg: str, indent: int = 0, tab: str | None = None, pipe: str | None = None) -> str:
+        """Print nothing: what is for debugging is not meant for who reads this."""
+        with self.disabled():
+            return self.info(msg, indent, tab, pipe)
 
     def ruler(
         self,
@@ -61,15 +75,18 @@ class Console:
         left_padding: int = 5,
         right_padding: int = 5,
         corner: str = "+",
+        pipe: str | None = None,  # noqa: ARG002 0.1.2's method had it, and nothing stands before a ruler
+        func: Callable[[str], object] | None = None,
     ) -> str:
-        """Print a message inside a line of `length` characters."""
+        """Print a message inside a line of `length` characters; `func` prints it, if given."""
         style = self._style.get()
         outer = "".join(style.pipes[:-1])
         width = length - 2 * len(corner) - left_padding - right_padding - len(outer)
-        middle = f"{f' {msg} ':{char}{align}{width}}"
+        # 0.1.2 took a member of an enumeration.
+        middle = f"{f' {msg} ':{char}{getattr(align, 'value', align)}{width}}"
         line = f"{outer}{corner}{char * left_padding}{middle}{char * right_padding}{corner}"
-        if style.enabled:
-            print(line)
+        if self.enabled:
+            (func or print)(line)
         return line
 
     @contextlib.contextmanager
@@ -97,39 +114,65 @@ class Console:
         """Print nothing inside the `with` block."""
         return self._styled(enabled=self._style.get().enabled and not disable)
 
-    @contextlib.contextmanager
-    def block(self, start: str, end: str, error: str, pipe: str) -> Iterator[Console]:
-        """Print rulers before and after the `with` block; `end` and `error` may say `{elapsed}`."""
-        began = time.monotonic()
-        ending = error
-        with self.pipe(pipe):
-            self.ruler(start)
-            self.info("")
-            try:
-                yield self
-                ending = end
-            finally:
-                self.info("")
-                self.ruler(ending.format(elapsed=time.monotonic() - began))
-
-    def start_and_end(
-        self, msg: str, start_emoji: str = "🟢", error_emoji: str = "🔴", end_emoji: str = "🟢", pipe: str = "| "
+    def pretty_log(
+        self,
+        start_msg: str = "Start {func_name}()",
+        error_msg: str = "Error {func_name}(), elapsed = {elapsed:.2f} sec",
+        end_msg: str = "End {func_name}(), elapsed = {elapsed:.2f} sec",
+        char: str = "-",
+        align: Literal["<", ">", "^"] = "<",
+        length: int = 80,
+        left_padding: int = 5,
+        right_padding: int = 5,
+        corner: str = "+",
+        nest: int = 0,
+        pipe: str | None = None,
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-        """Decorate a function: print rulers when it starts, ends and raises."""
+        """Decorate a function: print rulers when it starts, ends and raises.
+
+        The messages may say `{func_name}`, the function's arguments that are given by name, and, but for the first,
+        `{elapsed}`, which is in seconds. `nest` is how much deeper its lines stand.
+        """
 
         def decorate(function: Callable[P, R]) -> Callable[P, R]:
             @functools.wraps(function)
             def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-                title = repr(msg.format(**kwargs))
-                start = f"⏱ {_spaced(start_emoji)}Start {title}"
-                end = f"⏰ {_spaced(end_emoji)}End {title}, elapsed = {{elapsed:.2f}} sec"
-                error = f"⏰ {_spaced(error_emoji)}Error {title}, elapsed = {{elapsed:.2f}} sec"
-                with self.block(start, end, error, pipe):
-                    return function(*args, **kwargs)
+                began = time.monotonic()
+
+                def ruler(msg: str, **more: float) -> None:
+                    text = msg.format(func_name=function.__name__, **more, **kwargs)
+                    self.ruler(text, char, align, length, left_padding, right_padding, corner)
+
+                with contextlib.ExitStack() as blocks:
+                    for _ in range(nest):
+                        blocks.enter_context(self.nested(pipe))
+                    if not nest:
+                        blocks.enter_context(self.pipe(pipe))
+                    ruler(start_msg)
+                    self.info("")
+                    ending = error_msg
+                    try:
+                        result = function(*args, **kwargs)
+                        ending = end_msg
+                    finally:
+                        self.info("")
+                        ruler(ending, elapsed=time.monotonic() - began)
+                    return result
 
             return wrapper
 
         return decorate
+
+    def start_and_end(
+        self, msg: str, start_emoji: str = "🟢", error_emoji: str = "🔴", end_emoji: str = "🟢", pipe: str = "| "
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """Decorate a function: print rulers with emojis when it starts, ends and raises."""
+        return self.pretty_log(
+            f"⏱ {_spaced(start_emoji)}Start {msg!r}",
+            f"⏰ {_spaced(error_emoji)}Error {msg!r}, elapsed = {{elapsed:.2f}} sec",
+            f"⏰ {_spaced(end_emoji)}End {msg!r}, elapsed = {{elapsed:.2f}} sec",
+            pipe=pipe,
+        )
 
     def emoji_block(self, msg: str, emoji: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """Decorate a function: print rulers, with an emoji before each line."""

@@ -125,15 +125,20 @@ class HttpOptions(TypedDict, total=False):
     ]
     fields: str
     signing_secret: str
+    signing_secret_file: str | PathLike[str]
+    acknowledge: bool
+    acknowledge_timeout: Seconds
     query: str
     method: Literal["POST", "PUT", "PATCH"]
     secret_headers: str
+    secret_headers_file: str | PathLike[str]
     body: Literal["ndjson", "json-array", "length-prefixed", "single"]
     record: Literal["payload", "envelope"]
     content_type: str
-    compression: Literal["none", "gzip"]
+    compression: Literal["none", "gzip", "zstd"]
     username: str
     password: str
+    password_file: str | PathLike[str]
     token_file: str | PathLike[str]
     client_cert: str | PathLike[str]
     client_key: str | PathLike[str]

@@ -308,7 +308,6 @@ def _open(
     if sink is not None and not isinstance(sink, _native.NativeSink):
         name, native = name_of(sink), send_of(sink)
         check_arity(native)
-        prepare = prepare_of(sink)
         if is_async(native):
             if mode != "background":
                 raise TypeError("an async sink needs background mode")
@@ -320,6 +319,7 @@ def _open(
                 )
             native = on_loop(cast("AsyncSend", native), loop)
             keywords.setdefault("when_full", "error")
+        prepare = prepare_of(sink, loop)
         if mode == "background":
             current = None if green is None else green.current
             send, native = cast("Send", native), _native.Channel(name, added, current, prepare)

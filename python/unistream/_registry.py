@@ -161,7 +161,7 @@ def _serve(factory: Factory, options: dict[str, str]) -> _native.NativeSink | _n
     check_arity(send)
     if is_async(send):
         raise TypeError("an async sink needs a program with an event loop")
-    channel = _native.Channel(name_of(made), None, None, prepare_of(made))
+    channel = _native.Channel(name_of(made), None, None, prepare_of(made, None))
     start_crew(channel, cast("Send", send))
     return channel
 

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
 
 from ._errors import SinkUnavailable
 from ._green import Bell, Library
@@ -29,6 +29,8 @@ AsyncSend: TypeAlias = Callable[[Batch], Awaitable[Answer]]
 
 Prepare: TypeAlias = Callable[[Batch], bytes | None]
 """The method `prepare` of a sink: what to keep with a batch before its first attempt, at most 4,096 bytes."""
+AsyncPrepare: TypeAlias = Callable[[Batch], Awaitable[bytes | None]]
+_T = TypeVar("_T")
 
 
 class Sender(Protocol):
@@ -57,12 +59,14 @@ def send_of(sink: object) -> Send | AsyncSend:
     return cast("Send | AsyncSend", send)
 
 
-def prepare_of(sink: object) -> Prepare | None:
-    """Return what says what to keep with a batch, if the sink has it."""
+def prepare_of(sink: object, loop: asyncio.AbstractEventLoop | None) -> Prepare | None:
+    """Return what says what to keep with a batch, if the sink has it; `loop` runs an async sink's, if it is async."""
     prepare: Any = None if inspect.isfunction(sink) else getattr(sink, "prepare", None)
-    if prepare is not None and is_async(prepare):
-        raise TypeError("prepare is called in a thread of its own and must not be async")
-    return cast("Prepare | None", prepare)
+    if prepare is None or not is_async(prepare):
+        return cast("Prepare | None", prepare)
+    if loop is None:
+        raise TypeError(f"prepare of {name_of(sink)} is async, so its send must be too")
+    return on_loop(cast("AsyncPrepare", prepare), loop)
 
 
 def name_of(sink: object) -> str:
@@ -71,19 +75,19 @@ def name_of(sink: object) -> str:
     return f"{named.__module__}.{named.__qualname__}"
 
 
-def is_async(send: Send | AsyncSend) -> bool:
+def is_async(send: Callable[[Batch], object]) -> bool:
     """Whether calling it makes a coroutine."""
     return inspect.iscoroutinefunction(send) or inspect.iscoroutinefunction(getattr(send, "__call__", None))  # noqa: B004
 
 
-def on_loop(send: AsyncSend, loop: asyncio.AbstractEventLoop) -> Send:
+def on_loop(send: Callable[[Batch], Awaitable[_T]], loop: asyncio.AbstractEventLoop) -> Callable[[Batch], _T]:
     """Return a callable for other threads that runs `send` on the loop and waits for it."""
     import asyncio
 
-    async def run(batch: Batch) -> Answer:
+    async def run(batch: Batch) -> _T:
         return await send(batch)
 
-    def call(batch: Batch) -> Answer:
+    def call(batch: Batch) -> _T:
         coroutine = run(batch)
         try:
             future = asyncio.run_coroutine_threadsafe(coroutine, loop)

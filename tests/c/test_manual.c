@@ -239,7 +239,50 @@ static void a_null_batch_is_an_error(void) {
   unistream_producer_free(producer);
 }
 
+/* The program keeps a memo with a batch before it sends it; it comes again with the batch. */
+static void a_memo_is_kept_by_hand(void) {
+  const char *const quick[] = {"schedule_max", "0", "max_records", "1", NULL};
+  unistream_producer *producer = NULL;
+  unistream_batch *batch = NULL;
+  char long_one[4097] = {0};
+  size_t length = 7;
+  const char *path = fresh_path();
+  OK(open_manual(path, quick, &producer));
+  OK(put_text(producer, "x"));
+  CHECK((batch = next(producer)) != NULL);
+  CHECK(unistream_batch_memo(batch, &length) == NULL && length == 0);
+  FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_producer_keep_memo(producer, batch, long_one, sizeof long_one));
+  FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_producer_keep_memo(producer, batch, NULL, 1));
+  FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_producer_keep_memo(producer, NULL, "a", 1));
+  FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_producer_keep_memo(NULL, batch, "a", 1));
+  CHECK(unistream_batch_memo(batch, NULL) == NULL);
+  OK(unistream_producer_keep_memo(producer, batch, "a\0memo", 6));
+  CHECK(memcmp(unistream_batch_memo(batch, &length), "a\0memo", 6) == 0 && length == 6);
+  FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_producer_keep_memo(producer, batch, "b", 1));
+  OK(unistream_producer_failed(producer, batch, "no"));
+  CHECK((batch = next(producer)) != NULL);
+  CHECK(memcmp(unistream_batch_memo(batch, &length), "a\0memo", 6) == 0 && length == 6);
+  unistream_batch_free(batch);
+  OK(unistream_producer_close(producer, 0, NULL));
+  unistream_producer_free(producer);
+  /* In the next process too; and an empty one is one. */
+  producer = NULL;
+  OK(open_manual(path, quick, &producer));
+  CHECK((batch = next(producer)) != NULL);
+  CHECK(memcmp(unistream_batch_memo(batch, &length), "a\0memo", 6) == 0 && length == 6);
+  OK(unistream_producer_commit(producer, batch));
+  OK(put_text(producer, "y"));
+  CHECK((batch = next(producer)) != NULL);
+  OK(unistream_producer_keep_memo(producer, batch, NULL, 0));
+  length = 7;
+  CHECK(unistream_batch_memo(batch, &length) != NULL && length == 0);
+  OK(unistream_producer_commit(producer, batch));
+  OK(unistream_producer_close(producer, 0, NULL));
+  unistream_producer_free(producer);
+}
+
 int main(void) {
+  RUN(a_memo_is_kept_by_hand);
   RUN(commit_moves_on);
   RUN(failed_comes_again_when_its_time_has_come);
   RUN(settle_speaks_for_each_record);

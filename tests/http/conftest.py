@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from servers import free_port, running
 PLACE = Path(os.environ["HTTP_TEST_PLACE"])
 COMMAND = os.environ["HTTP_TEST_COMMAND"]
 BIN = PLACE / "venv" / "bin"
+ROOT = Path(__file__).parents[2]
 
 
 class Elastic:
@@ -52,6 +54,27 @@ def elastic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elastic]:
     command = [str(BIN / "noida-db"), "start", "--data-dir", str(place / "data"), "--only", "elasticsearch"]
     with running([*command, "--elasticsearch-port", str(port)], port, place / "log"):
         yield Elastic(port)
+
+
+class ClickHouse:
+    """The engine of ClickHouse, by its HTTP interface."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+
+    def ask(self, query: str) -> str:
+        url = f"{self.url}/?{urllib.parse.urlencode({'query': query})}"
+        with urllib.request.urlopen(url, b"", timeout=60) as answer:
+            return str(answer.read().decode())
+
+
+@pytest.fixture(scope="session")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
+    place = tmp_path_factory.mktemp("clickhouse")
+    port = free_port()
+    command = [str(BIN / "python"), str(Path(__file__).with_name("clickhouse.py")), str(port)]
+    with running(command, port, place / "log"):
+        yield ClickHouse(port)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import BIN, Elastic, command, run
+from conftest import BIN, COMMAND, ROOT, ClickHouse, Elastic, command, run
 from servers import free_port, running
 
 
@@ -40,6 +40,67 @@ def test_each_document_is_there_once_when_the_program_is_killed_on_the_way(
         assert len(elastic.documents("killed")) < 5000
     assert (process.returncode, kills) == (0, 2)
     all_once(elastic, "killed")
+
+
+def test_clickhouse_has_each_row_once_when_the_program_is_killed_on_the_way(
+    tmp_path: Path, clickhouse: ClickHouse, numbers: Path
+) -> None:
+    engine = "MergeTree ORDER BY n SETTINGS non_replicated_deduplication_window = 1000"
+    clickhouse.ask(f"CREATE TABLE killed (n Int64) ENGINE = {engine}")
+    put = command("put", tmp_path / "outbox", numbers, "--to", f"{clickhouse.url}/killed?preset=clickhouse")
+
+    def rows() -> int:
+        return int(clickhouse.ask("SELECT count() FROM killed"))
+
+    kills = 0
+    for _ in range(20):
+        before = rows()
+        process = subprocess.Popen(put, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            if kills < 2 and rows() > before:
+                process.kill()
+        assert process.wait(60) in (0, -9)
+        if process.returncode == 0:
+            break
+        kills += 1
+    assert (process.returncode, rows()) == (0, 5000)
+    assert kills > 0
+    assert int(clickhouse.ask("SELECT count(DISTINCT n) FROM killed")) == 5000
+
+
+def test_a_row_that_does_not_fit_is_found_alone(tmp_path: Path, clickhouse: ClickHouse) -> None:
+    clickhouse.ask("CREATE TABLE mixed (n Int64) ENGINE = MergeTree ORDER BY n")
+    path = tmp_path / "mixed.ndjson"
+    path.write_text("".join('{"n": "x"}\n' if n == 317 else f'{{"n": {n}}}\n' for n in range(500)))
+    url = f"{clickhouse.url}/mixed?preset=clickhouse"
+    done = run("put", tmp_path / "outbox", path, "--to", url)
+    assert done.returncode == 7, done.stderr
+    assert "dead letters: 1" in done.stderr
+    assert int(clickhouse.ask("SELECT count() FROM mixed")) == 499
+    done = run("put", tmp_path / "none", path, "--to", f"{clickhouse.url}/nowhere?preset=clickhouse", "--timeout", "2")
+    assert done.returncode == 3, done.stderr
+    assert "UNKNOWN_TABLE" in done.stderr
+
+
+def test_the_examples_put_what_they_are_given(tmp_path: Path, elastic: Elastic, numbers: Path) -> None:
+    """Those of Rust and C, built as they stand; Python's is run in tests/python."""
+    built = Path(COMMAND).parent
+    in_c = tmp_path / "elastic"
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{ROOT}/include", f"-L{built}"]
+    source = f"{ROOT}/ffi/examples/elastic.c"
+    subprocess.run(["gcc", *flags, "-o", str(in_c), source, "-lunistream", f"-Wl,-rpath,{tmp_path}"], check=True)
+    (tmp_path / "libunistream.so.0").symlink_to(built / "libunistream.so")
+    for name, program, url in [
+        ("rust", built / "examples" / "elastic", f"{elastic.url}/example-rust"),
+        ("c", in_c, f"{elastic.url}/example-c?preset=elastic&use_environment=false"),
+    ]:
+        given = [str(program), str(tmp_path / name), url]
+        with numbers.open("rb") as lines:
+            done = subprocess.run(given, stdin=lines, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.endswith("0 left\n")
+        all_once(elastic, f"example-{name}")
 
 
 def nginx(place: Path, port: int, server: str) -> list[str]:

@@ -57,6 +57,44 @@ def test_async_objects_and_reports(path: Path) -> None:
     asyncio.run(main())
 
 
+def test_an_async_sink_keeps_a_memo_that_it_waited_for(path: Path) -> None:
+    class Keeper:
+        def __init__(self) -> None:
+            self.prepared = 0
+            self.memos: list[bytes | None] = []
+
+        async def prepare(self, batch: Batch) -> bytes:
+            await asyncio.sleep(0)
+            assert batch.memo is None
+            self.prepared += 1
+            if self.prepared == 1:
+                raise ValueError("not yet")
+            return f"memo {self.prepared}".encode()
+
+        async def send(self, batch: Batch) -> None:
+            await asyncio.sleep(0)
+            self.memos.append(batch.memo)
+            if len(self.memos) < 3:
+                raise ValueError("no")
+
+    class Plain(Keeper):
+        def send(self, batch: Batch) -> None:  # type: ignore[override]
+            raise AssertionError
+
+    keeper = Keeper()
+
+    async def main() -> None:
+        schedule = Schedule(multiplier=0, max=0, max_attempts=10, jitter="none")
+        async with Producer(path, keeper, schedule=schedule, max_records=1) as producer:
+            producer.put(b"1")
+            await producer.aflush(30)
+        with pytest.raises(TypeError, match="its send must be too"):
+            Producer(path, Plain())
+
+    asyncio.run(main())
+    assert (keeper.prepared, keeper.memos) == (2, [b"memo 2"] * 3)
+
+
 def test_the_loop_goes_on_while_it_is_flushed(path: Path) -> None:
     async def main() -> None:
         gate = asyncio.Event()

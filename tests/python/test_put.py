@@ -15,7 +15,7 @@ import pytest
 import unistream
 from hypothesis import given
 from hypothesis import strategies as st
-from unistream import Buffer
+from unistream import Buffer, Producer
 from unistream._native import encode
 
 
@@ -207,6 +207,14 @@ def test_headers_topic_and_expiry_arrive(path: Path) -> None:
         assert c.expires_at is not None
         assert abs(c.expires_at - before - timedelta(hours=1)) < timedelta(minutes=1)
         assert (d.headers, d.topic, d.expires_at) == ((), None, None)
+
+
+def test_a_header_that_is_no_text_says_why(path: Path) -> None:
+    with Producer(path, mode="manual") as producer:
+        with pytest.raises(UnicodeEncodeError):
+            producer.put(b"", headers={"\ud800": b""})
+        with pytest.raises(TypeError, match="name of a header is int, not str"):
+            producer.put(b"", headers={5: b""})  # type: ignore[dict-item]
 
 
 def test_headers_survive_the_dead_letters(path: Path) -> None:

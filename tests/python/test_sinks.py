@@ -13,7 +13,7 @@ from typing import Literal
 import pytest
 import unistream
 from conftest import Collector, wait_until
-from unistream import Batch, FileSink, Producer, Report, Schedule
+from unistream import Batch, FileSink, NullSink, Producer, Report, Schedule
 
 NOW = Schedule(multiplier=0, max=0, max_attempts=3, jitter="none")
 """Tries again at once."""
@@ -418,6 +418,36 @@ def test_a_memo_comes_with_every_attempt(path: Path, mode: Literal["background",
         producer.flush(timeout=60)
     assert again.seen == broken.seen[:1]
     assert again.prepared == 0
+
+
+def test_a_memo_is_kept_by_hand_in_manual_mode(path: Path) -> None:
+    with Producer(path, mode="manual", max_records=1, schedule=NOW) as producer:
+        producer.put("x")
+        batch = producer.next_batch()
+        assert batch is not None
+        assert batch.memo is None
+        with pytest.raises(unistream.InvalidArgument, match="4097 bytes"):
+            producer.keep_memo(batch, b"x" * 4097)
+        with pytest.raises(TypeError):
+            producer.keep_memo(batch, 5)  # type: ignore[arg-type]
+        producer.keep_memo(batch, b"one\0")
+        with pytest.raises(unistream.InvalidArgument, match="has a memo"):
+            producer.keep_memo(batch, b"two")
+        # Read anew: the type checker takes it for None since the look before.
+        assert getattr(batch, "memo") == b"one\0"  # noqa: B009
+        producer.failed(batch, "no")
+        with pytest.raises(unistream.NotFound):
+            producer.keep_memo(batch, b"late")
+    with Producer(path, mode="manual", max_records=1) as producer:
+        again = producer.next_batch()
+        assert again is not None
+        assert (again.id, again.memo) == (batch.id, b"one\0")
+        producer.commit(again)
+    with (
+        Producer(path, NullSink(), max_records=1) as producer,
+        pytest.raises(unistream.WrongMode),
+    ):
+        producer.keep_memo(again, b"x")
 
 
 def test_a_memo_that_cannot_be_kept(path: Path) -> None:

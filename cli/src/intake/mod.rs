@@ -37,13 +37,30 @@ const BLOCK_LINES: u64 = 4096;
 const BLOCK_BYTES: usize = 8 << 20;
 const BLOCKS_PER_SYNC: u64 = 16;
 
-/// What a line's record has beside its data.
+/// What a line's record has beside the line itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fields {
     /// The record's id; an intake gives one to a line that has none.
     pub id: Option<String>,
     /// The partition key.
     pub key: Option<Vec<u8>>,
+    /// Where within the sink.
+    pub topic: Option<String>,
+    /// The headers.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// When it was made; the time of the put if it does not say.
+    pub created_at: Option<i64>,
+    /// When it expires.
+    pub expires_at: Option<i64>,
+    /// The payload, if that is not the line.
+    pub data: Option<Vec<u8>>,
+}
+
+impl Fields {
+    /// The payload of the record of this line.
+    pub fn data<'a>(&'a self, line: &'a [u8]) -> &'a [u8] {
+        self.data.as_deref().unwrap_or(line)
+    }
 }
 
 /// Why an intake does not go on. `E` is the error of who runs it.
@@ -219,7 +236,7 @@ impl Intake {
                 while place.seq <= record.seq {
                     match next_record(&mut ahead, &mut place, host) {
                         Ok(Some(fields)) => {
-                            is_line = record.data == ahead.text()
+                            is_line = record.data == fields.data(ahead.text())
                                 && record.own_id() == fields.id.as_deref()
                                 && record.key == fields.key.as_deref();
                         }

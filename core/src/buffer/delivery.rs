@@ -46,13 +46,13 @@ impl Core {
         }
         let reader = lock(&self.reader);
         let sealed = lock(&self.front).sealed;
-        reader.heads.iter().any(|head| !head.is_finished()) || reader.walk.at.seq < sealed.seq
+        reader.heads.iter().any(|head| !head.is_finished()) || reader.scan.walk.at.seq < sealed.seq
     }
 
     pub(super) fn load(&self, reader: &mut Reader) -> Result<bool> {
         loop {
             let upto = lock(&self.front).sealed;
-            let start = reader.walk.at;
+            let start = reader.scan.walk.at;
             let Some(mut head) = reader.load(self, &upto, self.opened_at)? else { return Ok(false) };
             let is_new = !head.sealed && head.ends_before == 0;
             if is_new {
@@ -71,7 +71,7 @@ impl Core {
                     head.ends_before = 0;
                     reader.forget(&head);
                 }
-                reader.walk.seek(start);
+                reader.scan.walk.seek(start);
                 return Err(error);
             }
             if !finished {

@@ -327,7 +327,7 @@ impl Core {
             let reader = lock(&self.reader);
             match self.window.next(&reader.heads, self.env.clock.monotonic()).0 {
                 Next::Part(..) => return true,
-                Next::Read => reader.walk.at.seq,
+                Next::Read => reader.scan.walk.at.seq,
                 // None is read until one is finished.
                 Next::Nothing => u64::MAX,
             }
@@ -368,7 +368,8 @@ impl Core {
         let reader = lock(&self.reader);
         let log = lock(&self.log);
         // All is read and nothing left: also records that were lost or seqs that were skipped are finished.
-        let reached = (reader.walk.at.segment, reader.walk.at.offset) >= (log.sealed.segment, log.sealed.offset);
+        let reached =
+            (reader.scan.walk.at.segment, reader.scan.walk.at.offset) >= (log.sealed.segment, log.sealed.offset);
         if reader.heads.is_empty() && log.open.records == 0 && reached {
             return log.next_seq;
         }

@@ -16,7 +16,7 @@ pub(crate) struct Settle {
     pub(crate) finished: bool,
     /// Places that are finished.
     pub(crate) done: Vec<u32>,
-    /// What is remembered of it from now on, `done` aside.
+    /// What is remembered of it from now on, `done` and the memo aside.
     pub(crate) progress: Option<Progress>,
     /// When what is left may go out again.
     pub(crate) ready_at: Duration,
@@ -207,7 +207,8 @@ impl Head {
         part.out = None;
         part.ready_at = settle.ready_at;
         if let Some(progress) = settle.progress {
-            part.progress = progress;
+            // The memo stays, whoever answers: a clone of the batch may not have it.
+            part.progress = Progress { memo: part.progress.memo.take(), ..progress };
         }
         if !settle.done.is_empty() {
             let Part { entries, done, .. } = part;

@@ -4,6 +4,7 @@
 //! prepares, frees and syncs), `reader` (what goes out), `log` (what comes in), `front` (what the latter tells the former).
 //! `put` takes only the last two, unless it finds no room.
 
+mod batch_scan;
 pub(crate) mod checkpoint;
 mod delivery;
 mod dropping;

@@ -132,7 +132,7 @@ impl Core {
         let damage = DamageReport::new(found.state.lost);
         let inherited = if found.state.lost.bytes > 0 { found.state.committed } else { Position::default() };
         let mut reader = Reader::new(found.cursor, found.state, damage.found(), limits, caps);
-        reader.walk.begin(log.end());
+        reader.scan.walk.begin(log.end());
         // As long as the seqs have not jumped on disk, the next owner has to make them jump.
         let boot_id = if log.jumped_from.is_none() { env.disk.boot_id() } else { 0 };
         reader.begin_run(boot_id, log.next_seq, lanes, &owner)?;

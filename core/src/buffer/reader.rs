@@ -5,21 +5,17 @@ use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use super::batch_scan::{self, BatchScan, MOST_PLACES};
 use super::checkpoint::{BatchProgress, Checkpoint, CheckpointSync, Closed, RESERVED_SEQS, State};
-use super::format::{self, HeaderState, Seal};
 use super::head::{Contents, Head};
-use super::lanes::{self, MOST_RECORDS};
-use super::losses::{Found, Region};
+use super::losses::Found;
 use super::position::Position;
-use super::scan::{Scan, Source, Step};
-use super::segment::{self, Finished};
-use super::writer::{BatchCaps, OpenBatch};
-use crate::batch::{Batch, BatchId, Entry, Piece, Progress};
-use crate::checksum::crc32c_append;
-use crate::error::{Error, ErrorKind, Result};
-use crate::features;
+use super::scan::Source;
+use super::writer::BatchCaps;
+use crate::batch::{Batch, BatchId, Entry, Progress};
+use crate::error::{Error, Result};
 use crate::limits::Limits;
-use crate::platform::{Chunk, Ownership};
+use crate::platform::Ownership;
 use crate::schedule::MAX_WAIT;
 
 /// The owner of a checkpoint before the run begins.
@@ -31,67 +27,8 @@ impl Ownership for Nobody {
     }
 }
 
-/// No batch has more records, and no batch is made of seqs that are further apart: those jumped, and are of two batches.
-const MOST_PLACES: u64 = MOST_RECORDS;
 /// Microseconds that a batch may have to wait, whatever the cursor says: no sink and no schedule is given a longer one.
 const LONGEST_WAIT: u64 = MAX_WAIT.as_micros() as u64;
-
-/// What was read of a batch so far.
-#[derive(Default)]
-struct Read {
-    start: Position,
-    /// Seqs of the first and the last record.
-    first: u64,
-    last: u64,
-    entries: Vec<Entry>,
-    pieces: Vec<Piece>,
-    /// Where each of them begins, to find the way back when the batch turns out to end earlier.
-    bases: Vec<(u64, u64)>,
-    /// Records lost on the way, by the entry before which they stood.
-    lost: Vec<(usize, u64)>,
-    /// What it has, as a batch is counted that is being filled; only where seals were lost.
-    counted: OpenBatch,
-}
-
-impl Read {
-    fn begin(start: Position, mut entries: Vec<Entry>) -> Read {
-        entries.clear();
-        Read { start, entries, ..Read::default() }
-    }
-
-    /// Counts the last record in. Whether a batch that is divided where it is full takes it.
-    fn count(&mut self, limits: &Limits, caps: BatchCaps) -> bool {
-        let frame = self.entries.last().and_then(|entry| frame(&self.pieces, entry));
-        let counted = frame.map_or(0, |frame| {
-            let (key, id) = (frame.key.map(<[u8]>::len), frame.id.map(str::len));
-            limits.lengths_count(frame.data.len(), key, id, frame.attributes.len())
-        });
-        let takes = self.counted.takes(counted, caps);
-        self.counted.add(self.last, counted);
-        takes
-    }
-
-    /// What was read, of a batch that begins with this seq.
-    fn contents(mut self, first_seq: u64) -> Contents {
-        let shift = (self.first - first_seq) as u32;
-        self.entries.iter_mut().for_each(|entry| entry.place += shift);
-        Contents { pieces: self.pieces, entries: self.entries }
-    }
-
-    fn add(&mut self, seq: u64, base: (u64, u64), offset: u32, chunk: Option<&Chunk>, salt: u32) {
-        if self.bases.last() != Some(&base)
-            && let Some(chunk) = chunk
-        {
-            self.pieces.push(Piece { chunk: chunk.clone(), salt });
-            self.bases.push(base);
-        }
-        if self.entries.is_empty() {
-            self.first = seq;
-        }
-        self.last = seq;
-        self.entries.push(Entry { piece: self.pieces.len() as u32 - 1, offset, place: (seq - self.first) as u32 });
-    }
-}
 
 /// The reader's state, guarded by one mutex that `put` does not take unless it finds no room.
 pub(crate) struct Reader {
@@ -101,23 +38,15 @@ pub(crate) struct Reader {
     pub(crate) heads: VecDeque<Head>,
     /// What is remembered of batches that are not read (again) yet, by first seq.
     unread: Vec<(u64, BatchProgress)>,
-    pub(crate) walk: Scan,
+    pub(crate) scan: BatchScan,
     /// The state in memory is ahead of the checkpoint's file: a write failed, or batches were passed over that an earlier run
     /// had finished.
     unwritten: bool,
     /// The `seq_limit` that a power loss leaves.
     reserved: u64,
-    limits: Limits,
-    caps: BatchCaps,
-    /// What is read next has no seals before this seq: it was read up to there, and none was found.
-    unsealed_before: u64,
-    /// The segment of an unknown version at which reading stopped.
-    stopped_at: Option<u64>,
     /// Until when batches wait that are read again, by first seq and lane. (The checkpoint holds wall-clock times, for the next
     /// run.)
     waits: Vec<((u64, u32), Duration)>,
-    /// Entries of the last batch, to be used again.
-    entries: Vec<Entry>,
     /// Checked before each write of the checkpoint: the directory may be another process's by now.
     owner: Weak<dyn Ownership>,
 }
@@ -131,7 +60,7 @@ impl Reader {
         caps: BatchCaps,
     ) -> Self {
         Reader {
-            walk: Scan::new(state.buffer_id, state.committed),
+            scan: BatchScan::new(state.buffer_id, state.committed, limits, caps),
             unread: state.batches.clone(),
             checkpoint,
             state,
@@ -139,12 +68,7 @@ impl Reader {
             heads: Default::default(),
             unwritten: false,
             reserved: 0,
-            limits,
-            caps,
-            unsealed_before: 0,
-            stopped_at: None,
             waits: Vec::new(),
-            entries: Vec::new(),
             owner: Weak::<Nobody>::new(),
         }
     }
@@ -156,198 +80,28 @@ impl Reader {
         upto: &Position,
         opened_at: (i64, Duration),
     ) -> Result<Option<Head>> {
-        let start = self.walk.at;
-        // Where an unknown version stopped the reader, what lies before it is not read again for each look.
-        if let Some(index) = self.stopped_at.take()
-            && let Some(Finished { header: HeaderState::Unknown { version, flags }, .. }) = source.open(index)?
-        {
-            self.stopped_at = Some(index);
-            return Err(features::unsupported("the log", version, flags));
+        if let Some(found) = self.scan.next(source, upto, &self.unread)? {
+            return Ok(Some(self.head(found, opened_at)));
         }
-        let mut loaded = self.read_batch(source, upto, opened_at);
-        match &mut loaded {
-            // At the limit the writer's totals count: records that it put, and that were not found up to here, are lost.
-            Ok(Some(head)) if head.end.place() == upto.place() => {
-                let lost = upto.records.saturating_sub(head.end.records);
-                if lost > 0 {
-                    source.set_aside(&Region::missing_records(upto.segment, upto.offset, lost), upto);
-                }
-                head.end = *upto;
-                self.walk.seek(*upto);
+        // Nothing whole is left before the limit: what was passed over is finished with what is before it.
+        match self.heads.back_mut() {
+            Some(last) => last.end = *upto,
+            None if self.state.committed != *upto => {
+                self.state.committed = *upto;
+                self.unwritten = true;
             }
-            Ok(_) => {}
-            Err(error) => {
-                if error.kind() == ErrorKind::UnsupportedFormat {
-                    self.stopped_at = Some(self.walk.at.segment);
-                }
-                self.walk.seek(start);
-            }
+            None => {}
         }
-        loaded
+        Ok(None)
     }
 
-    fn read_batch(&mut self, source: &dyn Source, upto: &Position, opened_at: (i64, Duration)) -> Result<Option<Head>> {
-        let mut read = Read::begin(self.walk.at, std::mem::take(&mut self.entries));
-        loop {
-            let before = self.walk.at.records;
-            match self.walk.step(source, upto)? {
-                Step::Record { segment, offset, base } => {
-                    let seq = self.walk.at.seq - 1;
-                    let salt = segment::salt(self.state.buffer_id, segment);
-                    read.add(seq, (segment, base), (offset - base) as u32, self.walk.chunk(), salt);
-                    let is_too_far = seq - read.first >= MOST_PLACES;
-                    if is_too_far && self.reads_again(&mut read, seq) {
-                        continue;
-                    }
-                    // Without seals a batch ends where it is full.
-                    if is_too_far || (seq < self.unsealed_before && !self.takes(&mut read, seq)) {
-                        return Ok(Some(self.unsealed(read, Some(seq), opened_at)));
-                    }
-                }
-                Step::Passed => read.lost.push((read.entries.len(), self.walk.at.records - before)),
-                Step::Seal(seal) if read.entries.is_empty() => {
-                    // Every record of it was lost. The batch is passed over.
-                    self.account_for(&seal, source);
-                }
-                Step::Seal(seal) if read.first < seal.first_seq => {
-                    // The seal before this one was lost: this one says where its batch ended.
-                    if self.reads_again(&mut read, seal.first_seq) {
-                        continue;
-                    }
-                    if read.last < seal.first_seq {
-                        self.account_for(&seal, source);
-                        return Ok(Some(self.unsealed(read, None, opened_at)));
-                    }
-                    return Ok(Some(self.unsealed(read, Some(seal.first_seq), opened_at)));
-                }
-                Step::Seal(seal) => {
-                    // The first records may be lost: places count from the first that was sealed.
-                    let shift = (read.first - seal.first_seq).min(MOST_PLACES) as u32;
-                    if shift > 0 {
-                        read.entries.iter_mut().for_each(|entry| entry.place += shift);
-                    }
-                    self.account_for(&seal, source);
-                    self.walk.leave_segment(upto)?;
-                    let end = self.walk.at;
-                    let Seal { epoch, first_seq, .. } = seal;
-                    let id = BatchId { buffer_id: self.state.buffer_id, epoch, first_seq, lane: None };
-                    return Ok(Some(self.head(id, seal.last_seq, end, lanes::valid(seal.lanes), read, opened_at)));
-                }
-                Step::Limit => {
-                    // Where the last seal was lost: what is before the limit was sealed.
-                    let behind = read.last + 1;
-                    if !read.entries.is_empty() && self.reads_again(&mut read, behind) {
-                        continue;
-                    }
-                    // What was put before the limit and not found is lost.
-                    let lost = upto.records.saturating_sub(self.walk.at.records);
-                    if lost > 0 {
-                        let Position { segment, offset, .. } = *upto;
-                        source.set_aside(&Region::missing_records(segment, offset, lost), upto);
-                    }
-                    self.walk.seek(*upto);
-                    if read.entries.is_empty() {
-                        // Nothing whole is left before the limit: what was passed over is finished with what is before it.
-                        match self.heads.back_mut() {
-                            Some(last) => last.end = *upto,
-                            None if self.state.committed != *upto => {
-                                self.state.committed = *upto;
-                                self.unwritten = true;
-                            }
-                            None => {}
-                        }
-                        self.entries = read.entries;
-                        return Ok(None);
-                    }
-                    return Ok(Some(self.unsealed(read, None, opened_at)));
-                }
-            }
-        }
-    }
-
-    /// Whether a batch without a seal has this record, the last that was read: as it was when it was handed out, if it ever
-    /// was, else until it is full.
-    fn takes(&self, read: &mut Read, seq: u64) -> bool {
-        let has_room = read.count(&self.limits, self.caps);
-        let known = self.unread.iter().find(|(first_seq, _)| *first_seq == read.first);
-        match known.map_or(0, |(_, progress)| progress.ends_before) {
-            0 => has_room,
-            end => seq < end,
-        }
-    }
-
-    /// Begins the batch anew if it was not known that the records before a seq have no seals, and says so.
-    fn reads_again(&mut self, read: &mut Read, unsealed_before: u64) -> bool {
-        let is_new = self.unsealed_before < unsealed_before;
-        if is_new {
-            self.unsealed_before = unsealed_before;
-            self.walk.seek(read.start);
-            *read = Read::begin(read.start, std::mem::take(&mut read.entries));
-        }
-        is_new
-    }
-
-    /// A batch whose seal was lost: what was read before the record `next`, which is read again with the batch that
-    /// follows, or all of it.
-    fn unsealed(&mut self, mut read: Read, next: Option<u64>, opened_at: (i64, Duration)) -> Head {
-        if let Some(next) = next {
-            let at = read.entries.iter().position(|entry| read.first + u64::from(entry.place) >= next);
-            let at = at.unwrap_or(read.entries.len() - 1);
-            let behind = read.entries.split_off(at);
-            let (segment, base) = read.bases[behind[0].piece as usize];
-            let mut end = self.walk.at;
-            end.segment = segment;
-            end.offset = base + u64::from(behind[0].offset);
-            // What is lost before it is passed, also if the next batch began there.
-            end.seq = read.first + u64::from(behind[0].place);
-            let lost = read.lost.iter().filter(|(index, _)| *index > at).map(|(_, lost)| lost);
-            end.records = end.records.saturating_sub(behind.len() as u64 + lost.sum::<u64>());
-            end.bytes = end.bytes.saturating_sub(payload_bytes(&read.pieces, &behind));
-            read.last = read.entries.last().map_or(read.first, |entry| read.first + u64::from(entry.place));
-            self.walk.seek(end);
-        }
-        let id = self.unsealed_id(read.first, &read.entries);
-        let (last, end) = (read.last, self.walk.at);
-        let mut head = self.head(id, last, end, 1, read, opened_at);
-        head.sealed = false;
-        head
-    }
-
-    /// The id of a batch whose seal was lost. Where it ended is not known, so it may have been sent with fewer records:
-    /// this id stands for just those that are in it now, and no epoch comes that far.
-    fn unsealed_id(&self, first: u64, entries: &[Entry]) -> BatchId {
-        let crc = entries.iter().fold(0, |crc, entry| {
-            let seq = first + u64::from(entry.place);
-            crc32c_append(crc, &seq.to_le_bytes())
-        });
-        BatchId { buffer_id: self.state.buffer_id, epoch: crc | 1 << 31, first_seq: first, lane: None }
-    }
-
-    /// Counts the records at a batch's end that its seal knows of and that were not found.
-    fn account_for(&mut self, seal: &Seal, source: &dyn Source) {
-        let lost = (seal.last_seq + 1).min(self.walk.most().seq).saturating_sub(self.walk.at.seq);
-        if lost > 0 {
-            self.walk.at.seq += lost;
-            self.walk.at.records += lost;
-            let Position { segment, offset, .. } = self.walk.at;
-            source.set_aside(&Region::missing_records(segment, offset, lost), &self.walk.at);
-        }
-    }
-
-    fn head(
-        &mut self,
-        id: BatchId,
-        last_seq: u64,
-        end: Position,
-        lanes: u32,
-        read: Read,
-        (wall, monotonic): (i64, Duration),
-    ) -> Head {
+    /// What was found, with what is remembered of it.
+    fn head(&mut self, found: batch_scan::Found, (wall, monotonic): (i64, Duration)) -> Head {
+        let batch_scan::Found { id, last_seq, start, end, lanes, sealed, contents } = found;
         let known = self.unread.iter().position(|(first_seq, _)| *first_seq == id.first_seq);
         let known = known.map(|at| self.unread.remove(at).1).unwrap_or_default();
-        let start = read.start;
-        let contents = Contents { pieces: read.pieces, entries: read.entries };
         let mut head = Head::new(id, last_seq, (start, end), lanes, contents, known);
+        head.sealed = sealed;
         for part in &mut head.parts {
             part.ready_at = match self.waits.iter().position(|(waiting, _)| *waiting == (id.first_seq, part.lane)) {
                 Some(at) => self.waits.swap_remove(at).1,
@@ -381,8 +135,7 @@ impl Reader {
                 let waits = head.parts.iter().map(|part| ((head.id.first_seq, part.lane), part.ready_at));
                 self.waits.extend(waits);
             }
-            self.walk.restart(self.state.committed);
-            self.unsealed_before = 0;
+            self.scan.restart(self.state.committed);
         }
         alone
     }
@@ -407,29 +160,13 @@ impl Reader {
 
     /// Takes a list of entries, to use it again.
     pub(crate) fn recycle(&mut self, entries: Option<Vec<Entry>>) {
-        self.entries = entries.unwrap_or_default();
+        self.scan.recycle(entries);
     }
 
     /// Reads the records of a batch that was put away once more. `None` if they are not what they were.
     pub(crate) fn read_head(&self, at: usize, source: &dyn Source) -> Result<Option<Contents>> {
         let head = &self.heads[at];
-        let mut walk = self.walk.begin_at(head.start);
-        let mut read = Read::begin(head.start, Vec::new());
-        loop {
-            match walk.step(source, &head.end)? {
-                Step::Record { segment, offset, base } => {
-                    let seq = walk.at.seq - 1;
-                    if !(head.id.first_seq..=head.last_seq).contains(&seq) {
-                        return Ok(None);
-                    }
-                    let salt = segment::salt(self.state.buffer_id, segment);
-                    read.add(seq, (segment, base), (offset - base) as u32, walk.chunk(), salt);
-                }
-                Step::Seal(_) | Step::Passed => {}
-                Step::Limit => break,
-            }
-        }
-        Ok(Some(read.contents(head.id.first_seq)))
+        self.scan.read_again((&head.start, &head.end), (head.id.first_seq, head.last_seq), source)
     }
 
     /// Records behind the committed position that are finished.
@@ -585,12 +322,4 @@ impl Reader {
         self.unwritten = written.is_err();
         written.map_err(|error| Error::io("could not write the cursor", error))
     }
-}
-
-fn payload_bytes(pieces: &[Piece], entries: &[Entry]) -> u64 {
-    entries.iter().filter_map(|entry| frame(pieces, entry)).map(|frame| frame.data.len() as u64).sum()
-}
-
-fn frame<'a>(pieces: &'a [Piece], entry: &Entry) -> Option<format::Frame<'a>> {
-    format::parse(&pieces[entry.piece as usize].chunk.bytes()[entry.offset as usize..])
 }

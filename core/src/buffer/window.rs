@@ -16,6 +16,8 @@ pub(crate) struct Window {
     in_flight: usize,
     /// The most batches that are read and not committed.
     batches: usize,
+    /// The most of them that are not finished.
+    unfinished: usize,
 }
 
 /// What may be done next.
@@ -32,11 +34,15 @@ pub(crate) enum Next {
 impl Window {
     pub(crate) fn new(options: &Options) -> Window {
         let in_flight = options.max_in_flight as usize;
-        let batches = match options.order {
-            Order::Key => options.max_batches_ahead as usize,
-            _ => in_flight,
+        let ahead = options.max_batches_ahead as usize;
+        let (batches, unfinished) = match options.order {
+            Order::Key => (ahead, usize::MAX),
+            // One that is slow or waits takes a place, and others go on. During an outage no more are tried than fit into the
+            // places: not every batch has attempts of its own.
+            Order::None => (ahead.max(in_flight), in_flight),
+            _ => (in_flight, in_flight),
         };
-        Window { order: options.order, in_flight, batches }
+        Window { order: options.order, in_flight, batches, unfinished }
     }
 
     /// What may be done now; and, of the parts that wait for their next attempt, when the first may go out and how often it was
@@ -48,8 +54,10 @@ impl Window {
             return (Next::Nothing, None);
         }
         let in_order = self.order != Order::None;
-        let (mut held, mut lanes) = (0, 0);
-        for (at, head) in heads.iter().take(self.batches).enumerate().filter(|(_, head)| !head.is_finished()) {
+        let (mut held, mut lanes, mut unfinished) = (0, 0, 0);
+        let left = heads.iter().take(self.batches).enumerate().filter(|(_, head)| !head.is_finished());
+        for (at, head) in left.take(self.unfinished) {
+            unfinished += 1;
             // A lane of one is not a lane of the other.
             if in_order && lanes != 0 && head.lanes != lanes {
                 return (Next::Nothing, soonest);
@@ -75,7 +83,8 @@ impl Window {
                 return (Next::Nothing, soonest);
             }
         }
-        (if heads.len() < self.batches { Next::Read } else { Next::Nothing }, soonest)
+        let has_room = heads.len() < self.batches && unfinished < self.unfinished;
+        (if has_room { Next::Read } else { Next::Nothing }, soonest)
     }
 
     /// Puts away the batches of which every part waits for an earlier one.

@@ -159,12 +159,28 @@ impl BufferInspection {
     }
 
     /// Calls `each` with every record that is not finished, in put order, until it returns `false`.
-    pub(super) fn for_each(&self, each: impl FnMut(Record<'_>) -> bool) -> Result<()> {
-        self.scan(each).map(drop)
+    pub(super) fn for_each(&self, mut each: impl FnMut(Record<'_>) -> bool) -> Result<()> {
+        self.scan(|record| record.is_none_or(&mut each)).map(drop)
     }
 
+    /// Returns the seqs of the first and of the last record of each batch that is full, or was
+    /// [sealed](crate::Buffer::seal), and is not finished, in put order. What is put behind the last of them is in none yet.
+    pub(super) fn batches(&self) -> Result<Vec<(u64, u64)>> {
+        let (mut batches, mut open) = (Vec::new(), None);
+        self.scan(|record| {
+            match record {
+                Some(record) => open = Some((open.map_or(record.seq, |(first, _)| first), record.seq)),
+                None => batches.extend(open.take()),
+            }
+            true
+        })?;
+        lock(&self.regions).clear();
+        Ok(batches)
+    }
+
+    /// Calls `each` with every record that is not finished, and with `None` where a batch ends, until it returns `false`.
     /// Returns where the last record ends, with all that is known to come before it.
-    fn scan(&self, mut each: impl FnMut(Record<'_>) -> bool) -> Result<Position> {
+    fn scan(&self, mut each: impl FnMut(Option<Record<'_>>) -> bool) -> Result<Position> {
         let mut walk = Scan::new(self.buffer_id, self.committed);
         let mut end = self.committed.place();
         loop {
@@ -173,12 +189,17 @@ impl BufferInspection {
                     end = walk.at.place();
                     let bytes = walk.chunk().map_or(&[][..], |chunk| &chunk.bytes()[(offset - base) as usize..]);
                     if let Some(frame) = frame::parse(bytes)
-                        && !each(Record::of(&frame, self.buffer_id))
+                        && !each(Some(Record::of(&frame, self.buffer_id)))
                     {
                         return Ok(walk.at);
                     }
                 }
-                Step::Seal(_) | Step::Passed => {}
+                Step::Seal(_) => {
+                    if !each(None) {
+                        return Ok(walk.at);
+                    }
+                }
+                Step::Passed => {}
                 Step::Limit => return Ok(Position { segment: end.0, offset: end.1, ..walk.at }),
             }
         }
@@ -190,8 +211,10 @@ impl BufferInspection {
         let mut found = Verification::default();
         lock(&self.regions).clear();
         let end = self.scan(|record| {
-            found.records += 1;
-            found.bytes += record.data.len() as u64;
+            if let Some(record) = record {
+                found.records += 1;
+                found.bytes += record.data.len() as u64;
+            }
             true
         })?;
         let mut regions = std::mem::take(&mut *lock(&self.regions));

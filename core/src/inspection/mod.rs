@@ -177,6 +177,19 @@ impl Inspection {
         Ok(())
     }
 
+    /// Returns the seqs of the first and of the last record of each batch that is full, or was
+    /// [sealed](crate::Buffer::seal), and is not finished, in put order. What is put behind the last of them is in none yet. Of an
+    /// outbox one slot comes behind the other.
+    ///
+    /// # Errors
+    /// As for [`for_each`](Self::for_each).
+    pub fn batches(&self) -> Result<Vec<(u64, u64)>> {
+        self.slots.iter().try_fold(Vec::new(), |mut batches, (_, slot)| {
+            batches.append(&mut slot.batches()?);
+            Ok(batches)
+        })
+    }
+
     /// Reads every record that is not finished and checks it against its checksum; of a log that was closed, also whether
     /// its end is there.
     ///

@@ -10,38 +10,47 @@ use crate::error::{ErrorKind, Result};
 use crate::event::Event;
 use crate::options::{NEVER, OnExpired, Options};
 use crate::platform::lock;
-use crate::platform::sync::Mutex;
 use crate::platform::sync::atomic::Ordering;
+use crate::platform::sync::{Mutex, MutexGuard};
 
 /// The wait after a dead letter could not be written.
 const UNWRITTEN_WAIT: Duration = Duration::from_secs(1);
 const REASON: &str = "it had expired before it could be sent, by max_age or its own expires_at";
+
+/// The time of an attempt; of a record that was never tried, that at which it was given up.
+fn tried_or(now: i64, attempt: i64) -> i64 {
+    if attempt == 0 { now } else { attempt }
+}
 
 /// When the next batch may go out by the rate that the options allow, on the monotonic clock.
 #[derive(Default)]
 pub(super) struct Pace(Mutex<Duration>);
 
 impl Pace {
-    /// Until when nothing may go out; `None`: it may.
-    pub(super) fn wait(&self, options: &Options, now: Duration) -> Option<Duration> {
+    /// The turn to take a batch that may go out at `now`; until then nobody else takes one, so that the rate holds however many
+    /// send. The error is until when nothing may go out.
+    pub(super) fn turn(&self, options: &Options, now: Duration) -> std::result::Result<Turn<'_>, Duration> {
         if options.max_rate_records == 0 && options.max_rate_bytes == 0 {
-            return None;
+            return Ok(Turn(None));
         }
-        Some(*lock(&self.0)).filter(|next| *next > now)
+        let next = lock(&self.0);
+        if *next > now { Err(*next) } else { Ok(Turn(Some(next))) }
     }
+}
 
+/// The right to take the next batch.
+pub(super) struct Turn<'a>(Option<MutexGuard<'a, Duration>>);
+
+impl Turn<'_> {
     /// A batch goes out: the next one waits for as long as the rate takes for this one.
-    pub(super) fn charge(&self, options: &Options, now: Duration, batch: &Batch) {
+    pub(super) fn charge(self, options: &Options, now: Duration, batch: &Batch) {
+        let Some(mut next) = self.0 else { return };
         let time = |amount: u64, rate: u64| match rate {
             0 => Duration::ZERO,
             rate => Duration::from_secs_f64(amount as f64 / rate as f64),
         };
-        if options.max_rate_records == 0 && options.max_rate_bytes == 0 {
-            return;
-        }
         let bytes: usize = batch.iter().map(|record| record.data.len()).sum();
         let takes = time(batch.len() as u64, options.max_rate_records).max(time(bytes as u64, options.max_rate_bytes));
-        let mut next = lock(&self.0);
         *next = (*next).max(now) + takes;
     }
 }
@@ -110,8 +119,8 @@ impl Shared {
         let history = AttemptHistory {
             sink: self.common.sink.as_ref().map_or_else(|| "manual".into(), |sink| sink.name().into_owned()),
             attempts: progress.attempts,
-            first_attempt: progress.first_attempt,
-            last_attempt: progress.last_attempt,
+            first_attempt: tried_or(now, progress.first_attempt),
+            last_attempt: tried_or(now, progress.last_attempt),
             created_at: now,
             errors: progress.errors.clone(),
         };

@@ -1,5 +1,6 @@
 //! Manual mode: the program asks for batches, sends them its own way, and says how that went.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::sender::AGAIN;
@@ -31,6 +32,24 @@ impl Producer {
         Ok(None)
     }
 
+    /// Manual mode: keeps a memo with a batch that was handed out, of at most [`MAX_MEMO_BYTES`](crate::limits::MAX_MEMO_BYTES),
+    /// as [`Sink::prepare`](crate::Sink::prepare) does in the other modes: [`Batch::memo`] has it at every later attempt, across
+    /// restarts. Call it before anything of the batch is sent for the first time, which is when `Batch::memo` is `None`.
+    ///
+    /// When this has returned, the memo survives the death of the process, and a power loss as `durability` says.
+    ///
+    /// # Errors
+    /// `WrongMode` in other modes; `Closed`; `NotFound` for a batch that waits for no answer; `InvalidArgument` for a memo that
+    /// is too long, and for a batch that has one: what was sent with it may have arrived. `DiskFull` or `Io` if the disk does not take it.
+    /// The batch has no other memo than before then.
+    pub fn keep_memo(&self, batch: &mut Batch, memo: impl Into<Vec<u8>>) -> Result<()> {
+        let shared = &*self.here()?.shared;
+        shared.check_caller()?;
+        shared.check_manual()?;
+        shared.refuse_closed()?;
+        shared.adopted_with(batch).as_deref().unwrap_or(shared).core().keep_memo(batch, memo.into())
+    }
+
     /// Manual mode: how long until [`next_batch`](Self::next_batch) may have something, for an event loop's timer.
     /// `None`: not before the next `put`.
     pub fn next_wait(&self) -> Option<Duration> {
@@ -59,8 +78,7 @@ impl Producer {
             let refused = |error| Error::new(ErrorKind::InvalidArgument, format!("{error}"));
             report.check(batch.len()).map_err(refused)?;
         }
-        let adopted = shared.household.as_ref().and_then(|household| household.of_buffer(batch.id.buffer_id));
-        adopted.as_deref().unwrap_or(shared).settle(batch, answer, Duration::ZERO)
+        shared.adopted_with(&batch).as_deref().unwrap_or(shared).settle(batch, answer, Duration::ZERO)
     }
 }
 
@@ -78,6 +96,11 @@ impl Shared {
             }
             Taken::Later(_) | Taken::Nothing => Ok(None),
         }
+    }
+
+    /// The adopted slot that a batch is of, if it is of one.
+    fn adopted_with(&self, batch: &Batch) -> Option<Arc<Shared>> {
+        self.household.as_ref()?.of_buffer(batch.id.buffer_id)
     }
 
     fn next_wait(&self) -> Option<Duration> {

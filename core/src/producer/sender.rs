@@ -9,7 +9,6 @@ use crate::batch::Batch;
 use crate::buffer::{self, Taken};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
-use crate::limits::MAX_MEMO_BYTES;
 use crate::platform::lock;
 use crate::platform::sync::Mutex;
 use crate::platform::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -167,15 +166,21 @@ impl Shared {
 
     pub(super) fn take(&self, hand_out: bool) -> Result<Taken> {
         let core = self.core();
-        if let Some(later) = self.common.pace.wait(&core.options, core.env.clock.monotonic()) {
-            return Ok(Taken::Later(later));
-        }
+        let now = core.env.clock.monotonic();
+        let turn = match self.common.pace.turn(&core.options, now) {
+            Ok(turn) => turn,
+            Err(later) => return Ok(Taken::Later(later)),
+        };
         let mut taken = core.take(hand_out);
         while hand_out
             && let Ok(Taken::Batch(batch)) = &taken
             && self.expire(batch)?
         {
             taken = core.take(hand_out);
+        }
+        match &taken {
+            Ok(Taken::Batch(batch)) if hand_out => turn.charge(&core.options, now, batch),
+            _ => drop(turn),
         }
         for region in self.core().take_regions() {
             let segment = buffer::segment::name(region.segment);
@@ -216,21 +221,18 @@ impl Shared {
 
     pub(super) fn begin_attempt(&self, batch: &Batch) {
         self.statistics.attempts.fetch_add(1, Ordering::Relaxed);
-        let core = self.core();
-        self.common.pace.charge(&core.options, core.env.clock.monotonic(), batch);
         self.notify(&Event::SendStarted { batch });
     }
 
     /// Keeps what a sink has to say of a batch, before anything of it is sent.
     fn keep_memo(&self, batch: &mut Batch, memo: Vec<u8>) -> std::result::Result<(), SendError> {
-        if memo.len() > MAX_MEMO_BYTES {
-            let message = format!("the sink's memo of {} bytes is longer than {MAX_MEMO_BYTES}", memo.len());
-            return Err(SendError::failed(message));
-        }
-        // What cannot be kept is no fault of the batch: it uses up no attempt.
-        let kept = self.core().keep_memo(batch, memo);
-        kept.map_err(|error| {
-            SendError::unavailable(format!("the sink's memo could not be kept, so nothing was sent: {error}"))
+        self.core().keep_memo(batch, memo).map_err(|error| {
+            let message = format!("the sink's memo could not be kept, so nothing was sent: {error}");
+            match error.kind() {
+                ErrorKind::InvalidArgument => SendError::failed(message),
+                // What the disk does not take is no fault of the batch: it uses up no attempt.
+                _ => SendError::unavailable(message),
+            }
         })
     }
 

@@ -382,6 +382,11 @@ fn a_record_expires_by_its_own_time() {
         let stats = producer.stats();
         assert_eq!((stats.delivered_records, stats.expired_records), (expected, 3 - expected), "{on_expired}");
         assert_eq!((stats.pending_records, stats.dead_letters), (0, u64::from(on_expired == "dead_letter")));
+        for letter in producer.dead_letters().list().unwrap() {
+            // It was never tried: its times are that of the letter, not the beginning of time.
+            let times = (letter.attempts, letter.first_attempt, letter.last_attempt);
+            assert_eq!(times, (0, letter.created_at, letter.created_at));
+        }
     }
 }
 

@@ -38,13 +38,14 @@ pub trait AsyncSink: Send + Sync {
     /// The error speaks for every record of the batch; to answer for each, return a [`Report`].
     fn send(&self, batch: &Batch) -> impl Future<Output = Result<Report, SendError>> + Send;
 
-    /// See [`Sink::prepare`].
+    /// What to keep with a batch before it is tried for the first time, see [`Sink::prepare`]. It is dropped where it waits as
+    /// `send` is; nothing was sent then.
     ///
     /// # Errors
     /// As of `send`.
-    fn prepare(&self, batch: &Batch) -> Result<Option<Vec<u8>>, SendError> {
+    fn prepare(&self, batch: &Batch) -> impl Future<Output = Result<Option<Vec<u8>>, SendError>> + Send {
         let _ = batch;
-        Ok(None)
+        std::future::ready(Ok(None))
     }
 
     /// What one call takes, see [`Sink::limits`].
@@ -67,7 +68,7 @@ pub trait AsyncSink: Send + Sync {
     }
 }
 
-/// One call of [`AsyncSink::send`], to be driven to its end.
+/// One call of [`AsyncSink::send`] or [`AsyncSink::prepare`], to be driven to its end.
 pub type Sending<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
 /// A [`Sink`] of an [`AsyncSink`]. `block_on` drives a future to its end on the thread that calls it: it is what the
@@ -107,18 +108,25 @@ pub struct FromAsync<S, B> {
     interruption: Interruption,
 }
 
-impl<S: AsyncSink, B: Fn(Sending<'_>) + Send + Sync> Sink for FromAsync<S, B> {
-    fn send(&self, batch: &Batch) -> Result<Report, SendError> {
+impl<S: AsyncSink, B: Fn(Sending<'_>) + Send + Sync> FromAsync<S, B> {
+    /// Waits for the answer of a call.
+    fn drive<T: Send>(&self, call: impl Future<Output = Result<T, SendError>> + Send) -> Result<T, SendError> {
         let mut answer = None;
         (self.block_on)(Box::pin(async {
-            answer = Some(self.interruption.cut_short(self.sink.send(batch)).await);
+            answer = Some(self.interruption.cut_short(call).await);
         }));
         // A runtime that is shutting down may give up a future without an error.
         answer.unwrap_or_else(|| Err(SendError::interrupted("the runtime has not driven the sink to its end")))
     }
+}
+
+impl<S: AsyncSink, B: Fn(Sending<'_>) + Send + Sync> Sink for FromAsync<S, B> {
+    fn send(&self, batch: &Batch) -> Result<Report, SendError> {
+        self.drive(self.sink.send(batch))
+    }
 
     fn prepare(&self, batch: &Batch) -> Result<Option<Vec<u8>>, SendError> {
-        self.sink.prepare(batch)
+        self.drive(self.sink.prepare(batch))
     }
 
     fn limits(&self) -> Limits {
@@ -138,14 +146,14 @@ impl<S: AsyncSink, B: Fn(Sending<'_>) + Send + Sync> Sink for FromAsync<S, B> {
     }
 }
 
-/// Ends the sends that are under way, and all that begin later: the producer closes.
+/// Ends the calls that are under way, and all that begin later: the producer closes.
 #[derive(Debug, Default)]
 struct Interruption(Mutex<Waiting>);
 
 #[derive(Debug, Default)]
 struct Waiting {
     interrupted: bool,
-    /// Of each send under way, by its number.
+    /// Of each call under way, by its number.
     wakers: Vec<(u64, Waker)>,
     next: u64,
 }
@@ -160,15 +168,15 @@ impl Interruption {
         wakers.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
-    /// The answer of a send, or an interruption if that comes first.
-    async fn cut_short(&self, send: impl Future<Output = Result<Report, SendError>>) -> Result<Report, SendError> {
+    /// The answer of a call, or an interruption if that comes first.
+    async fn cut_short<T>(&self, call: impl Future<Output = Result<T, SendError>>) -> Result<T, SendError> {
         if self.lock().interrupted {
             return Err(closed());
         }
         let ticket = Ticket { number: self.number(), interruption: self };
-        let mut send = pin!(send);
+        let mut call = pin!(call);
         // The answer first: what has been delivered need not be sent again.
-        poll_fn(|context| match send.as_mut().poll(context) {
+        poll_fn(|context| match call.as_mut().poll(context) {
             Poll::Pending => ticket.poll_interrupted(context).map(|()| Err(closed())),
             answer => answer,
         })
@@ -190,7 +198,7 @@ fn closed() -> SendError {
     SendError::interrupted("the producer closed before the sink answered")
 }
 
-/// The place of one send among those that wait; given up when it is dropped.
+/// The place of one call among those that wait; given up when it is dropped.
 struct Ticket<'a> {
     number: u64,
     interruption: &'a Interruption,

@@ -66,8 +66,8 @@ pub trait Sink: Send + Sync {
     /// asked again before the next attempt; so is a sink whose process died before the memo was on disk, when nothing was sent yet.
     ///
     /// The memo is durable before [`send`](Self::send) is called: it survives the death of the process, and a power loss as
-    /// `durability` says. Where the disk does not take it, nothing is sent, and the batch is tried again later. Not called in
-    /// mode `manual`.
+    /// `durability` says. Where the disk does not take it, nothing is sent, and the batch is tried again later. In
+    /// mode `manual` there is [`Producer::keep_memo`](crate::Producer::keep_memo) in its place.
     ///
     /// # Errors
     /// As of `send`: the attempt has failed before anything was sent.

@@ -25,7 +25,13 @@ impl<'a> SinkUrl<'a> {
             let (key, value) = pair.split_once('=').ok_or_else(|| self.bad("an option has no value"))?;
             let (key, value) = (self.decoded(key)?, self.decoded(value)?);
             if kind.options.iter().any(|spec| spec.key == key && spec.kind == "secret") {
-                return Err(invalid(format!("a secret such as {key} does not belong in a URL; others can see it")));
+                let by_file = format!("{key}_file");
+                let instead = match kind.options.iter().any(|spec| spec.key == by_file) {
+                    true => format!("; {by_file} takes the path of a file that holds it"),
+                    false => String::new(),
+                };
+                let why = format!("a secret such as {key} does not belong in a URL; others can see it{instead}");
+                return Err(invalid(why));
             }
             options.push((key, value));
         }

@@ -1,29 +1,15 @@
 //! An HTTP server, with TLS if need be, and a CONNECT proxy: on loopback, on free ports, gone when dropped.
 
-use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
-#[derive(Clone, Debug)]
-pub(crate) struct Request {
-    pub(crate) method: String,
-    /// Path and query, as on the wire.
-    pub(crate) target: String,
-    /// Names in lower case.
-    pub(crate) headers: HashMap<String, String>,
-    pub(crate) body: Vec<u8>,
-}
-
-impl Request {
-    pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", String::as_str)
-    }
-}
+pub(crate) use crate::web::Request;
+use crate::web::{Listening, read_head};
 
 /// What the server does about a request.
 #[derive(Clone, Debug)]
@@ -55,68 +41,8 @@ impl Reply {
 pub(crate) trait Handler: Fn(Request) -> Reply + Send + Sync + 'static {}
 impl<F: Fn(Request) -> Reply + Send + Sync + 'static> Handler for F {}
 
-/// Threads that accept connections, and how to end them.
-struct Listening {
-    address: SocketAddr,
-    stopping: Arc<AtomicBool>,
-    open: Arc<Mutex<Vec<TcpStream>>>,
-    accepting: Option<JoinHandle<()>>,
-}
-
-impl Listening {
-    fn start(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let (stopping, open) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::<TcpStream>::new())));
-        let (stop, streams, serve) = (stopping.clone(), open.clone(), Arc::new(serve));
-        let accepting = thread::spawn(move || {
-            let mut threads = Vec::new();
-            for stream in listener.incoming() {
-                if stop.load(Ordering::SeqCst) {
-                    break;
-                }
-                let stream = stream.unwrap();
-                streams.lock().unwrap().push(stream.try_clone().unwrap());
-                let serve = serve.clone();
-                threads.push(thread::spawn(move || {
-                    // A handler that panics must not leave its client waiting.
-                    let _closed = Closed(stream.try_clone().unwrap());
-                    serve(stream);
-                }));
-            }
-            for stream in streams.lock().unwrap().drain(..) {
-                let _ = stream.shutdown(Shutdown::Both);
-            }
-            threads.into_iter().for_each(|thread| thread.join().unwrap());
-        });
-        Listening { address, stopping, open, accepting: Some(accepting) }
-    }
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        self.stopping.store(true, Ordering::SeqCst);
-        for stream in self.open.lock().unwrap().iter() {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-        let _ = TcpStream::connect(self.address);
-        let ended = self.accepting.take().unwrap().join();
-        assert!(ended.is_ok() || thread::panicking(), "a thread of a test server panicked");
-    }
-}
-
-/// A connection that is closed when this is dropped, clones of it or not.
-struct Closed(TcpStream);
-
-impl Drop for Closed {
-    fn drop(&mut self) {
-        let _ = self.0.shutdown(Shutdown::Both);
-    }
-}
-
 pub(crate) struct Server {
     listening: Listening,
-    connections: Arc<AtomicU64>,
     tls: Option<Certificates>,
 }
 
@@ -132,11 +58,7 @@ impl Server {
 
     fn start_with(tls: Option<Certificates>, handler: impl Handler) -> Self {
         let config = tls.as_ref().map(|certificates| certificates.server.clone());
-        let connections = Arc::new(AtomicU64::new(0));
-        let count = connections.clone();
         let listening = Listening::start(move |stream| {
-            count.fetch_add(1, Ordering::SeqCst);
-            let _ = stream.set_nodelay(true);
             // An error is the client's way to go away.
             let _ = match &config {
                 None => serve(stream, &handler),
@@ -146,11 +68,11 @@ impl Server {
                 }
             };
         });
-        Server { listening, connections, tls }
+        Server { listening, tls }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        self.listening.address
+        self.listening.address()
     }
 
     pub(crate) fn url(&self) -> String {
@@ -160,7 +82,7 @@ impl Server {
 
     /// Connections that were made so far.
     pub(crate) fn connections(&self) -> u64 {
-        self.connections.load(Ordering::SeqCst)
+        self.listening.connections()
     }
 
     /// The file with the certificate of the authority.
@@ -191,23 +113,11 @@ fn serve(stream: impl Read + Write, handler: &impl Handler) -> io::Result<()> {
 }
 
 fn read_request(stream: &mut impl BufRead) -> io::Result<Option<Request>> {
-    let mut line = String::new();
-    if stream.read_line(&mut line)? == 0 {
-        return Ok(None);
-    }
-    let mut words = line.split_whitespace().map(String::from);
-    let (Some(method), Some(target)) = (words.next(), words.next()) else { return Ok(None) };
-    let mut headers = HashMap::new();
-    loop {
-        let mut line = String::new();
-        stream.read_line(&mut line)?;
-        let Some((name, value)) = line.split_once(':') else { break };
-        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
-    }
-    let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body)?;
-    Ok(Some(Request { method, target, headers, body }))
+    let Some(mut request) = read_head(stream)? else { return Ok(None) };
+    let length = request.headers.get("content-length").map_or(0, |length| length.parse().unwrap());
+    request.body = vec![0; length];
+    stream.read_exact(&mut request.body)?;
+    Ok(Some(request))
 }
 
 /// An authority made for one server, and the server's certificate by it.
@@ -270,7 +180,7 @@ impl Proxy {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.listening.address)
+        format!("http://{}", self.listening.address())
     }
 
     /// The `host:port` of every CONNECT, and its `Proxy-Authorization` where there was one.

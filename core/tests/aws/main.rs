@@ -10,6 +10,8 @@ mod kinesis;
 mod producer;
 mod secure;
 mod strict;
+#[path = "../common/web.rs"]
+mod web;
 
 use std::time::Duration;
 

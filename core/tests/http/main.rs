@@ -1,12 +1,16 @@
 //! The HTTP sink against a strict server on loopback that does wrong what HTTP servers do wrong.
 #![cfg(feature = "http")]
 
+mod acknowledge;
 mod auth;
 mod faults;
+mod hostile;
 mod presets;
 mod producer;
 mod requests;
 mod server;
+#[path = "../common/web.rs"]
+mod web;
 
 use std::time::Duration;
 

@@ -15,7 +15,9 @@ fn bodies_of_every_form() {
         (BodyForm::JsonArray, "application/json", b"[0,1,2]"),
         (BodyForm::LengthPrefixed, "application/octet-stream", b"\x01\0\0\x000\x01\0\0\x001\x01\0\0\x002"),
     ] {
-        for compression in [Compression::None, Compression::Gzip] {
+        let compressions = [Compression::None, Compression::Gzip];
+        let zstd = cfg!(feature = "zstd").then_some(Compression::Zstd);
+        for compression in compressions.into_iter().chain(zstd) {
             let sink = sink(&server, "/a?b=c").body(form).compression(compression).build().unwrap();
             assert_eq!(send(&sink, &three).0, "ddd");
             let request = server.requests().pop().unwrap();
@@ -25,6 +27,14 @@ fn bodies_of_every_form() {
             assert!(request.header("user-agent").starts_with("unistream/"));
         }
     }
+}
+
+#[cfg(not(feature = "zstd"))]
+#[test]
+fn a_build_without_zstd_says_what_is_missing() {
+    let error = sinks::open("https://host/?compression=zstd", &[]).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.message().contains("cargo feature \"zstd\""), "{error}");
 }
 
 #[test]

@@ -1,30 +1,17 @@
 //! A strict HTTP server on loopback: it takes nothing that is not as it should be, keeps what it takes, and does wrong what a
 //! script says.
 
-use std::collections::{HashMap, VecDeque};
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::collections::VecDeque;
+use std::io::{self, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
-#[derive(Clone, Debug)]
-pub(crate) struct Request {
-    pub(crate) method: String,
-    pub(crate) target: String,
-    /// Names in lower case.
-    pub(crate) headers: HashMap<String, String>,
-    /// Unpacked.
-    pub(crate) body: Vec<u8>,
-}
+use crate::web::{Listening, Request, read_head};
 
 impl Request {
-    pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", String::as_str)
-    }
-
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
@@ -77,6 +64,10 @@ pub(crate) enum Fault {
     Chunked,
     /// Handled; the answer comes after so long.
     Slow(Duration),
+    /// Handled; these bytes are sent in place of an answer, and the connection is kept.
+    Raw(Vec<u8>),
+    /// Handled; the answer comes byte by byte, each after so long.
+    Drip(Duration),
     /// Handled; what is sent is no HTTP.
     Garbage,
     /// Handled; interim answers come first.
@@ -86,20 +77,14 @@ pub(crate) enum Fault {
 }
 
 pub(crate) struct Server {
-    address: SocketAddr,
+    listening: Listening,
     state: Arc<State>,
-    accepting: Option<JoinHandle<()>>,
 }
 
 struct State {
     handler: Box<dyn Fn(&Request) -> Reply + Send + Sync>,
     faults: Mutex<VecDeque<Fault>>,
     requests: Mutex<Vec<Request>>,
-    connections: AtomicU64,
-    stopping: AtomicBool,
-    /// By the number of the connection.
-    open: Mutex<HashMap<u64, TcpStream>>,
-    tls: Option<Arc<rustls::ServerConfig>>,
 }
 
 impl Server {
@@ -111,48 +96,21 @@ impl Server {
         tls: Option<Arc<rustls::ServerConfig>>,
         handler: impl Fn(&Request) -> Reply + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let state = Arc::new(State {
-            handler: Box::new(handler),
-            faults: Mutex::default(),
-            requests: Mutex::default(),
-            connections: AtomicU64::new(0),
-            stopping: AtomicBool::new(false),
-            open: Mutex::default(),
-            tls,
-        });
-        let address = listener.local_addr().unwrap();
+        let (faults, requests) = Default::default();
+        let state = Arc::new(State { handler: Box::new(handler), faults, requests });
         let shared = state.clone();
-        let accepting = thread::spawn(move || {
-            let mut threads = Vec::new();
-            for stream in listener.incoming() {
-                if shared.stopping.load(Ordering::SeqCst) {
-                    break;
+        let listening = Listening::start(move |stream| {
+            let socket = stream.try_clone().unwrap();
+            // An error is the client's way to go away.
+            let _ = match &tls {
+                None => serve(&shared, &socket, stream),
+                Some(config) => {
+                    let session = rustls::ServerConnection::new(config.clone()).unwrap();
+                    serve(&shared, &socket, rustls::StreamOwned::new(session, stream))
                 }
-                let stream = stream.unwrap();
-                let number = shared.connections.fetch_add(1, Ordering::SeqCst);
-                shared.open.lock().unwrap().insert(number, stream.try_clone().unwrap());
-                let state = shared.clone();
-                threads.push(thread::spawn(move || {
-                    let socket = stream.try_clone().unwrap();
-                    // An error is the client's way to go away.
-                    let _ = match &state.tls {
-                        None => serve(&state, &socket, stream),
-                        Some(config) => {
-                            let session = rustls::ServerConnection::new(config.clone()).unwrap();
-                            serve(&state, &socket, rustls::StreamOwned::new(session, stream))
-                        }
-                    };
-                    // The last of the clones closes it.
-                    state.open.lock().unwrap().remove(&number);
-                }));
-            }
-            for (_, stream) in shared.open.lock().unwrap().drain() {
-                let _ = stream.shutdown(Shutdown::Both);
-            }
-            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            };
         });
-        Server { address, state, accepting: Some(accepting) }
+        Server { listening, state }
     }
 
     /// Takes everything.
@@ -161,11 +119,11 @@ impl Server {
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+        self.listening.address()
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("http://{}{path}", self.address())
     }
 
     /// The faults of the next requests, one a request.
@@ -179,19 +137,7 @@ impl Server {
     }
 
     pub(crate) fn connections(&self) -> u64 {
-        self.state.connections.load(Ordering::SeqCst)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.state.stopping.store(true, Ordering::SeqCst);
-        for stream in self.state.open.lock().unwrap().values() {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-        let _ = TcpStream::connect(self.address);
-        let ended = self.accepting.take().unwrap().join();
-        assert!(ended.is_ok() || thread::panicking(), "a thread of the server panicked");
+        self.listening.connections()
     }
 }
 
@@ -206,7 +152,6 @@ fn reset_on_close(socket: &TcpStream) {
 }
 
 fn serve(state: &State, socket: &TcpStream, stream: impl Read + Write) -> io::Result<()> {
-    socket.set_nodelay(true)?;
     let mut stream = BufReader::with_capacity(64 * 1024, stream);
     while let Some(mut request) = read_head(&mut stream)? {
         let fault = state.faults.lock().unwrap().pop_front().unwrap_or(Fault::None);
@@ -233,6 +178,8 @@ fn serve(state: &State, socket: &TcpStream, stream: impl Read + Write) -> io::Re
                 flate2::read::GzDecoder::new(&body[..]).read_to_end(&mut unpacked).expect("a body that is gzip");
                 unpacked
             }
+            #[cfg(feature = "zstd")]
+            "zstd" => zstd::stream::decode_all(&body[..]).expect("a body that is zstd"),
             other => panic!("{other}"),
         };
         let reply = match &fault {
@@ -278,6 +225,14 @@ fn serve(state: &State, socket: &TcpStream, stream: impl Read + Write) -> io::Re
                 out.write_all(b"SSH-2.0-server\r\n\r\n")?;
                 return out.flush();
             }
+            Fault::Raw(bytes) => out.write_all(&bytes)?,
+            Fault::Drip(delay) => {
+                for byte in answer {
+                    out.write_all(&[byte])?;
+                    out.flush()?;
+                    thread::sleep(delay);
+                }
+            }
             Fault::Interim => {
                 out.write_all(b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n")?;
                 out.write_all(&answer)?;
@@ -296,25 +251,4 @@ fn whole(reply: &Reply) -> Vec<u8> {
     }
     reply.headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
     [head.as_bytes(), b"\r\n", &reply.body].concat()
-}
-
-fn read_head(stream: &mut impl BufRead) -> io::Result<Option<Request>> {
-    let mut line = String::new();
-    if stream.read_line(&mut line)? == 0 {
-        return Ok(None);
-    }
-    let words: Vec<&str> = line.trim_end().split(' ').collect();
-    let [method, target, "HTTP/1.1"] = words[..] else { panic!("{line:?}") };
-    let (method, target) = (method.to_owned(), target.to_owned());
-    let mut headers = HashMap::new();
-    loop {
-        let mut line = String::new();
-        stream.read_line(&mut line)?;
-        let line = line.strip_suffix("\r\n").expect("CR LF");
-        let Some((name, value)) = line.split_once(':') else { break };
-        let twice = headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
-        assert!(twice.is_none(), "{name} comes twice");
-    }
-    assert!(headers.contains_key("host"));
-    Ok(Some(Request { method, target, headers, body: Vec::new() }))
 }

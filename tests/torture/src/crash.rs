@@ -8,7 +8,7 @@ use super::workloads::Workload;
 use super::world::{Picture, SimulatedClock, World, file_on, with_lanes};
 use super::{Figures, caught};
 use crate::error::ErrorKind;
-use crate::options::{Durability, Mode, Storage, WhenFull};
+use crate::options::{Durability, Mode, NEVER, OnExpired, Storage, WhenFull};
 use crate::platform::simulated::{Crash, Dice, SimulatedDisk};
 use crate::platform::{Clock as _, lock};
 
@@ -181,7 +181,9 @@ fn go_on_after(
         move |error| format!("{what} after the crash: {error}")
     };
     // A file sink needs the space itself, to write what is in the buffer.
-    let full = full && lock(&world.oracle).target.is_none();
+    // So does a dead letter of what has expired.
+    let buries = options.on_expired == OnExpired::DeadLetter || options.max_age != NEVER;
+    let full = full && lock(&world.oracle).target.is_none() && (!buries || options.on_expired == OnExpired::Drop);
     // Where the disk is full, what is there is opened and sent all the same, unless nothing of the log is left
     // to go on in.
     world.disk.set_free_blocks(if full { 0 } else { u64::from(u32::MAX) });
@@ -230,7 +232,7 @@ fn go_on_after(
     world.put(10).map_err(failed("putting once more"))?;
     world.flush(HOUR).map_err(failed("flushing once more"))?;
     let Some(stats) = world.producer().map(|producer| producer.stats()) else { return Err("not open".into()) };
-    if stats.pending_records > 0 || stats.delivered_records != 1 {
+    if stats.pending_records > 0 || stats.delivered_records + stats.expired_records != 1 {
         return Err(format!("after a drain and a close, one put: {stats:?}"));
     }
     let mut oracle = lock(&world.oracle);

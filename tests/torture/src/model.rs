@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::oracle::{Fate, Mood, Oracle, key_of, payload};
+use super::oracle::{Extras, Fate, Mood, Oracle, key_of, payload};
 use super::workloads::Workload;
 use super::world::{Offer, SimulatedClock, Step, World, with_lanes};
 use super::{Figures, caught};
 use crate::batch::Batch;
 use crate::error::{ErrorKind, Result};
-use crate::options::{Mode, OnExhausted, Options, Order, Storage};
+use crate::options::{Mode, NEVER, OnExhausted, OnExpired, Options, Order, Storage};
 use crate::platform::simulated::SimulatedDisk;
 use crate::platform::{Clock, lock};
 use crate::stats::State;
@@ -43,6 +43,14 @@ impl Part {
     }
 }
 
+/// What is known of a record.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    number: usize,
+    bytes: u64,
+    created_at: i64,
+}
+
 #[derive(Debug)]
 struct Model {
     options: Options,
@@ -51,14 +59,18 @@ struct Model {
     mood: Mood,
     next_seq: u64,
     next_number: usize,
-    /// The number and the payload bytes of each record, by seq.
-    records: BTreeMap<u64, (usize, u64)>,
+    /// By seq.
+    records: BTreeMap<u64, Known>,
     /// The batch being filled, and since when.
     open: Option<(Duration, Vec<u64>)>,
     batches: VecDeque<Sealed>,
     /// By first seq and lane.
     letters: BTreeMap<(u64, Option<u32>), BTreeSet<u64>>,
     delivered: u64,
+    /// Records and bytes that were too old to be sent.
+    expired: (u64, u64),
+    /// Nothing goes out before this, by the rate.
+    paced_until: Duration,
     stopped: bool,
     offers: Vec<Offer>,
 }
@@ -72,7 +84,7 @@ impl Model {
             let (first, lanes) = (seqs[0], self.lanes());
             let mut parts: BTreeMap<u32, Part> = BTreeMap::new();
             for seq in seqs {
-                let lane = self.lane(self.records[&seq].0, seq);
+                let lane = self.lane(self.records[&seq].number, seq);
                 let part = parts.entry(lane).or_default();
                 part.lane = (lanes > 1).then_some(lane);
                 part.left.push(seq);
@@ -95,11 +107,16 @@ impl Model {
     /// The parts that may go out, or will once their time has come: their batch, and their place in it.
     fn candidates(&self) -> Vec<(usize, usize)> {
         let left = |batch: &Sealed| batch.parts.iter().any(|part| !part.left.is_empty());
-        let ahead = match self.options.order {
-            Order::Key => self.options.max_batches_ahead,
-            _ => self.options.max_in_flight,
+        let Options { max_batches_ahead, max_in_flight, .. } = self.options;
+        let (ahead, unfinished) = match self.options.order {
+            Order::Key => (max_batches_ahead, u64::MAX),
+            Order::None => (max_batches_ahead.max(max_in_flight), max_in_flight),
+            _ => (max_in_flight, max_in_flight),
         };
-        let window = || self.batches.iter().enumerate().take(ahead as usize).filter(|(_, batch)| left(batch));
+        let window = || {
+            let read = self.batches.iter().enumerate().take(ahead as usize);
+            read.filter(|(_, batch)| left(batch)).take(unfinished as usize)
+        };
         let mut candidates = Vec::new();
         for (at, batch) in window() {
             for (place, part) in batch.parts.iter().enumerate().filter(|(_, part)| !part.left.is_empty()) {
@@ -131,14 +148,15 @@ impl Model {
     fn is_full(&self, lane: u32, bytes: u64) -> bool {
         self.open.as_ref().is_some_and(|(_, seqs)| {
             let mine = seqs.iter().map(|seq| (*seq, self.records[seq]));
-            let mine = mine.filter(|(seq, (number, _))| self.lane(*number, *seq) == lane);
-            let (count, sum) = mine.fold((0, 0), |(count, sum), (_, (_, bytes))| (count + 1, sum + bytes));
+            let mine = mine.filter(|(seq, record)| self.lane(record.number, *seq) == lane);
+            let (count, sum) = mine.fold((0, 0), |(count, sum), (_, record)| (count + 1, sum + record.bytes));
             count > 0 && (count >= self.options.max_records || sum + bytes > self.options.max_bytes)
         })
     }
 
-    fn put(&mut self, number: usize, bytes: u64) -> Told {
+    fn put(&mut self, record: Known) -> Told {
         self.check()?;
+        let Known { number, bytes, .. } = record;
         if bytes > self.options.max_bytes {
             return Err(ErrorKind::RecordTooLarge);
         }
@@ -147,7 +165,7 @@ impl Model {
             self.seal();
         }
         self.open.get_or_insert((self.now, Vec::new())).1.push(self.next_seq);
-        self.records.insert(self.next_seq, (number, bytes));
+        self.records.insert(self.next_seq, record);
         self.next_seq += 1;
         if self.is_full(lane, 1) {
             self.seal();
@@ -168,10 +186,19 @@ impl Model {
             self.seal();
         }
         let (now, wall) = (self.now, self.wall());
-        let mut ready = self.candidates().into_iter();
-        let Some((at, place)) = ready.find(|(at, place)| self.batches[*at].parts[*place].ready <= now) else {
+        if self.paced_until > now {
             return false;
+        }
+        let (at, place) = loop {
+            let mut ready = self.candidates().into_iter();
+            let Some((at, place)) = ready.find(|(at, place)| self.batches[*at].parts[*place].ready <= now) else {
+                return false;
+            };
+            if !self.expire(at, place) {
+                break (at, place);
+            }
         };
+        self.pace(at, place);
         let first = self.batches[at].first;
         let batch = &mut self.batches[at].parts[place];
         self.offers.push(Offer(first, batch.attempts + 1, batch.left.clone()));
@@ -198,10 +225,54 @@ impl Model {
         let wait = schedule.wait(batch.failures.max(1), 0);
         (batch.ready, batch.last, batch.next) = (now + wait, wall, wall + wait.as_micros() as i64);
         self.stopped |= exhausted && !skip;
+        self.forget_finished();
+        true
+    }
+
+    fn forget_finished(&mut self) {
         while self.batches.front().is_some_and(|batch| batch.parts.iter().all(|part| part.left.is_empty())) {
             self.batches.pop_front();
         }
+    }
+
+    fn is_expired(&self, record: &Known) -> bool {
+        let Options { max_age, on_expired, .. } = self.options;
+        let own = if on_expired == OnExpired::Auto { None } else { Extras::of(record.number).expires_at };
+        let is_old = max_age != NEVER && record.created_at <= self.wall() - max_age.as_micros() as i64;
+        is_old || own.is_some_and(|at| at <= self.wall())
+    }
+
+    /// Takes what is too old out of a part that may go out. False if there is nothing.
+    fn expire(&mut self, at: usize, place: usize) -> bool {
+        let first = self.batches[at].first;
+        let part = &self.batches[at].parts[place];
+        let lane = part.lane;
+        let (old, left): (Vec<u64>, Vec<u64>) = part.left.iter().partition(|seq| self.is_expired(&self.records[seq]));
+        if old.is_empty() {
+            return false;
+        }
+        let bytes: u64 = old.iter().map(|seq| self.records[seq].bytes).sum();
+        self.expired = (self.expired.0 + old.len() as u64, self.expired.1 + bytes);
+        if self.options.on_expired != OnExpired::Drop {
+            self.letters.entry((first, lane)).or_default().extend(old);
+        }
+        let part = &mut self.batches[at].parts[place];
+        (part.left, part.ready) = (left, Duration::ZERO);
+        self.forget_finished();
         true
+    }
+
+    /// A part goes out: the next waits for as long as the rates take for it.
+    fn pace(&mut self, at: usize, place: usize) {
+        let left = &self.batches[at].parts[place].left;
+        let (count, bytes) = (left.len() as u64, left.iter().map(|seq| self.records[seq].bytes).sum::<u64>());
+        // The rates of the programs divide a million.
+        let micros = |amount: u64, rate: u64| if rate == 0 { 0 } else { amount * 1_000_000 / rate };
+        let Options { max_rate_records, max_rate_bytes, .. } = self.options;
+        let takes = micros(count, max_rate_records).max(micros(bytes, max_rate_bytes));
+        if max_rate_records + max_rate_bytes > 0 {
+            self.paced_until = self.paced_until.max(self.now) + Duration::from_micros(takes);
+        }
     }
 
     fn poll(&mut self) -> Told {
@@ -224,9 +295,11 @@ impl Model {
             if self.now >= deadline {
                 return Err(ErrorKind::Timeout);
             }
-            if !(inline && self.turn()) {
+            // What was left may just have expired.
+            if !(inline && self.turn()) && !self.batches.is_empty() {
                 let ready = self.candidates().into_iter().map(|(at, place)| self.batches[at].parts[place].ready).min();
-                self.now = ready.unwrap_or(deadline).clamp(self.now, deadline);
+                let ready = ready.map_or(deadline, |ready| ready.max(self.paced_until));
+                self.now = ready.clamp(self.now, deadline);
             }
             self.check()?;
         }
@@ -240,8 +313,7 @@ impl Model {
             for seq in &seqs {
                 // The put that sees the producer stop is a put.
                 let stopped = self.stopped;
-                let (number, bytes) = self.records[seq];
-                self.put(number, bytes).or_else(|kind| if stopped { Err(kind) } else { Ok(()) })?;
+                self.put(self.records[seq]).or_else(|kind| if stopped { Err(kind) } else { Ok(()) })?;
             }
             let left: BTreeSet<u64> = self.letters.remove(&id).unwrap_or_default().difference(&seqs).copied().collect();
             if !left.is_empty() {
@@ -267,7 +339,8 @@ impl Model {
             }
         }
         self.options = options;
-        (self.delivered, self.stopped) = (0, false);
+        (self.delivered, self.expired, self.stopped) = (0, (0, 0), false);
+        self.paced_until = Duration::ZERO;
     }
 
     fn resume(&mut self) {
@@ -284,7 +357,8 @@ impl Model {
         match step {
             Step::Put(len) => {
                 self.next_number += 1;
-                return self.put(self.next_number - 1, payload(0, *len).len() as u64);
+                let (number, bytes) = (self.next_number - 1, payload(0, *len).len() as u64);
+                return self.put(Known { number, bytes, created_at: self.wall() });
             }
             Step::Flush => return self.flush(Duration::from_millis(5)),
             Step::Poll => return self.poll(),
@@ -328,6 +402,8 @@ pub(crate) fn compare(program: &Workload, seed: u64, figures: &mut Figures) -> s
         batches: VecDeque::new(),
         letters: BTreeMap::new(),
         delivered: 0,
+        expired: (0, 0),
+        paced_until: Duration::ZERO,
         stopped: false,
         offers: Vec::new(),
     };
@@ -359,6 +435,10 @@ pub(crate) fn compare(program: &Workload, seed: u64, figures: &mut Figures) -> s
         if (stats.delivered_records, stats.next_seq) != (model.delivered, model.next_seq) {
             let must = (model.delivered, model.next_seq);
             return here("delivered records and next seq", &must, &(stats.delivered_records, stats.next_seq));
+        }
+        if (stats.expired_records, stats.expired_bytes) != model.expired {
+            let is = (stats.expired_records, stats.expired_bytes);
+            return here("expired records and bytes", &model.expired, &is);
         }
         if matches!(step, Step::Chores) && pending == 0 && stats.buffer_bytes > MOST_KEPT {
             return here("what a drained log takes", &MOST_KEPT, &stats.buffer_bytes);

@@ -13,7 +13,7 @@ use super::oracle::Mood::{self, *};
 use super::workloads::{Workload, options};
 use super::world::Step::{self, *};
 use super::{Figures, for_all};
-use crate::options::{Durability, Mode, OnExhausted, Order, Storage};
+use crate::options::{Durability, Mode, NEVER, OnExhausted, OnExpired, Order, Storage};
 
 fn mood() -> impl Strategy<Value = Mood> {
     prop_oneof![4 => Just(Good), 2 => Just(Mixed), 1 => Just(Partial), 1 => Just(Fails), 1 => Just(Down), 1 => Just(Rejects), 1 => Just(Panics)]
@@ -53,15 +53,30 @@ fn program(length: usize) -> impl Strategy<Value = Workload> {
     ];
     let bytes = prop_oneof![Just(1 << 20), Just(80_000), 3100..6000u64];
     let rest = (1..9u64, 0..200u64, in_flight, any::<bool>(), bytes);
+    let expired = prop_oneof![Just(OnExpired::Auto), Just(OnExpired::DeadLetter), Just(OnExpired::Drop)];
+    let age = prop_oneof![
+        5 => Just((OnExpired::Auto, NEVER)),
+        2 => (expired.clone(), (1..300u64).prop_map(Duration::from_millis)),
+        1 => expired.prop_map(|on_expired| (on_expired, NEVER)),
+    ];
+    // The waits that follow from them are whole microseconds, as the simulated clock's are.
+    let rate = prop_oneof![
+        4 => Just((0, 0)),
+        1 => prop_oneof![Just(20), Just(100), Just(1000)].prop_map(|records| (records, 0)),
+        1 => prop_oneof![Just(1000), Just(10_000), Just(1_000_000)].prop_map(|bytes| (0, bytes)),
+        1 => Just((200, 100_000)),
+    ];
     let steps = prop::collection::vec(step(), 1..length);
-    (durability, storage, mode, on_exhausted, rest, steps).prop_map(
-        |(durability, storage, mode, on_exhausted, rest, steps)| {
+    (durability, storage, mode, on_exhausted, rest, (age, rate), steps).prop_map(
+        |(durability, storage, mode, on_exhausted, rest, (age, rate), steps)| {
             let (max_records, linger, (order, max_in_flight, max_batches_ahead), count_unavailable, max_bytes) = rest;
             let linger = Duration::from_millis(linger);
             let mut options = options();
             options = crate::Options { durability, storage, mode, on_exhausted, max_records, linger, ..options };
             options = crate::Options { order, max_in_flight, max_batches_ahead, ..options };
             options = crate::Options { count_unavailable, max_bytes, ..options };
+            (options.on_expired, options.max_age) = age;
+            (options.max_rate_records, options.max_rate_bytes) = rate;
             Workload { name: "a random program".into(), options, steps, target: None }
         },
     )

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::oracle::{Mood, Target};
 use super::world::Step::{self, *};
-use crate::options::{Durability, Mode, OnExhausted, Options, Order, Storage, WhenFull};
+use crate::options::{Durability, Mode, OnExhausted, OnExpired, Options, Order, Storage, WhenFull};
 use crate::schedule::Jitter;
 use crate::sink::Framing;
 
@@ -181,6 +181,48 @@ fn scripts() -> Vec<(&'static str, Vec<Step>, fn(&mut Options))> {
             ]
             .concat(),
             |options| (options.order, options.max_in_flight) = (Order::Key, 4),
+        ),
+        (
+            "lanes of which the oldest make room and expire",
+            [
+                vec![Sink(Mood::Mixed)],
+                puts([900, 10, 20_000, 0, 3000, 20_000, 40, 20_000, 7, 20_000]),
+                vec![millis(30), Poll, Sync, Chores, Sink(Mood::Partial)],
+                puts([20_000; 12]),
+                vec![millis(40), Poll, Flush, RestartLanes(2), Sink(Mood::Down)],
+                puts([20_000; 8]),
+                vec![millis(400), JumpWall(-300_000), Poll, Put(10), Chores, Sink(Mood::Mixed)],
+                (0..6).flat_map(|_| [millis(50), Poll, Flush]).collect(),
+                vec![RestartLanes(4), JumpWall(86_400_000_000), Put(30), Sink(Mood::Good), Flush, Replay],
+                puts([20_000; 6]),
+                vec![Flush, Chores],
+            ]
+            .concat(),
+            |options| {
+                (options.order, options.max_in_flight) = (Order::Key, 4);
+                (options.when_full, options.max_buffer_bytes) = (WhenFull::DropOldest, 256 * 1024);
+                (options.max_age, options.on_expired) = (Duration::from_millis(300), OnExpired::Drop);
+            },
+        ),
+        (
+            "what expires is buried, and the rest goes at a rate",
+            [
+                vec![Sink(Mood::Fails)],
+                mixed(),
+                vec![millis(15), Poll, Sink(Mood::Down), millis(150), Poll, Sync],
+                mixed(),
+                vec![millis(250), Sink(Mood::Mixed)],
+                (0..8).flat_map(|_| [millis(60), Poll, Flush]).collect(),
+                vec![FreeBlocks(3), millis(400), Poll, Flush, FreeBlocks(500), millis(1100), Poll, Restart(2)],
+                puts([50; 9]),
+                vec![Sink(Mood::Good), millis(300), Flush, Replay, Flush, Chores],
+            ]
+            .concat(),
+            |options| {
+                (options.order, options.max_in_flight, options.max_attempts) = (Order::Key, 3, 20);
+                (options.max_age, options.on_expired) = (Duration::from_millis(300), OnExpired::DeadLetter);
+                (options.max_rate_records, options.max_rate_bytes) = (200, 1_000_000);
+            },
         ),
         (
             "records larger than a segment",

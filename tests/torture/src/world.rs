@@ -141,6 +141,7 @@ pub(crate) enum Step {
 /// The sink: the oracle, behind a lock, or a `FileSink` that the oracle watches.
 struct OracleSink {
     oracle: Arc<Mutex<Oracle>>,
+    clock: Arc<SimulatedClock>,
     offers: Offers,
     file: Option<FileSink>,
 }
@@ -148,8 +149,9 @@ struct OracleSink {
 impl OracleSink {
     fn answer(&self, batch: &Batch) -> Result<Report, SendError> {
         lock(&self.offers).push(Offer::of(batch));
-        let Some(file) = &self.file else { return lock(&self.oracle).send(batch) };
-        lock(&self.oracle).offered(batch);
+        let wall = self.clock.wall();
+        let Some(file) = &self.file else { return lock(&self.oracle).send(batch, wall) };
+        lock(&self.oracle).offered(batch, wall);
         // Whoever takes pictures of the disk looks at the oracle.
         let answer = file.send(batch);
         lock(&self.oracle).answered(batch, &answer);
@@ -248,12 +250,19 @@ impl World {
             let sink = file_sink_on(env.disk.clone())?;
             Ok::<_, Error>(sink.framing(target.framing).sync(target.sync))
         });
-        let sink =
-            Arc::new(OracleSink { oracle: self.oracle.clone(), offers: self.offers.clone(), file: file.transpose()? });
+        let sink = Arc::new(OracleSink {
+            oracle: self.oracle.clone(),
+            clock: self.clock.clone(),
+            offers: self.offers.clone(),
+            file: file.transpose()?,
+        });
         self.sink = Some(sink.clone());
         let events = self.events.clone();
-        let oracle = self.oracle.clone();
+        let (oracle, clock) = (self.oracle.clone(), self.clock.clone());
         let observer = move |event: &Event<'_>| {
+            if let Event::Expired { records, dropped, .. } = event {
+                lock(&oracle).expired(*records, *dropped, clock.wall());
+            }
             if let Event::Dropped { records, first_seq, last_seq, .. } = event {
                 lock(&oracle).dropped(*records, *first_seq..=*last_seq);
             }
@@ -303,7 +312,7 @@ impl World {
         let Some(producer) = &self.producer else { return Err(Error::new(ErrorKind::Closed, "not open")) };
         let (number, data) = {
             let mut oracle = lock(&self.oracle);
-            let number = oracle.begin_put(len, self.clock.monotonic());
+            let number = oracle.begin_put(len, self.clock.monotonic(), self.clock.wall());
             (number, oracle.payload(number, len))
         };
         let result = Extras::of(number).with(&data, |record| producer.put(record));
@@ -322,7 +331,15 @@ impl World {
         match self.options.mode {
             Mode::Background => Ok(producer.do_sending()),
             Mode::Manual => {
-                while let Some((batch, sink)) = producer.next_batch()?.zip(self.sink.as_ref()) {
+                while let Some((mut batch, sink)) = producer.next_batch()?.zip(self.sink.as_ref()) {
+                    let memo = if batch.memo().is_none() { lock(&self.oracle).prepared(&batch) } else { None };
+                    if let Some(memo) = memo
+                        && let Err(error) = producer.keep_memo(&mut batch, memo)
+                    {
+                        // As a sink's memo that cannot be kept: nothing is sent.
+                        producer.settle(batch, Err(SendError::unavailable(error)))?;
+                        continue;
+                    }
                     let (answer, again) = (sink.answer(&batch), batch.clone());
                     let settled = producer.settle(batch, answer);
                     // That was its one answer: the model and the oracle know of no other.

@@ -1,13 +1,15 @@
 //! Requests with their headers and secrets, over kept connections, and along the redirections that may be followed.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::Write;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use flate2::write::GzEncoder;
 use ureq::http::{self, HeaderMap, HeaderName, HeaderValue, Uri, header};
 
-use super::auth::Auth;
+use super::auth::{Auth, Proof};
 use super::options::{Compression, Method, Redirects};
 use crate::error::Result;
 use crate::secret::Secret;
@@ -19,12 +21,18 @@ use crate::sink::net::redact::Mask;
 /// So many redirections are followed one after another.
 const MAX_REDIRECTS: usize = 5;
 
+/// The fastest level: smaller than gzip in a third of its time.
+#[cfg(feature = "zstd")]
+const ZSTD_LEVEL: i32 = 1;
+
 /// What a sink does with each request, whatever is in it.
 pub(super) struct Way {
     pub(super) method: Method,
     pub(super) url: Uri,
     pub(super) headers: HeaderMap,
     pub(super) secret_headers: Vec<(HeaderName, Secret)>,
+    /// What else must not show where the service repeats it.
+    pub(super) hidden: Vec<Secret>,
     pub(super) auth: Auth,
     /// The header of a token, and what stands before the token in it.
     pub(super) authorization: (&'static str, &'static str),
@@ -41,6 +49,15 @@ pub(super) struct Client {
     http: Http,
     /// The client for another host, where redirections last led, by its origin.
     elsewhere: Mutex<Option<(Uri, Arc<Http>)>>,
+    /// How often the client was interrupted.
+    interrupts: Mutex<u64>,
+    interrupted: Condvar,
+}
+
+/// What the requests for one batch have in common, so that an interrupt ends all of them, those that were not begun yet too.
+pub(super) struct Session {
+    connections: Connections,
+    interrupts: u64,
 }
 
 impl Client {
@@ -48,7 +65,8 @@ impl Client {
     /// The environment names a proxy that is none.
     pub(super) fn new(way: Way, settings: Settings) -> Result<Self> {
         let http = Http::new(origin(&way.url)?, settings.clone())?;
-        Ok(Client { way, settings, http, elsewhere: Mutex::default() })
+        let (interrupts, interrupted) = Default::default();
+        Ok(Client { way, settings, http, elsewhere: Mutex::default(), interrupts, interrupted })
     }
 
     /// The name of requests in messages.
@@ -65,55 +83,65 @@ impl Client {
         self.http.place()
     }
 
-    /// The connections in use now. A `send` takes them once, so that an interrupt ends all of its requests.
-    pub(super) fn connections(&self) -> Connections {
-        self.http.connections()
+    /// Where requests go.
+    pub(super) fn url(&self) -> &Uri {
+        &self.way.url
     }
 
-    /// Ends the requests under way; later ones get fresh connections.
+    /// A `send` takes it once, for all of its requests.
+    pub(super) fn session(&self) -> Session {
+        let interrupts = *lock(&self.interrupts);
+        Session { connections: self.http.connections(), interrupts }
+    }
+
+    /// Waits; whether nothing interrupted it.
+    pub(super) fn pause(&self, session: &Session, time: Duration) -> bool {
+        let unchanged = |count: &mut u64| *count == session.interrupts;
+        let waited = self.interrupted.wait_timeout_while(lock(&self.interrupts), time, unchanged);
+        waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
+    /// Ends the requests and pauses under way; later ones get fresh connections.
     pub(super) fn interrupt(&self) {
+        *lock(&self.interrupts) += 1;
+        self.interrupted.notify_all();
         self.http.interrupt();
-        let elsewhere = self.lock().clone();
+        let elsewhere = lock(&self.elsewhere).clone();
         if let Some((_, http)) = elsewhere {
             http.interrupt();
         }
     }
 
-    /// Sends a body and reads the answer, whatever its status.
-    ///
-    /// `query` is added to the URL's.
+    /// Sends a body to a URL of the service and reads the answer, whatever its status.
     pub(super) fn call(
         &self,
-        connections: &Connections,
-        query: Option<&str>,
+        session: &Session,
+        mut url: Uri,
         headers: &HeaderMap,
         body: &[u8],
     ) -> Result<Answer, CallError> {
         let unavailable = |message: String| CallError::unavailable(self.operation(), message);
-        let authorization = self.way.auth.header(self.way.authorization.1).map_err(unavailable)?;
-        let mut secrets: Vec<&str> = self.way.secret_headers.iter().map(|(_, secret)| secret.reveal()).collect();
-        secrets.extend(authorization.iter().map(|(secret, _)| secret.reveal()));
-        let mask = (!secrets.is_empty()).then(|| Mask::new(secrets));
-        let packed = self.pack(body);
-        let mut url = match query {
-            Some(query) => with_query(&self.way.url, query).ok_or_else(|| unavailable("its query is none".into()))?,
-            None => self.way.url.clone(),
-        };
+        let proof = self.way.auth.proof(self.way.authorization.1).map_err(unavailable)?;
+        let (packed, encoding) = self.pack(body);
         for _ in 0..=MAX_REDIRECTS {
             let is_home = same_origin(&url, &self.way.url);
-            let authorization = authorization.as_ref().filter(|_| is_home).map(|(_, value)| value);
-            let request = self.request(&url, headers, authorization, is_home, &packed).map_err(unavailable)?;
+            let authorization = proof.as_ref().filter(|_| is_home).map(|proof| &proof.value);
+            let mut request = self.request(&url, headers, authorization, is_home, &packed).map_err(unavailable)?;
+            if let Some(encoding) = encoding {
+                request.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
+            }
             let mut answer = match is_home {
-                true => self.http.call(connections, request),
+                true => self.http.call(&session.connections, request),
                 false => {
+                    if *lock(&self.interrupts) != session.interrupts {
+                        return Err(unavailable("interrupted".into()));
+                    }
                     let http = self.client_for(&url).map_err(|error| unavailable(error.to_string()))?;
                     http.call(&http.connections(), request)
                 }
             }
             .map_err(unavailable)?;
-            if let Some(mask) = &mask {
-                answer.redact(mask);
-            }
+            self.hide(&mut answer, proof.as_ref());
             match self.redirection(&url, &answer) {
                 Some(next) => url = next,
                 None => return Ok(answer),
@@ -122,18 +150,34 @@ impl Client {
         Err(unavailable(format!("more than {MAX_REDIRECTS} redirections ({})", self.place())))
     }
 
-    fn pack<'b>(&self, body: &'b [u8]) -> std::borrow::Cow<'b, [u8]> {
-        match self.way.compression {
-            Compression::None => body.into(),
+    /// Masks what the service repeats of our secrets.
+    fn hide(&self, answer: &mut Answer, proof: Option<&Proof>) {
+        let of_headers = self.way.secret_headers.iter().map(|(_, secret)| secret);
+        let of_proof = proof.iter().flat_map(|proof| &proof.secrets);
+        let secrets: Vec<_> = of_headers.chain(of_proof).chain(&self.way.hidden).map(Secret::reveal).collect();
+        // Nobody reads anything but the body of a success.
+        let is_mute = (200..300).contains(&answer.status) && answer.body.is_empty();
+        if !secrets.is_empty() && !is_mute {
+            answer.redact(&Mask::new(secrets));
+        }
+    }
+
+    /// The body as it is sent, and its `Content-Encoding`.
+    fn pack<'b>(&self, body: &'b [u8]) -> (Cow<'b, [u8]>, Option<&'static str>) {
+        let (packed, encoding) = match self.way.compression {
+            Compression::None => return (body.into(), None),
             Compression::Gzip => {
                 let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), flate2::Compression::fast());
-                // Writing to memory cannot fail; should it, the body goes as it is, which its header then says.
-                match encoder.write_all(body).and_then(|()| encoder.finish()) {
-                    Ok(packed) => packed.into(),
-                    Err(_) => body.into(),
-                }
+                (encoder.write_all(body).and_then(|()| encoder.finish()), "gzip")
             }
-        }
+            #[cfg(feature = "zstd")]
+            Compression::Zstd => (zstd::bulk::compress(body, ZSTD_LEVEL), "zstd"),
+            // No sink is made of it.
+            #[cfg(not(feature = "zstd"))]
+            Compression::Zstd => return (body.into(), None),
+        };
+        // Writing to memory cannot fail; should it, the body goes as it is.
+        packed.map_or((body.into(), None), |packed| (packed.into(), Some(encoding)))
     }
 
     /// A request. Secrets go to the sink's own host and nowhere else.
@@ -151,8 +195,9 @@ impl Client {
             .body(body)
             .map_err(|error| error.to_string())?;
         let all = request.headers_mut();
-        all.extend(self.way.headers.clone());
+        // What a record brings along is weaker than what the sink was configured with.
         all.extend(headers.clone());
+        all.extend(self.way.headers.clone());
         if is_home {
             for (name, secret) in &self.way.secret_headers {
                 let mut value = HeaderValue::from_str(secret.reveal()).map_err(|_| format!("{name} is no header"))?;
@@ -160,18 +205,15 @@ impl Client {
                 all.insert(name, value);
             }
             if let Some(value) = authorization {
-                let name = match self.way.auth {
-                    Auth::Basic(_) => header::AUTHORIZATION,
-                    _ => HeaderName::from_static(self.way.authorization.0),
+                let name = match self.way.auth.is_basic() {
+                    true => header::AUTHORIZATION,
+                    false => HeaderName::from_static(self.way.authorization.0),
                 };
                 all.insert(name, value.clone());
             }
         }
         if body.len() as u64 > self.way.expect_above {
             all.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
-        }
-        if self.way.compression == Compression::Gzip {
-            all.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         Ok(request)
     }
@@ -192,7 +234,7 @@ impl Client {
 
     fn client_for(&self, url: &Uri) -> Result<Arc<Http>> {
         let place = origin(url)?;
-        if let Some((known, http)) = &*self.lock()
+        if let Some((known, http)) = &*lock(&self.elsewhere)
             && *known == place
         {
             return Ok(http.clone());
@@ -200,13 +242,13 @@ impl Client {
         // A certificate that names us is for the host that the sink was made for.
         let settings = Settings { identity: None, ..self.settings.clone() };
         let http = Arc::new(Http::new(place.clone(), settings)?);
-        *self.lock() = Some((place, http.clone()));
+        *lock(&self.elsewhere) = Some((place, http.clone()));
         Ok(http)
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Option<(Uri, Arc<Http>)>> {
-        self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Client {
@@ -232,8 +274,15 @@ fn resolve(from: &Uri, location: &str) -> Option<Uri> {
 }
 
 /// A URL with more in its query.
-fn with_query(url: &Uri, query: &str) -> Option<Uri> {
+pub(super) fn with_query(url: &Uri, query: &str) -> Option<Uri> {
     format!("{url}{}{query}", if url.query().is_some() { '&' } else { '?' }).parse().ok()
+}
+
+/// A URL with another path, made of its own, and the same query.
+pub(super) fn at_path(url: &Uri, path: fn(&str) -> String) -> Option<Uri> {
+    let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let (scheme, authority) = (url.scheme_str()?, url.authority()?);
+    format!("{scheme}://{authority}{}{query}", path(url.path())).parse().ok()
 }
 
 /// Scheme, host and port of a URL.

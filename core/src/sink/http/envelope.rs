@@ -7,9 +7,9 @@ use serde::de::IgnoredAny;
 use crate::record::Record;
 use crate::time::timestamp;
 
-/// Whether bytes are one JSON value.
+/// Whether bytes are one JSON value. What is ignored while it is parsed is not looked at for UTF-8, which JSON must be.
 pub(super) fn is_json(bytes: &[u8]) -> bool {
-    serde_json::from_slice::<IgnoredAny>(bytes).is_ok()
+    std::str::from_utf8(bytes).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
 /// Writes a text as JSON.
@@ -93,6 +93,8 @@ mod tests {
         assert_eq!(of(put(b"plain\ntext")), with(json!({"text": "plain\ntext"})));
         assert_eq!(of(put(b"\xff\x00").key(b"\xfe")), with(json!({"key_base64": "/g==", "text_base64": "/wA="})));
         assert_eq!(of(put(b"")), with(json!({"text": ""})));
+        // Quoted as JSON quotes, but not UTF-8: no JSON.
+        assert_eq!(of(put(b"\"\xff\"")), with(json!({"text_base64": "Iv8i"})));
         let headers = [("a", &b"b"[..]), ("a", b"\xff")];
         let expected = json!([{"name": "a", "value": "b"}, {"name": "a", "value_base64": "/w=="}]);
         assert_eq!(

@@ -38,6 +38,16 @@ impl Fields {
         self.0.iter().any(|(known, _)| known == name)
     }
 
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| &name[..])
+    }
+
+    /// How many bytes the fields of a record take at most, as members of JSON or attributes of protobuf.
+    pub(super) fn json_bytes(&self, record: &Record<'_>, id: &str) -> u64 {
+        // A byte is at most six in JSON; around name and value there are braces, quotes and words.
+        self.of(record, id).iter().map(|(name, value)| 6 * (name.len() + value.len()) as u64 + 64).sum()
+    }
+
     /// The fields of a record. One that would be empty is left out.
     pub(super) fn of(&self, record: &Record<'_>, id: &str) -> Vec<(&str, String)> {
         let value = |parts: &[Part]| {

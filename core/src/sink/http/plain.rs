@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use ureq::http::HeaderMap;
 
-use super::dialect::{CallLimits, Dialect, Entry, Request, add, add_of, all_delivered, header_value};
+use super::dialect::{
+    CallLimits, Dialect, Entry, Request, add, add_of, all_delivered, check_headers, header_value, meaning_of_headers,
+};
 use super::envelope::{envelope, is_json};
 use super::options::{AnswerForm, BodyForm, RecordForm};
 use super::status::{Meaning, Statuses};
@@ -52,8 +54,14 @@ impl Dialect for Plain {
         }
     }
 
+    /// Many services of webhooks have their key in the path.
+    fn hides_path(&self) -> bool {
+        true
+    }
+
     fn check(&self, record: &NewRecord<'_>) -> Result<(), String> {
         match (self.body, self.record) {
+            (BodyForm::Single, _) => check_headers(record),
             (BodyForm::Ndjson | BodyForm::JsonArray, RecordForm::Payload) if !is_json(record.data) => Err(
                 "its payload is not JSON, as a body of ndjson or json-array demands; record=envelope takes any bytes"
                     .into(),
@@ -111,14 +119,23 @@ impl Dialect for Plain {
     fn delivered(&self, answer: &Answer, entries: &[&Entry<'_>], statuses: &Statuses) -> Outcomes {
         match self.answer {
             AnswerForm::Status => all_delivered(entries),
-            AnswerForm::Records => by_record(&answer.body, entries.len(), statuses),
+            AnswerForm::Records => by_record(&answer.body, entries, statuses),
+        }
+    }
+
+    fn meaning(&self, answer: &Answer) -> Option<Meaning> {
+        match (self.body, self.answer, answer.status) {
+            (BodyForm::Single, ..) if answer.status == 431 => meaning_of_headers(answer),
+            // Multi-Status: what became of each record stands in the body.
+            (_, AnswerForm::Records, 207) => Some(Meaning::Delivered),
+            _ => None,
         }
     }
 }
 
 /// What an answer says of each record: `{"records": [{"status": 201}, {"status": 422, "error": "no such field"}]}`, an
-/// entry a record, in their order.
-fn by_record(answer: &[u8], records: usize, statuses: &Statuses) -> Outcomes {
+/// entry a record, in their order. An entry may have the record's `id`, which is then compared.
+fn by_record(answer: &[u8], entries: &[&Entry<'_>], statuses: &Statuses) -> Outcomes {
     #[derive(Deserialize)]
     struct Body {
         records: Vec<Said>,
@@ -128,17 +145,37 @@ fn by_record(answer: &[u8], records: usize, statuses: &Statuses) -> Outcomes {
         status: u16,
         #[serde(default)]
         error: String,
+        id: Option<String>,
     }
     let body: Body =
         serde_json::from_slice(answer).map_err(|error| CallError::undocumented(REQUEST, format_args!("{error}")))?;
-    if body.records.len() != records {
-        let what = format_args!("{} entries for {records} records", body.records.len());
-        return Err(CallError::undocumented(REQUEST, what));
-    }
-    let outcome = |Said { status, error }: Said| {
+    check_order(REQUEST, entries, body.records.iter().map(|said| said.id.as_deref()))?;
+    let outcome = |Said { status, error, .. }: Said| {
         record_outcome(REQUEST, statuses.meaning(status), format!("status {status}: {}", brief(&error, 1000)))
     };
     Ok(body.records.into_iter().map(outcome).collect())
+}
+
+/// Checks that an answer speaks of every record of its request, and in their order, as far as it names them (`ids`).
+///
+/// # Errors
+/// It says nothing about any.
+pub(super) fn check_order<'a>(
+    operation: &'static str,
+    entries: &[&Entry<'_>],
+    ids: impl ExactSizeIterator<Item = Option<&'a str>>,
+) -> Result<(), CallError> {
+    if ids.len() != entries.len() {
+        let what = format_args!("it speaks of {} records, and the request has {}", ids.len(), entries.len());
+        return Err(CallError::undocumented(operation, what));
+    }
+    match ids.zip(entries).find(|(id, entry)| id.is_some_and(|id| id != entry.id)) {
+        Some((id, entry)) => {
+            let what = format_args!("it speaks of {:?} in the place of {:?}", id.unwrap_or_default(), entry.id);
+            Err(CallError::undocumented(operation, what))
+        }
+        None => Ok(()),
+    }
 }
 
 /// What becomes of one record that the service speaks of by itself.
@@ -155,13 +192,17 @@ pub(super) fn record_outcome(operation: &'static str, meaning: Meaning, message:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Batch;
 
     fn kinds(answer: &str, records: usize) -> Option<String> {
-        let outcomes = by_record(answer.as_bytes(), records, &Statuses::parse("409=delivered", "").unwrap()).ok()?;
+        let batch = Batch::from_records(["a", "b", "c", "d", "e", "f", "g"].map(|id| NewRecord::new(b"").id(id)));
+        let entries: Vec<_> = (0..records).map(|index| Entry::new(index, batch.get(index).unwrap())).collect();
+        let statuses = Statuses::parse("409=delivered", "").unwrap();
+        let outcomes = by_record(answer.as_bytes(), &entries.iter().collect::<Vec<_>>(), &statuses).ok()?;
         let kind = |outcome: &Outcome| match outcome {
             Outcome::Delivered => 'd',
-            Outcome::Unavailable { .. } => 'u',
             Outcome::Failed { .. } => 'f',
+            Outcome::Unavailable { .. } => 'u',
             Outcome::Rejected { .. } => 'r',
         };
         Some(outcomes.iter().map(kind).collect())
@@ -177,5 +218,16 @@ mod tests {
             assert_eq!(kinds(bad, 1), None, "{bad}");
         }
         assert_eq!(kinds(r#"{"records": [{"status": 200, "more": 1}]}"#, 1).unwrap(), "d");
+    }
+
+    #[test]
+    fn an_answer_in_another_order_says_nothing() {
+        let of = |first: &str, second: &str| {
+            let answer =
+                format!(r#"{{"records": [{{"status": 200, "id": "{first}"}}, {{"status": 422, "id": "{second}"}}]}}"#);
+            kinds(&answer, 2)
+        };
+        assert_eq!(of("a", "b").unwrap(), "dr");
+        assert_eq!((of("b", "a"), of("a", "a")), (None, None));
     }
 }

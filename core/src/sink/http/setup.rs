@@ -1,23 +1,26 @@
 //! From options to the parts of a sink.
 
+use std::path::Path;
+
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
 use super::auth::Auth;
 use super::client::{Client, Way};
 use super::dialect::Dialect;
-use super::options::HttpOptions;
-use crate::error::Result;
+use super::options::{Compression, HttpOptions};
+use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
 use crate::sink::net::environment::Environment;
 use crate::sink::net::http::Settings;
-use crate::sink::net::invalid;
 use crate::sink::net::trust::{Identity, Trust};
+use crate::sink::net::{invalid, secret_file};
 
 /// The longest answer: one that speaks of each record of a large request.
 const MAX_ANSWER: usize = 32 * 1024 * 1024;
 
 /// Headers that the sink or the transport sets.
 const OWN: &[&str] = &[
+    "accept-encoding",
     "connection",
     "content-encoding",
     "content-length",
@@ -26,6 +29,7 @@ const OWN: &[&str] = &[
     "host",
     "keep-alive",
     "proxy-authorization",
+    "proxy-connection",
     "te",
     "trailer",
     "transfer-encoding",
@@ -34,8 +38,31 @@ const OWN: &[&str] = &[
 
 /// Whether a record may not set this header of its request.
 pub(super) fn is_reserved(name: &HeaderName) -> bool {
-    OWN.contains(&name.as_str()) || SECRET.contains(&name.as_str())
+    let name = name.as_str();
+    OWN.contains(&name) || SECRET.contains(&name) || STEERING.contains(&name) || name.starts_with("x-forwarded-")
 }
+
+/// Headers by which servers and proxies decide what a request is, and whose. They are for whoever configures the sink, and no
+/// record's.
+const STEERING: &[&str] = &[
+    "accept",
+    "date",
+    "forwarded",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "range",
+    "user-agent",
+    "via",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-real-ip",
+    "x-rewrite-url",
+];
 
 /// Headers whose values are secret.
 const SECRET: &[&str] = &["authorization", "cookie", "api-key", "x-api-key", "dd-api-key"];
@@ -54,6 +81,10 @@ pub(super) fn client(
     };
     let bundle = Some(&options.ca_bundle[..]).filter(|path| !path.is_empty()).or_else(|| proxies.get("SSL_CERT_FILE"));
     let trust = bundle.map_or_else(|| Ok(Trust::default()), Trust::load)?;
+    if options.compression == Compression::Zstd && !cfg!(feature = "zstd") {
+        let missing = "this build of unistream has no compression zstd: it lacks the cargo feature \"zstd\"";
+        return Err(Error::new(ErrorKind::Unsupported, missing));
+    }
     let url = url(&options.url, &options.query, dialect)?;
     let identity = match (&options.client_cert[..], &options.client_key[..]) {
         ("", "") => None,
@@ -63,7 +94,7 @@ pub(super) fn client(
     };
     let (headers, secret_headers) = headers(options)?;
     let authorization = dialect.authorization();
-    let given = if matches!(auth, Auth::Basic(_)) { "authorization" } else { authorization.0 };
+    let given = if auth.is_basic() { "authorization" } else { authorization.0 };
     if !matches!(auth, Auth::None) && secret_headers.iter().any(|(name, _)| name == given) {
         return Err(invalid(format!("{given} is given twice: as a secret header, and by other options")));
     }
@@ -76,11 +107,15 @@ pub(super) fn client(
         max_answer: MAX_ANSWER,
         compressed: true,
     };
+    // A service that speaks of a path repeats it; some paths and queries are keys.
+    let path = url.path_and_query().map_or("", |path| path.as_str());
+    let hidden = if dialect.hides_path() { vec![Secret::new(path)] } else { Vec::new() };
     let way = Way {
         method: options.method,
         url,
         headers,
         secret_headers,
+        hidden,
         auth,
         authorization,
         redirects: options.redirects,
@@ -123,21 +158,41 @@ fn headers(options: &HttpOptions) -> Result<(HeaderMap, Vec<(HeaderName, Secret)
     let mut headers = HeaderMap::new();
     for line in lines(&options.headers) {
         let (name, value) = header("headers", line)?;
+        if options.idempotency_header.eq_ignore_ascii_case(name.as_str()) {
+            return Err(invalid(format!("option headers: {name} is another for each request; see idempotency_header")));
+        }
         if SECRET.contains(&name.as_str()) {
             return Err(invalid(format!("option headers: {name} is secret; give it as secret_headers or a token")));
         }
         let value = HeaderValue::from_str(value);
         headers.append(name, value.map_err(|_| invalid("option headers: a value has bytes that none can have"))?);
     }
-    let mut secret = Vec::new();
-    for line in lines(options.secret_headers.reveal()) {
+    let mut secret_headers = Vec::new();
+    let given = secret("secret_headers", &options.secret_headers, &options.secret_headers_file)?;
+    for line in lines(given.reveal()) {
         let (name, value) = header("secret_headers", line)?;
         if HeaderValue::from_str(value).is_err() {
             return Err(invalid(format!("option secret_headers: the value of {name} has bytes that none can have")));
         }
-        secret.push((name, Secret::new(value)));
+        secret_headers.push((name, Secret::new(value)));
     }
-    Ok((headers, secret))
+    Ok((headers, secret_headers))
+}
+
+/// A secret that is given, or that a file holds.
+///
+/// # Errors
+/// Both are given, or the file cannot be read.
+pub(super) fn secret(option: &str, given: &Secret, file: &str) -> Result<Secret> {
+    if file.is_empty() {
+        return Ok(given.clone());
+    }
+    if !given.is_empty() {
+        return Err(invalid(format!("{option} and {option}_file exclude each other")));
+    }
+    let text = secret_file::read_text(Path::new(file))
+        .map_err(|error| Error::io(format_args!("option {option}_file: cannot read {file}"), error))?;
+    Ok(Secret::new(text.trim()))
 }
 
 fn lines(text: &str) -> impl Iterator<Item = &str> {

@@ -4,28 +4,40 @@ use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, header};
 use zeroize::Zeroizing;
 
 use super::auth::{Auth, TokenFn};
-use super::client::Client;
-use super::dialect::{CallLimits, Dialect, Entry, Request, header_value};
+use super::client::{Client, Session, at_path, with_query};
+use super::dialect::{CallLimits, Dialect, Entry, Question, Request, header_value};
 use super::options::{
     AnswerForm, BodyForm, Compression, HttpOptions, Method, Preset, RecordForm, Redirects, http_setters,
 };
-use super::status::{Meaning, Statuses};
+use super::status::{Meaning, Statuses, refusal};
 use super::{presets, setup};
 use crate::batch::Batch;
 use crate::error::Result;
+use crate::order::Order;
 use crate::record::{NewRecord, Record};
 use crate::secret::Secret;
 use crate::sink::net::delivery::{Delivery, Outcomes, split};
 use crate::sink::net::environment::Environment;
-use crate::sink::net::http::Connections;
+use crate::sink::net::failure::CallError;
+use crate::sink::net::http::Answer;
 use crate::sink::net::invalid;
 use crate::sink::{Limits, Outcome, Report, SendError, Sink};
+
+/// How many requests at once are best for a service that sorts records itself: each takes a round trip and some milliseconds.
+const IN_FLIGHT: u64 = 8;
+
+/// A service is asked for an acknowledgement after this, then after twice as long each time, up to [`QUESTION_EVERY`].
+const FIRST_QUESTION_AFTER: Duration = Duration::from_millis(100);
+
+/// A service is asked for an acknowledgement at least so often.
+const QUESTION_EVERY: Duration = Duration::from_secs(2);
 
 /// Sends batches in requests of HTTP/1.1, over as many kept connections as there are batches in flight.
 ///
@@ -43,6 +55,10 @@ pub struct HttpSink {
     limits: CallLimits,
     content_type: HeaderValue,
     idempotency: Option<HeaderName>,
+    /// How long a service may take to acknowledge what it has taken.
+    acknowledge_timeout: Duration,
+    /// Whether it is known that it does.
+    acknowledges: AtomicBool,
 }
 
 impl HttpSink {
@@ -59,23 +75,23 @@ impl HttpSink {
         if bytes > most {
             return Err(format!("it is {bytes} bytes in the body; a record may be {most}"));
         }
-        Ok(Entry { index, record, id, piece })
+        let bytes = bytes + self.dialect.framing_bytes() + self.dialect.extra_bytes(&record, &id);
+        Ok(Entry { index, record, id, piece, bytes })
     }
 
     /// Consecutive entries within the limits of a request.
     fn calls<'e, 'a>(&self, entries: &'e [&'a Entry<'a>]) -> Vec<&'e [&'a Entry<'a>]> {
-        let bytes = |entry: &&Entry<'_>| entry.piece.len() as u64 + self.dialect.framing_bytes();
         split(
             entries,
-            |entry| (1, bytes(entry)),
+            |entry| (1, entry.bytes),
             |(records, sum), entry| {
-                let grown = (records + 1, sum + bytes(entry));
+                let grown = (records + 1, sum + entry.bytes);
                 Some(grown).filter(|(records, sum)| *records <= self.limits.records && *sum <= self.limits.bytes)
             },
         )
     }
 
-    fn exchange(&self, connections: &Connections, batch: &Batch, entries: &[&Entry<'_>]) -> Outcomes {
+    fn exchange(&self, session: &Session, batch: &Batch, entries: &[&Entry<'_>]) -> Outcomes {
         let body = self.dialect.body(entries);
         let request = Request { batch, entries, body: &body };
         let mut headers = HeaderMap::new();
@@ -88,26 +104,84 @@ impl HttpSink {
             headers.insert(name, id);
         }
         self.dialect.headers(&request, &mut headers);
-        let answer = self.client.call(connections, self.dialect.query(&request).as_deref(), &headers, &body)?;
-        let ours = self.statuses.is_the_services(&answer);
-        let meaning = match self.dialect.meaning(&answer).filter(|_| ours) {
-            Some(meaning) => meaning,
-            None => self.statuses.of(&answer),
+        if !self.acknowledges.load(Ordering::Relaxed) {
+            if let Some(question) = self.dialect.first_question(&request) {
+                self.ask(session, &question)?;
+            }
+            self.acknowledges.store(true, Ordering::Relaxed);
+        }
+        let url = match self.dialect.query(&request) {
+            Some(query) => {
+                with_query(self.client.url(), &query).ok_or_else(|| self.unavailable("its query is none"))?
+            }
+            None => self.client.url().clone(),
         };
-        match meaning {
-            Meaning::Delivered => self.dialect.delivered(&answer, entries, &self.statuses),
+        let answer = self.client.call(session, url, &headers, &body)?;
+        let ours = self.is_the_services(&answer);
+        let own = self.dialect.meaning(&answer);
+        match self.statuses.of(&answer, ours, own) {
+            Meaning::Delivered => {
+                let outcomes = self.dialect.delivered(&answer, entries, &self.statuses)?;
+                if let Some(question) = self.dialect.question(&answer, &request)? {
+                    self.await_yes(session, &question)?;
+                }
+                Ok(outcomes)
+            }
             Meaning::Rejected => {
-                let error = self.statuses.refusal(self.client.operation(), &answer, meaning);
+                let error = refusal(self.client.operation(), &answer, Meaning::Rejected, ours);
                 Ok(vec![Outcome::Rejected { reason: error.to_string() }; entries.len()])
             }
-            other => Err(self.statuses.refusal(self.client.operation(), &answer, other)),
+            other => Err(refusal(self.client.operation(), &answer, other, ours)),
+        }
+    }
+
+    fn is_the_services(&self, answer: &Answer) -> bool {
+        let by_shape = || self.statuses.believes_all() || self.dialect.is_own(answer);
+        self.statuses.is_the_services(answer) && by_shape()
+    }
+
+    fn unavailable(&self, message: impl Into<String>) -> CallError {
+        CallError::unavailable(self.client.operation(), message)
+    }
+
+    /// Asks the service once; whether it says yes.
+    fn ask(&self, session: &Session, question: &Question) -> std::result::Result<bool, CallError> {
+        let url = at_path(self.client.url(), question.path).ok_or_else(|| self.unavailable("its path is none"))?;
+        let mut headers = question.headers.clone();
+        headers.insert(header::CONTENT_TYPE, self.content_type.clone());
+        let answer = self.client.call(session, url, &headers, &question.body)?;
+        match self.statuses.is_the_services(&answer) {
+            true => (question.is_yes)(&answer),
+            false => Err(refusal(self.client.operation(), &answer, Meaning::Unavailable, false)),
+        }
+    }
+
+    /// Asks the service until it says yes. What it took is there already, so that an answer that does not come is asked for
+    /// again, and not the records sent again, before the time is over.
+    fn await_yes(&self, session: &Session, question: &Question) -> std::result::Result<(), CallError> {
+        let deadline = Instant::now() + self.acknowledge_timeout;
+        let mut wait = FIRST_QUESTION_AFTER;
+        loop {
+            if !self.client.pause(session, wait) {
+                return Err(self.unavailable("interrupted before the acknowledgement"));
+            }
+            let said = self.ask(session, question);
+            match said {
+                Ok(true) => return Ok(()),
+                _ if Instant::now() < deadline => wait = (wait * 2).min(QUESTION_EVERY),
+                Ok(false) => {
+                    let seconds = self.acknowledge_timeout.as_secs_f64();
+                    return Err(self.unavailable(format!("taken, but not acknowledged within {seconds} s")));
+                }
+                Err(error) => return Err(self.unavailable(format!("taken, but not acknowledged: {error}"))),
+            }
         }
     }
 }
 
 impl Sink for HttpSink {
     fn send(&self, batch: &Batch) -> Result<Report, SendError> {
-        let connections = self.client.connections();
+        let session = self.client.session();
         let mut delivery = Delivery::new(batch.len());
         let mut entries = Vec::with_capacity(batch.len());
         for (index, record) in batch.iter().enumerate() {
@@ -118,7 +192,7 @@ impl Sink for HttpSink {
         }
         let entries: Vec<_> = entries.iter().collect();
         for call in self.calls(&entries) {
-            if let Err(error) = delivery.send(call, &mut |entries| self.exchange(&connections, batch, entries)) {
+            if let Err(error) = delivery.send(call, &mut |entries| self.exchange(&session, batch, entries)) {
                 return Ok(delivery.finish(Some(error)));
             }
         }
@@ -134,6 +208,8 @@ impl Sink for HttpSink {
             max_record_bytes: Some(self.limits.record_bytes + self.dialect.framing_bytes()),
             overhead_bytes: self.dialect.framing_bytes(),
             checks_records: true,
+            order: if self.dialect.is_unordered() { Order::None } else { Order::Auto },
+            in_flight: if self.dialect.is_unordered() { IN_FLIGHT } else { 1 },
             ..Limits::default()
         }
     }
@@ -248,6 +324,8 @@ impl HttpBuilder {
             content_type,
             idempotency,
             dialect,
+            acknowledge_timeout: options.acknowledge_timeout,
+            acknowledges: AtomicBool::new(false),
         })
     }
 }

@@ -61,10 +61,19 @@ impl Statuses {
         Ok(Statuses { overrides, answer_type: answer_type.trim().to_ascii_lowercase() })
     }
 
+    /// What the options say that a status means.
+    fn stated(&self, status: u16) -> Option<Meaning> {
+        self.overrides.iter().find(|(from, to, _)| (*from..=*to).contains(&status)).map(|(.., meaning)| *meaning)
+    }
+
     /// What a status of the service means.
     pub(super) fn meaning(&self, status: u16) -> Meaning {
-        let stated = self.overrides.iter().find(|(from, to, _)| (*from..=*to).contains(&status));
-        stated.map_or_else(|| usual(status), |(.., meaning)| *meaning)
+        self.stated(status).unwrap_or_else(|| usual(status))
+    }
+
+    /// Whether every answer is the service's, whatever it looks like.
+    pub(super) fn believes_all(&self) -> bool {
+        self.answer_type == "any"
     }
 
     /// Whether an answer is the service's, and not that of a proxy, a portal or a wrong host.
@@ -78,32 +87,15 @@ impl Statuses {
         }
     }
 
-    /// What an answer means for all records of its request.
-    pub(super) fn of(&self, answer: &Answer) -> Meaning {
-        match self.is_the_services(answer) {
-            true => self.meaning(answer.status),
+    /// What an answer means for all records of its request, if it is the service's (`ours`), or somebody else's. `own` is what
+    /// the service means by it, where that is not what others mean; the options are stronger.
+    pub(super) fn of(&self, answer: &Answer, ours: bool, own: Option<Meaning>) -> Meaning {
+        match ours {
+            true => self.stated(answer.status).or(own).unwrap_or_else(|| usual(answer.status)),
             // Also a proxy says that a body is too large for it.
             false if answer.status == 413 => Meaning::Split,
             false => Meaning::Unavailable,
         }
-    }
-
-    /// The error of a request whose answer is no success. `operation` names the request.
-    pub(super) fn refusal(&self, operation: &'static str, answer: &Answer, meaning: Meaning) -> CallError {
-        let fault = match meaning {
-            Meaning::Delivered | Meaning::Unavailable => Fault::Unavailable { retry_after: answer.retry_after() },
-            Meaning::Failed => Fault::Failed,
-            Meaning::Rejected | Meaning::Split => Fault::Refused,
-        };
-        let status = answer.status;
-        let message = match self.is_the_services(answer) {
-            false => format!("HTTP status {status}, in an answer that is not the service's"),
-            true => match said(answer) {
-                Some(said) => format!("HTTP status {status}: {said}"),
-                None => format!("HTTP status {status}"),
-            },
-        };
-        CallError { operation, fault, code: None, message }
     }
 }
 
@@ -118,6 +110,24 @@ fn usual(status: u16) -> Meaning {
         // What is no answer to a request such as ours, redirections, and what the server itself is to blame for.
         _ => Meaning::Unavailable,
     }
+}
+
+/// The error of a request whose answer is no success, the service's (`ours`) or somebody else's. `operation` names the request.
+pub(super) fn refusal(operation: &'static str, answer: &Answer, meaning: Meaning, ours: bool) -> CallError {
+    let fault = match meaning {
+        Meaning::Delivered | Meaning::Unavailable => Fault::Unavailable { retry_after: answer.retry_after() },
+        Meaning::Failed => Fault::Failed,
+        Meaning::Rejected | Meaning::Split => Fault::Refused,
+    };
+    let status = answer.status;
+    let message = match ours {
+        false => format!("HTTP status {status}, in an answer that is not the service's"),
+        true => match said(answer) {
+            Some(said) => format!("HTTP status {status}: {said}"),
+            None => format!("HTTP status {status}"),
+        },
+    };
+    CallError { operation, fault, code: None, message }
 }
 
 /// What the service says in words, or where it says that it has moved.
@@ -137,7 +147,8 @@ mod tests {
 
     fn of(statuses: &Statuses, status: u16, kind: &str) -> Meaning {
         let headers: &[(&str, &[u8])] = &[("content-type", kind.as_bytes())];
-        statuses.of(&Answer::new(status, if kind.is_empty() { &[] } else { headers }, b"x"))
+        let answer = Answer::new(status, if kind.is_empty() { &[] } else { headers }, b"x");
+        statuses.of(&answer, statuses.is_the_services(&answer), None)
     }
 
     #[test]
@@ -176,6 +187,9 @@ mod tests {
         }
         assert_eq!(of(&own, 409, "text/html"), Meaning::Unavailable, "of a proxy");
         assert_eq!(of(&own, 413, "text/html"), Meaning::Split, "of a proxy");
+        let answer = Answer::new(404, &[], b"");
+        assert_eq!(own.of(&answer, true, Some(Meaning::Split)), Meaning::Rejected, "the options are stronger");
+        assert_eq!(Statuses::default().of(&answer, true, Some(Meaning::Split)), Meaning::Split);
         for bad in ["409", "409=", "409=gone", "99=failed", "600=failed", "1xx=delivered", "x=failed"] {
             assert!(Statuses::parse(bad, "").is_err(), "{bad}");
         }
@@ -187,7 +201,7 @@ mod tests {
         assert_eq!(of(&json, 200, "application/json;charset=utf-8"), Meaning::Delivered);
         assert_eq!(of(&json, 200, "text/plain"), Meaning::Unavailable);
         assert_eq!(of(&json, 200, ""), Meaning::Unavailable, "a body without a type");
-        assert_eq!(json.of(&Answer::new(204, &[], b"")), Meaning::Delivered);
+        assert!(json.is_the_services(&Answer::new(204, &[], b"")));
         assert_eq!(of(&Statuses::parse("", "any").unwrap(), 200, "text/html"), Meaning::Delivered);
     }
 }

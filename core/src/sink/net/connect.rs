@@ -14,7 +14,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::environment::Environment;
 use super::proxy::tunnel_for;
-use super::trust::Trust;
+use super::trust::{Identity, Trust};
 use crate::platform::sync::thread;
 
 /// The longest head of a proxy's answer.
@@ -25,6 +25,8 @@ pub(crate) struct Dialer {
     /// Chooses the proxy; [`Environment::empty`] is a direct way.
     pub(crate) proxies: Environment,
     pub(crate) trust: Trust,
+    /// The certificate that we show to a server that asks for one.
+    pub(crate) identity: Option<Identity>,
     /// The longest time to connect: names, addresses, proxy and TLS together.
     pub(crate) connect_timeout: Duration,
     /// The longest time that one read or write may wait for the other side.
@@ -53,7 +55,12 @@ struct Socket(Arc<TcpStream>);
 
 impl Dialer {
     pub(crate) fn new(proxies: Environment, trust: Trust, connect_timeout: Duration, io_timeout: Duration) -> Self {
-        Dialer { proxies, trust, connect_timeout, io_timeout, open: Mutex::default() }
+        Dialer { proxies, trust, identity: None, connect_timeout, io_timeout, open: Mutex::default() }
+    }
+
+    /// Shows this certificate to servers that ask for one.
+    pub(crate) fn identity(self, identity: Option<Identity>) -> Self {
+        Dialer { identity, ..self }
     }
 
     /// Connects to a port of a host, with TLS if `tls`; the certificate must be the host's.
@@ -86,6 +93,20 @@ impl Dialer {
             stream = self.wrap(stream, host)?;
         }
         left(deadline)?;
+        set_timeouts(&socket, self.io_timeout)?;
+        Ok(Connection { stream, socket })
+    }
+
+    /// Goes on with TLS on a connection that began without, as the protocols of NATS and PostgreSQL have
+    /// it; the certificate must be the host's. An interrupt ends it as before.
+    ///
+    /// # Errors
+    /// As of [`connect`](Self::connect).
+    pub(crate) fn secure(&self, connection: Connection, host: &str) -> io::Result<Connection> {
+        let Connection { stream, socket } = connection;
+        set_timeouts(&socket, self.connect_timeout)?;
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{host}: {error}"));
+        let stream = self.wrap(stream, host).map_err(named)?;
         set_timeouts(&socket, self.io_timeout)?;
         Ok(Connection { stream, socket })
     }
@@ -125,8 +146,14 @@ impl Dialer {
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(io::Error::other)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let config = match &self.identity {
+            None => config.with_no_client_auth(),
+            Some(identity) => {
+                let (chain, key) = identity.rustls()?;
+                config.with_client_auth_cert(chain, key).map_err(io::Error::other)?
+            }
+        };
         let session = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
         let mut stream = StreamOwned::new(session, stream);
         while stream.conn.is_handshaking() {
@@ -332,6 +359,59 @@ mod tests {
         for (dialer, host) in [(&dialer_plain, "localhost"), (&trusting, "127.0.0.1")] {
             let error = dialer.connect(host, serve_tls(config.clone()).port(), true).err().unwrap();
             assert!(error.to_string().to_lowercase().contains("certificate"), "{error}");
+        }
+    }
+
+    /// A server greets, waits for a word, and goes on with TLS, where it asks for a certificate. What is then sent without waiting
+    /// for answers is answered in order.
+    #[test]
+    fn tls_that_begins_later_and_shows_who_we_are() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let client = rcgen::CertificateParams::new(vec!["client".into()]).unwrap().self_signed(&key).unwrap();
+        let mut known = rustls::RootCertStore::empty();
+        known.add(client.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(known), provider.clone());
+        let server_key = rcgen::KeyPair::generate().unwrap();
+        let server = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap().self_signed(&server_key).unwrap();
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(verifier.build().unwrap())
+            .with_single_cert(
+                vec![server.der().clone()],
+                rustls::pki_types::PrivatePkcs8KeyDer::from(server_key.serialize_der()).into(),
+            )
+            .unwrap();
+        let config = Arc::new(config);
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: String| {
+            std::fs::write(dir.path().join(name), text).unwrap();
+            dir.path().join(name).to_str().unwrap().to_owned()
+        };
+        let trust = Trust::load(&file("ca", server.pem())).unwrap();
+        let identity = Identity::load(&file("cert", client.pem()), &file("key", key.serialize_pem())).unwrap();
+        for shown in [Some(identity), None] {
+            let config = config.clone();
+            let at = serve(move |mut stream| {
+                stream.write_all(b"INFO\r\n").unwrap();
+                let mut word = [0; 5];
+                stream.read_exact(&mut word).unwrap();
+                let mut stream = StreamOwned::new(rustls::ServerConnection::new(config).unwrap(), stream);
+                (0..3).for_each(|_| echo(&mut stream));
+            });
+            let is_known = shown.is_some();
+            let dialer = dialer(Environment::empty(), trust.clone()).identity(shown);
+            let mut plain = dialer.connect("localhost", at.port(), false).unwrap();
+            plain.read_exact(&mut [0; 6]).unwrap();
+            plain.write_all(b"START").unwrap();
+            // A server of TLS 1.3 refuses a client after the client's part of the handshake.
+            let answered = dialer.secure(plain, "localhost").and_then(|mut secure| {
+                let mut bytes = [0; 15];
+                secure.write_all(b"hellohellohello").and_then(|()| secure.flush())?;
+                secure.read_exact(&mut bytes).map(|()| assert_eq!(&bytes, b"hellohellohello"))
+            });
+            assert_eq!(answered.is_ok(), is_known, "{answered:?}");
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use ureq::Agent;
 use ureq::config::AutoHeaderValue;
-use ureq::http::{HeaderMap, HeaderValue, Request, Uri};
+use ureq::http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Connector, DefaultConnector};
 use zeroize::Zeroizing;
@@ -88,7 +88,8 @@ impl Http {
     pub(crate) fn call(&self, connections: &Connections, request: Request<&[u8]>) -> Result<Answer, String> {
         let lost = |error: ureq::Error| format!("{} ({})", describe(&error), self.place);
         let (parts, body) = request.into_parts();
-        let response = match body.is_empty() {
+        // Only a GET has no body. Another request without one has a length all the same, which is 0: servers demand it.
+        let response = match parts.method == Method::GET {
             true => connections.0.run(Request::from_parts(parts, ())),
             false => connections.0.run(Request::from_parts(parts, body)),
         };
@@ -145,10 +146,19 @@ impl Connections {
 }
 
 fn describe(error: &ureq::Error) -> String {
-    match error {
+    let text = match error {
         ureq::Error::Timeout(what) => format!("time-out ({what:?})"),
         other => other.to_string(),
-    }
+    };
+    // What a user can do about what TLS says in its own words.
+    let hint = if text.contains("UnknownIssuer") {
+        "; if its authority is your own, name the file of it: the option ca_bundle, or SSL_CERT_FILE"
+    } else if text.contains("InvalidContentType") {
+        "; the server does not speak TLS on this port"
+    } else {
+        ""
+    };
+    text + hint
 }
 
 /// What a server answered.
@@ -175,6 +185,12 @@ impl Answer {
     /// A header that is text; its name in lower case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Whether there is a header whose name begins so; in lower case.
+    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "for the sinks that know a service by them"))]
+    pub(crate) fn has_header_like(&self, start: &str) -> bool {
+        self.headers.keys().any(|name| name.as_str().starts_with(start))
     }
 
     /// How long the server asks to leave it alone.

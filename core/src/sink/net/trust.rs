@@ -1,9 +1,10 @@
 //! Whose certificates are believed, and which we show.
 
-use std::fmt;
 use std::path::Path;
+use std::{fmt, io};
 
 use rustls::RootCertStore;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use ureq::tls::{ClientCert, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::{invalid, secret_file};
@@ -70,7 +71,7 @@ impl Identity {
     ///
     /// # Errors
     /// `Io` if a file cannot be read, `InvalidArgument` if it does not hold what it should.
-    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "for the sinks that show one"))]
+    #[cfg_attr(not(any(feature = "http", test)), expect(dead_code, reason = "for the sinks that show one"))]
     pub(crate) fn load(certificate: &str, key: &str) -> Result<Self> {
         let read = |path: &str| {
             secret_file::read_text(Path::new(path))
@@ -91,6 +92,13 @@ impl Identity {
         });
         let key = found.ok_or_else(|| invalid(format!("{key} holds no PEM private key that is not encrypted")))?;
         Ok(Identity(ClientCert::new_with_certs(&chain, key)))
+    }
+
+    /// The same for `rustls` itself.
+    pub(super) fn rustls(&self) -> io::Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+        let chain = self.0.certs().iter().map(|one| one.der().to_vec().into()).collect();
+        let key = PrivateKeyDer::try_from(self.0.private_key().der().to_vec()).map_err(io::Error::other)?;
+        Ok((chain, key))
     }
 }
 

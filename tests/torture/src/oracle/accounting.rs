@@ -2,6 +2,7 @@
 
 use super::{Oracle, Put, Told};
 use crate::batch::Batch;
+use crate::options::OnExpired;
 use crate::sink::Framing;
 
 impl Oracle {
@@ -14,9 +15,13 @@ impl Oracle {
                 }
             }
         }
+        let mut expired = 0;
         for number in 0..self.puts.len() {
             let put = &self.puts[number];
-            if put.told == Told::Accepted && !put.excused && !put.delivered && !put.buried {
+            let is_gone = put.told == Told::Accepted && !put.excused && !put.delivered && !put.buried;
+            if is_gone && self.drops_expired() && self.may_have_expired(number) {
+                expired += 1;
+            } else if is_gone {
                 let stages: Vec<_> = self.seqs.iter().filter(|(_, (other, _))| *other == number).collect();
                 self.violate(format!("LOST: record {number} of {} bytes ({stages:?})", put.len));
             }
@@ -24,6 +29,15 @@ impl Oracle {
                 self.violate(format!("record {number} is in a dead letter, but its put was refused"));
             }
         }
+        // A replay puts records again, which may be delivered then.
+        if expired > self.expired + self.expired_untold && !self.faulty {
+            let told = self.expired;
+            self.violate(format!("{expired} records are gone that had expired, and {told} were told of"));
+        }
+    }
+
+    fn drops_expired(&self) -> bool {
+        self.options.on_expired == OnExpired::Drop
     }
 
     /// Everything is delivered, and this is the file: whole records only, each once, in order.

@@ -10,7 +10,7 @@ use std::time::Duration;
 pub(crate) use mood::{Extras, Fate, Mood, key_of, payload};
 
 use crate::batch::Batch;
-use crate::options::{Durability, OnExhausted, Options, Order, WhenFull};
+use crate::options::{Durability, NEVER, OnExhausted, OnExpired, Options, Order, WhenFull};
 use crate::platform::simulated::Crash;
 use crate::record::NewRecord;
 use crate::sink::{Framing, Report, SendError};
@@ -29,6 +29,8 @@ struct Put {
     told: Told,
     len: usize,
     at: Duration,
+    /// By the wall clock.
+    created_at: i64,
     durable: bool,
     /// The sink said that it has it.
     delivered: bool,
@@ -96,6 +98,12 @@ pub(crate) struct Oracle {
     /// What each batch was last offered with.
     memos: BTreeMap<String, Option<Vec<u8>>>,
     memos_made: u64,
+    /// The latest that the wall clock was when something may have expired.
+    latest: i64,
+    /// Records that were told of as expired and dropped.
+    expired: u64,
+    /// There may be more, of which a crash kept the producer from telling.
+    expired_untold: u64,
     /// Where the disk takes nothing, a sink that keeps memos sends nothing.
     pub(crate) keeps_memos: bool,
     pub(crate) offers: u64,
@@ -123,6 +131,9 @@ impl Oracle {
             violations: Vec::new(),
             memos: BTreeMap::new(),
             memos_made: 0,
+            latest: i64::MIN,
+            expired: 0,
+            expired_untold: 0,
             keeps_memos: true,
             offers: 0,
             duplicates: 0,
@@ -166,11 +177,12 @@ impl Oracle {
     }
 
     /// A put begins. Returns its number.
-    pub(crate) fn begin_put(&mut self, len: usize, now: Duration) -> usize {
+    pub(crate) fn begin_put(&mut self, len: usize, now: Duration, wall: i64) -> usize {
         self.puts.push(Put {
             told: Told::Nothing,
             len,
             at: now,
+            created_at: wall,
             durable: false,
             delivered: false,
             excused: false,
@@ -261,8 +273,8 @@ impl Oracle {
     // -------------------------------------------------------------------------------------------- the sink
 
     /// A batch arrives at the sink, which answers.
-    pub(crate) fn send(&mut self, batch: &Batch) -> Result<Report, SendError> {
-        self.offered(batch);
+    pub(crate) fn send(&mut self, batch: &Batch, wall: i64) -> Result<Report, SendError> {
+        self.offered(batch, wall);
         let fates = self.mood.fates(batch.first_seq(), batch.id.lane, batch.progress.failures, batch.len());
         // Where all records have the same outcome, answer for the batch as a whole, as real sinks do.
         let answer = match fates.first() {
@@ -303,9 +315,10 @@ impl Oracle {
         }
     }
 
-    pub(crate) fn offered(&mut self, batch: &Batch) {
+    pub(crate) fn offered(&mut self, batch: &Batch, wall: i64) {
         self.offers += 1;
         self.check_memo(batch);
+        self.latest = self.latest.max(wall);
         let id = batch.id();
         let mut seqs = Vec::with_capacity(batch.len());
         for record in batch.iter() {
@@ -315,6 +328,9 @@ impl Oracle {
             let Some(number) = self.recognise(&record) else { continue };
             if self.puts[number].told == Told::Refused {
                 self.violate(format!("record {number} is sent, but its put was refused"));
+            }
+            if self.is_expired(record.created_at, number, wall) {
+                self.violate(format!("batch {id}: seq {} is sent though it has expired", record.seq));
             }
             match self.seqs.get(&record.seq).copied() {
                 Some((_, stage)) if stage.is_noted() => {
@@ -381,6 +397,7 @@ impl Oracle {
             let held = self.seqs.range(..seq).find(|(before, (number, stage))| {
                 *stage == Stage::Offered
                     && !self.puts[*number].excused
+                    && !self.may_have_expired(*number)
                     && !self.is_copy_at_risk(**before, *number)
                     && !seqs.contains(before)
                     && key(*number).as_ref() == Some(&own)
@@ -404,21 +421,48 @@ impl Oracle {
             self.violate(format!("{records} records were dropped, of {seqs:?}"));
         }
         self.at_sink = None;
-        let mut left = 0;
-        for (_, (number, stage)) in self.seqs.range(seqs.clone()) {
-            left += u64::from(*stage == Stage::Offered);
-            self.puts[*number].excused = true;
-        }
+        let gone: Vec<_> = self.seqs.range(seqs.clone()).map(|(_, known)| *known).collect();
+        let is_left = |(number, stage): &&(usize, Stage)| *stage == Stage::Offered && !self.may_have_expired(*number);
+        let left = gone.iter().filter(is_left).count() as u64;
+        gone.iter().for_each(|(number, _)| self.puts[*number].excused = true);
         // A record that the sink has answered for may not be noted as such yet.
         if !self.faulty && records < left {
             self.violate(format!("{records} records are said to be dropped, {left} of {seqs:?} are gone"));
         }
     }
 
+    /// The producer says that records have become too old to be sent.
+    pub(crate) fn expired(&mut self, records: usize, dropped: bool, wall: i64) {
+        self.latest = self.latest.max(wall);
+        self.at_sink = None;
+        if self.options.max_age == NEVER && self.options.on_expired == OnExpired::Auto {
+            self.violate(format!("{records} records have expired, and nobody asked for that"));
+        }
+        if dropped != (self.options.on_expired == OnExpired::Drop) {
+            self.violate(format!("{records} records have expired, dropped: {dropped}"));
+        }
+        self.expired += if dropped { records as u64 } else { 0 };
+    }
+
+    /// Whether a record is too old to be sent.
+    fn is_expired(&self, created_at: i64, number: usize, wall: i64) -> bool {
+        let Options { max_age, on_expired, .. } = self.options;
+        let age = i64::try_from(max_age.as_micros()).unwrap_or(i64::MAX);
+        let own = if on_expired == OnExpired::Auto { None } else { Extras::of(number).expires_at };
+        (max_age != NEVER && created_at <= wall.saturating_sub(age)) || own.is_some_and(|at| at <= wall)
+    }
+
+    /// Whether a record may have been given up because it was too old.
+    fn may_have_expired(&self, number: usize) -> bool {
+        self.is_expired(self.puts[number].created_at, number, self.latest)
+    }
+
     fn may_miss(&self, seq: u64) -> bool {
         match self.seqs.get(&seq) {
             // Until the copy that a replay put is synced, only the dead letter is durable.
-            Some((number, Stage::Offered)) => self.puts[*number].excused || self.is_copy_at_risk(seq, *number),
+            Some((number, Stage::Offered)) => {
+                self.puts[*number].excused || self.may_have_expired(*number) || self.is_copy_at_risk(seq, *number)
+            }
             _ => true,
         }
     }
@@ -485,6 +529,10 @@ impl Oracle {
         let mut after = self.clone();
         after.at_sink = None;
         after.mood = Mood::Good;
+        if after.options.on_expired == OnExpired::Drop {
+            // It may just have given up what had expired of a batch, and told nobody yet.
+            after.expired_untold += after.most_records;
+        }
         let is_putting = after.puts.last().is_some_and(|put| put.told == Told::Nothing);
         if is_putting && after.options.when_full == WhenFull::DropOldest {
             // It may just have dropped the oldest, and told nobody yet.

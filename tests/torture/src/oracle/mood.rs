@@ -65,13 +65,24 @@ pub(crate) fn key_of(number: usize) -> Option<Vec<u8>> {
     (number % 4 > 1).then(|| (number / 4 % 6).to_be_bytes().to_vec())
 }
 
+/// The time of expiry of the record that is put as number `number`: most have none, and of the others every second one expired
+/// long ago, as far as somebody asks.
+fn expires_at(number: usize) -> Option<i64> {
+    match number % 14 {
+        5 => Some(number as i64),
+        // In 9999.
+        12 => Some(253_402_300_799_000_000),
+        _ => None,
+    }
+}
+
 /// What goes with it besides the payload.
 #[derive(Default)]
 pub(crate) struct Extras {
     id: Option<String>,
     pub(crate) key: Option<Vec<u8>>,
     topic: Option<String>,
-    expires_at: Option<i64>,
+    pub(crate) expires_at: Option<i64>,
     header: Option<[u8; 8]>,
 }
 
@@ -82,7 +93,7 @@ impl Extras {
             id: (number % 3 == 1).then(|| format!("id-{number}")),
             key: key_of(number),
             topic: (number % 5 == 3).then(|| format!("topic/{number}")),
-            expires_at: (number % 7 == 5).then_some(number as i64),
+            expires_at: expires_at(number),
             header: (number % 5 == 4).then(|| (number as u64).to_le_bytes()),
         }
     }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::batch::Batch;
-use crate::options::{OnExhausted, Options, Order};
+use crate::options::{Durability, OnExhausted, Options, Order};
 use crate::platform::simulated::Crash;
 use crate::record::Record;
 use crate::sink::{Outcome, Report, SendError};
@@ -43,8 +43,14 @@ pub(super) struct Ledger {
     /// Records that were put again from a dead letter.
     replayed: bool,
     newest: u64,
+    /// What each batch was last sent with.
+    memos: BTreeMap<String, Option<Vec<u8>>>,
+    memos_made: u64,
+    /// The disk fails for good: a sink that keeps memos would send nothing.
+    pub(super) no_memos: bool,
     untaken: u64,
     crashed: bool,
+    lost_power: bool,
     violations: Vec<String>,
 }
 
@@ -128,9 +134,24 @@ impl Ledger {
 
     // ------------------------------------------------------------------------------------------- the sink
 
+    /// What is kept with a batch: with every second one, and another memo each time that it is asked for.
+    pub(super) fn memo(&mut self, batch: &Batch) -> Option<Vec<u8>> {
+        self.memos_made += 1;
+        (!self.no_memos && batch.first_seq() % 2 == 1)
+            .then(|| format!("{} {}", batch.id(), self.memos_made).into_bytes())
+    }
+
     /// A batch arrives.
     pub(super) fn arrive(&mut self, batch: &Batch) {
         let id = batch.id();
+        let memo = batch.memo().map(<[u8]>::to_vec);
+        // A power loss may have taken it.
+        if let Some(Some(known)) = self.memos.insert(id.clone(), memo.clone())
+            && memo.as_ref() != Some(&known)
+            && !self.lost_power
+        {
+            self.violate(format!("batch {id} comes with the memo {memo:?}, it had {known:?}"));
+        }
         let mut seqs = Vec::new();
         for record in batch.iter() {
             let Some(number) = self.recognise(&record) else { continue };
@@ -271,6 +292,7 @@ impl Ledger {
     pub(super) fn after(&self, crash: Crash) -> Ledger {
         let mut after = self.clone();
         after.crashed = true;
+        after.lost_power |= crash == Crash::Power && self.options.durability != Durability::Always;
         after.options.max_in_flight = 1;
         after.at_sink.clear();
         // What was answered may not be noted. Then it comes again, in its batch as it was.

@@ -83,6 +83,10 @@ impl LedgerSink {
 }
 
 impl Sink for LedgerSink {
+    fn prepare(&self, batch: &Batch) -> std::result::Result<Option<Vec<u8>>, SendError> {
+        Ok(locked(&self.ledger).memo(batch))
+    }
+
     fn send(&self, batch: &Batch) -> std::result::Result<Report, SendError> {
         locked(&self.ledger).arrive(batch);
         for _ in 0..self.holds {

@@ -73,6 +73,11 @@ impl Dialect for ClickHouse {
         }
     }
 
+    /// Each of its answers has headers of its own.
+    fn is_own(&self, answer: &Answer) -> bool {
+        answer.has_header_like("x-clickhouse-") || exception(answer).is_some()
+    }
+
     fn meaning(&self, answer: &Answer) -> Option<Meaning> {
         if (200..300).contains(&answer.status) {
             return None;

@@ -41,6 +41,10 @@ impl Dialect for Datadog {
         ("dd-api-key", "")
     }
 
+    fn is_unordered(&self) -> bool {
+        true
+    }
+
     fn framing_bytes(&self) -> u64 {
         2
     }
@@ -64,6 +68,12 @@ impl Dialect for Datadog {
 
     fn body(&self, entries: &[&Entry<'_>]) -> Vec<u8> {
         joined(entries, b"[", b",", b"]")
+    }
+
+    /// It answers with an object, also an empty one.
+    fn is_own(&self, answer: &Answer) -> bool {
+        let is_object = || serde_json::from_slice(&answer.body).is_ok_and(|body: Value| body.is_object());
+        answer.body.trim_ascii().is_empty() || is_object()
     }
 
     fn delivered(&self, _: &Answer, entries: &[&Entry<'_>], _: &Statuses) -> Outcomes {

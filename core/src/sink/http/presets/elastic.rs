@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::super::dialect::{CallLimits, Dialect, Entry};
 use super::super::envelope::quote;
-use super::super::plain::record_outcome;
+use super::super::plain::{check_order, record_outcome};
 use super::super::status::{Meaning, Statuses};
 use super::{check_object, joined};
 use crate::record::{NewRecord, Record};
@@ -25,11 +26,14 @@ const MAX_ID_BYTES: usize = 512;
 /// Errors of a document that no other attempt changes. Others with status 400 are as likely the index's or the cluster's.
 const OF_THE_DOCUMENT: &[&str] = &[
     "document_parsing_exception",
-    "illegal_argument_exception",
+    AMBIGUOUS,
     "mapper_parsing_exception",
     "parsing_exception",
     "strict_dynamic_mapping_exception",
 ];
+
+/// Said of documents, and of what all of them have in common.
+const AMBIGUOUS: &str = "illegal_argument_exception";
 
 pub(super) struct Elastic;
 
@@ -45,6 +49,11 @@ impl Dialect for Elastic {
 
     fn authorization(&self) -> (&'static str, &'static str) {
         ("authorization", "ApiKey ")
+    }
+
+    /// Documents have no order.
+    fn is_unordered(&self) -> bool {
+        true
     }
 
     fn framing_bytes(&self) -> u64 {
@@ -63,8 +72,8 @@ impl Dialect for Elastic {
     }
 
     fn check(&self, record: &NewRecord<'_>) -> Result<(), String> {
-        if record.id.is_some_and(|id| id.len() > MAX_ID_BYTES) {
-            return Err(format!("its id is longer than {MAX_ID_BYTES} bytes, the longest _id of {SERVICE}"));
+        if record.id.is_some_and(|id| id.len() > MAX_ID_BYTES || id.is_empty()) {
+            return Err(format!("its id is empty or longer than {MAX_ID_BYTES} bytes, the longest _id of {SERVICE}"));
         }
         check_object(record.data, SERVICE)
     }
@@ -88,12 +97,18 @@ impl Dialect for Elastic {
     }
 
     fn delivered(&self, answer: &Answer, entries: &[&Entry<'_>], statuses: &Statuses) -> Outcomes {
-        by_item(&answer.body, entries.len(), statuses)
+        by_item(&answer.body, entries, statuses)
+    }
+
+    /// Its errors are objects with an `error`.
+    fn is_own(&self, answer: &Answer) -> bool {
+        let has_error = || serde_json::from_slice(&answer.body).is_ok_and(|body: Value| !body["error"].is_null());
+        (200..300).contains(&answer.status) || has_error()
     }
 }
 
 /// What an answer says of each document.
-fn by_item(answer: &[u8], documents: usize, statuses: &Statuses) -> Outcomes {
+fn by_item(answer: &[u8], entries: &[&Entry<'_>], statuses: &Statuses) -> Outcomes {
     #[derive(Deserialize)]
     struct Body {
         items: Vec<Item>,
@@ -105,6 +120,8 @@ fn by_item(answer: &[u8], documents: usize, statuses: &Statuses) -> Outcomes {
     }
     #[derive(Deserialize)]
     struct Done {
+        #[serde(rename = "_id")]
+        id: Option<String>,
         status: u16,
         error: Option<Complaint>,
     }
@@ -117,12 +134,12 @@ fn by_item(answer: &[u8], documents: usize, statuses: &Statuses) -> Outcomes {
     }
     let body: Body =
         serde_json::from_slice(answer).map_err(|error| CallError::undocumented(BULK, format_args!("{error}")))?;
-    if body.items.len() != documents {
-        let what = format_args!("{} items for {documents} documents", body.items.len());
-        return Err(CallError::undocumented(BULK, what));
-    }
+    check_order(BULK, entries, body.items.iter().map(|item| item.create.id.as_deref()))?;
+    // A pipeline that does not exist is said of each document by itself, like a field that cannot be.
+    let ambiguous = |item: &Item| item.create.error.as_ref().is_some_and(|error| error.kind == AMBIGUOUS);
+    let is_of_all = body.items.len() > 1 && body.items.iter().all(ambiguous);
     let outcome = |item: Item| {
-        let Done { status, error } = item.create;
+        let Done { status, error, .. } = item.create;
         let Some(Complaint { kind, reason }) = error else {
             let taken = (200..300).contains(&status);
             let strange = || CallError::undocumented(BULK, format_args!("status {status} without an error"));
@@ -131,7 +148,7 @@ fn by_item(answer: &[u8], documents: usize, statuses: &Statuses) -> Outcomes {
         let meaning = match status {
             // It is there already: of an attempt whose answer we did not see.
             409 => Meaning::Delivered,
-            400 if !OF_THE_DOCUMENT.contains(&&kind[..]) => Meaning::Failed,
+            400 if !OF_THE_DOCUMENT.contains(&&kind[..]) || is_of_all => Meaning::Failed,
             status => statuses.meaning(status),
         };
         record_outcome(BULK, meaning, brief(&format!("{kind}: {reason}"), 1000))
@@ -142,6 +159,7 @@ fn by_item(answer: &[u8], documents: usize, statuses: &Statuses) -> Outcomes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Batch;
 
     #[test]
     fn answers_item_by_item() {
@@ -155,8 +173,12 @@ mod tests {
             {"create":{"_id":"7","status":404,"error":{"type":"index_not_found_exception","reason":"none"}}},
             {"create":{"_id":"8","status":503,"error":{"type":"unavailable_shards_exception","reason":"none"}}},
             {"create":{"_id":"9","status":500}}]}"#;
-        let kinds = |answer: &str, documents| {
-            let outcomes = by_item(answer.as_bytes(), documents, &Statuses::default()).ok()?;
+        let kinds = |answer: &str, documents: usize| {
+            let ids: Vec<String> = (1..=documents).map(|id| id.to_string()).collect();
+            let batch = Batch::from_records(ids.iter().map(|id| NewRecord::new(b"{}").id(id)));
+            let entries: Vec<_> = (0..documents).map(|index| Entry::new(index, batch.get(index).unwrap())).collect();
+            let entries: Vec<_> = entries.iter().collect();
+            let outcomes = by_item(answer.as_bytes(), &entries, &Statuses::default()).ok()?;
             let kind = |outcome: &Outcome| match outcome {
                 Outcome::Delivered => 'd',
                 Outcome::Unavailable { .. } => 'u',
@@ -170,6 +192,22 @@ mod tests {
         for bad in ["", "{}", "[]", "<html>", r#"{"errors":false}"#, r#"{"items":[{"create":{}}]}"#] {
             assert_eq!(kinds(bad, 1), None, "{bad}");
         }
+        let item = |id: &str, kind: &str| {
+            format!(r#"{{"create":{{"_id":"{id}","status":400,"error":{{"type":"{kind}","reason":"so"}}}}}}"#)
+        };
+        let both = |one: &str, two: &str| kinds(&format!(r#"{{"items":[{one},{two}]}}"#), 2);
+        let (doubtful, sure) = ("illegal_argument_exception", "document_parsing_exception");
+        assert_eq!(both(&item("1", doubtful), &item("2", doubtful)).unwrap(), "ff", "such as: there is no pipeline");
+        assert_eq!(both(&item("1", doubtful), &item("2", sure)).unwrap(), "rr");
+        assert_eq!(both(&item("2", sure), &item("1", sure)), None, "in another order");
+    }
+
+    #[test]
+    fn errors_have_a_shape() {
+        let is_own = |status, body: &[u8]| Elastic.is_own(&Answer::new(status, &[], body));
+        assert!(is_own(400, br#"{"error":{"type":"parse_exception"},"status":400}"#) && is_own(200, b""));
+        assert!(is_own(400, br#"{"error":"no handler found","status":400}"#));
+        assert!(!is_own(400, b"bad request") && !is_own(404, br#"{"ok":false}"#) && !is_own(422, b"[]"));
     }
 
     #[test]

@@ -13,13 +13,18 @@ use super::dialect::Dialect;
 use super::fields::Fields;
 use super::options::{AnswerForm, BodyForm, HttpOptions, Preset, RecordForm};
 use super::plain::Plain;
+use super::setup;
 use crate::error::Result;
 use crate::secret::Secret;
 use crate::sink::net::invalid;
 
 /// What the options make of a service.
 pub(super) fn dialect(options: &HttpOptions) -> Result<Box<dyn Dialect>> {
-    let HttpOptions { preset, body, record, answer, fields, signing_secret, .. } = options;
+    let HttpOptions { preset, body, record, answer, fields, acknowledge, .. } = options;
+    let signing_secret = &setup::secret("signing_secret", &options.signing_secret, &options.signing_secret_file)?;
+    if *acknowledge && *preset != Preset::SplunkHec {
+        return Err(invalid("the option acknowledge is for preset=splunk_hec"));
+    }
     if *preset == Preset::None {
         if !fields.is_empty() || !signing_secret.is_empty() {
             return Err(invalid("the options fields and signing_secret are for presets"));
@@ -41,8 +46,8 @@ pub(super) fn dialect(options: &HttpOptions) -> Result<Box<dyn Dialect>> {
         Preset::None | Preset::Webhook => Box::new(webhook::Webhook::new(signing_secret)?),
         Preset::Elastic | Preset::Opensearch => Box::new(elastic::Elastic),
         Preset::Clickhouse => Box::new(clickhouse::ClickHouse),
-        Preset::Loki => Box::new(loki::Loki { fields }),
-        Preset::SplunkHec => Box::new(splunk::Splunk::new(fields)?),
+        Preset::Loki => Box::new(loki::Loki::new(fields, options.max_record_bytes)?),
+        Preset::SplunkHec => Box::new(splunk::Splunk::new(fields, *acknowledge)?),
         Preset::DatadogLogs => Box::new(datadog::Datadog::new(fields)?),
         Preset::OtlpLogs => Box::new(otlp::Otlp { fields, json: is_json(&options.content_type) }),
     })

@@ -42,6 +42,14 @@ impl Dialect for Otlp {
         128
     }
 
+    fn is_unordered(&self) -> bool {
+        true
+    }
+
+    fn extra_bytes(&self, record: &Record<'_>, id: &str) -> u64 {
+        self.fields.json_bytes(record, id)
+    }
+
     fn path(&self, path: &str) -> Result<String, String> {
         Ok(with_api(path, "/v1/logs"))
     }

@@ -1,43 +1,100 @@
 //! Splunk: the HTTP Event Collector.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use ureq::http::HeaderMap;
 
-use super::super::dialect::{CallLimits, Dialect, Entry, all_delivered};
+use super::super::dialect::{CallLimits, Dialect, Entry, Question, Request, add, all_delivered, header_value};
 use super::super::envelope::{is_json, quote};
 use super::super::fields::Fields;
-use super::super::status::{Meaning, Statuses};
+use super::super::status::{Meaning, Statuses, said};
 use super::{check_text, joined, with_api};
+use crate::batch::Batch;
 use crate::error::Result;
 use crate::record::{NewRecord, Record};
 use crate::sink::net::delivery::Outcomes;
-use crate::sink::net::failure::CallError;
+use crate::sink::net::encode::hex;
+use crate::sink::net::failure::{CallError, Fault};
 use crate::sink::net::http::Answer;
 use crate::sink::net::invalid;
 
 const EVENT: &str = "HEC";
+const ACK: &str = "HEC acknowledgement";
+/// The code of "ACK is disabled".
+const DISABLED: u32 = 14;
 
 /// What an event has besides itself; other fields are indexed ones.
 const OF_THE_EVENT: &[&str] = &["host", "index", "source", "sourcetype"];
 
 pub(super) struct Splunk {
     fields: Fields,
+    /// Whether what was taken counts only when it is acknowledged.
+    acknowledge: bool,
 }
 
 impl Splunk {
-    pub(super) fn new(fields: Fields) -> Result<Self> {
+    pub(super) fn new(fields: Fields, acknowledge: bool) -> Result<Self> {
         if fields.has("time") || fields.has("event") {
             return Err(invalid("option fields: time and event are the record's own"));
         }
-        Ok(Splunk { fields })
+        Ok(Splunk { fields, acknowledge })
     }
+}
+
+/// The channel of a buffer, which acknowledgements belong to: a UUID made of the buffer's id, so that it is the same after a
+/// restart and servers need not remember one for each.
+fn channel(batch: &Batch) -> String {
+    let id = batch.id();
+    let hash = Sha256::digest(id.split('-').next().unwrap_or_default().as_bytes());
+    let digits = hex(&hash[..16]);
+    // Version 8, of the usual variant.
+    format!("{}-{}-8{}-8{}-{}", &digits[..8], &digits[8..12], &digits[13..16], &digits[17..20], &digits[20..])
+}
+
+/// The question whether the events with this acknowledgement id are indexed:
+/// <https://docs.splunk.com/Documentation/Splunk/latest/Data/AboutHECIDXAck>.
+fn ask_for(id: u64, channel: HeaderMap) -> Question {
+    let is_yes = move |answer: &Answer| {
+        #[derive(Deserialize)]
+        struct Acks {
+            acks: HashMap<String, bool>,
+        }
+        if let Some(code) = code(answer).filter(|code| *code != 0) {
+            let message = match code {
+                DISABLED => {
+                    "acknowledgement is off for this token: switch it on there, or leave the option acknowledge out"
+                }
+                _ => "no acknowledgement",
+            };
+            let why = format!("{message} (code {code}): {}", said(answer).unwrap_or_default());
+            return Err(CallError { operation: ACK, fault: Fault::Failed, code: None, message: why });
+        }
+        let parsed: Acks = serde_json::from_slice(&answer.body).map_err(|error| CallError::undocumented(ACK, error))?;
+        Ok(parsed.acks.get(&id.to_string()).copied().unwrap_or(false))
+    };
+    Question {
+        path: |path| format!("{}/ack", path.strip_suffix("/event").unwrap_or(path)),
+        headers: channel,
+        body: format!("{{\"acks\":[{id}]}}").into_bytes(),
+        is_yes: Box::new(is_yes),
+    }
+}
+
+fn channel_header(request: &Request<'_>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    add(&mut headers, "x-splunk-request-channel", header_value(&channel(request.batch)));
+    headers
 }
 
 #[derive(Deserialize)]
 struct Said {
     code: u32,
+    #[serde(rename = "ackId")]
+    ack_id: Option<u64>,
 }
 
 fn code(answer: &Answer) -> Option<u32> {
@@ -56,6 +113,10 @@ impl Dialect for Splunk {
 
     fn authorization(&self) -> (&'static str, &'static str) {
         ("authorization", "Splunk ")
+    }
+
+    fn is_unordered(&self) -> bool {
+        true
     }
 
     fn framing_bytes(&self) -> u64 {
@@ -99,6 +160,32 @@ impl Dialect for Splunk {
         joined(entries, b"", b"\n", b"")
     }
 
+    fn headers(&self, request: &Request<'_>, headers: &mut HeaderMap) {
+        if self.acknowledge {
+            headers.extend(channel_header(request));
+        }
+    }
+
+    fn first_question(&self, request: &Request<'_>) -> Option<Question> {
+        self.acknowledge.then(|| ask_for(0, channel_header(request)))
+    }
+
+    fn question(&self, answer: &Answer, request: &Request<'_>) -> std::result::Result<Option<Question>, CallError> {
+        if !self.acknowledge {
+            return Ok(None);
+        }
+        let said: Option<Said> = serde_json::from_slice(&answer.body).ok();
+        match said.and_then(|said| said.ack_id) {
+            Some(id) => Ok(Some(ask_for(id, channel_header(request)))),
+            None => Err(CallError::undocumented(EVENT, "no ackId, though acknowledgement was asked for")),
+        }
+    }
+
+    /// Each of its answers has a code.
+    fn is_own(&self, answer: &Answer) -> bool {
+        code(answer).is_some()
+    }
+
     fn delivered(&self, answer: &Answer, entries: &[&Entry<'_>], _: &Statuses) -> Outcomes {
         match code(answer) {
             Some(0) => all_delivered(entries),
@@ -125,7 +212,7 @@ mod tests {
 
     #[test]
     fn codes() {
-        let splunk = Splunk::new(Fields::default()).unwrap();
+        let splunk = Splunk::new(Fields::default(), false).unwrap();
         for (status, code, meaning) in [
             (400, 6, Some(Meaning::Split)),
             (400, 7, Some(Meaning::Split)),
@@ -141,6 +228,17 @@ mod tests {
             assert_eq!(splunk.meaning(&Answer::new(status, &[], body.as_bytes())), meaning, "{status} {code}");
         }
         assert!(splunk.delivered(&Answer::new(200, &[], b"{}"), &[], &Statuses::default()).is_err());
-        assert!(Splunk::new(Fields::parse("time=now").unwrap()).is_err());
+        assert!(Splunk::new(Fields::parse("time=now").unwrap(), false).is_err());
+        assert!(
+            splunk.is_own(&Answer::new(400, &[], b"{\"code\":5}")) && !splunk.is_own(&Answer::new(400, &[], b"no"))
+        );
+    }
+
+    #[test]
+    fn a_channel_is_a_uuid_of_the_buffer() {
+        let batch = Batch::from_records([NewRecord::new(b"x")]);
+        let channel = channel(&batch);
+        let lengths: Vec<_> = channel.split('-').map(str::len).collect();
+        assert_eq!((lengths, &channel[14..15], &channel[19..20]), (vec![8, 4, 4, 4, 12], "8", "8"), "{channel}");
     }
 }

@@ -10,8 +10,10 @@ use sha2::Sha256;
 use ureq::http::HeaderMap;
 use zeroize::Zeroizing;
 
-use super::super::dialect::{CallLimits, Dialect, Entry, Request, add, add_of, all_delivered, header_value};
-use super::super::status::Statuses;
+use super::super::dialect::{
+    CallLimits, Dialect, Entry, Request, add, add_of, all_delivered, check_headers, header_value, meaning_of_headers,
+};
+use super::super::status::{Meaning, Statuses};
 use super::{joined, signing_key};
 use crate::error::Result;
 use crate::record::{NewRecord, Record};
@@ -52,8 +54,17 @@ impl Dialect for Webhook {
         0
     }
 
-    fn check(&self, _: &NewRecord<'_>) -> std::result::Result<(), String> {
-        Ok(())
+    /// Many services have their key in it.
+    fn hides_path(&self) -> bool {
+        true
+    }
+
+    fn check(&self, record: &NewRecord<'_>) -> std::result::Result<(), String> {
+        check_headers(record)
+    }
+
+    fn meaning(&self, answer: &Answer) -> Option<Meaning> {
+        meaning_of_headers(answer)
     }
 
     fn piece<'a>(&self, record: &Record<'a>, _: &str) -> Cow<'a, [u8]> {
@@ -68,12 +79,14 @@ impl Dialect for Webhook {
         let Some(entry) = request.entries.first() else { return };
         let id = header_value(&entry.id);
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        add_of(&entry.record, headers);
+        // A record's own would be taken for ours.
+        headers.remove("webhook-signature");
         if !self.key.is_empty() {
             // The id as it is sent.
             let signature = self.signature(id.to_str().unwrap_or_default(), seconds, request.body);
             add(headers, "webhook-signature", header_value(&signature));
         }
-        add_of(&entry.record, headers);
         add(headers, "webhook-id", id);
         add(headers, "webhook-timestamp", header_value(&seconds.to_string()));
     }

@@ -39,6 +39,24 @@ pub(super) fn lanes(run: &Run) {
     run.settle_accounts(producer);
 }
 
+/// Several send at a rate: one batch at a time, each when its time has come, however many threads look for one.
+pub(super) fn rate(run: &Run) {
+    const BETWEEN: Duration = Duration::from_millis(1);
+    let mut options = run.options();
+    options.order = Order::None;
+    options.max_in_flight = 3;
+    options.max_records = 1;
+    options.max_rate_records = 1000;
+    let producer = run.open(&options);
+    join(run.putters(&producer, 2, &[10, 10, 10]));
+    run.expect("flushing", run.flush(&producer));
+    let elapsed = scheduled::elapsed();
+    if elapsed < BETWEEN * 5 {
+        locked(&run.ledger).violate(format!("six records of a thousand a second went out within {elapsed:?}"));
+    }
+    run.settle_accounts(producer);
+}
+
 /// Manual mode: the program's threads take batches and settle them, until one closes. Of two that answer for one at the same
 /// time one is heard; a late answer, also one of an attempt before, is not.
 pub(super) fn manual(run: &Run) {

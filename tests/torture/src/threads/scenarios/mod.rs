@@ -5,7 +5,7 @@ mod endings;
 
 use std::time::Duration;
 
-use answers::{lanes, manual, raise_and_resume, replay};
+use answers::{lanes, manual, raise_and_resume, rate, replay};
 use endings::{closing, closing_a_buffer, dropping};
 
 use super::run::{HOUR, Mood, Run, SOON, join, locked, spawn};
@@ -15,7 +15,7 @@ use crate::platform::simulated::{Crash, Fault, Trouble};
 use crate::platform::sync::{scheduled, thread};
 
 /// The scenarios and their names.
-pub(super) const SCENARIOS: [(&str, fn(&Run)); 18] = [
+pub(super) const SCENARIOS: [(&str, fn(&Run)); 19] = [
     ("everything at once", everything_at_once),
     ("group commit", group_commit),
     ("a sync that fails", a_sync_that_fails),
@@ -34,6 +34,7 @@ pub(super) const SCENARIOS: [(&str, fn(&Run)); 18] = [
     ("raise and resume", raise_and_resume),
     ("replay", replay),
     ("lanes", lanes),
+    ("a rate", rate),
 ];
 
 const LARGE: usize = 25_000;
@@ -109,6 +110,7 @@ fn a_sync_that_fails(run: &Run) {
     options.durability = Durability::Always;
     options.max_records = run.one_of(&[1, 2, 100]);
     let producer = run.open(&options);
+    locked(&run.ledger).no_memos = true;
     // Of what these threads do only syncs are interrupted.
     let at = run.disk.operations().0 + run.below(12) as u64;
     run.disk.set_fault(Some(Fault { at, trouble: Trouble::Errno(libc::EINTR), lasts: true }));

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from ._logging import logger as _log
-from ._native import Intake
-from ._producer import Buffer
+from .._logging import logger as _log
+from .._native import Intake
+from .._producer import Buffer
 
 #: Where in the buffer's directory lines are kept that are no records.
 _LEFT_OUT = "left-out.log"
@@ -56,7 +56,7 @@ class Predecessor:
         handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
         with os.fdopen(handle, "rb") as file:
             read = os.fstat(handle)
-            if not _is_ours(read):
+            if not is_ours(read):
                 return False
             length = intake.take(file.fileno(), name, lambda line, id: buffer.put(line, id=id), buffer.sync)
             if self._left_out:
@@ -98,7 +98,7 @@ class Predecessor:
         for name in os.listdir(folder):
             if name == self._path.name or full.fullmatch(name):
                 found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                if _is_ours(found):
+                if is_ours(found):
                     wals.append((name == self._path.name, found.st_mtime_ns, name))
                 else:
                     where = self._directory.parent / name
@@ -138,6 +138,6 @@ class Predecessor:
         )
 
 
-def _is_ours(found: os.stat_result) -> bool:
+def is_ours(found: os.stat_result) -> bool:
     """Whether it is a regular file of our own that has no other name."""
     return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1

@@ -1,0 +1,1 @@
+"""A path of 0.1.2: kinds of buffers."""
