@@ -18,8 +18,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::options::{Mode, Options};
 use crate::outbox::{Outbox, Slot, numbers};
-use crate::platform::sync::Mutex;
 use crate::platform::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::platform::sync::{Mutex, MutexGuard};
 use crate::platform::{Environment, lock};
 use crate::stats::Stats;
 
@@ -135,7 +135,7 @@ impl Household {
         let now = self.now();
         let mut wait = Some(Duration::from_millis(self.next_look.load(Ordering::Relaxed).saturating_sub(now)));
         if wait == Some(Duration::ZERO) {
-            let _ = self.look(own);
+            self.look_if_due(own);
             wait = Some(LOOK);
         }
         for adopted in self.adopted() {
@@ -152,10 +152,20 @@ impl Household {
         wait
     }
 
-    /// Looks for slots that nobody has, adopts those with records, removes those that are spare. Returns how many are adopted
-    /// now. One thread does so at a time; the others have nothing to look for.
+    /// Looks, unless another thread is at it.
+    fn look_if_due(&self, own: &Shared) {
+        if let Ok(looking) = self.looking.try_lock() {
+            let _ = self.look_with(own, looking);
+        }
+    }
+
+    /// Looks for slots that nobody has, adopts those with records, removes those that are spare. Returns of how many it is known
+    /// that there is something left in them. Waits while another thread looks, which may have seen less.
     pub(super) fn look(&self, own: &Shared) -> Result<usize> {
-        let Ok(mut alone) = self.looking.try_lock() else { return Ok(lock(&self.adopted).len()) };
+        self.look_with(own, lock(&self.looking))
+    }
+
+    fn look_with(&self, own: &Shared, mut alone: MutexGuard<'_, Vec<(u64, Duration)>>) -> Result<usize> {
         let clock = self.env.clock.monotonic();
         alone.retain(|(_, until)| *until > clock);
         for adopted in self.adopted() {
@@ -187,7 +197,7 @@ impl Household {
                 result = Err(error);
             }
         }
-        result.map(|()| lock(&self.adopted).len())
+        result.map(|()| lock(&self.adopted).len() + alone.len())
     }
 
     fn adopt(&self, own: &Shared, slot: Option<Slot>) -> Result<()> {
@@ -276,7 +286,7 @@ impl Household {
     pub(super) fn in_turn(&self, own: &Shared) -> Vec<Arc<Shared>> {
         debug_assert_eq!(self.options.mode, Mode::Manual);
         if self.next_look.load(Ordering::Relaxed) <= self.now() {
-            let _ = self.look(own);
+            self.look_if_due(own);
         }
         for adopted in self.adopted() {
             let _ = adopted.shared.core().run_maintenance();
