@@ -26,7 +26,7 @@ pub type Maker = Arc<dyn Fn() -> Result<Box<dyn Sink>> + Send + Sync>;
 /// Those of `make`.
 pub fn renewable(make: impl Fn() -> Result<Box<dyn Sink>> + Send + Sync + 'static) -> Result<Box<dyn Sink>> {
     let made = make()?;
-    let maker: Maker = Arc::new(move || make());
+    let maker: Maker = Arc::new(make);
     Ok(Box::new(Renewable { made, maker }))
 }
 
