@@ -24,9 +24,9 @@ lint:
 	$(CARGO) clippy --quiet --locked -p unistream --all-targets -- -D warnings
 	$(CARGO) clippy --quiet --locked -p unistream --features net -- -D warnings
 	$(CARGO) clippy --quiet --locked --workspace --all-targets \
-	  --features unistream/aws,unistream/async,unistream/http,unistream/zstd,unistream-torture/scheduled -- -D warnings
+	  --features unistream/aws,unistream/async,unistream/http,unistream/tracing,unistream/zstd,unistream-torture/scheduled -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps -p unistream
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps -p unistream --features aws,async,http,zstd
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps -p unistream --features aws,async,http,tracing,zstd
 	tests/documents.sh
 	tests/supply_chain/run.sh
 
@@ -46,10 +46,10 @@ advisories:
 reproduce:
 	tests/supply_chain/reproduce.sh
 
-# The lean build; the one with the AWS sinks and async ones; the bounded part of the proofs, with every unit test beside them.
+# The lean build; the one with the network's sinks, async ones and the layer for tracing; the bounded part of the proofs, with every unit test beside them.
 test-rust:
 	$(CARGO) test --locked -p unistream
-	$(CARGO) test --locked -p unistream --features aws,async,http,zstd --test aws --test async_sink --test http
+	$(CARGO) test --locked -p unistream --features aws,async,http,tracing,zstd --test aws --test async_sink --test http --test tracing
 	$(CARGO) test --locked -p unistream-torture --lib
 	$(CARGO) test --locked -p unistream-torture --lib --no-default-features --features scheduled -- torture::threads
 

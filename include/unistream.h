@@ -164,7 +164,8 @@
  *       a record in flight does not expire.
  *   on_expired (choice: auto, dead_letter, drop; default auto) What becomes of a record that is older than max_age or
  *       has reached its own expires_at: it goes into the dead letters, or it is dropped. auto: dead letters for the
- *       former, and expires_at is left to the sink.
+ *       former, and expires_at is left to the sink. A replay changes neither time, so that under the same options
+ *       what is replayed expires once more.
  *   max_rate_records (count: 0 to 1000000000; default 0) The most records a second that are sent, attempts at the
  *       same one included; 0: as many as the sink takes. After an outage this spares a server that has just come up.
  *   max_rate_bytes (bytes: 0 to 1TiB; default 0) The most payload bytes a second, in the same way.

@@ -33,6 +33,8 @@ pub struct Headers<'a>(Source<'a>);
 
 #[derive(Clone, Copy)]
 enum Source<'a> {
+    /// None by its kind already, so that a record made without any is known to have none.
+    None,
     Pairs(&'a [(&'a str, &'a [u8])]),
     /// As they stand in a frame.
     Encoded(&'a [u8]),
@@ -40,11 +42,12 @@ enum Source<'a> {
 
 impl<'a> Headers<'a> {
     /// No headers.
-    pub const NONE: Headers<'static> = Headers(Source::Pairs(&[]));
+    pub const NONE: Headers<'static> = Headers(Source::None);
 
     /// How many there are.
     pub fn len(&self) -> usize {
         match self.0 {
+            Source::None => 0,
             Source::Pairs(pairs) => pairs.len(),
             Source::Encoded(_) => self.iter().count(),
         }
@@ -54,6 +57,7 @@ impl<'a> Headers<'a> {
     #[inline]
     pub const fn is_empty(&self) -> bool {
         match self.0 {
+            Source::None => true,
             Source::Pairs(pairs) => pairs.is_empty(),
             Source::Encoded(bytes) => bytes.is_empty(),
         }
@@ -132,6 +136,7 @@ impl<'a> Iterator for HeadersIter<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         match &mut self.0 {
+            Source::None => None,
             Source::Pairs(pairs) => {
                 let (first, rest) = pairs.split_first()?;
                 *pairs = rest;
@@ -174,6 +179,7 @@ impl<'a> Attributes<'a> {
             return 0;
         }
         let headers = match self.headers.0 {
+            Source::None => 0,
             Source::Pairs(pairs) => pairs.iter().map(|(name, value)| LENGTHS_BYTES + name.len() + value.len()).sum(),
             Source::Encoded(bytes) => bytes.len(),
         };
@@ -195,6 +201,7 @@ impl<'a> Attributes<'a> {
         each(&head);
         each(topic.as_bytes());
         match self.headers.0 {
+            Source::None => {}
             Source::Pairs(pairs) => {
                 for (name, value) in pairs {
                     each(&(name.len() as u16).to_le_bytes());

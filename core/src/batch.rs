@@ -170,7 +170,7 @@ impl Batch {
         for (place, record) in (0u32..).zip(records) {
             entries.push(Entry { piece: 0, offset: bytes.len() as u32, place });
             let attributes = record.attributes();
-            let body = Body { id: record.id, key: record.key, attributes: Some(&attributes), data: record.data };
+            let body = Body::new(record.id, record.key, Some(&attributes), record.data);
             let created_at = record.created_at.unwrap_or_default();
             let head = Head { kind: Kind::Record, seq: id.first_seq + u64::from(place), created_at };
             bytes.extend_from_slice(&frame::frame(head, &body, 0));

@@ -23,7 +23,7 @@
 use std::sync::atomic::{Ordering, compiler_fence};
 
 use crate::attributes::Attributes;
-use crate::checksum::{crc32c, crc32c_append};
+use crate::checksum::{crc32c, crc32c_append, crc32c_append_words};
 use crate::little_endian::{le_u16, le_u32, le_u64};
 pub(crate) use crate::platform::TERMINATOR_BYTES;
 
@@ -68,44 +68,99 @@ pub(crate) struct Frame<'a> {
     pub(crate) padded: usize,
 }
 
-/// The parts of a frame's body.
-#[derive(Clone, Copy, Default)]
+/// A frame's body, with what is known of it before it has a place in a file.
+#[derive(Clone, Copy)]
 pub(crate) struct Body<'a> {
-    pub(crate) id: Option<&'a str>,
+    id: Option<&'a str>,
     pub(crate) key: Option<&'a [u8]>,
-    /// `None` for a record without any: most have none, and do not pay for it.
-    pub(crate) attributes: Option<&'a Attributes<'a>>,
-    pub(crate) data: &'a [u8],
+    attributes: Option<&'a Attributes<'a>>,
+    data: &'a [u8],
+    /// All its bytes.
+    len: usize,
+    /// The header's flags and lengths, as they stand in its last word. 0: the body is the payload alone.
+    shape: u64,
+    /// The first part of the frame's checksum.
+    crc: u32,
 }
 
 impl<'a> Body<'a> {
     /// A body that is nothing but this.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn of(data: &'a [u8]) -> Body<'a> {
-        Body { id: None, key: None, attributes: None, data }
+        Body { id: None, key: None, attributes: None, data, len: data.len(), shape: 0, crc: crc32c(data) }
     }
 
-    /// The first part of a frame's checksum.
-    #[inline]
-    pub(crate) fn crc(&self) -> u32 {
-        let mut crc = 0;
-        if self.id.is_some() || self.key.is_some() {
-            crc = crc32c_append(crc32c(self.id.unwrap_or("").as_bytes()), self.key.unwrap_or(&[]));
+    /// A body of these parts. Most records have a payload and nothing else, and do not pay for the rest.
+    #[inline(always)]
+    pub(crate) fn new(
+        id: Option<&'a str>,
+        key: Option<&'a [u8]>,
+        attributes: Option<&'a Attributes<'a>>,
+        data: &'a [u8],
+    ) -> Body<'a> {
+        if id.is_none() && key.is_none() && attributes.is_none() {
+            return Body::of(data);
         }
-        if let Some(attributes) = self.attributes {
+        Body::of_parts(id, key, attributes, data)
+    }
+
+    fn of_parts(
+        id: Option<&'a str>,
+        key: Option<&'a [u8]>,
+        attributes: Option<&'a Attributes<'a>>,
+        data: &'a [u8],
+    ) -> Body<'a> {
+        let attributes_len = attributes.map_or(0, Attributes::len);
+        let mut flags = if id.is_some() { FLAG_ID } else { 0 } | if key.is_some() { FLAG_KEY } else { 0 };
+        if attributes_len > 0 {
+            flags |= FLAG_ATTRIBUTES;
+        }
+        let (id_bytes, key_bytes) = (id.unwrap_or("").as_bytes(), key.unwrap_or(&[]));
+        let lengths = (id_bytes.len() as u64) << 16 | (key_bytes.len() as u64) << 32 | (attributes_len as u64) << 48;
+        let mut crc = crc32c_append(crc32c(id_bytes), key_bytes);
+        if let Some(attributes) = attributes {
             attributes.each_piece(|piece| crc = crc32c_append(crc, piece));
         }
-        crc32c_append(crc, self.data)
+        Body {
+            id,
+            key,
+            attributes,
+            data,
+            len: id_bytes.len() + key_bytes.len() + attributes_len + data.len(),
+            shape: u64::from(flags) << 8 | lengths,
+            crc: crc32c_append(crc, data),
+        }
     }
 
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.id.map_or(0, str::len) + self.key.map_or(0, <[u8]>::len) + self.attributes_len() + self.data.len()
+        self.len
     }
 
     #[inline]
-    fn attributes_len(&self) -> usize {
-        self.attributes.map_or(0, Attributes::len)
+    pub(crate) fn data_len(&self) -> usize {
+        self.data.len()
+    }
+
+    /// Whether it has headers, a topic or a time of expiry.
+    #[inline]
+    pub(crate) fn has_attributes(&self) -> bool {
+        self.shape & (u64::from(FLAG_ATTRIBUTES) << 8) != 0
+    }
+
+    /// Stores it into a place of its length.
+    fn store_parts(&self, mut place: &mut [u8]) {
+        let mut store = |piece: &[u8]| {
+            let (here, rest) = std::mem::take(&mut place).split_at_mut(piece.len());
+            here.copy_from_slice(piece);
+            place = rest;
+        };
+        store(self.id.unwrap_or("").as_bytes());
+        store(self.key.unwrap_or(&[]));
+        if let Some(attributes) = self.attributes {
+            attributes.each_piece(&mut store);
+        }
+        store(self.data);
     }
 }
 
@@ -124,59 +179,38 @@ pub(crate) struct Head {
 }
 
 /// Writes a frame, its padding and the terminator behind it into `space`, which is exactly that long.
-#[inline]
-pub(crate) fn encode(space: &mut [u8], head: Head, body: &Body<'_>, body_crc: u32, salt: u32) {
-    let length = FRAME_BYTES + body.len();
-    debug_assert_eq!(space.len(), padded(body.len()) + TERMINATOR_BYTES);
-    let (id_len, key_len) = (body.id.map_or(0, str::len), body.key.map_or(0, <[u8]>::len));
-    let flags = if body.id.is_some() { FLAG_ID } else { 0 } | if body.key.is_some() { FLAG_KEY } else { 0 };
-    let mut shape = u64::from(head.kind as u8) | u64::from(flags) << 8 | (id_len as u64) << 16 | (key_len as u64) << 32;
-    let attributes_len = body.attributes_len();
-    if attributes_len > 0 {
-        shape |= u64::from(FLAG_ATTRIBUTES) << 8 | (attributes_len as u64) << 48;
-    }
-    let first = (length as u64) << 32;
-    let mut header = words([first | u64::from(salt), head.seq, head.created_at.cast_unsigned(), shape]);
-    let crc = crc32c_append(body_crc, &header);
-    header[..8].copy_from_slice(&(first | u64::from(crc)).to_le_bytes());
+#[inline(always)]
+pub(crate) fn encode(space: &mut [u8], head: Head, body: &Body<'_>, salt: u32) {
+    let length = FRAME_BYTES + body.len;
+    debug_assert_eq!(space.len(), padded(body.len) + TERMINATOR_BYTES);
+    let shape = u64::from(head.kind as u8) | body.shape;
+    let length = (length as u64) << 32;
+    let (seq, created_at) = (head.seq, head.created_at.cast_unsigned());
+    let crc = crc32c_append_words(body.crc, [length | u64::from(salt), seq, created_at, shape]);
     // Padding and terminator before the body, which may reach into the last word.
     let last = space.len() - TERMINATOR_BYTES - ALIGN;
     space[last..].fill(0);
     let (fixed, rest) = space.split_at_mut(FRAME_BYTES);
-    if id_len | key_len > 0 {
-        rest[..id_len].copy_from_slice(body.id.unwrap_or("").as_bytes());
-        rest[id_len..id_len + key_len].copy_from_slice(body.key.unwrap_or(&[]));
+    let place = &mut rest[..body.len];
+    if body.shape == 0 {
+        place.copy_from_slice(body.data);
+    } else {
+        body.store_parts(place);
     }
-    if let Some(attributes) = body.attributes {
-        let mut at = id_len + key_len;
-        attributes.each_piece(|piece| {
-            rest[at..at + piece.len()].copy_from_slice(piece);
-            at += piece.len();
-        });
-    }
-    rest[id_len + key_len + attributes_len..length - FRAME_BYTES].copy_from_slice(body.data);
-    fixed[ALIGN..].copy_from_slice(&header[ALIGN..]);
+    fixed[8..16].copy_from_slice(&seq.to_le_bytes());
+    fixed[16..24].copy_from_slice(&created_at.to_le_bytes());
+    fixed[24..].copy_from_slice(&shape.to_le_bytes());
     // The first word last, for when `space` is mapped. Until then the terminator stands there, so a process that dies in
     // between leaves no part of a frame.
     compiler_fence(Ordering::Release);
-    fixed[..ALIGN].copy_from_slice(&header[..ALIGN]);
-}
-
-/// A header, written by whole words, because its checksum reads whole words right afterwards.
-#[inline]
-fn words(words: [u64; 4]) -> [u8; FRAME_BYTES] {
-    let mut bytes = [0; FRAME_BYTES];
-    for (at, word) in words.iter().enumerate() {
-        bytes[at * 8..at * 8 + 8].copy_from_slice(&word.to_le_bytes());
-    }
-    bytes
+    fixed[..8].copy_from_slice(&(length | u64::from(crc)).to_le_bytes());
 }
 
 /// A frame by itself, without a terminator.
 pub(crate) fn frame(head: Head, body: &Body<'_>, salt: u32) -> Vec<u8> {
-    let mut bytes = vec![0; padded(body.len()) + TERMINATOR_BYTES];
-    encode(&mut bytes, head, body, body.crc(), salt);
-    bytes.truncate(padded(body.len()));
+    let mut bytes = vec![0; padded(body.len) + TERMINATOR_BYTES];
+    encode(&mut bytes, head, body, salt);
+    bytes.truncate(padded(body.len));
     bytes
 }
 
@@ -359,7 +393,7 @@ mod tests {
             (None, Some(&b"key"[..]), b"payload of some length"),
         ] {
             for attributes in attributes.iter().map(Option::as_ref) {
-                let bytes = framed(7, Body { id, key, attributes, data }, 9);
+                let bytes = framed(7, Body::new(id, key, attributes, data), 9);
                 let frame = decode(&bytes, 9).unwrap();
                 assert_eq!((frame.kind, frame.seq, frame.created_at), (Kind::Record, 7, -5));
                 assert_eq!((frame.id, frame.key, frame.data), (id, key, data));
@@ -376,7 +410,7 @@ mod tests {
     #[test]
     fn no_flipped_bit_and_no_other_salt_passes() {
         let attributes = Attributes { topic: Some("topic"), ..Attributes::default() };
-        let body = Body { id: Some("id"), key: Some(b"k"), attributes: Some(&attributes), data: b"payload!!" };
+        let body = Body::new(Some("id"), Some(b"k"), Some(&attributes), b"payload!!");
         let bytes = framed(7, body, 9);
         assert_eq!(decode(&bytes, 10), Err(Bad::Damaged));
         let length = le_u32(&bytes, 4) as usize;

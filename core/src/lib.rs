@@ -40,6 +40,7 @@
 //! - `async`: `sink::from_async` makes a sink of an `async fn`, driven by the program's own runtime.
 //! - `aws`: the sinks for Kinesis Data Streams and CloudWatch Logs.
 //! - `http`: the sink for services of HTTP.
+//! - `tracing`: the module `tracing`, a layer for `tracing_subscriber`.
 #![deny(unsafe_code)]
 
 mod attributes;
@@ -70,6 +71,8 @@ pub mod time;
 #[cfg(feature = "torture")]
 #[path = "../../tests/torture/src/mod.rs"]
 pub mod torture;
+#[cfg(feature = "tracing")]
+pub mod tracing;
 
 pub use attributes::{Headers, HeadersIter};
 pub use batch::Batch;

@@ -122,7 +122,18 @@ impl<'a> NewRecord<'a> {
     /// Whether it carries any of headers, topic and time of expiry.
     #[inline]
     pub(crate) fn has_attributes(&self) -> bool {
-        !self.attributes().is_empty()
+        self.topic.is_some() || self.expires_at.is_some() || !self.headers.is_empty()
+    }
+
+    /// Whether it is a payload and nothing else.
+    #[inline(always)]
+    pub(crate) const fn is_payload_alone(&self) -> bool {
+        self.id.is_none()
+            && self.key.is_none()
+            && self.created_at.is_none()
+            && self.topic.is_none()
+            && self.expires_at.is_none()
+            && self.headers.is_empty()
     }
 
     /// The attributes, unless one of them can never be put.

@@ -7,6 +7,7 @@ contains it.
 
 from __future__ import annotations
 
+import datetime
 import importlib.util
 import json
 import os
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +29,9 @@ TARGET = Path(__file__).parents[2] / "target"
 ROUNDS = 9
 PAYLOAD = b"x" * 100
 EVENT = {"id": "order-17", "user": "user-7", "value": 90, "price": 12.5, "paid": True}
+
+DATED = {"at": datetime.datetime(2024, 1, 7, 7, 31, 41, 482432, datetime.UTC), "order": uuid.UUID(int=7)}
+NESTED = {"lines": [EVENT | {"lines": [1, 2.5, None], "note": "größe"} for _ in range(4)], "user": {"name": "a" * 50}}
 
 # What 0.1.2 does, in a process of its own: nanoseconds of a put to its buffer alone, and of a whole put.
 PREDECESSOR = """
@@ -126,6 +131,37 @@ class Bench:
         assert [json.loads(data) for data in sent] == [EVENT]
         self.row(name, "ns", statistics.median(own), statistics.median(others))
         self.row("json.dumps of the same dict", "ns", statistics.median(others))
+
+    def put_json(self) -> None:
+        """Measure put of an object and put of what orjson makes of it, in turns."""
+        if not importlib.util.find_spec("orjson"):
+            return
+        import orjson
+
+        count = 100_000
+        for name, event in (
+            ("5 fields", EVENT),
+            ("a date and a UUID too", EVENT | DATED),
+            ("30 fields, nested", NESTED),
+        ):
+            row = f"Python put(dict), {name}"
+            if not self.wants(row):
+                continue
+            own, others = [], []
+            with unistream.Producer(self.fresh(), unistream.NullSink()) as producer:
+                for _ in range(ROUNDS):
+                    own.append(cost(lambda event=event: repeat(producer.put, event, count), count))  # type: ignore[misc]
+                    producer.flush(60)
+
+                    def by_orjson(event: Any = event, put: Any = producer.put, dumps: Any = orjson.dumps) -> None:
+                        for _ in range(count):
+                            put(dumps(event))
+
+                    others.append(cost(by_orjson, count))
+                    producer.flush(60)
+            assert json.loads(unistream._native.encode(event)[0]) == json.loads(orjson.dumps(event))
+            self.row(row, "ns", statistics.median(own), statistics.median(others))
+            self.row(f"put(orjson.dumps()), {name}", "ns", statistics.median(others))
 
     def file_sink(self) -> None:
         """Measure records per second from put to the file that has them all."""
@@ -227,6 +263,7 @@ def main() -> None:
         bench = Bench(Path(folder), sys.argv[1] if len(sys.argv) > 1 else "")
         bench.put_bytes()
         bench.put_dict()
+        bench.put_json()
         bench.file_sink()
         bench.others()
         bench.report(TARGET / "bench" / "python.json")

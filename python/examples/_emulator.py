@@ -9,11 +9,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 
 
 @contextlib.contextmanager
-def emulator() -> Iterator[None]:
+def emulator() -> Generator[None]:
     """Run the emulator and lead the AWS tools of this process to it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -15,9 +15,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import boto3
+import boto3  # pyright: ignore[reportMissingImports, reportMissingTypeStubs]
 from _emulator import emulator
 from unistream.api import AwsCloudWatchLogsProducer, DataClassRecord, FileBuffer, RetryConfig, SendError
+
+aws: Any = boto3  # It has no types.
 
 STREAM = "container-1"
 
@@ -49,7 +51,7 @@ def main() -> None:
         producer = UnreliableProducer.new(
             buffer=FileBuffer.new(record_class=DataClassRecord, path_wal=Path(folder) / "buffer.log", max_records=3),
             retry_config=RetryConfig(exp_backoff=[1, 2, 4]),
-            bsm=boto3.Session(),
+            bsm=aws.Session(),
             log_group_name=arguments.group,
             log_stream_name=STREAM,
             create_if_missing=True,
@@ -58,7 +60,7 @@ def main() -> None:
             time.sleep(arguments.pause)
             producer.put(DataClassRecord(id=str(number)), verbose=True)
         if not arguments.aws:
-            events = boto3.client("logs").get_log_events(
+            events = aws.client("logs").get_log_events(
                 logGroupName=arguments.group, logStreamName=STREAM, startFromHead=True
             )["events"]
             for event in events:

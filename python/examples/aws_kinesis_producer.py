@@ -15,9 +15,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import boto3
+import boto3  # pyright: ignore[reportMissingImports, reportMissingTypeStubs]
 from _emulator import emulator
 from unistream.api import AwsKinesisStreamProducer, FileBuffer, KinesisRecord, RetryConfig, SendError
+
+aws: Any = boto3  # It has no types.
 
 
 @dataclasses.dataclass
@@ -40,7 +42,7 @@ class UnreliableProducer(AwsKinesisStreamProducer):
 
 def print_stream(name: str) -> None:
     """Print the stream's records, by boto3."""
-    kinesis = boto3.client("kinesis")
+    kinesis = aws.client("kinesis")
     for shard in kinesis.list_shards(StreamName=name)["Shards"]:
         iterator = kinesis.get_shard_iterator(
             StreamName=name, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
@@ -63,11 +65,11 @@ def main() -> None:
         contextlib.nullcontext() if arguments.aws else emulator(),
     ):
         if not arguments.aws:
-            boto3.client("kinesis").create_stream(StreamName=arguments.stream, ShardCount=1)
+            aws.client("kinesis").create_stream(StreamName=arguments.stream, ShardCount=1)
         producer = UnreliableProducer.new(
             buffer=FileBuffer.new(record_class=MyRecord, path_wal=Path(folder) / "buffer.log", max_records=3),
             retry_config=RetryConfig(exp_backoff=[1, 2, 4]),
-            bsm=boto3.Session(),
+            bsm=aws.Session(),
             stream_name=arguments.stream,
         )
         for number in range(1, 16):

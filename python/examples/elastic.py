@@ -2,8 +2,8 @@
 
 Run it: python elastic.py outbox http://localhost:9200/logs < events.ndjson
 
-What is not delivered within 30 seconds is in the outbox, and the next run sends it first. The token, if the server wants
-one, stands in the file that ELASTIC_TOKEN_FILE names.
+What is not delivered within 30 seconds is in the outbox, and the next run sends it first. The token, if the server
+wants one, stands in the file that ELASTIC_TOKEN_FILE names.
 """
 
 import os

@@ -9,7 +9,7 @@ use unistream::sink::aws::{self, CloudWatchLogsOptions, Credentials, KinesisOpti
 
 use crate::error::OrRaise;
 use crate::options;
-use crate::sink::NativeSink;
+use crate::sink::{NativeSink, call_quietly};
 
 /// Sets a builder's options from keywords and makes the sink.
 macro_rules! build {
@@ -39,7 +39,7 @@ macro_rules! build {
 /// :param credentials: a callable that returns an object with `access_key`, `secret_key` and `token`, as botocore's
 ///     frozen credentials have; asked before every call. Left out, credentials are looked for where the AWS tools do.
 /// :param options: see `unistream.KinesisOptions`.
-#[pyclass(frozen, extends = NativeSink, module = "unistream")]
+#[pyclass(frozen, extends = NativeSink, module = "unistream._native")]
 pub(crate) struct KinesisSink;
 
 #[pymethods]
@@ -64,7 +64,7 @@ impl KinesisSink {
 /// :param stream: the log stream in it.
 /// :param credentials: as for `KinesisSink`.
 /// :param options: see `unistream.CloudWatchLogsOptions`.
-#[pyclass(frozen, extends = NativeSink, module = "unistream")]
+#[pyclass(frozen, extends = NativeSink, module = "unistream._native")]
 pub(crate) struct CloudWatchLogsSink;
 
 #[pymethods]
@@ -87,10 +87,10 @@ impl CloudWatchLogsSink {
 /// Calls the user's callable for credentials, on the thread that sends.
 fn ask(function: &Py<PyAny>) -> Result<Credentials, Box<dyn StdError + Send + Sync>> {
     let ask = |py: Python<'_>| -> PyResult<Credentials> {
-        let found = function.call0(py)?;
-        let text = |name: &str| found.getattr(py, name)?.extract::<String>(py);
+        let found = call_quietly(function.bind(py))?;
+        let text = |name: &str| found.getattr(name)?.extract::<String>();
         let credentials = Credentials::new(text("access_key")?, text("secret_key")?);
-        Ok(match found.getattr(py, "token")?.extract::<Option<String>>(py)? {
+        Ok(match found.getattr("token")?.extract::<Option<String>>()? {
             Some(token) => credentials.session_token(token),
             None => credentials,
         })

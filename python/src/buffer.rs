@@ -9,6 +9,7 @@ use unistream::{Inspection, Limits, Record};
 use crate::error::OrRaise;
 use crate::extras::Extras;
 use crate::options;
+use crate::payload::Encoder;
 use crate::record::Batch;
 use crate::text;
 
@@ -17,15 +18,23 @@ pub(crate) struct Buffer {
     /// Taken out only by drop.
     core: Option<unistream::Buffer>,
     path: PathBuf,
+    encoder: Encoder,
 }
 
 #[pymethods]
 impl Buffer {
     #[new]
-    fn new(py: Python<'_>, path: PathBuf, keywords: &Bound<'_, PyDict>) -> PyResult<Self> {
+    fn new(
+        py: Python<'_>,
+        path: PathBuf,
+        default: Option<Py<PyAny>>,
+        serializer: Option<Py<PyAny>>,
+        keywords: &Bound<'_, PyDict>,
+    ) -> PyResult<Self> {
+        let encoder = Encoder::new(default, serializer)?;
         let options = options::from_dict(keywords)?;
         let core = py.detach(|| unistream::Buffer::open(&path, options, Limits::default())).or_raise(py)?;
-        Ok(Buffer { core: Some(core), path })
+        Ok(Buffer { core: Some(core), path, encoder })
     }
 
     /// Puts a record, as `Producer.put` does; returns its seq.
@@ -46,7 +55,7 @@ impl Buffer {
     ) -> PyResult<u64> {
         let py = data.py();
         let extras = Extras { id, key, created_at, headers, topic, expires_at, max_age };
-        extras.with(data, |record| py.detach(|| self.core().put(record)).or_raise(py))
+        extras.with(data, &self.encoder, |record| py.detach(|| self.core().put(record)).or_raise(py))
     }
 
     /// Whether a batch is there: one that is full, or old enough.

@@ -14,7 +14,7 @@ use crate::time;
 ///
 /// `producer.dead_letters` can do everything; `DeadLetters(path)` needs no producer and may stand beside a live one of
 /// any process, but it cannot replay.
-#[pyclass(frozen, module = "unistream")]
+#[pyclass(frozen, module = "unistream._native")]
 pub(crate) struct DeadLetters {
     core: unistream::DeadLetters,
     /// The buffer's directory.
@@ -71,7 +71,7 @@ impl DeadLetters {
 }
 
 /// A batch that was given up on, or the records of one that its sink rejected.
-#[pyclass(frozen, module = "unistream")]
+#[pyclass(frozen, module = "unistream._native")]
 pub(crate) struct DeadLetter {
     core: unistream::DeadLetter,
 }
@@ -150,7 +150,7 @@ impl DeadLetter {
 }
 
 /// A record of a dead letter.
-#[pyclass(frozen, get_all, module = "unistream")]
+#[pyclass(frozen, get_all, module = "unistream._native")]
 pub(crate) struct DeadRecord {
     /// Its sequence number.
     seq: u64,

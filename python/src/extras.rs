@@ -6,7 +6,7 @@ use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyIterator, PyMapping, PyString};
 use unistream::{Headers, NEVER, NewRecord};
 
-use crate::payload::Encoded;
+use crate::payload::{Encoded, Encoder};
 use crate::time;
 
 /// The arguments as they came; none of them is there in the common case, which costs a few looks.
@@ -27,6 +27,7 @@ impl<'py> Extras<'_, 'py> {
     pub(crate) fn with<T>(
         &self,
         data: &Bound<'py, PyAny>,
+        encoder: &Encoder,
         put: impl FnOnce(NewRecord<'_>) -> PyResult<T>,
     ) -> PyResult<T> {
         let key = self.key.map(Encoded::key).transpose()?;
@@ -46,7 +47,7 @@ impl<'py> Extras<'_, 'py> {
         if let Ok(bytes) = data.cast_exact::<PyBytes>() {
             return put(NewRecord { data: bytes.as_bytes(), ..record });
         }
-        let encoded = Encoded::of(data)?;
+        let encoded = Encoded::of(data, encoder)?;
         let own_id = encoded.id.as_ref().map(|id| id.to_str()).transpose()?;
         put(NewRecord { data: encoded.as_bytes()?, id: self.id.or(own_id), ..record })
     }

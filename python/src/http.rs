@@ -9,7 +9,7 @@ use unistream::sink::http::{self, HttpOptions, Secret};
 
 use crate::error::OrRaise;
 use crate::options;
-use crate::sink::NativeSink;
+use crate::sink::{NativeSink, call_quietly};
 
 /// Sends records in the requests of HTTP or HTTPS.
 ///
@@ -17,7 +17,7 @@ use crate::sink::NativeSink;
 /// :param headers: headers of every request, as a mapping; none of their values is shown.
 /// :param token: the token of `Authorization: Bearer`, or a callable that returns it, asked before every request.
 /// :param options: see `unistream.HttpOptions`.
-#[pyclass(frozen, extends = NativeSink, module = "unistream")]
+#[pyclass(frozen, extends = NativeSink, module = "unistream._native")]
 pub(crate) struct HttpSink;
 
 #[pymethods]
@@ -58,6 +58,6 @@ impl HttpSink {
 
 /// Calls the user's callable for a token, on the thread that sends.
 fn ask(function: &Py<PyAny>) -> Result<Secret, Box<dyn StdError + Send + Sync>> {
-    let ask = |py: Python<'_>| -> PyResult<Secret> { Ok(function.call0(py)?.extract::<String>(py)?.into()) };
+    let ask = |py: Python<'_>| -> PyResult<Secret> { Ok(call_quietly(function.bind(py))?.extract::<String>()?.into()) };
     Python::try_attach(ask).ok_or("the interpreter is ending")?.map_err(|error| error.to_string().into())
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pyo3::exceptions::{PyBaseException, PyException, PyIndexError, PyRuntimeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyIterator};
+use pyo3::types::{PyBytes, PyDict, PyIterator, PyString};
 use unistream::{ErrorKind, NewRecord, SendError, State};
 
 use crate::dead_letter::DeadLetters;
@@ -16,7 +16,7 @@ use crate::extras::Extras;
 use crate::judge::{Answer, Judge};
 use crate::options;
 use crate::parts::{Chain, Opener, Parts};
-use crate::payload::{self, Encoded};
+use crate::payload::{self, Encoded, Encoder};
 use crate::record::Batch;
 use crate::report::Report;
 use crate::sync::lock;
@@ -32,24 +32,34 @@ pub(crate) struct Producer {
     chain: Arc<Chain>,
     /// Opens it anew in a forked child, if it is shared.
     anew: Option<Py<PyAny>>,
+    encoder: Encoder,
 }
 
 #[pymethods]
 impl Producer {
     /// `start` is given an `Opener`, which it must use; once now, and once in each forked child that uses a shared producer.
+    /// `default` and `serializer` are what an `Encoder` has.
     #[new]
-    fn new(py: Python<'_>, start: Py<PyAny>) -> PyResult<Self> {
+    fn new(
+        py: Python<'_>,
+        start: Py<PyAny>,
+        default: Option<Py<PyAny>>,
+        serializer: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
+        let encoder = Encoder::new(default, serializer)?;
         let chain = Arc::<Chain>::default();
         start.call1(py, (Opener::new(chain.clone()),))?;
         let parts = chain.current().ok_or_else(|| PyRuntimeError::new_err("the producer was not opened"))?;
         let anew = parts.core().options().shared.then_some(start);
-        Ok(Producer { chain, anew })
+        Ok(Producer { chain, anew, encoder })
     }
 
     /// Puts a record: when this returns, it survives the death of the process.
     ///
-    /// :param data: bytes-like objects are stored as they are, `str` as UTF-8, mappings, lists and dataclasses as
-    ///     JSON, any other object as its `serialize()` returns (with its `id`, if that is text).
+    /// :param data: bytes-like objects are stored as they are, `str` as UTF-8, an object with `serialize()` as that
+    ///     returns (with its `id`, if that is text), what else has a form in JSON as JSON: mappings, lists, dataclasses,
+    ///     models of pydantic, numbers and arrays of numpy and more. What has none goes to the producer's `default`;
+    ///     with a `serializer` nothing is JSON but what that makes.
     /// :param id: the record's own id, at most 65,535 bytes of UTF-8. Left out, it is the buffer's id and the seq.
     /// :param key: the partition key, for sinks that have partitions; bytes or text, at most 65,535 bytes.
     /// :param created_at: an aware `datetime` or Unix seconds. Left out, it is now, to about 4 ms.
@@ -112,6 +122,11 @@ impl Producer {
             let _ = error.value(py).setattr("accepted", accepted);
             let _ = error.value(py).call_method1("add_note", (format!("{accepted} items were put before this one"),));
         })
+    }
+
+    /// What `put` would store, and the id that comes with it.
+    fn _encode<'py>(&self, data: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyBytes>, Option<Bound<'py, PyString>>)> {
+        Encoded::of(data, &self.encoder)?.into_python(data.py())
     }
 
     /// Puts with `watcher(event, value)` called for what happens meanwhile on this thread.
@@ -339,7 +354,7 @@ impl Producer {
     }
 
     fn put_record<'py>(&self, data: &Bound<'py, PyAny>, extras: &Extras<'_, 'py>) -> PyResult<u64> {
-        extras.with(data, |record| self.append(data.py(), record))
+        extras.with(data, &self.encoder, |record| self.append(data.py(), record))
     }
 
     #[inline]

@@ -23,7 +23,7 @@ fn forked(py: Python<'_>) -> PyErr {
 /// Its id and contents stay the same across retries and restarts, so that a target can deduplicate. Records that the
 /// sink has already taken are no longer in it when it comes again. Immutable, safe to share between threads, and
 /// readable for as long as it is referenced, by the process that has taken it: a forked child gets `Forked`.
-#[pyclass(frozen, sequence, module = "unistream")]
+#[pyclass(frozen, sequence, module = "unistream._native")]
 pub(crate) struct Batch {
     pub(crate) core: unistream::Batch,
     /// What the program kept with it in manual mode.
@@ -130,13 +130,17 @@ impl Records {
         let index = self.next.fetch_add(1, Ordering::Relaxed);
         Ok((index < self.batch.get().core.len()).then(|| Record { batch: self.batch.clone_ref(py), index }))
     }
+
+    fn __repr__(&self) -> String {
+        format!("<Records of batch {}>", self.batch.get().core.id())
+    }
 }
 
 /// A record of a batch.
 ///
 /// It supports the buffer protocol: `memoryview(record)`, `file.write(record)` and `b"".join(batch)` read the payload
 /// where it lies in the log, without a copy. Immutable and safe to share between threads.
-#[pyclass(frozen, module = "unistream")]
+#[pyclass(frozen, module = "unistream._native")]
 pub(crate) struct Record {
     batch: Py<Batch>,
     index: usize,

@@ -19,7 +19,7 @@ const SHOWN: usize = 5;
 ///
 /// Indices count the records of the batch that the sink was given. The methods return the report itself, so that calls
 /// can be chained.
-#[pyclass(frozen, module = "unistream")]
+#[pyclass(frozen, module = "unistream._native")]
 pub(crate) struct Report {
     pub(crate) core: Mutex<unistream::Report>,
     /// The length of the batch, where it is known.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use unistream::sink::{FileMode, FileOptions, FileSink as CoreFileSink, Framing};
 use unistream::{NewRecord, SendError, Sink};
 
@@ -17,7 +18,7 @@ use crate::sync::lock;
 use crate::text;
 
 /// A sink that is part of unistream: it works without the interpreter.
-#[pyclass(frozen, subclass, module = "unistream")]
+#[pyclass(frozen, subclass, module = "unistream._native")]
 pub(crate) struct NativeSink {
     pub(crate) core: Arc<dyn Sink>,
 }
@@ -65,6 +66,12 @@ impl NativeSink {
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         Ok(format!("<{} {}>", slf.get_type().name()?, text::shown(&slf.get().core.name())))
     }
+}
+
+/// Calls what the program gave a native sink to ask; what that logs is left out of logs that the sink sends.
+pub(crate) fn call_quietly<'py>(function: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    static CALL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    CALL.import(function.py(), "unistream._quiet", "call")?.call1((function,))
 }
 
 /// A native sink for as long as its producer is open: a closed producer that is still referenced must not keep a
@@ -128,7 +135,7 @@ impl Sink for Lease {
 /// :param sync: whether each batch is on stable storage before it counts as delivered.
 /// :param mode: the permissions of a file that is created, whatever the umask, such as `0o600`; `None`: 0640 less the umask.
 /// :param follow_links: whether symbolic links at the path are followed, and a file may be one that another user put there.
-#[pyclass(frozen, extends = NativeSink, module = "unistream")]
+#[pyclass(frozen, extends = NativeSink, module = "unistream._native")]
 pub(crate) struct FileSink {
     path: PathBuf,
     options: FileOptions,
@@ -179,7 +186,7 @@ impl FileSink {
 }
 
 /// Takes everything and keeps nothing: for measuring what comes before the sink.
-#[pyclass(frozen, extends = NativeSink, module = "unistream")]
+#[pyclass(frozen, extends = NativeSink, module = "unistream._native")]
 pub(crate) struct NullSink;
 
 #[pymethods]

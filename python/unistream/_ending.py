@@ -60,9 +60,14 @@ def interrupted(error: BaseException) -> bool:
     """
     if not isinstance(error, Exception):
         return not isinstance(error, SystemExit)
-    if _Phase.closing or sys.is_finalizing():
+    if is_closing():
         return True
     return _Phase.main_ended and isinstance(error, RuntimeError) and _REFUSED.search(_text(error)) is not None
+
+
+def is_closing() -> bool:
+    """Whether the end has come so far that nothing is sent any more."""
+    return _Phase.closing or sys.is_finalizing()
 
 
 def _text(error: BaseException) -> str:

@@ -6,6 +6,7 @@ may put into the very producer that the event is of.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -32,7 +33,9 @@ def events() -> _native.Events:
         green = _green.library()
         _events = started = _native.Events(green is not None)
         if green is None:
-            threading.Thread(target=_tell, args=(started,), name="unistream-log", daemon=True).start()
+            # At the interpreter's end no thread starts any more, and nothing is told.
+            with contextlib.suppress(RuntimeError):
+                threading.Thread(target=_tell, args=(started,), name="unistream-log", daemon=True).start()
         else:
             green.spawn(_tell_green, started, green.bell(started))
     return _events

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, SupportsIndex, Unpack, final, overload
 from typing_extensions import disjoint_base
 
 from ._options import CloudWatchLogsOptions, Credentials, HttpOptions, KinesisOptions, Seconds
-from ._payload import Headers, Payload
+from ._payload import Default, Headers, Payload, Serializer
 
 MAX_WAIT: float
 __version__: str
@@ -52,11 +52,15 @@ def sink_options(url_or_kind: str) -> dict[str, str]: ...
 def sink_kinds() -> list[dict[str, str]]: ...
 def register_sink(scheme: str, summary: str, open: Callable[[dict[str, str]], NativeSink | Channel]) -> None: ...
 def set_sink_finder(find: Callable[[str], object]) -> None: ...
-def encode(data: Payload) -> tuple[bytes, str | None]: ...
+def encode(
+    data: Payload, default: Default | None = None, serializer: Serializer | None = None
+) -> tuple[bytes, str | None]: ...
 
 @disjoint_base
 class Producer:
-    def __new__(cls, start: Callable[[Opener], None]) -> Self: ...
+    def __new__(
+        cls, start: Callable[[Opener], None], default: Default | None, serializer: Serializer | None
+    ) -> Self: ...
     def put(
         self,
         data: Payload,
@@ -71,6 +75,7 @@ class Producer:
         verbose: bool = False,
     ) -> int: ...
     def put_many(self, items: Iterable[Payload]) -> int: ...
+    def _encode(self, data: Payload) -> tuple[bytes, str | None]: ...
     def _put_watched(
         self,
         watcher: Callable[[str, object], None],
@@ -109,7 +114,13 @@ class Producer:
 
 @disjoint_base
 class Buffer:
-    def __new__(cls, path: str | PathLike[str], keywords: dict[str, Any]) -> Self: ...
+    def __new__(
+        cls,
+        path: str | PathLike[str],
+        default: Default | None,
+        serializer: Serializer | None,
+        keywords: dict[str, Any],
+    ) -> Self: ...
     def put(
         self,
         data: Payload,

@@ -201,14 +201,46 @@ class Schedule:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Stats:
-    """A snapshot of a producer.
+    """A snapshot of a producer, as `producer.stats()` returns it.
 
     Counters start at 0 when the producer opens; what is pending, on disk and in the dead letters is what is there now.
-    `unavailable_since` and `unreadable_since` are in microseconds since the epoch, and 0 when the sink can be reached
-    and the log be read. `refused_puts` and `last_error` know what the system refused (a full buffer, a full or failing
-    disk, a producer that has stopped); what the caller got wrong (a record that is too large, an invalid argument) only
-    counts in `invalid_puts`. With `shared=True`, `slots` says how many the outbox has, `adopted_slots` how many of
-    them, whose processes have ended, this producer sends, and the counters are those of its own slot and of these.
+
+    Attributes:
+        put_records: records that `put` has accepted.
+        put_bytes: their payload bytes.
+        delivered_records: records that the sink has taken.
+        attempts: attempts at a batch.
+        failed_attempts: attempts that failed and counted.
+        unavailable_attempts: attempts that found the sink unavailable, and counted nothing.
+        rejected_records: records that the sink has rejected for ever; they are in the dead letters.
+        skipped_records: records that were skipped after the last attempt; they are in the dead letters.
+        expired_records: records that had expired before they could be sent, by `max_age` or their own `expires_at`.
+        expired_bytes: their payload bytes.
+        dropped_records: records that made room for newer ones, under `when_full="drop_oldest"`.
+        dropped_bytes: their payload bytes.
+        pending_records: records in the log that are neither delivered nor in the dead letters.
+        pending_bytes: their payload bytes.
+        buffer_bytes: disk that the log takes, spare segments included.
+        dead_letters: how many dead letters there are.
+        dead_letter_bytes: disk that they take.
+        head_attempts: counted attempts at the oldest batch so far.
+        next_attempt_ms: milliseconds until its next attempt; 0 when it waits for nothing.
+        syncs: syncs of the log to stable storage.
+        corrupt_regions: damaged regions of the log that were set aside since the buffer was made.
+        corrupt_bytes: bytes in them.
+        lost_records: records known to be lost by them.
+        next_seq: the sequence number that the next record gets.
+        refused_puts: puts that the system refused: a full buffer or disk, a failing disk, a producer that has stopped.
+            The same record may be taken later.
+        invalid_puts: puts that the caller got wrong: the record is too large, an argument is invalid.
+        unavailable_since: since when the sink has been unavailable, in microseconds since 1970; 0 when it is not.
+        unreadable_since: since when the log cannot be read, so that nothing is sent, likewise.
+        state: what the producer is doing. `"on_hold"`: the oldest batch waits for its next attempt; `"stopped"`: until
+            `resume()`.
+        last_error: the last error of the sink, of the disk, or of a put that `refused_puts` counts; empty if none.
+        slots: slots that the outbox has, with `shared=True`; otherwise 0.
+        adopted_slots: slots of them, of processes that have ended, which this producer sends. What is counted above is of
+            its own slot and of these, but for the dead letters, which are those of all slots.
     """
 
     put_records: int

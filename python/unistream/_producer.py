@@ -18,6 +18,7 @@ from . import _ending, _green, _logging, _native, _outage
 from ._errors import Reentrant, Timeout, WrongMode
 from ._logging import logger
 from ._options import BufferOptions, Options, Schedule, Seconds, Stats
+from ._payload import Default, Serializer, check_hooks
 from ._sink import AsyncSend, Send, Sink, check_arity, is_async, name_of, on_loop, prepare_of, send_of, start_workers
 
 if TYPE_CHECKING:
@@ -59,6 +60,9 @@ class Producer(_native.Producer):
         unavailable: what else is an outage, which uses up no attempt: exception classes, or a function that is given
             the exception and returns `True` or the seconds to wait, `False` for a failure, `None` for what the table
             says. The table, with what the usual clients raise when nobody answers, is in the guide.
+        default: is called with a value that JSON has no form for, and returns another one in its place.
+        serializer: is called with everything but text, bytes-like objects and objects with `serialize()`, and returns
+            the payload, bytes or text: `msgpack.packb`, `orjson.dumps`.
         close_timeout: seconds or a `timedelta` that `close()` and the end of a `with` block spend on delivering what is
             left; `None` waits for ever. A block that an exception leaves spends at most a second, one that Ctrl-C
             leaves nothing. What is left stays on disk.
@@ -89,6 +93,8 @@ class Producer(_native.Producer):
         mode: Literal["background", "inline", "manual"] = "background",
         schedule: Schedule | None = None,
         unavailable: Unavailable = (),
+        default: Default | None = None,
+        serializer: Serializer | None = None,
         close_timeout: Seconds | None = CLOSE_TIMEOUT,
         **options: Unpack[Options],
     ) -> Self:
@@ -97,6 +103,7 @@ class Producer(_native.Producer):
         if close_timeout is not None and not _seconds(close_timeout) >= 0:
             raise ValueError(f"close_timeout is {close_timeout}; it must be a span of time in seconds, or None")
         added = _outage.check(unavailable)
+        check_hooks(default, serializer)
         if schedule is not None:
             twice = keywords.keys() & schedule.options().keys()
             if twice:
@@ -121,7 +128,7 @@ class Producer(_native.Producer):
                 if made and (producer := made[0]()) is not None:
                     _ending.opened(producer)
 
-        self = super().__new__(cls, start)
+        self = super().__new__(cls, start, default, serializer)
         made.append(weakref.ref(self))
         self._loops, self._mode, self._close_timeout = loops, mode, close_timeout
         _ending.opened(self)
@@ -366,6 +373,8 @@ class Buffer(_native.Buffer):
 
     Args:
         path: the buffer's directory; created if it does not exist. One buffer or producer at a time owns it.
+        default: as for `Producer`.
+        serializer: as for `Producer`.
         options: see `BufferOptions` and `unistream.options()`.
 
     >>> with Buffer(path, max_records=2) as buffer:
@@ -381,9 +390,17 @@ class Buffer(_native.Buffer):
 
     __slots__ = ()
 
-    def __new__(cls, path: str | os.PathLike[str], **options: Unpack[BufferOptions]) -> Self:
+    def __new__(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        default: Default | None = None,
+        serializer: Serializer | None = None,
+        **options: Unpack[BufferOptions],
+    ) -> Self:
         """Open the buffer; create it if there is none."""
-        return super().__new__(cls, os.fspath(path), cast("dict[str, Any]", options))
+        check_hooks(default, serializer)
+        return super().__new__(cls, os.fspath(path), default, serializer, cast("dict[str, Any]", options))
 
     def __enter__(self) -> Self:
         """Return the buffer itself."""

@@ -27,7 +27,7 @@ def put(
     max_age: Seconds | None,
 ) -> int:
     """Put a record and print what happens to it and, in inline mode, to the batch that is sent meanwhile."""
-    payload, own_id = _native.encode(data)
+    payload, own_id = producer._encode(data)
     id = own_id if id is None else id
     return _put(producer, payload, id, key, created_at, headers, topic, expires_at, max_age)
 

@@ -29,6 +29,8 @@ static void see_batch(const unistream_batch *batch) {
   }
   MUST(last <= unistream_batch_last_seq(batch) && unistream_batch_first_seq(batch) <= last);
   MUST(unistream_batch_attempt(batch) > 0);
+  size_t memo_length = 7;
+  MUST(unistream_batch_memo(batch, &memo_length) ? memo_length <= 4096 : memo_length == 0);
 }
 
 /* The sink has answered so for record `index`. */
@@ -150,6 +152,15 @@ static void on_event(void *user_data, const unistream_event *event) {
   (void)user_data;
 }
 
+/* Keeps a memo, or says that it cannot, or more than there is room for. */
+static int64_t on_prepare(void *user_data, const unistream_batch *batch, void *memo) {
+  uint8_t how = mood_now();
+  (void)user_data;
+  MUST(unistream_batch_memo(batch, NULL) == NULL);
+  memset(memo, how, how);
+  return how % 8 == 7 ? INT64_MIN : how % 8 == 6 ? 4097 : how % 8 == 5 ? 0 : how;
+}
+
 static void on_interrupt(void *user_data) { (void)user_data; }
 
 /* ------------------------------------------------------------------------------------------------------ the calls */
@@ -252,6 +263,8 @@ static void make_sink(size_t slot) {
       if (below(2)) callbacks.interrupt = on_interrupt;
       if (below(2)) callbacks.name = text();
       callbacks.max_records = below(4);
+      /* By a number that is there, as above. */
+      if (callbacks.max_records == 2) callbacks.prepare = on_prepare;
       callbacks.max_bytes = below(3) * 100;
       callbacks.max_record_bytes = below(3) * 100;
       error = unistream_sink_new(&callbacks, below(8) ? &made : NULL);
@@ -523,6 +536,15 @@ static void call(void) {
       if (batches[at]) break;
       checked(unistream_producer_next_batch(producer, &batch));
       batches[at] = batch;
+      if (unistream_batch_count(batch) % 2) {
+        uint64_t first = unistream_batch_first_seq(batch);
+        size_t most = first % 5 == 4 ? SIZE_MAX : first % 5000, kept = 0;
+        static const char memo[5000] = "memo";
+        bool had = unistream_batch_memo(batch, NULL) != NULL;
+        unistream_error *error = unistream_producer_keep_memo(producer, batch, most > 5000 ? NULL : memo, most);
+        if (had || most > 4096) MUST(error != NULL);
+        if (checked(error) == UNISTREAM_ERROR_NONE) MUST(unistream_batch_memo(batch, &kept) != NULL && kept == most);
+      }
       break;
     case 14: checked(unistream_producer_next_wait(any_producer(&slot), &wait)), MUST(wait >= -1); break;
     case 15: settle_one(any_producer(&slot), below(SLOTS)); break;

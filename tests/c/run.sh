@@ -231,6 +231,18 @@ lanes() {
   example lanes "gcc -std=c99 -D_POSIX_C_SOURCE=200809L" lanes.c &&
     grep -q 'times the records$' "$scratch/example-lanes/printed"
 }
+syslog_lines() {
+  directory=$scratch/example-syslog_lines
+  example syslog_lines "gcc -std=c99 -D_POSIX_C_SOURCE=200809L" syslog_lines.c > "$scratch/usage" 2>&1 && return 1
+  (cd "$directory" && printf '<34>Oct 11 22:14:15 host su[12]: failed\nplain\n<165>x: y\n<999>odd' |
+    timeout 120 ./syslog_lines outbox file:lines.log > printed) &&
+    grep -qx '4 lines taken, 0 refused, 0 left on disk' "$directory/printed" &&
+    [ "$(cat "$directory/lines.log")" = "$(printf 'Oct 11 22:14:15 host su[12]: failed\nplain\nx: y\n<999>odd')" ] &&
+    { (cd "$directory" && printf '<34>kept\n' |
+      timeout -s KILL 5 ./syslog_lines other 'http://127.0.0.1:9/?preset=loki'); true; } &&
+    (cd "$directory" && timeout 120 ./syslog_lines other file:kept.log < /dev/null) &&
+    [ "$(cat "$directory/kept.log")" = kept ]
+}
 raii() {
   example raii "g++ -std=c++17" raii.cpp && grep -q '^2: and again$' "$scratch/example-raii/printed"
 }
@@ -247,6 +259,7 @@ check "example: hello, linked statically" statically
 check "example: a sink that posts to a socket" socket_sink
 check "example: an event loop in mode manual" event_loop
 check "example: lanes, with the order of every key checked" lanes
+check "example: lines of syslog" syslog_lines
 check "example: a C++ cover" raii
 
 echo

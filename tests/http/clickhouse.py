@@ -1,7 +1,7 @@
 """The engine of ClickHouse (chdb) behind the part of its HTTP interface that an insert needs: `clickhouse.py PORT`.
 
-The engine reads the rows, knows the deduplication tokens and makes the errors; what is ours is the way from a request to
-the engine, by <https://clickhouse.com/docs/interfaces/http>.
+The engine reads the rows, knows the deduplication tokens and makes the errors; what is ours is the way from a request
+to the engine, by <https://clickhouse.com/docs/interfaces/http>.
 """
 
 import re

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import BIN, COMMAND, ROOT, ClickHouse, Elastic, command, run
 from servers import free_port, running
+from service import Headers, serving
 
 
 def all_once(elastic: Elastic, index: str) -> None:
@@ -101,6 +102,40 @@ def test_the_examples_put_what_they_are_given(tmp_path: Path, elastic: Elastic, 
         assert done.returncode == 0, done.stderr
         assert done.stdout.endswith("0 left\n")
         all_once(elastic, f"example-{name}")
+
+
+def test_what_splunk_has_not_acknowledged_is_sent_again_after_a_kill(tmp_path: Path) -> None:
+    """A collector of ours, by the documentation, that acknowledges nothing until the program was killed."""
+    events: dict[int, list[int]] = {}
+    lost: set[int] = set()
+    is_well = False
+
+    def answer(path: str, headers: Headers, body: bytes) -> tuple[int, bytes]:
+        assert len(headers["x-splunk-request-channel"]) == 36
+        if path.endswith("/ack"):
+            acks = {str(ack): ack in events and ack not in lost for ack in json.loads(body)["acks"]}
+            return 200, json.dumps({"acks": acks}).encode()
+        number = len(events) + 1
+        if not is_well:
+            lost.add(number)
+        events[number] = [json.loads(line)["event"]["n"] for line in body.splitlines()]
+        return 200, json.dumps({"text": "Success", "code": 0, "ackId": number}).encode()
+
+    path = tmp_path / "events.ndjson"
+    path.write_text("".join(f'{{"n": {n}}}\n' for n in range(1000)))
+    with serving(answer) as url:
+        put = command("put", tmp_path / "outbox", path, "--to", f"{url}?preset=splunk_hec&acknowledge=true")
+        process = subprocess.Popen(put, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while sum(map(len, events.values())) < 1000 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.kill()
+        process.wait()
+        is_well = True
+        done = run(*put[1:])
+    assert done.returncode == 0, done.stderr
+    kept = [n for number, taken in events.items() if number not in lost for n in taken]
+    assert sorted(kept) == list(range(1000))
 
 
 def nginx(place: Path, port: int, server: str) -> list[str]:

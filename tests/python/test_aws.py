@@ -2,15 +2,14 @@
 
 import base64
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import unistream
+from service import Headers, serving
 from unistream import CloudWatchLogsSink, KinesisSink, Producer, api
 
 KEYS: Any = {"region": "eu-west-1", "access_key_id": "AKIDTEST", "secret_access_key": "hush"}
@@ -19,30 +18,17 @@ KEYS: Any = {"region": "eu-west-1", "access_key_id": "AKIDTEST", "secret_access_
 class Service:
     """Kinesis and CloudWatch Logs, as far as it goes: it takes what it is sent, but for records that are to fail."""
 
+    url = ""
+
     def __init__(self) -> None:
         self.calls: list[list[str]] = []
         self.failing: set[str] = set()
         self.authorizations: list[str] = []
-        service = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                service.authorizations.append(self.headers["authorization"])
-                answer = json.dumps(service.answer(body)).encode()
-                self.send_response(200)
-                self.send_header("content-length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+    def serve(self, _path: str, headers: Headers, body: bytes) -> tuple[int, bytes]:
+        """Answer a request."""
+        self.authorizations.append(headers["authorization"])
+        return 200, json.dumps(self.answer(json.loads(body))).encode()
 
     def answer(self, body: dict[str, Any]) -> dict[str, Any]:
         """Return the answer to a call."""
@@ -62,12 +48,8 @@ class Service:
 def service() -> Iterator[Service]:
     """Run a service for one test."""
     service = Service()
-    thread = threading.Thread(target=service.server.serve_forever, args=(0.02,))
-    thread.start()
-    yield service
-    service.server.shutdown()
-    thread.join()
-    service.server.server_close()
+    with serving(service.serve) as service.url:
+        yield service
 
 
 @pytest.mark.parametrize(

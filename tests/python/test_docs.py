@@ -2,14 +2,18 @@
 
 import doctest
 import importlib
+import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 import unistream
+from unistream.logging import FIELDS
 
-README = Path(__file__).parents[2] / "python" / "README.md"
-MODULES = ["unistream", "unistream._options", "unistream._producer", "unistream._registry"]
+ROOT = Path(__file__).parents[2]
+MODULES = ["unistream", "unistream._options", "unistream._producer", "unistream._registry", "unistream.logging"]
 
 
 EXAMPLES = [
@@ -29,7 +33,7 @@ def test_docstrings(example: doctest.DocTest, path: Path, monkeypatch: pytest.Mo
     assert result.attempted > 0
 
 
-BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "python" / "README.md").read_text(), re.DOTALL)
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=[block.split("\n")[0][:40] for block in BLOCKS])
@@ -41,3 +45,33 @@ def test_readme(
     exec(compile(block, "README.md", "exec"), {"__name__": "__main__"})
     said = "".join(f"{line}\n" for line in re.findall(r"# prints (.*)", block))
     assert capsys.readouterr().out == said
+
+
+# The blocks of the page on logging, with the output that the page shows below some of them.
+PAGE = re.findall(r"```python\n(.*?)```(?:\n\n```\n(.*?)```)?", (ROOT / "docs" / "logging.md").read_text(), re.DOTALL)
+
+
+def but_for_the_moment(text: str) -> str:
+    """Return the text without what differs from run to run."""
+    text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "NOW", text)
+    return re.sub(r'"traceback":"Traceback \(most.*?"}', '"traceback":"..."}', text)
+
+
+@pytest.mark.parametrize(("block", "output"), PAGE, ids=[re.sub(r"\W+", " ", block)[:40] for block, _ in PAGE])
+def test_the_page_on_logging(block: str, output: str, run_python: Callable[..., CompletedProcess[str]]) -> None:
+    done = run_python(block)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert but_for_the_moment(done.stdout) == but_for_the_moment(output)
+
+
+def test_the_page_on_logging_shows_a_record(tmp_path: Path, run_python: Callable[..., CompletedProcess[str]]) -> None:
+    page = (ROOT / "docs" / "logging.md").read_text()
+    [shown] = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    assert run_python(PAGE[0][0]).stderr == ""
+    record, documented = json.loads((tmp_path / "app.log").read_text()), json.loads(shown)
+    assert list(record) == list(documented)
+    same = ("level", "logger", "message", "function", "thread", "extra", "line")
+    assert [record[name] for name in same] == [documented[name] for name in same]
+    # Every field has a row.
+    for name in (*FIELDS, "exception", "stack", "extra"):
+        assert f"`{name}`" in page

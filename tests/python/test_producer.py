@@ -421,4 +421,3 @@ def test_every_error_of_the_engine_has_its_exception() -> None:
 
 def test_the_version_is_the_packages() -> None:
     assert unistream.__version__ == importlib.metadata.version("unistream")
-    assert all(hasattr(unistream, name) for name in unistream.__all__)

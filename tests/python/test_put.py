@@ -43,6 +43,15 @@ def test_floats_are_written_like_repr(number: float) -> None:
     assert encode([number])[0] == f"[{number!r}]".encode()
 
 
+@given(st.integers(-(10**12), 10**12), st.integers(0, 12), st.integers(-3, 3))
+def test_floats_of_few_digits_are_written_like_repr(digits: int, places: int, steps: int) -> None:
+    """And their neighbours, which have many digits."""
+    number = digits / 10**places
+    for _ in range(abs(steps)):
+        number = math.nextafter(number, math.copysign(math.inf, steps))
+    assert encode([number, -number])[0] == f"[{number!r},{-number!r}]".encode()
+
+
 @pytest.mark.parametrize("exponent", range(-8, 20))
 def test_floats_change_to_exponents_where_repr_does(exponent: int) -> None:
     for digits in (1.0, -1.0, 1.5, 9.999999999999999, 1.2345678):
@@ -139,7 +148,7 @@ def cycle() -> list[object]:
         (["\ud800"], ValueError),
         ("\ud800", ValueError),
         (cycle(), ValueError),
-        ({"x": {1, 2}}, TypeError),
+        ({"x": {1j, 2}}, TypeError),
         ({"x": b"bytes"}, TypeError),
         ({(1, 2): 3}, TypeError),
         (5, TypeError),
@@ -214,7 +223,7 @@ def test_a_header_that_is_no_text_says_why(path: Path) -> None:
         with pytest.raises(UnicodeEncodeError):
             producer.put(b"", headers={"\ud800": b""})
         with pytest.raises(TypeError, match="name of a header is int, not str"):
-            producer.put(b"", headers={5: b""})  # type: ignore[dict-item]
+            producer.put(b"", headers={5: b""})  # type: ignore[arg-type]
 
 
 def test_headers_survive_the_dead_letters(path: Path) -> None:

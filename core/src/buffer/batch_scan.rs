@@ -50,7 +50,7 @@ impl Read {
             let (key, id) = (frame.key.map(<[u8]>::len), frame.id.map(str::len));
             limits.lengths_count(frame.data.len(), key, id, frame.attributes.len())
         });
-        let takes = self.counted.takes(counted, caps);
+        let takes = self.counted.takes(counted, &caps);
         self.counted.add(self.last, counted);
         takes
     }

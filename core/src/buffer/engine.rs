@@ -36,6 +36,9 @@ pub(crate) struct Core {
     pub(super) window: Window,
     pub(super) max_data: u64,
     pub(super) max_counted: u64,
+    /// What a record that is a payload alone counts besides its bytes, and how many bytes it may have.
+    pub(super) payload_overhead: u64,
+    pub(super) max_payload: u64,
     pub(super) segment_bytes: u64,
     pub(super) access: Access,
     pub(crate) fork: ForkGuard,
@@ -127,37 +130,60 @@ impl From<Duration> for Wait {
 impl Core {
     // ------------------------------------------------------------------------------------------------ in
 
+    /// Appends a record that is a payload and nothing else, as [`put`](Self::put) does, in half the instructions: most puts
+    /// go this way. It syncs nothing, so that the durability must not be `Always`. `Ok(None)`: the active segment has no
+    /// room for it, or it is too large; nothing has happened, and `put` knows what to do.
+    #[inline(always)]
+    pub(crate) fn put_payload(&self, payload: &[u8]) -> Result<Option<Appended>> {
+        let len = payload.len() as u64;
+        if len > self.max_payload {
+            return Ok(None);
+        }
+        let created_at = self.env.clock.wall();
+        let body = Body::of(payload);
+        let counted = len + self.payload_overhead;
+        let appended = lock_briefly(&self.log).append(&body, created_at, counted, &self.caps, &self.env.clock);
+        match appended {
+            Ok(appended) => {
+                if self.signal.is_idle() || appended.wants_spare {
+                    self.signal.wake();
+                }
+                Ok(Some(appended))
+            }
+            Err(Refusal::Segment(_)) => Ok(None),
+            Err(Refusal::Error(error)) => Err(error),
+        }
+    }
+
     /// Appends a record, waiting for space at most `wait`; `None` does not even prepare the next segment. The caller has
     /// seen to it that this is no forked child.
-    #[inline]
-    pub(crate) fn put(&self, record: NewRecord<'_>, wait: Option<Wait>) -> Result<Appended> {
-        let mut body = Body { id: record.id, key: record.key, attributes: None, data: record.data };
-        let attributes;
+    pub(crate) fn put(&self, record: &NewRecord<'_>, wait: Option<Wait>) -> Result<Appended> {
+        let checked;
+        let mut attributes = None;
         if record.has_attributes() {
-            attributes = record.checked_attributes()?;
-            body.attributes = Some(&attributes);
+            checked = record.checked_attributes()?;
+            attributes = Some(&checked);
         }
         let key_len = record.key.map_or(0, <[u8]>::len);
         let id_len = record.id.map_or(0, str::len);
-        let counted = self.limits.record_bytes(&record);
+        let counted = self.limits.record_bytes(record);
         if record.data.len() as u64 > self.max_data || counted > self.max_counted || (key_len | id_len) > MAX_ID_BYTES {
-            return Err(self.too_large(&record, counted));
+            return Err(self.too_large(record, counted));
         }
         let created_at = match record.created_at {
             Some(created_at) if CREATED_AT.contains(&created_at) => created_at,
             Some(created_at) => return Err(no_date("created_at", created_at)),
             None => self.env.clock.wall(),
         };
-        let body_crc = body.crc();
+        let body = Body::new(record.id, record.key, attributes, record.data);
         // The guard ends with the statement: what follows takes the log again.
-        let appended =
-            lock_briefly(&self.log).append(&body, body_crc, created_at, counted, self.caps, &*self.env.clock);
+        let appended = lock_briefly(&self.log).append(&body, created_at, counted, &self.caps, &self.env.clock);
         let appended = match appended {
             Ok(appended) => appended,
             Err(Refusal::Error(error)) => return Err(error),
             Err(Refusal::Segment(_)) => match wait {
-                Some(wait) => self.append_slowly(&body, body_crc, created_at, counted, wait)?,
-                None => match self.append_rolling(&body, body_crc, created_at, counted)? {
+                Some(wait) => self.append_slowly(&body, created_at, counted, wait)?,
+                None => match self.append_rolling(&body, created_at, counted)? {
                     Ok(appended) => appended,
                     Err(_) => {
                         // Where it could not make the segment, it tries again.
@@ -179,20 +205,13 @@ impl Core {
 
     /// The rest of a put that found no room: prepares the next segment, or waits for space.
     #[cold]
-    fn append_slowly(
-        &self,
-        body: &Body<'_>,
-        body_crc: u32,
-        created_at: i64,
-        counted: u64,
-        wait: Wait,
-    ) -> Result<Appended> {
+    fn append_slowly(&self, body: &Body<'_>, created_at: i64, counted: u64, wait: Wait) -> Result<Appended> {
         let deadline = self.env.clock.monotonic().saturating_add(wait.slice);
         let clock = &*self.env.clock;
         let mut told = false;
         loop {
             let freed = self.space.count();
-            let needed = match self.append_rolling(body, body_crc, created_at, counted)? {
+            let needed = match self.append_rolling(body, created_at, counted)? {
                 Ok(appended) => return Ok(appended),
                 Err(needed) => needed,
             };
@@ -244,23 +263,23 @@ impl Core {
     fn append_rolling(
         &self,
         body: &Body<'_>,
-        body_crc: u32,
         created_at: i64,
         counted: u64,
     ) -> Result<std::result::Result<Appended, u64>> {
-        let clock = &*self.env.clock;
         let mut log = lock(&self.log);
-        let mut result = log.append(body, body_crc, created_at, counted, self.caps, clock);
-        if let Err(Refusal::Segment(needed)) = result
-            && log.spare.as_ref().is_some_and(|spare| spare.length >= needed)
-        {
-            log.roll(created_at)?;
-            result = log.append(body, body_crc, created_at, counted, self.caps, clock);
-        }
-        match result {
-            Ok(appended) => Ok(Ok(appended)),
-            Err(Refusal::Segment(needed)) => Ok(Err(needed)),
-            Err(Refusal::Error(error)) => Err(error),
+        let mut rolled = false;
+        loop {
+            match log.append(body, created_at, counted, &self.caps, &self.env.clock) {
+                Ok(appended) => return Ok(Ok(appended)),
+                Err(Refusal::Error(error)) => return Err(error),
+                Err(Refusal::Segment(needed)) => {
+                    if rolled || log.spare.as_ref().is_none_or(|spare| spare.length < needed) {
+                        return Ok(Err(needed));
+                    }
+                    log.roll(created_at)?;
+                    rolled = true;
+                }
+            }
         }
     }
 

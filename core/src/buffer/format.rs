@@ -246,6 +246,6 @@ mod tests {
         let salt = crate::buffer::segment::salt(0x0123_4567_89ab_cdef, 1);
         assert!(page.contains(&format!("salt is `{salt:#010x}`")));
         let head = Head { kind: Kind::Record, seq: 1, created_at: 0 };
-        assert_eq!(bytes, frame(head, &Body { id: Some("a"), ..Body::of(b"hi") }, salt));
+        assert_eq!(bytes, frame(head, &Body::new(Some("a"), None, None, b"hi"), salt));
     }
 }

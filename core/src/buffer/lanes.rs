@@ -18,6 +18,10 @@
 //!   lane that fails keeps the log's space.
 //! - The batch that was being filled when a process died ends where the next one opens the log: how full its lanes were is
 //!   not on disk. The number of lanes that the process had is in the checkpoint.
+//! - The key chooses the lane, and the sink does not. One whose target numbers the records of each partition keeps such a number for
+//!   each lane, in the parts' memos: a key has one lane and one partition, so that its order holds though a partition is fed by several
+//!   lanes. Were a sink to choose, its choice would have to stand in the record's frame, since the next process may have another
+//!   sink. A flag in `features` would announce that, and a method of `Sink` with a default would change no sink.
 
 use super::writer::{BatchCaps, OpenBatch};
 use crate::checksum::crc32c;
@@ -65,29 +69,30 @@ impl Filling {
     }
 
     /// Whether the batch takes a record that counts so many bytes.
-    #[inline]
-    pub(crate) fn takes(&self, open: &OpenBatch, key: Option<&[u8]>, seq: u64, counted: u64, caps: BatchCaps) -> bool {
+    #[inline(always)]
+    pub(crate) fn takes(&self, open: &OpenBatch, key: Option<&[u8]>, seq: u64, counted: u64, caps: &BatchCaps) -> bool {
         if self.lanes.is_empty() {
             return open.takes(counted, caps);
         }
         open.records < MOST_RECORDS && self.lanes[lane_of(key, seq, self.count()) as usize].takes(counted, caps)
     }
 
-    /// Counts a record into its lane. Returns what to measure against the caps now.
-    #[inline]
-    pub(crate) fn add<'a>(
-        &'a mut self,
-        open: &'a OpenBatch,
+    /// Counts a record that the batch has taken into its lane. Returns whether the batch is full now.
+    #[inline(always)]
+    pub(crate) fn add(
+        &mut self,
+        open: &OpenBatch,
         key: Option<&[u8]>,
         seq: u64,
         counted: u64,
-    ) -> &'a OpenBatch {
+        caps: &BatchCaps,
+    ) -> bool {
         if self.lanes.is_empty() {
-            return open;
+            return open.is_full(caps);
         }
         let lane = &mut self.lanes[lane_of(key, seq, self.lanes.len() as u32) as usize];
         lane.add(seq, counted);
-        lane
+        lane.is_full(caps) || open.records >= MOST_RECORDS
     }
 
     /// The batch is sealed.

@@ -52,6 +52,7 @@ use maintenance::Maintenance;
 pub(crate) use opening::{Place, in_use, is_shared};
 pub(crate) use quarantine::CORRUPT;
 pub(crate) use space::Neighbours;
+pub(crate) use writer::Appended;
 
 /// The name of the lock file in the buffer's directory.
 pub(crate) const LOCK: &str = "lock";
@@ -128,7 +129,7 @@ impl Buffer {
         if self.core.fork.is_forked() {
             return Err(forked());
         }
-        self.core.put(record.into(), Some(wait.into())).map(|appended| appended.seq)
+        self.core.put(&record.into(), Some(wait.into())).map(|appended| appended.seq)
     }
 
     /// Ends the batch being filled; `false` if it was empty.

@@ -25,6 +25,7 @@ use crate::options::{CoreDumps, Durability, Options, Order, Storage};
 use crate::platform::sync::Mutex;
 use crate::platform::sync::atomic::AtomicBool;
 use crate::platform::{CachePadded, Directory, Environment, ForkGuard, Open, Ownership};
+use crate::record::NewRecord;
 
 /// A directory that this process owns, for a log.
 pub(crate) struct Place {
@@ -137,12 +138,16 @@ impl Core {
         let boot_id = if log.jumped_from.is_none() { env.disk.boot_id() } else { 0 };
         reader.begin_run(boot_id, log.next_seq, lanes, &owner)?;
         dir.sync().map_err(failed)?;
+        let max_counted = limit(caps.bytes, limits.max_record_bytes);
+        let payload_overhead = limits.record_bytes(&NewRecord::new(b""));
         let core = Core {
             dir,
             window: Window::new(&options),
             caps,
             max_data: options.max_record_bytes,
-            max_counted: limit(caps.bytes, limits.max_record_bytes),
+            max_counted,
+            payload_overhead,
+            max_payload: options.max_record_bytes.min(max_counted.saturating_sub(payload_overhead)),
             limits,
             segment_bytes,
             access,

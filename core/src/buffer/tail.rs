@@ -340,7 +340,7 @@ pub(super) fn read(
                 let lost = shape.seq.saturating_sub(end.next_seq);
                 let counted =
                     limits.lengths_count(shape.data_len(), shape.key_len(), shape.id_len(), shape.attributes_len());
-                if !end.cut.takes(counted, caps) {
+                if !end.cut.takes(counted, &caps) {
                     end.cut = OpenBatch::default();
                 }
                 end.open.add(shape.seq, counted);

@@ -45,7 +45,7 @@ fn directory(disk: &SimulatedDisk) -> Arc<dyn Directory> {
 
 fn put(core: &Core, records: usize, bytes: usize) {
     for _ in 0..records {
-        core.put(NewRecord::new(&vec![7; bytes]), Some(Duration::ZERO.into())).unwrap();
+        core.put(&NewRecord::new(&vec![7; bytes]), Some(Duration::ZERO.into())).unwrap();
     }
 }
 
@@ -139,7 +139,7 @@ fn what_a_failed_sync_dropped_is_stored_again_by_the_next_owner() {
         let core = open(&disk, durability);
         put(&core, 10, 10_000);
         core.sync().unwrap();
-        let put_more = || core.put(NewRecord::new(&[7; 10_000]), Some(Duration::ZERO.into()));
+        let put_more = || core.put(&NewRecord::new(&[7; 10_000]), Some(Duration::ZERO.into()));
         // The sync comes after so many other operations.
         let fails = |others: u64| {
             let at = disk.operations().0 + others;
@@ -262,7 +262,7 @@ fn a_segment_that_somebody_made_longer_is_read_as_far_as_it_was() {
     let root = tempfile::tempdir_in("/dev/shm").unwrap();
     let options = Options { segment_bytes: 64 << 10, ..Options::default() };
     let core = open_alone(root.path(), options, Environment::system());
-    core.put(NewRecord::new(b"x"), None).unwrap();
+    core.put(&NewRecord::new(b"x"), None).unwrap();
     core.close().unwrap();
     let file = std::fs::OpenOptions::new().write(true).open(root.path().join(segment::name(1))).unwrap();
     file.set_len(100 << 30).unwrap();
@@ -476,7 +476,7 @@ fn what_lies_before_an_unknown_version_is_not_read_for_each_look() {
         copy[508..].copy_from_slice(&crc.to_le_bytes());
     }
     let core = open(&disk, Durability::Os);
-    core.put(NewRecord::new(&[7; 60_000]), Some(Duration::ZERO.into())).unwrap();
+    core.put(&NewRecord::new(&[7; 60_000]), Some(Duration::ZERO.into())).unwrap();
     core.seal().unwrap();
     let file = disk.open(&path, false).unwrap();
     file.write_at(&unknown, 0).unwrap();

@@ -12,7 +12,7 @@ use super::format::{
     self, Body, END_BYTES, Head, Kind, SEAL_BYTES, SEGMENT_FEATURES, SEGMENT_HEADER_BYTES, Seal, SegmentHeader,
     TAIL_BYTES, TERMINATOR_BYTES,
 };
-use super::lanes::{Filling, MOST_RECORDS};
+use super::lanes::Filling;
 use super::position::Position;
 use super::segment;
 use crate::error::{Error, ErrorKind};
@@ -42,8 +42,14 @@ pub(crate) struct OpenBatch {
 impl OpenBatch {
     /// Whether a record that counts so many bytes goes into it; an empty one takes any.
     #[inline]
-    pub(crate) fn takes(&self, counted: u64, caps: BatchCaps) -> bool {
+    pub(crate) fn takes(&self, counted: u64, caps: &BatchCaps) -> bool {
         self.records == 0 || (self.records < caps.records && self.bytes + counted.max(1) <= caps.bytes)
+    }
+
+    /// Whether it takes no record any more.
+    #[inline]
+    pub(crate) fn is_full(&self, caps: &BatchCaps) -> bool {
+        self.records >= caps.records || self.bytes >= caps.bytes
     }
 
     /// Counts a record in.
@@ -237,39 +243,37 @@ impl Log {
     }
 
     /// Appends a record.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn append(
         &mut self,
         body: &Body<'_>,
-        body_crc: u32,
         created_at: i64,
         counted: u64,
-        caps: BatchCaps,
-        clock: &dyn Clock,
+        caps: &BatchCaps,
+        clock: &Arc<dyn Clock>,
     ) -> Result<Appended, Refusal> {
         self.check().map_err(Refusal::Error)?;
         // By bytes; or it was full already: the process died before its seal, the seal found no space, or the caps were larger.
         let mut sealed = !self.filling.takes(&self.open, body.key, self.next_seq, counted, caps);
         let needed = format::padded(body.len()) + if sealed { SEAL_BYTES } else { 0 };
-        if self.tail + needed > self.limit || (body.attributes.is_some() && !self.takes_attributes) {
+        if self.tail + needed > self.limit || (body.has_attributes() && !self.takes_attributes) {
             return Err(Refusal::Segment(Log::segment_for(body.len())));
         }
         if sealed {
             self.seal(created_at).map_err(Refusal::Error)?;
         }
         let seq = self.next_seq;
-        self.frame(Head { kind: Kind::Record, seq, created_at }, body, body_crc).map_err(Refusal::Error)?;
+        self.frame(Head { kind: Kind::Record, seq, created_at }, body).map_err(Refusal::Error)?;
         self.next_seq = seq + 1;
         self.records += 1;
-        self.bytes += body.data.len() as u64;
+        self.bytes += body.data_len() as u64;
         let began = self.open.records == 0;
         if began {
             self.open = OpenBatch { first_seq: seq, records: 0, bytes: 0, since: clock.monotonic() };
             lock(&self.front).open_since = Some(self.open.since);
         }
         self.open.add(seq, counted);
-        let fullest = self.filling.add(&self.open, body.key, seq, counted);
-        if fullest.records >= caps.records || fullest.bytes >= caps.bytes || self.open.records >= MOST_RECORDS {
+        if self.filling.add(&self.open, body.key, seq, counted, caps) {
             // The record is in: should its seal fail, the next put or linger seals.
             sealed |= self.seal(created_at).is_ok();
         }
@@ -288,7 +292,7 @@ impl Log {
         let seal = Seal { first_seq, last_seq, records: records as u32, epoch: self.epoch, lanes };
         let encoded = seal.encode();
         let body = Body::of(&encoded);
-        self.frame(Head { kind: Kind::Seal, seq: last_seq, created_at: now }, &body, body.crc())?;
+        self.frame(Head { kind: Kind::Seal, seq: last_seq, created_at: now }, &body)?;
         self.end_batch();
         Ok(true)
     }
@@ -363,7 +367,7 @@ impl Log {
         let head = Head { kind: Kind::End, seq, created_at: now };
         let body = Body::of(&[]);
         if self.tail as u64 + END_BYTES as u64 <= self.length {
-            let _ = self.frame(head, &body, body.crc());
+            let _ = self.frame(head, &body);
         }
         let Some(PreparedSegment { writer, .. }) = self.spare.take() else { return Ok(()) };
         self.reader = writer.reader();
@@ -448,12 +452,12 @@ impl Log {
     }
 
     /// Writes a frame at the tail and moves the tail behind it.
-    #[inline]
-    fn frame(&mut self, head: Head, body: &Body<'_>, body_crc: u32) -> Result<(), Error> {
+    #[inline(always)]
+    fn frame(&mut self, head: Head, body: &Body<'_>) -> Result<(), Error> {
         let padded = format::padded(body.len());
         let stored = match self.writer.space(self.tail, padded + TERMINATOR_BYTES) {
             Ok(space) => {
-                format::encode(space, head, body, body_crc, self.salt);
+                format::encode(space, head, body, self.salt);
                 self.writer.append(self.tail, self.tail + padded)
             }
             Err(error) => Err(error),

@@ -213,7 +213,7 @@ impl LetterRecords {
 /// A record as a frame of a records file.
 fn frame(record: &crate::Record<'_>) -> Vec<u8> {
     let attributes = record.to_new().attributes();
-    let body = Body { id: record.own_id(), key: record.key, attributes: Some(&attributes), data: record.data };
+    let body = Body::new(record.own_id(), record.key, Some(&attributes), record.data);
     let head = Head { kind: Kind::Record, seq: record.seq, created_at: record.created_at };
     frame::frame(head, &body, 0)
 }

@@ -16,7 +16,7 @@ pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A thread that finds it taken sleeps for a moment rather than queue: with a queue every release costs a system call, and
 /// handing the lock to another core costs more than the work done under it. A thread that was unlucky for about 400 us
 /// queues after all.
-#[inline]
+#[inline(always)]
 pub(crate) fn lock_briefly<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     match mutex.try_lock() {
         Ok(guard) => guard,

@@ -8,10 +8,13 @@ use super::outage::{Outage, Since};
 use super::sender::Senders;
 use crate::event::Observer;
 use crate::limits::Limits;
+use crate::platform::sync::atomic::AtomicU64;
 use crate::schedule::Schedule;
 use crate::sink::Sink;
 
 pub(super) struct Common {
+    /// Callbacks of the user's that run now, for any of the slots.
+    pub(super) callbacks: AtomicU64,
     /// `None` in manual mode.
     pub(super) sink: Option<Box<dyn Sink>>,
     pub(super) limits: Limits,
@@ -37,6 +40,7 @@ impl Common {
         put_events: bool,
     ) -> Arc<Common> {
         Arc::new(Common {
+            callbacks: AtomicU64::new(0),
             sink,
             limits,
             schedule,

@@ -105,15 +105,27 @@ impl Producer {
 
     /// Puts a record. Whether this is a child, the put itself looks, so that it is not looked at twice.
     #[inline]
-    pub(super) fn put_here(&self, record: NewRecord<'_>, wait: Option<Wait>, is_last: bool) -> Result<u64> {
+    pub(super) fn put_here(&self, record: &NewRecord<'_>, wait: Option<Wait>, is_last: bool) -> Result<u64> {
         match self.inner().shared.put(record, wait, is_last) {
             Err(error) if error.kind() == ErrorKind::Forked => self.put_in_child(record, wait, is_last, error),
             put => put,
         }
     }
 
+    /// The same for a payload and nothing else.
+    #[inline]
+    pub(super) fn put_payload_here(&self, payload: &[u8]) -> Result<u64> {
+        match self.inner().shared.put_payload(payload) {
+            Err(error) if error.kind() == ErrorKind::Forked => {
+                let wait = self.inner().shared.core().options.put_timeout();
+                self.put_in_child(&NewRecord::new(payload), Some(wait.into()), true, error)
+            }
+            put => put,
+        }
+    }
+
     #[cold]
-    fn put_in_child(&self, record: NewRecord<'_>, wait: Option<Wait>, is_last: bool, forked: Error) -> Result<u64> {
+    fn put_in_child(&self, record: &NewRecord<'_>, wait: Option<Wait>, is_last: bool, forked: Error) -> Result<u64> {
         // One that is accepted is in the parent's log: its sink has forked, and this is the child.
         if self.inner().anew.is_none() || forked.record_accepted() {
             return Err(forked);

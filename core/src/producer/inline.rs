@@ -10,7 +10,7 @@ use crate::event::Event;
 use crate::record::NewRecord;
 
 impl Shared {
-    pub(super) fn put_inline(&self, record: NewRecord<'_>, wait: Wait) -> Result<u64> {
+    pub(super) fn put_inline(&self, record: &NewRecord<'_>, wait: Wait) -> Result<u64> {
         let core = self.core();
         let clock = &*core.env.clock;
         let deadline = clock.monotonic().saturating_add(wait.slice);

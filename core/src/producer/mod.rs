@@ -93,9 +93,13 @@ impl Producer {
     /// `RecordTooLarge` or `InvalidArgument` for a record that never fits; `BufferFull` after `full_timeout`,
     /// `DiskFull`, `Io`; `RetriesExhausted` or `DeadLettersFull` once the producer has stopped; `Closed`.
     /// [`Error::record_accepted`](crate::Error::record_accepted) says whether the record is in the log all the same.
-    #[inline]
+    #[inline(always)]
     pub fn put<'a>(&self, record: impl Into<NewRecord<'a>>) -> Result<u64> {
-        self.put_within(record, self.inner().shared.core().options.put_timeout())
+        let record = record.into();
+        if record.is_payload_alone() {
+            return self.put_payload_here(record.data);
+        }
+        self.put_here(&record, Some(self.inner().shared.core().options.put_timeout().into()), true)
     }
 
     /// As [`put`](Self::put), but waits for space no longer than `wait`, whatever `when_full` says.
@@ -104,7 +108,7 @@ impl Producer {
     /// Those of [`put`](Self::put).
     #[inline]
     pub fn put_within<'a>(&self, record: impl Into<NewRecord<'a>>, wait: Duration) -> Result<u64> {
-        self.put_here(record.into(), Some(wait.into()), true)
+        self.put_here(&record.into(), Some(wait.into()), true)
     }
 
     /// As [`put_within`](Self::put_within), for a caller that waits in slices to look up in between, and tries again after
@@ -115,7 +119,7 @@ impl Producer {
     /// Those of [`put`](Self::put).
     #[inline]
     pub fn put_in_slice<'a>(&self, record: impl Into<NewRecord<'a>>, slice: Duration, whole: Duration) -> Result<u64> {
-        self.put_here(record.into(), Some(Wait { slice, whole }), false)
+        self.put_here(&record.into(), Some(Wait { slice, whole }), false)
     }
 
     /// As [`put`](Self::put), but it waits neither for space nor for the next segment to be made: for a caller that
@@ -126,7 +130,7 @@ impl Producer {
     /// segment first, which counts as no refused put.
     #[inline]
     pub fn try_put<'a>(&self, record: impl Into<NewRecord<'a>>) -> Result<u64> {
-        self.put_here(record.into(), None, false)
+        self.put_here(&record.into(), None, false)
     }
 
     /// Waits until every record put before is delivered or in the dead letters. Backoff is respected. In inline

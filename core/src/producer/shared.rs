@@ -11,11 +11,11 @@ use super::outage::Outage;
 use super::reentrancy;
 use super::sender::Senders;
 use super::statistics::Statistics;
-use crate::buffer::{self, Buffer, Core, Dropped, Wait};
+use crate::buffer::{self, Appended, Buffer, Core, Dropped, Wait};
 use crate::dead_letters::DeadLetters;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
-use crate::options::Mode;
+use crate::options::{Durability, Mode, Options};
 use crate::platform::sync::Mutex;
 use crate::platform::sync::atomic::{AtomicU64, Ordering};
 use crate::record::NewRecord;
@@ -26,6 +26,8 @@ pub(super) struct Shared {
     pub(super) common: Arc<Common>,
     /// The sink wants to see each record before it is accepted.
     checks_records: bool,
+    /// Whether a record that is a payload and nothing else can go the short way: nobody looks at it, nobody waits for it.
+    puts_payloads: bool,
     /// The observer hears of each put.
     reports_puts: bool,
     pub(super) letters: DeadLetters,
@@ -50,10 +52,14 @@ impl Shared {
         letters: DeadLetters,
         household: Option<Household>,
     ) -> Arc<Shared> {
+        let Options { mode, durability, .. } = buffer.core().options;
+        let checks_records = common.limits.checks_records && common.sink.is_some();
+        let reports_puts = common.reports_puts;
         let shared = Arc::new(Shared {
             buffer,
-            checks_records: common.limits.checks_records && common.sink.is_some(),
-            reports_puts: common.reports_puts,
+            checks_records,
+            puts_payloads: !checks_records && !reports_puts && mode != Mode::Inline && durability != Durability::Always,
+            reports_puts,
             senders: common.senders.clone(),
             common,
             letters,
@@ -93,7 +99,7 @@ impl Shared {
     }
 
     /// An error unless the producer runs and this thread may call it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn check(&self) -> Result<()> {
         if !self.lifecycle.is_running() {
             self.refuse()?;
@@ -103,12 +109,16 @@ impl Shared {
 
     /// An error in a forked child, and for calls from inside a callback. Takes no lock, since in a forked child a lock may
     /// never be released.
-    #[inline]
+    #[inline(always)]
     pub(super) fn check_caller(&self) -> Result<()> {
         if self.core().fork.is_forked() {
             return Err(buffer::forked());
         }
-        if reentrancy::is_inside(self.address()) { Err(reentrancy::reentrant()) } else { Ok(()) }
+        // A thread that is inside has counted itself: where nobody is, it need not be asked which it is.
+        if self.common.callbacks.load(Ordering::Relaxed) > 0 && reentrancy::is_inside(self.address()) {
+            return Err(reentrancy::reentrant());
+        }
+        Ok(())
     }
 
     /// Stands for the producer: a call from inside a callback of any of its slots is one from inside.
@@ -133,7 +143,10 @@ impl Shared {
 
     /// Runs code of the user's. `None` if it panicked.
     pub(super) fn inside<T>(&self, callback: impl FnOnce() -> T) -> Option<T> {
-        reentrancy::run_inside(self.address(), callback)
+        self.common.callbacks.fetch_add(1, Ordering::Relaxed);
+        let result = reentrancy::run_inside(self.address(), callback);
+        self.common.callbacks.fetch_sub(1, Ordering::Relaxed);
+        result
     }
 
     #[inline]
@@ -181,6 +194,13 @@ impl Shared {
     }
 
     #[cold]
+    fn refuse_append(&self, error: Error, refused: bool) -> Error {
+        // The put may have sealed a batch before it found no room for the record.
+        self.wake_sender();
+        if refused { self.refuse_put(error) } else { error }
+    }
+
+    #[cold]
     fn admit_error(reason: String) -> Error {
         Error::new(ErrorKind::InvalidArgument, format!("the sink refuses this record: {reason}"))
     }
@@ -192,12 +212,37 @@ impl Shared {
         }
     }
 
-    /// Puts a record. `is_last`: the caller does not try again after `BufferFull`, so that it is a refused put.
+    /// Puts a record that is a payload and nothing else, and waits for space as the options say.
+    // Not into the caller: there remains the question whether the record is such a one, which mostly answers itself.
+    #[inline(never)]
+    pub(super) fn put_payload(&self, payload: &[u8]) -> Result<u64> {
+        if self.puts_payloads && self.check().is_ok() {
+            match self.core().put_payload(payload) {
+                Ok(Some(appended)) => {
+                    self.wake_for(&appended);
+                    return Ok(appended.seq);
+                }
+                Ok(None) => {}
+                Err(error) => return Err(self.refuse_append(error, true)),
+            }
+        }
+        let wait = self.core().options.put_timeout();
+        self.put(&NewRecord::new(payload), Some(wait.into()), true)
+    }
+
+    /// Wakes a sender, if the put gave it something to do.
     #[inline]
-    pub(super) fn put(&self, record: NewRecord<'_>, wait: Option<Wait>, is_last: bool) -> Result<u64> {
+    fn wake_for(&self, appended: &Appended) {
+        if appended.sealed || (appended.began && self.senders.idle.load(Ordering::Relaxed)) {
+            self.wake_sender();
+        }
+    }
+
+    /// Puts a record. `is_last`: the caller does not try again after `BufferFull`, so that it is a refused put.
+    pub(super) fn put(&self, record: &NewRecord<'_>, wait: Option<Wait>, is_last: bool) -> Result<u64> {
         self.check().map_err(|error| self.refuse_put(error))?;
         if self.checks_records {
-            self.admit(&record).map_err(|error| self.refuse_put(error))?;
+            self.admit(record).map_err(|error| self.refuse_put(error))?;
         }
         // A caller that tries again was not refused.
         let is_refused = |error: &Error| is_last || error.kind() != ErrorKind::BufferFull;
@@ -209,23 +254,20 @@ impl Shared {
         let appended = match core.put(record, wait) {
             Ok(appended) => appended,
             Err(error) => {
-                // The put may have sealed a batch before it found no room for the record.
-                self.wake_sender();
-                return Err(if is_refused(&error) { self.refuse_put(error) } else { error });
+                let refused = is_refused(&error);
+                return Err(self.refuse_append(error, refused));
             }
         };
         self.report_put(appended.seq, record);
-        if appended.sealed || (appended.began && self.senders.idle.load(Ordering::Relaxed)) {
-            self.wake_sender();
-        }
+        self.wake_for(&appended);
         Ok(appended.seq)
     }
 
     /// Reports a record in the log, if the observer wants that.
     #[inline]
-    pub(super) fn report_put(&self, seq: u64, record: NewRecord<'_>) {
+    pub(super) fn report_put(&self, seq: u64, record: &NewRecord<'_>) {
         if self.reports_puts {
-            self.notify(&Event::Put { seq, record });
+            self.notify(&Event::Put { seq, record: *record });
         }
     }
 }

@@ -267,7 +267,7 @@ impl Model {
         let left = &self.batches[at].parts[place].left;
         let (count, bytes) = (left.len() as u64, left.iter().map(|seq| self.records[seq].bytes).sum::<u64>());
         // The rates of the programs divide a million.
-        let micros = |amount: u64, rate: u64| if rate == 0 { 0 } else { amount * 1_000_000 / rate };
+        let micros = |amount: u64, rate: u64| (amount * 1_000_000).checked_div(rate).unwrap_or(0);
         let Options { max_rate_records, max_rate_bytes, .. } = self.options;
         let takes = micros(count, max_rate_records).max(micros(bytes, max_rate_bytes));
         if max_rate_records + max_rate_bytes > 0 {
@@ -295,8 +295,9 @@ impl Model {
             if self.now >= deadline {
                 return Err(ErrorKind::Timeout);
             }
+            let sent = inline && self.turn();
             // What was left may just have expired.
-            if !(inline && self.turn()) && !self.batches.is_empty() {
+            if !sent && !self.batches.is_empty() {
                 let ready = self.candidates().into_iter().map(|(at, place)| self.batches[at].parts[place].ready).min();
                 let ready = ready.map_or(deadline, |ready| ready.max(self.paced_until));
                 self.now = ready.clamp(self.now, deadline);

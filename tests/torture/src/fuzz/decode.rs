@@ -61,7 +61,7 @@ fn frame(source: &mut Source<'_>, salt: u32, bytes: &mut Vec<u8>) {
         2 => Attributes { expires_at: Some(-1), headers: Headers::from(&headers), ..Attributes::default() },
         _ => Attributes::default(),
     };
-    let body = Body { id, key, attributes: Some(&attributes), data: source.take(len) };
+    let body = Body::new(id, key, Some(&attributes), source.take(len));
     let mut frame = format::frame(head, &body, salt);
     if source.rarely() {
         let at = 4 + source.below(28);

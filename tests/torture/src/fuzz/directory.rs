@@ -20,7 +20,7 @@ use crate::buffer::segment;
 use crate::dead_letters::DeadLetters;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Level};
-use crate::options::{Durability, Mode, Options, Order, WhenFull};
+use crate::options::{Durability, Mode, OnExpired, Options, Order, WhenFull};
 use crate::platform::simulated::SimulatedDisk;
 use crate::platform::sync::Mutex;
 use crate::platform::{Clock as _, FileKind, lock};
@@ -77,7 +77,12 @@ pub(super) fn run(bytes: &[u8]) -> std::result::Result<(), String> {
 fn any_options(source: &mut Source<'_>) -> Options {
     let durabilities = [Durability::Always, Durability::Interval, Durability::Os];
     let (order, max_in_flight) = [(Order::Total, 1), (Order::Key, 3), (Order::None, 3)][source.below(3)];
-    Options {
+    // By what was chosen: what the bytes of kept cases stand for does not change.
+    let expired = |options: Options| Options {
+        on_expired: if options.max_records == 100 { OnExpired::DeadLetter } else { OnExpired::Auto },
+        ..options
+    };
+    expired(Options {
         mode: [Mode::Inline, Mode::Manual][source.below(2)],
         durability: durabilities[source.below(3)],
         max_records: [1, 4, 100][source.below(3)],
@@ -86,7 +91,7 @@ fn any_options(source: &mut Source<'_>) -> Options {
         when_full: WhenFull::Error,
         max_buffer_bytes: 4 << 20,
         ..workloads::options()
-    }
+    })
 }
 
 /// Whether the file has a whole structure of another version.
@@ -268,7 +273,10 @@ impl Case {
         let point = producer.begin_flush()?;
         let deadline = self.clock.monotonic() + timeout;
         loop {
-            while let Some(batch) = producer.next_batch()? {
+            while let Some(mut batch) = producer.next_batch()? {
+                if let (None, Some(memo)) = (batch.memo(), Watch::memo(&batch)) {
+                    producer.keep_memo(&mut batch, memo)?;
+                }
                 let answer = lock(&self.watch).send(&batch);
                 producer.settle(batch, answer)?;
             }
@@ -285,6 +293,10 @@ impl Case {
 struct WatchSink(Arc<Mutex<Watch>>);
 
 impl Sink for WatchSink {
+    fn prepare(&self, batch: &Batch) -> std::result::Result<Option<Vec<u8>>, SendError> {
+        Ok(Watch::memo(batch))
+    }
+
     fn send(&self, batch: &Batch) -> std::result::Result<Report, SendError> {
         lock(&self.0).send(batch)
     }
@@ -314,6 +326,8 @@ struct Watch {
     /// Seqs that were sent, and whether they are finished.
     sent: BTreeMap<u64, bool>,
     rejected: BTreeSet<u64>,
+    /// What each batch was last sent with.
+    memos: BTreeMap<String, Vec<u8>>,
     /// How the first sends are answered.
     answers: VecDeque<u8>,
     wrong: Option<String>,
@@ -346,7 +360,18 @@ impl Watch {
         frames + usize::from(self.put.contains_key(&seq)) > 1
     }
 
+    /// What is kept with a batch that has no memo; another thing for each handing-out of it.
+    fn memo(batch: &Batch) -> Option<Vec<u8>> {
+        (batch.first_seq() % 3 == 1).then(|| format!("{:?}", batch.turn).into_bytes())
+    }
+
     fn send(&mut self, batch: &Batch) -> std::result::Result<Report, SendError> {
+        if let Some(memo) = batch.memo()
+            && let Some(known) = self.memos.insert(batch.id(), memo.to_vec())
+            && known != memo
+        {
+            self.violate(format!("batch {} has the memo {memo:?}, and had {known:?}", batch.id()));
+        }
         let mut report = Report::delivered();
         let highest = self.sent.keys().next_back().copied();
         let mut last = None;

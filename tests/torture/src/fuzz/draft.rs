@@ -220,7 +220,7 @@ impl Draft {
             3 => Attributes { topic: Some("topic"), expires_at: Some(1), headers: Headers::from(&headers) },
             _ => Attributes::default(),
         };
-        format::frame(head, &Body { id, key, attributes: Some(&attributes), data: &data }, salt)
+        format::frame(head, &Body::new(id, key, Some(&attributes), &data), salt)
     }
 
     fn seal(&mut self, source: &mut Source<'_>, salt: u32) -> Vec<u8> {
