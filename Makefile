@@ -94,6 +94,7 @@ bench:
 torture:
 	$(CARGO) run --quiet --release --locked -p unistream-torture --bin torture
 	$(CARGO) run --quiet --release --locked -p unistream-torture --no-default-features --features scheduled --bin schedules 10
+	UNISTREAM_SOAK_SECONDS=600 $(CARGO) test --release --locked -p unistream --test outbox sixteen -- --nocapture
 	tests/torture.sh
 
 # Fuzzing with coverage, so many seconds for each target: `cargo install cargo-fuzz`, and clang for the C ABI.

@@ -74,6 +74,13 @@
  *   UNISTREAM_ERROR_FORKED too, but keeps the parent's lock until it ends or runs another program; one of vfork()
  *   must make no call.
  *
+ * Many processes
+ *   With the option "shared" any number of processes may open one directory: each has a slot in it, and those that live
+ *   deliver what the others have left when they ended or were killed. In a forked child the first call opens a slot for
+ *   the child, with the same options and events; the sinks of the library are made anew from their options, one of
+ *   callbacks by its in_child, and where that is NULL the child gets UNISTREAM_ERROR_FORKED. A child that makes no call
+ *   has no slot; unistream_producer_close() and unistream_producer_free() open none.
+ *
  * Directories
  *   A producer holds its directory open: a relative path, a chdir(), a directory that is moved or replaced change
  *   nothing for it. It is made with mode 0700, its files with 0600. One that belongs to another user, or that group
@@ -127,6 +134,10 @@
  *   segment_bytes (bytes: 64KiB to 1GiB; default 16MiB) The size of one file of the log.
  *   max_buffer_bytes (bytes: at least 256KiB; default 1GiB) The most disk that the log may take. Segments are made
  *       smaller where fewer than four would fit.
+ *   shared (boolean: true, false; default false) Whether processes share the directory: it is an outbox, in which
+ *       each has a log of its own, and those that live send what those that died have left. A directory that one
+ *       producer had alone becomes one, and stays one. max_buffer_bytes and max_dead_letter_bytes hold for all logs
+ *       together.
  *   when_full (choice: block, error, drop_oldest; default block) What put does when the log has reached
  *       max_buffer_bytes: wait, return an error, or drop the oldest batches that are not in flight, which is counted
  *       (dropped_records, dropped_bytes) and told as an event.
@@ -210,6 +221,9 @@
  *       0 when it is not.
  *   unreadable_since      Since when the log cannot be read, so that nothing is sent, in microseconds since the
  *       epoch; 0 when it can.
+ *   slots                 Slots that the outbox has, under shared = true; otherwise 0.
+ *   adopted_slots         Slots of processes that have ended that this producer is sending. What is counted above is
+ *       of these and its own slot, but the dead letters, which are those of all slots.
  *
  * Sinks and their options: unistream_sink_open(url_or_kind, options, &sink)
  *
@@ -404,7 +418,7 @@
 #define UNISTREAM_RECORD_INIT { sizeof(unistream_record), NULL, 0, NULL, 0, NULL, 0, 0, 0, NULL, 0, NULL, 0, 0 }
 
 /** unistream_sink_callbacks callbacks = UNISTREAM_SINK_CALLBACKS_INIT; */
-#define UNISTREAM_SINK_CALLBACKS_INIT { sizeof(unistream_sink_callbacks), NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, NULL }
+#define UNISTREAM_SINK_CALLBACKS_INIT { sizeof(unistream_sink_callbacks), NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, NULL, NULL }
 
 /** The longest memo that a sink keeps with a batch, in bytes. */
 #define UNISTREAM_MAX_MEMO_BYTES 4096
@@ -674,6 +688,15 @@ typedef void (*unistream_interrupt_callback)(void *user_data);
 typedef int64_t (*unistream_prepare_callback)(void *user_data, const unistream_batch *batch, void *memo);
 
 /**
+ * Makes the user data of a forked child: of its first use there of a producer with the option `shared`, before the sink's other
+ * callbacks are called in it. `user_data` is the parent's; what it points to is the child's copy, but connections and open files
+ * are shared with the parent, and a lock may be held by a thread that the child does not have. Writes what the callbacks are passed
+ * in the child to `own`, which `destroy` gets when the child's sink is no longer used, and returns 0. Any other number:
+ * it cannot now, and is asked again with each batch; the records wait. The same threads and rules as for `unistream_send_callback`.
+ */
+typedef int32_t (*unistream_in_child_callback)(void *user_data, void **own);
+
+/**
  * A sink of the program's own. A public structure: zero it, set `size` and what is needed; what is 0 or NULL is
  * left out. Later versions may add fields at its end, never change these.
  */
@@ -723,6 +746,11 @@ typedef struct {
    * What to keep with a batch across restarts.
    */
   unistream_prepare_callback prepare;
+  /**
+   * What a forked child passes to the callbacks; NULL: a child's use of a producer with this sink is
+   * `UNISTREAM_ERROR_FORKED`, whatever `shared` says.
+   */
+  unistream_in_child_callback in_child;
 } unistream_sink_callbacks;
 
 /**
@@ -1023,7 +1051,8 @@ void unistream_config_free(unistream_config *config);
 
 /**
  * What happened: `put`, `on_hold`, `should_not_emit`, `send_started`, `send_succeeded`, `send_failed`, `rejected`,
- * `skipped`, `expired` (records had become too old to be sent), `dropped` (the oldest made room for others), `stopped`, `recovered`, `corrupt`, `put_waiting` (a put waits for space; reported at most once a
+ * `skipped`, `expired` (records had become too old to be sent), `dropped` (the oldest made room for others), `stopped`, `recovered`, `corrupt`, `shared` (the directory of
+ * one producer became an outbox that processes share), `adopted` (a slot whose process has ended is sent from now on), `put_waiting` (a put waits for space; reported at most once a
  * minute), `sink_down` (attempts fail or find the sink unavailable: reported when that begins, while it lasts after
  * 1, 2, 4 ... minutes and then every hour), `sink_up` (it takes batches again), `log_unreadable` (the log cannot be
  * read, so nothing is sent: reported as `sink_down` is) or `log_readable`. Later versions may add names. The text

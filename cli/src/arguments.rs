@@ -102,6 +102,9 @@ pub(crate) struct Drain {
     /// Where the records go, as a URL; 'unistream put --help' lists the sinks
     #[arg(long, value_name = "SINK", required = true)]
     pub(crate) to: OsString,
+    /// Go on when all is delivered, until a signal says to stop
+    #[arg(long)]
+    pub(crate) follow: bool,
     #[command(flatten)]
     pub(crate) sending: Sending,
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use unistream::{Builder, Level, Options, Producer};
+use unistream::{Builder, Inspection, Level, Options, Producer};
 
 use crate::exit::{Error, USAGE};
 use crate::output::Output;
@@ -26,7 +26,10 @@ impl Context {
     /// A producer with these options, whose warnings are sentences on the screen.
     pub(crate) fn producer(&self, buffer: &Path, options: &Options, sink: &str) -> Builder {
         let (screen, sink) = (self.screen.clone(), sink.to_owned());
-        Producer::builder(buffer).options(options.clone()).put_events(false).observer(move |event| {
+        let mut options = options.clone();
+        // What is an outbox is opened as one.
+        options.shared |= Inspection::open(buffer).is_ok_and(|found| found.is_shared());
+        Producer::builder(buffer).options(options).put_events(false).observer(move |event| {
             let level = match event.level() {
                 Level::Error => "error",
                 Level::Warning => "warning",

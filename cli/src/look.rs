@@ -16,12 +16,34 @@ pub(crate) fn time(micros: i64) -> Option<String> {
 }
 
 pub(crate) fn stat(context: &Context, arguments: &Look) -> Result<u8, Error> {
-    let stats = Inspection::open(&arguments.buffer)?.stats()?;
+    let inspection = Inspection::open(&arguments.buffer)?;
     let letters = DeadLetters::open(&arguments.buffer).list()?.len();
+    let all = values(&inspection.stats()?).with("dead_letters", letters);
     let mut output = context.output()?;
-    output.values(&values(&stats).with("dead_letters", letters), arguments.json)?;
+    output.values(&all.and(slots(&inspection.slots()?)), arguments.json)?;
     output.flush()?;
     Ok(OK)
+}
+
+/// A line for each slot of an outbox; nothing for a buffer.
+pub(crate) fn slots(slots: &[(String, InspectionStats)]) -> Values {
+    if slots.is_empty() {
+        return Values::default();
+    }
+    let slot = |(name, stats): &(String, InspectionStats)| {
+        Values::default()
+            .with("slot", name.clone())
+            .with("owner_pid", stats.owner_pid)
+            .with("pending_records", stats.pending_records)
+            .with("pending_bytes", stats.pending_bytes)
+            .with("oldest_created_at", stats.oldest_created_at.map(text::time))
+            .with("buffer_bytes", stats.buffer_bytes)
+            .with("head_attempts", stats.head_attempts)
+            .with("head_failures", stats.head_failures)
+    };
+    let owned = slots.iter().filter(|(_, stats)| stats.owner_pid.is_some()).count();
+    let counts = Values::default().with("slots", slots.len()).with("owned_slots", owned);
+    counts.with("of_slots", Item::List(slots.iter().map(slot).collect()))
 }
 
 pub(crate) fn values(stats: &InspectionStats) -> Values {

@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use unistream::{ErrorKind, Headers, Inspection, Limits, NewRecord, Options, Producer};
+use unistream::{DrainTurn, ErrorKind, Headers, Inspection, Limits, NewRecord, Options, Producer, Trust};
 
 use crate::arguments::{Drain, Format, Put};
 use crate::context::{self, Context};
@@ -24,6 +24,10 @@ const SLICE: Duration = Duration::from_millis(100);
 /// Does what `unistream put` is told.
 pub(crate) fn put(context: &Context, arguments: &Put) -> Result<u8, Error> {
     let options = context::options(&arguments.sending.options)?;
+    // What a run that was killed has put is found by the seqs of one log.
+    if options.shared || Inspection::open(&arguments.buffer).is_ok_and(|found| found.is_shared()) {
+        return Err(Error::new(USAGE, "put takes a buffer of its own, not an outbox that processes share"));
+    }
     let names = names(arguments)?;
     let sink = arguments.to.as_ref().map(|url| sinks::open(url)).transpose()?;
     let inputs = inputs(&arguments.files)?;
@@ -71,12 +75,33 @@ fn names(arguments: &Put) -> Result<Names, Error> {
 pub(crate) fn drain(context: &Context, arguments: &Drain) -> Result<u8, Error> {
     let options = context::options(&arguments.sending.options)?;
     // Opening a producer would make a buffer where there is none.
-    Inspection::open(&arguments.buffer)?;
+    let is_shared = Inspection::open(&arguments.buffer)?.is_shared();
     let sink = sinks::open(&arguments.to)?;
+    let _turn = if is_shared { Some(turn(context, arguments, options.trust)?) } else { None };
     let mut run = Run::begin(context, &arguments.sending, &arguments.buffer, false);
     let producer = context.producer(&arguments.buffer, &options, &sink.name()).open(sink)?;
-    let done = run.deliver(&producer);
+    let done = match arguments.follow {
+        true => run.follow(&producer),
+        false => run.deliver(&producer),
+    };
     run.finish(&producer, done, true, || Ok(()))
+}
+
+/// The right to drain an outbox, which one process has at a time. Who comes second waits, and takes over when the first has died.
+fn turn(context: &Context, arguments: &Drain, trust: Trust) -> Result<DrainTurn, Error> {
+    let deadline = arguments.sending.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let mut is_told = false;
+    loop {
+        context.signals.check()?;
+        match DrainTurn::take(&arguments.buffer, trust, SLICE) {
+            Err(error) if error.kind() == ErrorKind::Timeout && deadline.is_none_or(|at| Instant::now() < at) => {
+                if !std::mem::replace(&mut is_told, true) {
+                    context.screen.complain(&format!("{error}; waiting for it to end"));
+                }
+            }
+            taken => return Ok(taken?),
+        }
+    }
 }
 
 /// Something to read lines from.

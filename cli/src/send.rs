@@ -54,10 +54,13 @@ impl<'a> Run<'a> {
         // A time beyond all clocks is no limit.
         let deadline = self.sending.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let point = producer.begin_flush()?;
+        let is_shared = producer.slot().is_some();
         loop {
             self.context.signals.check()?;
             let left = deadline.map_or(SLICE, |deadline| deadline.saturating_duration_since(Instant::now()).min(SLICE));
-            match producer.wait_flushed(point, left) {
+            // Of an outbox, what the processes have left that have ended.
+            let delivered = if is_shared { producer.drain(left) } else { producer.wait_flushed(point, left) };
+            match delivered {
                 Err(error) if error.kind() == ErrorKind::Timeout => {
                     self.show(producer, None);
                     if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -66,6 +69,21 @@ impl<'a> Run<'a> {
                 }
                 flushed => return Ok(flushed?),
             }
+        }
+    }
+
+    /// Delivers, again and again, until a signal says to stop.
+    pub(crate) fn follow(&mut self, producer: &Producer) -> Result<(), Error> {
+        loop {
+            self.context.signals.check()?;
+            match producer.drain(SLICE) {
+                Err(error) if error.kind() == ErrorKind::Timeout => {}
+                drained => {
+                    drained?;
+                    std::thread::sleep(SLICE);
+                }
+            }
+            self.show(producer, None);
         }
     }
 

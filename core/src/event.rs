@@ -120,6 +120,15 @@ pub enum Event<'a> {
         /// Bytes of a torn tail that were cut. They belong to a `put` that never returned.
         torn_bytes: u64,
     },
+    /// The directory was the buffer of one producer; from now on it is an outbox that processes share.
+    Shared,
+    /// A slot of the outbox whose process had ended, with records in it, is sent by this producer from now on.
+    Adopted {
+        /// The slot's name.
+        slot: &'a str,
+        /// Records not yet finished.
+        records: u64,
+    },
     /// A `put` waits, because the log has reached `max_buffer_bytes`. Reported for the first that waits, and then at most
     /// once a minute.
     PutWaiting {
@@ -205,6 +214,8 @@ impl Event<'_> {
             Event::Dropped { .. } => "dropped",
             Event::Stopped { .. } => "stopped",
             Event::Recovered { .. } => "recovered",
+            Event::Shared => "shared",
+            Event::Adopted { .. } => "adopted",
             Event::PutWaiting { .. } => "put_waiting",
             Event::SinkDown { .. } => "sink_down",
             Event::SinkUp { .. } => "sink_up",
@@ -219,7 +230,7 @@ impl Event<'_> {
         match self {
             Event::Put { .. } | Event::OnHold { .. } | Event::ShouldNotEmit => Level::Debug,
             Event::SendStarted { .. } | Event::SendSucceeded { .. } => Level::Debug,
-            Event::Recovered { .. } => Level::Info,
+            Event::Recovered { .. } | Event::Shared | Event::Adopted { .. } => Level::Info,
             // One of many attempts; `SinkDown` reports the outage.
             Event::SendFailed { error, .. } if error.kind() == ErrorKind::SendFailed => Level::Debug,
             // A dead letter that could not be written is no fault of the sink.
@@ -268,6 +279,10 @@ impl Event<'_> {
             Event::Stopped { error } => format!("stopped: {error}"),
             Event::Recovered { records, torn_bytes } => {
                 format!("recovered {records} records; cut a torn tail of {torn_bytes} bytes")
+            }
+            Event::Shared => "the buffer is now an outbox that processes share, and stays one".into(),
+            Event::Adopted { slot, records } => {
+                format!("adopted {slot}, whose process has ended, with {records} records")
             }
             Event::PutWaiting { timeout, pending } => {
                 let most =

@@ -58,6 +58,7 @@ mod little_endian;
 mod option_table;
 mod options;
 mod order;
+mod outbox;
 mod platform;
 mod producer;
 mod record;
@@ -85,6 +86,7 @@ pub use options::{
     CoreDumps, Durability, Mode, NEVER, OnExhausted, OnExpired, OptionSpec, Options, Order, Secret, Storage, Trust,
     WhenFull,
 };
+pub use outbox::DrainTurn;
 pub use producer::{Builder, Producer, PutManyError};
 pub use record::{NewRecord, Record};
 pub use schedule::{Jitter, Schedule};

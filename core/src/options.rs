@@ -119,6 +119,10 @@ option_table! {
     segment_bytes: Bytes = "16MiB", "64KiB to 1GiB", |v| (64 * KIB..=GIB).contains(v);
     /// The most disk that the log may take. Segments are made smaller where fewer than four would fit.
     max_buffer_bytes: Bytes = "1GiB", "at least 256KiB", |v| *v >= 256 * KIB;
+    /// Whether processes share the directory: it is an outbox, in which each has a log of its own, and those that live send what
+    /// those that died have left. A directory that one producer had alone becomes one, and stays one. `max_buffer_bytes` and
+    /// `max_dead_letter_bytes` hold for all logs together.
+    shared: bool = "false", "true, false", |_| true;
     /// What `put` does when the log has reached `max_buffer_bytes`: wait, return an error, or drop the oldest batches that are not
     /// in flight, which is counted (`dropped_records`, `dropped_bytes`) and told as an event.
     when_full: WhenFull = "block", "block, error, drop_oldest", |_| true;

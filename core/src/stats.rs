@@ -111,4 +111,30 @@ counters! {
     unavailable_since,
     /// Since when the log cannot be read, so that nothing is sent, in microseconds since the epoch; 0 when it can.
     unreadable_since,
+    /// Slots that the outbox has, under `shared = true`; otherwise 0.
+    slots,
+    /// Slots of processes that have ended that this producer is sending. What is counted above is of these and its own slot, but the
+    /// dead letters, which are those of all slots.
+    adopted_slots,
+}
+
+impl Stats {
+    /// Adds what was counted of another slot that the same producer has sent.
+    pub(crate) fn count(&mut self, other: &Stats) {
+        self.delivered_records += other.delivered_records;
+        self.attempts += other.attempts;
+        self.failed_attempts += other.failed_attempts;
+        self.unavailable_attempts += other.unavailable_attempts;
+        self.rejected_records += other.rejected_records;
+        self.skipped_records += other.skipped_records;
+        self.expired_records += other.expired_records;
+        self.expired_bytes += other.expired_bytes;
+        self.syncs += other.syncs;
+        self.corrupt_regions += other.corrupt_regions;
+        self.corrupt_bytes += other.corrupt_bytes;
+        self.lost_records += other.lost_records;
+        if self.last_error.is_empty() {
+            self.last_error.clone_from(&other.last_error);
+        }
+    }
 }

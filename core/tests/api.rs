@@ -44,6 +44,7 @@ fn every_type_at_the_root_is_send_and_sync() {
         Storage,
         Trust,
         WhenFull,
+        DrainTurn,
         Builder,
         Producer,
         PutManyError,

@@ -398,3 +398,142 @@ fn a_backup_of_the_directory_does_not_let_the_lock_go() {
     drop(producer);
     assert_eq!(owner(), None);
 }
+
+/// A sink that a child can make: it appends lines to a file.
+fn appending(path: &Path) -> Box<dyn Sink> {
+    let path = path.to_owned();
+    sink::renewable(move || {
+        let path = path.clone();
+        Ok(Box::new(sink::from_fn(move |batch: &Batch| {
+            let mut file = fs::OpenOptions::new().append(true).create(true).open(&path).unwrap();
+            let lines = batch.iter().flat_map(|record| [record.data, b"\n"].concat()).collect::<Vec<_>>();
+            file.write_all(&lines).unwrap();
+        })))
+    })
+    .unwrap()
+}
+
+fn lines(path: &Path) -> Vec<String> {
+    fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_shared_producer_gives_a_child_a_slot_of_its_own() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    for mode in [Mode::Background, Mode::Inline] {
+        let _ = fs::remove_file(&log);
+        let builder =
+            Producer::builder(dir.path().join(format!("{mode:?}"))).shared(true).mode(mode).linger(Duration::ZERO);
+        let producer = builder.open(appending(&log)).unwrap();
+        assert_eq!(producer.put("parent").unwrap(), 1);
+        producer.flush(LONG).unwrap();
+        let child = || {
+            assert!(producer.is_forked() && producer.stats() == Stats::default());
+            assert_eq!(producer.put("child").unwrap(), 1);
+            assert!(!producer.is_forked());
+            assert_eq!(producer.slot().as_deref(), Some("slot-1"));
+            producer.flush(LONG).unwrap();
+            // So does a child of the child.
+            let grandchild = in_fork(|| {
+                producer.put("grandchild").unwrap();
+                producer.flush(LONG).unwrap();
+                producer.close(LONG).unwrap() as i32
+            });
+            assert_eq!(producer.close(LONG).unwrap(), 0);
+            assert_eq!(producer.put("no").unwrap_err().kind(), ErrorKind::Closed);
+            grandchild
+        };
+        assert_eq!(in_fork(child), 0);
+        // One that does nothing opens nothing, and closing it there closes nothing here.
+        let idle = in_fork(|| {
+            assert_eq!(producer.close(LONG).unwrap(), 0);
+            i32::from(producer.put("no").unwrap_err().kind() != ErrorKind::Closed)
+        });
+        assert_eq!(idle, 0);
+        producer.put("parent again").unwrap();
+        producer.flush(LONG).unwrap();
+        assert_eq!(lines(&log), ["parent", "child", "grandchild", "parent again"]);
+        assert_eq!(producer.close(LONG).unwrap(), 0);
+        assert_eq!(in_fork(|| i32::from(producer.put("no").unwrap_err().kind() != ErrorKind::Closed)), 0);
+    }
+}
+
+/// A closure may hold anything: nobody but the program knows how a child makes another.
+#[test]
+fn a_child_is_told_if_nobody_knows_how_its_sink_is_made() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let builder = || Producer::builder(dir.path().join("outbox")).shared(true).linger(Duration::ZERO);
+    let producer = builder().open(down()).unwrap();
+    let code = in_fork(|| {
+        let errors = [producer.put("x").err(), producer.flush(LONG).err(), producer.sync().err()];
+        assert!(errors[0].as_ref().unwrap().message().contains("sink_in_child"));
+        first_other(errors)
+    });
+    assert_eq!(code, 0);
+    drop(producer);
+    let at = log.clone();
+    let producer = builder().sink_in_child(move || Ok(appending(&at))).open(down()).unwrap();
+    let code = in_fork(|| {
+        producer.put("child").unwrap();
+        producer.flush(LONG).unwrap();
+        producer.close(LONG).unwrap() as i32
+    });
+    assert_eq!((code, lines(&log)), (0, vec!["child".to_owned()]));
+    // In manual mode the child itself sends.
+    let manual = Producer::builder(dir.path().join("manual")).shared(true).max_records(1);
+    let manual = manual.open_manual(Limits::default()).unwrap();
+    let code = in_fork(|| {
+        manual.put("x").unwrap();
+        let batch = manual.next_batch().unwrap().unwrap();
+        manual.settle(batch, Ok(Report::delivered())).unwrap();
+        manual.close(LONG).unwrap() as i32
+    });
+    assert_eq!(code, 0);
+}
+
+/// A file is the parent's while that lives: the records of the child wait, and its parent sends them when it has died.
+#[test]
+fn a_sink_that_a_child_cannot_make_yet_is_unavailable() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let builder = Producer::builder(dir.path().join("outbox")).shared(true).linger(Duration::ZERO);
+    let producer = builder.open(FileSink::create(&log).unwrap()).unwrap();
+    let code = in_fork(|| {
+        producer.put("child").unwrap();
+        i32::from(producer.flush(Duration::from_millis(300)).unwrap_err().kind() != ErrorKind::Timeout)
+    });
+    assert_eq!(code, 0);
+    wait_until("the parent has sent it", || lines(&log) == ["child"]);
+    assert_eq!(producer.close(LONG).unwrap(), 0);
+}
+
+/// The first use in a child while other threads of the parent put, and several threads of the child begin at once.
+#[test]
+fn children_of_a_busy_parent_open_one_slot_each() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let builder = Producer::builder(dir.path().join("outbox")).shared(true).max_records(10).segment_bytes(64 << 10);
+    let producer = builder.max_buffer_bytes(16 << 20).open(NullSink).unwrap();
+    children_of_a_busy_parent(
+        100,
+        || assert!(producer.put("x").unwrap() > 0),
+        || {
+            std::thread::scope(|scope| {
+                let put = || (0..20).all(|_| producer.put("y").is_ok());
+                let threads = [scope.spawn(put), scope.spawn(put), scope.spawn(put)];
+                let all = threads.into_iter().all(|thread| thread.join().unwrap());
+                let own = producer.slot().is_some_and(|slot| slot != "slot-0");
+                i32::from(!all || !own || producer.stats().put_records != 60)
+            })
+        },
+    );
+    producer.drain(LONG).unwrap();
+    let stats = producer.stats();
+    assert!(stats.delivered_records >= stats.put_records, "{stats:?}");
+    assert_eq!(producer.close(LONG).unwrap(), 0);
+}

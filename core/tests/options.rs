@@ -28,6 +28,7 @@ const CASES: &[(&str, &[(&str, &str)], &[&str])] = &[
         &[("256KiB", "262144"), ("10TiB", "10995116277760"), ("18446744073709551615", "18446744073709551615")],
         &["262143", "0", "18446744073709551616"],
     ),
+    ("shared", &[("true", "true"), ("false", "false")], &["", "all"]),
     ("when_full", &[("block", "block"), ("error", "error"), ("drop_oldest", "drop_oldest")], &["wait", "drop"]),
     ("full_timeout", &[("0", "0"), ("1 min", "60"), ("none", "none")], &["86401", "-0.1"]),
     ("storage", &[("auto", "auto"), ("mapped", "mapped"), ("file", "file")], &["mmap"]),

@@ -59,6 +59,13 @@
  *   UNISTREAM_ERROR_FORKED too, but keeps the parent's lock until it ends or runs another program; one of vfork()
  *   must make no call.
  *
+ * Many processes
+ *   With the option "shared" any number of processes may open one directory: each has a slot in it, and those that live
+ *   deliver what the others have left when they ended or were killed. In a forked child the first call opens a slot for
+ *   the child, with the same options and events; the sinks of the library are made anew from their options, one of
+ *   callbacks by its in_child, and where that is NULL the child gets UNISTREAM_ERROR_FORKED. A child that makes no call
+ *   has no slot; unistream_producer_close() and unistream_producer_free() open none.
+ *
  * Directories
  *   A producer holds its directory open: a relative path, a chdir(), a directory that is moved or replaced change
  *   nothing for it. It is made with mode 0700, its files with 0600. One that belongs to another user, or that group

@@ -38,7 +38,7 @@ const MACROS: &str = r#"
 #define UNISTREAM_RECORD_INIT { sizeof(unistream_record), NULL, 0, NULL, 0, NULL, 0, 0, 0, NULL, 0, NULL, 0, 0 }
 
 /** unistream_sink_callbacks callbacks = UNISTREAM_SINK_CALLBACKS_INIT; */
-#define UNISTREAM_SINK_CALLBACKS_INIT { sizeof(unistream_sink_callbacks), NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, NULL }
+#define UNISTREAM_SINK_CALLBACKS_INIT { sizeof(unistream_sink_callbacks), NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, NULL, NULL }
 
 /** The longest memo that a sink keeps with a batch, in bytes. */
 #define UNISTREAM_MAX_MEMO_BYTES 4096"#;

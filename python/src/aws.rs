@@ -25,7 +25,7 @@ macro_rules! build {
             builder = builder.credentials_fn(move || ask(&credentials));
         }
         // It reads files, and the interpreter need not wait for them.
-        NativeSink::new($py.detach(|| builder.build()).or_raise($py)?)
+        $py.detach(|| NativeSink::renewable(move || Ok(Box::new(builder.clone().build()?)))).or_raise($py)?
     }};
 }
 

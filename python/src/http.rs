@@ -50,7 +50,8 @@ impl HttpSink {
             };
         }
         // It reads files, and the interpreter need not wait for them.
-        let sink = NativeSink::new(py.detach(|| builder.build()).or_raise(py)?);
+        let make = move || NativeSink::renewable(move || Ok(Box::new(builder.clone().build()?)));
+        let sink = py.detach(make).or_raise(py)?;
         Ok(PyClassInitializer::from(sink).add_subclass(HttpSink))
     }
 }

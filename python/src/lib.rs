@@ -16,6 +16,7 @@ mod intake;
 mod json;
 mod judge;
 mod options;
+mod parts;
 mod payload;
 mod producer;
 mod record;
@@ -49,6 +50,8 @@ mod _native {
     use crate::intake::Intake;
     #[pymodule_export]
     use crate::options::options;
+    #[pymodule_export]
+    use crate::parts::Opener;
     #[pymodule_export]
     use crate::payload::encode;
     #[pymodule_export]

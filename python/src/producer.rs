@@ -2,31 +2,26 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use pyo3::exceptions::{PyBaseException, PyException, PyIndexError};
+use pyo3::exceptions::{PyBaseException, PyException, PyIndexError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyIterator, PyString};
-use unistream::{Durability, Error, ErrorKind, Limits, Mode, NewRecord, SendError};
+use unistream::{ErrorKind, NewRecord, SendError, State};
 
-use crate::channel::{Channel, Exchange};
 use crate::dead_letter::DeadLetters;
 use crate::error::{OrRaise, raise};
-use crate::event::Events;
+use crate::event;
 use crate::extras::Extras;
-use crate::judge::{Answer, Direct, Judge};
+use crate::judge::{Answer, Judge};
+use crate::options;
+use crate::parts::{Chain, Opener, Parts};
 use crate::payload::{self, Encoded, Encoder};
 use crate::record::Batch;
 use crate::report::Report;
-use crate::sink::{Lease, NativeSink};
 use crate::sync::lock;
 use crate::time::Timeout;
-use crate::{event, options};
 
-/// The longest wait without a look at signals: how long Ctrl-C may take.
-const SLICE: Duration = Duration::from_millis(50);
-/// The longest sleep of a greenlet between two looks.
-const LOOK: Duration = Duration::from_millis(10);
 /// Payloads from here on are copied with the GIL released: by then that is the smaller cost.
 const LARGE: usize = 64 * 1024;
 /// Records of `put_many` between two moments in which other threads may run.
@@ -34,78 +29,29 @@ const TURN: u64 = 128;
 
 #[pyclass(frozen, subclass, module = "unistream._native")]
 pub(crate) struct Producer {
-    /// Taken out only by drop.
-    core: Option<unistream::Producer>,
-    /// The sink, where it is a Python callable on threads of its own.
-    exchange: Option<Arc<Exchange>>,
-    /// The sink, where it is a native one.
-    lease: Option<Arc<Lease>>,
-    /// The sink, where it is a Python callable on the caller's thread.
-    direct: Option<Arc<Direct>>,
-    /// Judges what the program says in manual mode.
-    judge: Judge,
-    /// Sleeps for some seconds and lets other greenlets run, in a process whose threads are greenlets.
-    pause: Option<Py<PyAny>>,
+    chain: Arc<Chain>,
+    /// Opens it anew in a forked child, if it is shared.
+    anew: Option<Py<PyAny>>,
     encoder: Encoder,
-    /// Every put may wait, for a sync or for the sink: the GIL is released for each.
-    put_waits: bool,
-    /// How long a put waits for space.
-    full_timeout: Duration,
 }
 
 #[pymethods]
 impl Producer {
-    /// `sink` is a native sink, a channel, a callable for inline mode, or `None` for manual mode; `unavailable` a
-    /// function that judges exceptions before the table does; `prepare` what such a callable keeps with a batch; `default`
-    /// and `serializer` what an `Encoder` has.
+    /// `start` is given an `Opener`, which it must use; once now, and once in each forked child that uses a shared producer.
+    /// `default` and `serializer` are what an `Encoder` has.
     #[new]
-    #[allow(clippy::too_many_arguments)]
     fn new(
         py: Python<'_>,
-        path: PathBuf,
-        sink: Option<&Bound<'_, PyAny>>,
-        name: String,
-        unavailable: Option<Py<PyAny>>,
-        prepare: Option<Py<PyAny>>,
+        start: Py<PyAny>,
         default: Option<Py<PyAny>>,
         serializer: Option<Py<PyAny>>,
-        keywords: &Bound<'_, PyDict>,
-        events: &Events,
-        log_threshold: u8,
-        pause: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let encoder = Encoder::new(default, serializer)?;
-        let options = options::from_dict(keywords)?;
-        let put_waits = options.mode == Mode::Inline || options.durability == Durability::Always;
-        let full_timeout = options.put_timeout();
-        let native = sink.and_then(|sink| sink.cast::<NativeSink>().ok());
-        let shown = native.map_or_else(|| name.clone(), |native| native.get().core.name().into_owned());
-        let observer =
-            events.observer(event::level(log_threshold), if sink.is_none() { "manual".into() } else { shown });
-        let builder = unistream::Producer::builder(path).options(options).observer(observer).put_events(false);
-        let (mut exchange, mut lease, mut direct) = (None, None, None);
-        let added = unavailable.as_ref().map(|added| added.clone_ref(py));
-        let core = match sink {
-            None => py.detach(|| builder.open_manual(Limits::default())),
-            Some(sink) => {
-                if let Some(native) = native {
-                    let sink = Lease::new(native.get());
-                    lease = Some(sink.clone());
-                    py.detach(|| builder.open(sink))
-                } else if let Ok(channel) = sink.cast::<Channel>() {
-                    let sink = channel.get().core.clone();
-                    exchange = Some(sink.clone());
-                    py.detach(|| builder.open(sink))
-                } else {
-                    let sink = Arc::new(Direct::new(sink.clone().unbind(), prepare, Judge::new(name, added)));
-                    direct = Some(sink.clone());
-                    py.detach(|| builder.open(sink))
-                }
-            }
-        };
-        let judge = Judge::new("manual".into(), unavailable);
-        let core = Some(core.or_raise(py)?);
-        Ok(Producer { core, exchange, lease, direct, judge, pause, encoder, put_waits, full_timeout })
+        let chain = Arc::<Chain>::default();
+        start.call1(py, (Opener::new(chain.clone()),))?;
+        let parts = chain.current().ok_or_else(|| PyRuntimeError::new_err("the producer was not opened"))?;
+        let anew = parts.core().options().shared.then_some(start);
+        Ok(Producer { chain, anew, encoder })
     }
 
     /// Puts a record: when this returns, it survives the death of the process.
@@ -204,32 +150,39 @@ impl Producer {
 
     /// The first half of a flush: the point that the second half waits for.
     fn _begin_flush(&self, py: Python<'_>) -> PyResult<u64> {
-        self.refuse_reentry(py)?;
-        py.detach(|| self.core().begin_flush()).or_raise(py)
+        let parts = self.here(py)?;
+        parts.refuse_reentry(py)?;
+        py.detach(|| parts.core().begin_flush()).or_raise(py)
     }
 
     /// The second half of a flush. Other threads run meanwhile, and Ctrl-C interrupts it.
     fn _wait_flushed(&self, py: Python<'_>, point: u64, timeout: Timeout) -> PyResult<()> {
-        self.refuse_reentry(py)?;
-        self.in_slices(py, timeout.0, ErrorKind::Timeout, |slice, _| self.core().wait_flushed(point, slice))
+        let parts = self.here(py)?;
+        parts.refuse_reentry(py)?;
+        parts.in_slices(py, timeout.0, ErrorKind::Timeout, |slice, _| parts.core().wait_flushed(point, slice))
     }
 
     /// Flushes for at most `timeout`, closes whatever that said, and returns how many records are left.
     fn close(&self, py: Python<'_>, timeout: Timeout) -> PyResult<u64> {
-        self.refuse_reentry(py)?;
-        let core = self.core();
+        let parts = self.parts();
+        let core = parts.core();
+        if core.is_forked() {
+            // A child that has not used it has nothing to close.
+            return py.detach(|| core.close(Duration::ZERO)).or_raise(py);
+        }
+        parts.refuse_reentry(py)?;
         let flushed = self._begin_flush(py).and_then(|point| self._wait_flushed(py, point, timeout));
         // Whatever flush said, nothing stays open; the count says what is left.
         let closed = py.detach(|| core.close(Duration::ZERO));
-        self.release_sink();
+        parts.release_sink();
         match flushed {
             Err(error) if !error.is_instance_of::<PyException>(py) => Err(error),
             _ => {
                 let left = closed.or_raise(py)?;
-                match self.sinks_judge().and_then(Judge::defect).filter(|_| left > 0) {
+                match parts.sinks_judge().and_then(Judge::defect).filter(|_| left > 0) {
                     Some(defect) => {
                         // Once is enough: closing again says what is left.
-                        self.forgive();
+                        parts.forgive();
                         Err(raise(py, defect))
                     }
                     None => Ok(left),
@@ -241,20 +194,22 @@ impl Producer {
     /// Goes on after a stop, with a fresh round of attempts, or after an answer of the sink that nobody understood; a
     /// running producer tries now what waits for its next attempt.
     fn resume(&self, py: Python<'_>) -> PyResult<()> {
-        self.refuse_reentry(py)?;
-        self.forgive();
-        py.detach(|| self.core().resume()).or_raise(py)
+        let parts = self.here(py)?;
+        parts.refuse_reentry(py)?;
+        parts.forgive();
+        py.detach(|| parts.core().resume()).or_raise(py)
     }
 
     /// Makes every record put so far survive power loss, whatever the durability option says.
     fn sync(&self, py: Python<'_>) -> PyResult<()> {
-        self.refuse_reentry(py)?;
-        py.detach(|| self.core().sync()).or_raise(py)
+        let parts = self.here(py)?;
+        parts.refuse_reentry(py)?;
+        py.detach(|| parts.core().sync()).or_raise(py)
     }
 
     /// The counters by name, `state` and `last_error`.
     fn _stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let stats = py.detach(|| self.core().stats());
+        let stats = py.detach(|| self.parts().core().stats());
         let dict = PyDict::new(py);
         for (name, value, _) in stats.counters() {
             dict.set_item(name, value)?;
@@ -267,30 +222,45 @@ impl Producer {
     /// The buffer's directory.
     #[getter]
     fn path(&self) -> PathBuf {
-        self.core().path().to_owned()
+        self.parts().core().path().to_owned()
     }
 
     /// Every option in force, in its text form.
     #[getter]
     fn options<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        options::to_dict(py, self.core().options())
+        options::to_dict(py, self.parts().core().options())
     }
 
-    /// Whether this process is a fork of the one that opened the producer; every call but this one then fails.
+    /// Whether this process is a fork of the one that opened the producer; every call but this one then fails, or, with
+    /// `shared=True`, opens a slot for this process.
     #[getter]
     fn is_forked(&self) -> bool {
-        self.core().is_forked()
+        self.parts().core().is_forked()
+    }
+
+    /// The name of this process's slot of the outbox, with `shared=True`: `"slot-0"` is the directory itself, the others are
+    /// directories in it.
+    #[getter]
+    fn slot(&self) -> Option<String> {
+        self.parts().core().slot()
+    }
+
+    /// The first part of a drain has flushed; this waits until no slot has records whose process has ended.
+    fn _drain(&self, py: Python<'_>, timeout: Timeout) -> PyResult<()> {
+        let parts = self.here(py)?;
+        parts.refuse_reentry(py)?;
+        parts.in_slices(py, timeout.0, ErrorKind::Timeout, |slice, _| parts.core().drain(slice))
     }
 
     /// The batches that were given up on.
     #[getter]
     fn dead_letters(slf: &Bound<'_, Self>) -> DeadLetters {
-        let core = slf.get().core();
+        let core = slf.get().parts().core();
         let producer = slf.clone().unbind();
         let replay = move |py: Python<'_>, id: &str| {
-            let producer = producer.get();
-            producer.refuse_reentry(py)?;
-            py.detach(|| producer.core().replay_dead_letter(id)).or_raise(py)
+            let parts = producer.get().here(py)?;
+            parts.refuse_reentry(py)?;
+            py.detach(|| parts.core().replay_dead_letter(id)).or_raise(py)
         };
         DeadLetters::new(core.dead_letters(), core.path().to_owned(), Some(Box::new(replay)))
     }
@@ -298,7 +268,8 @@ impl Producer {
     /// Manual mode: the next batch whose time has come, or `None`. It is not handed out again until it is
     /// settled; what was never settled is handed out again when the producer is closed and opened again.
     fn next_batch(&self, py: Python<'_>) -> PyResult<Option<Batch>> {
-        let batch = py.detach(|| self.core().next_batch()).or_raise(py)?;
+        let parts = self.here(py)?;
+        let batch = py.detach(|| parts.core().next_batch()).or_raise(py)?;
         Ok(batch.as_ref().map(Batch::new))
     }
 
@@ -311,7 +282,8 @@ impl Producer {
     fn keep_memo(&self, py: Python<'_>, batch: &Bound<'_, Batch>, memo: &Bound<'_, PyAny>) -> PyResult<()> {
         let memo = Encoded::key(memo)?.as_bytes()?.to_vec();
         let (view, mut core) = (batch.get(), batch.get().core.clone());
-        py.detach(|| self.core().keep_memo(&mut core, &*memo)).or_raise(py)?;
+        let parts = self.here(py)?;
+        py.detach(|| parts.core().keep_memo(&mut core, &*memo)).or_raise(py)?;
         let _ = view.memo.set(memo);
         Ok(())
     }
@@ -319,7 +291,8 @@ impl Producer {
     /// Manual mode: seconds until `next_batch` may have one; `None`: nothing is waited for.
     fn next_wait(&self, py: Python<'_>) -> Option<f64> {
         // It may seal a batch, which under `durability = always` waits for the disk.
-        py.detach(|| self.core().next_wait()).map(|wait| wait.as_secs_f64())
+        let parts = self.here(py).ok()?;
+        py.detach(|| parts.core().next_wait()).map(|wait| wait.as_secs_f64())
     }
 
     /// Manual mode: the whole batch was delivered.
@@ -331,7 +304,7 @@ impl Producer {
     /// uses up no attempt), or text.
     fn failed(&self, py: Python<'_>, batch: &Bound<'_, Batch>, error: &Bound<'_, PyAny>) -> PyResult<()> {
         let error = if error.is_instance_of::<PyBaseException>() {
-            self.judge.error(py, PyErr::from_value(error.clone()))
+            self.parts().judge.error(py, PyErr::from_value(error.clone()))
         } else {
             SendError::failed(error.extract::<String>()?)
         };
@@ -347,46 +320,25 @@ impl Producer {
 }
 
 impl Producer {
+    /// What this process has, or what its parent had.
     #[inline]
-    fn core(&self) -> &unistream::Producer {
-        self.core.as_ref().expect("the core is taken out only by drop")
+    fn parts(&self) -> &Parts {
+        self.chain.current().expect("it was opened when it was made")
     }
 
-    /// The core knows its own threads; a sink on a Python thread is known by its exchange.
+    /// What this process has. A forked child opens its own, if the producer is shared.
     #[inline]
-    fn refuse_reentry(&self, py: Python<'_>) -> PyResult<()> {
-        if self.is_sending_here(py) {
-            let message = "this producer was called from inside its own sink; call it from elsewhere";
-            return Err(raise(py, Error::new(ErrorKind::Reentrant, message)));
+    fn here(&self, py: Python<'_>) -> PyResult<&Parts> {
+        let parts = self.parts();
+        if parts.core().is_forked() { self.in_child(py) } else { Ok(parts) }
+    }
+
+    #[cold]
+    fn in_child(&self, py: Python<'_>) -> PyResult<&Parts> {
+        if let Some(anew) = self.anew.as_ref().filter(|_| self.parts().core().stats().state != State::Closed) {
+            anew.call1(py, (Opener::new(self.chain.clone()),))?;
         }
-        Ok(())
-    }
-
-    fn is_sending_here(&self, py: Python<'_>) -> bool {
-        // (A sink may have forked: then that comes first.)
-        self.exchange.as_ref().is_some_and(|exchange| !self.core().is_forked() && exchange.is_sending_here(py))
-    }
-
-    fn sinks_judge(&self) -> Option<&Judge> {
-        let direct = || self.direct.as_ref().map(|direct| &direct.judge);
-        self.exchange.as_ref().map(|exchange| &exchange.judge).or_else(direct)
-    }
-
-    fn forgive(&self) {
-        if let Some(judge) = self.sinks_judge() {
-            judge.forgive();
-        }
-    }
-
-    /// What interrupted a sink that ran on this thread comes out of the call that ran it. It says, as other errors do, if
-    /// that was a put whose record is in the log.
-    fn interruption<T>(&self, py: Python<'_>, put: Option<&unistream::Result<T>>) -> PyResult<()> {
-        let Some(error) = self.direct.as_ref().and_then(|direct| direct.interruption()) else { return Ok(()) };
-        if let Some(put) = put {
-            let accepted = put.as_ref().map_or_else(Error::record_accepted, |_| true);
-            let _ = error.value(py).setattr("record_accepted", accepted);
-        }
-        Err(error)
+        Ok(self.parts())
     }
 
     fn put_each(&self, items: &Bound<'_, PyAny>, count: &mut u64) -> PyResult<()> {
@@ -401,25 +353,17 @@ impl Producer {
         Ok(())
     }
 
-    fn release_sink(&self) {
-        if let Some(exchange) = &self.exchange {
-            exchange.close();
-        }
-        if let Some(lease) = &self.lease {
-            lease.end();
-        }
-    }
-
     fn put_record<'py>(&self, data: &Bound<'py, PyAny>, extras: &Extras<'_, 'py>) -> PyResult<u64> {
         extras.with(data, &self.encoder, |record| self.append(data.py(), record))
     }
 
     #[inline]
     fn append(&self, py: Python<'_>, record: NewRecord<'_>) -> PyResult<u64> {
-        let core = self.core();
-        let result = if self.put_waits || record.data.len() >= LARGE {
+        let parts = self.here(py)?;
+        let core = parts.core();
+        let result = if parts.put_waits || record.data.len() >= LARGE {
             let result = py.detach(|| core.put_in_slice(record, Duration::ZERO, Duration::ZERO));
-            self.interruption(py, Some(&result))?;
+            parts.interruption(py, Some(&result))?;
             result
         } else {
             // Handing the GIL over and taking it back would cost more than the append itself.
@@ -429,8 +373,8 @@ impl Producer {
             Ok(seq) => Ok(seq),
             Err(error) if error.kind() == ErrorKind::BufferFull => {
                 // A sink may put, but if it waited for space, it would wait for itself.
-                let timeout = if self.is_sending_here(py) { Duration::ZERO } else { self.full_timeout };
-                self.in_slices(py, timeout, ErrorKind::BufferFull, |slice, last| {
+                let timeout = if parts.is_sending_here(py) { Duration::ZERO } else { parts.full_timeout };
+                parts.in_slices(py, timeout, ErrorKind::BufferFull, |slice, last| {
                     // Only the last slice can refuse the record.
                     if last { core.put_within(record, slice) } else { core.put_in_slice(record, slice, timeout) }
                 })
@@ -439,62 +383,13 @@ impl Producer {
         }
     }
 
-    /// Waits in slices, with the GIL released, and lets signal handlers run in between. In a process whose threads are
-    /// greenlets the others run in between, the sink among them.
-    fn in_slices<T: Send>(
-        &self,
-        py: Python<'_>,
-        timeout: Duration,
-        over: ErrorKind,
-        wait: impl Fn(Duration, bool) -> unistream::Result<T> + Sync,
-    ) -> PyResult<T> {
-        let start = Instant::now();
-        let mut sleep = Duration::from_millis(1);
-        loop {
-            let left = timeout.saturating_sub(start.elapsed());
-            let slice = if self.pause.is_some() { Duration::ZERO } else { left.min(SLICE) };
-            let last = left <= slice;
-            let result = py.detach(|| wait(slice, last));
-            self.interruption(py, (over == ErrorKind::BufferFull).then_some(&result))?;
-            match result {
-                Err(error) if error.kind() == over && !last => {
-                    if let Some(defect) = self.sinks_judge().and_then(Judge::defect) {
-                        return Err(raise(py, defect));
-                    }
-                    py.check_signals()?;
-                    if let Some(pause) = &self.pause {
-                        pause.call1(py, (sleep.min(left).as_secs_f64(),))?;
-                        sleep = (sleep * 2).min(LOOK);
-                    }
-                }
-                result => return result.or_raise(py),
-            }
-        }
-    }
-
     fn answer(&self, py: Python<'_>, batch: &Bound<'_, Batch>, answer: Answer) -> PyResult<()> {
         let batch = batch.get().core.clone();
-        py.detach(|| self.core().settle(batch, answer)).map_err(|error| match error.kind() {
+        let parts = self.here(py)?;
+        py.detach(|| parts.core().settle(batch, answer)).map_err(|error| match error.kind() {
             ErrorKind::InvalidArgument => PyIndexError::new_err(error.message().to_owned()),
             _ => raise(py, error),
         })
-    }
-}
-
-impl Drop for Producer {
-    fn drop(&mut self) {
-        let Some(core) = self.core.take() else { return };
-        if core.is_forked() {
-            // The sink's lock may be held for ever in the child, and what the sink is made of is the parent's.
-            std::mem::forget((core, self.exchange.take(), self.lease.take()));
-            return;
-        }
-        self.release_sink();
-        // Dropping waits for the sender, which may be waiting for the GIL to log. An interpreter that is shutting
-        // down stops such a sender for ever: then nothing is waited for, and the records are safe as they lie.
-        let mut core = Some(core);
-        Python::try_attach(|py| py.detach(|| drop(core.take())));
-        std::mem::forget(core);
     }
 }
 

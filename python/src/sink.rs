@@ -28,6 +28,13 @@ impl NativeSink {
         NativeSink { core: Arc::new(sink) }
     }
 
+    /// A sink that a forked child can make anew.
+    pub(crate) fn renewable(
+        make: impl Fn() -> unistream::Result<Box<dyn Sink>> + Send + Sync + 'static,
+    ) -> unistream::Result<Self> {
+        Ok(NativeSink { core: unistream::sink::renewable(make)?.into() })
+    }
+
     /// Sends a batch; an error that speaks for all of it becomes the report that says the same of each record.
     fn report(&self, py: Python<'_>, batch: &unistream::Batch) -> Report {
         let all = |error: SendError| unistream::Report::all(batch.len(), error.into_outcome());
@@ -73,7 +80,11 @@ pub(crate) struct Lease(Mutex<Option<Arc<dyn Sink>>>);
 
 impl Lease {
     pub(crate) fn new(sink: &NativeSink) -> Arc<Self> {
-        Arc::new(Lease(Mutex::new(Some(sink.core.clone()))))
+        Lease::of(sink.core.clone())
+    }
+
+    pub(crate) fn of(sink: Arc<dyn Sink>) -> Arc<Self> {
+        Arc::new(Lease(Mutex::new(Some(sink))))
     }
 
     pub(crate) fn end(&self) {

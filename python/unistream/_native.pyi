@@ -30,6 +30,7 @@ __all__ = [
     "KinesisSink",
     "NativeSink",
     "NullSink",
+    "Opener",
     "Producer",
     "Record",
     "Report",
@@ -58,18 +59,7 @@ def encode(
 @disjoint_base
 class Producer:
     def __new__(
-        cls,
-        path: str | PathLike[str],
-        sink: object | None,
-        name: str,
-        unavailable: Callable[[BaseException], object] | None,
-        prepare: Callable[[Batch], bytes | None] | None,
-        default: Default | None,
-        serializer: Serializer | None,
-        keywords: dict[str, Any],
-        events: Events,
-        log_threshold: int,
-        pause: Callable[[float], None] | None,
+        cls, start: Callable[[Opener], None], default: Default | None, serializer: Serializer | None
     ) -> Self: ...
     def put(
         self,
@@ -103,6 +93,9 @@ class Producer:
     def close(self, timeout: Seconds | None) -> int: ...
     def resume(self) -> None: ...
     def sync(self) -> None: ...
+    def _drain(self, timeout: Seconds | None) -> None: ...
+    @property
+    def slot(self) -> str | None: ...
     def _stats(self) -> dict[str, Any]: ...
     @property
     def path(self) -> Path: ...
@@ -330,6 +323,25 @@ class Job:
     def raised(self, error: BaseException) -> None: ...
     @property
     def is_forked(self) -> bool: ...
+
+@final
+class Opener:
+    @property
+    def needed(self) -> bool: ...
+    @property
+    def max_in_flight(self) -> int: ...
+    def open(
+        self,
+        path: str | PathLike[str],
+        sink: object | None,
+        name: str,
+        unavailable: Callable[[BaseException], object] | None,
+        prepare: Callable[[Batch], bytes | None] | None,
+        keywords: dict[str, Any],
+        events: Events,
+        log_threshold: int,
+        pause: Callable[[float], None] | None,
+    ) -> None: ...
 
 @final
 class Events:

@@ -39,6 +39,7 @@ class BufferOptions(TypedDict, total=False):
 class Options(BufferOptions, total=False):
     """Every option of a producer but its mode. All may change between runs on one directory."""
 
+    shared: bool
     order: Literal["auto", "total", "key", "none"]
     max_in_flight: int
     max_batches_ahead: int
@@ -237,6 +238,9 @@ class Stats:
         state: what the producer is doing. `"on_hold"`: the oldest batch waits for its next attempt; `"stopped"`: until
             `resume()`.
         last_error: the last error of the sink, of the disk, or of a put that `refused_puts` counts; empty if none.
+        slots: slots that the outbox has, with `shared=True`; otherwise 0.
+        adopted_slots: slots of them, of processes that have ended, which this producer sends. What is counted above is of
+            its own slot and of these, but for the dead letters, which are those of all slots.
     """
 
     put_records: int
@@ -267,5 +271,7 @@ class Stats:
     invalid_puts: int
     unavailable_since: int
     unreadable_since: int
+    slots: int
+    adopted_slots: int
     state: Literal["running", "on_hold", "unavailable", "stopped", "closed"]
     last_error: str

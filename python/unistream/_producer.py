@@ -6,9 +6,12 @@ import contextlib
 import logging
 import os
 import sys
+import threading
 import time
 import types
 import warnings
+import weakref
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, cast
 
 from . import _ending, _green, _logging, _native, _outage
@@ -20,6 +23,7 @@ from ._sink import AsyncSend, Send, Sink, check_arity, is_async, name_of, on_loo
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
     from types import TracebackType
 
     from ._outage import Unavailable
@@ -37,11 +41,13 @@ class Producer(_native.Producer):
     When `put` has returned, the record survives the death of the process; it is delivered at least once, or it is in
     the dead letters with the reason, or it is still in the buffer, and the next producer on the same path goes on.
 
-    All methods may be called from any thread, at the same time. A forked child gets `Forked`: open producers after
-    the fork, one path each.
+    All methods may be called from any thread, at the same time. With `shared=True` any number of processes may use one
+    path, and a forked child may use what its parent has opened. Without it a forked child gets `Forked`: open producers
+    after the fork, one path each.
 
     Args:
-        path: the buffer's directory; created if it does not exist. One producer at a time owns it.
+        path: the buffer's directory; created if it does not exist. One producer at a time owns it, unless it is opened
+            with `shared=True`: then each process has a slot in it, and those that live send what the others have left.
         sink: where batches go: `FileSink` and the other sinks of unistream, a callable that takes a `Batch`, or an
             object with `send`. It returns `None`, or a `Report` to answer per record; it raises if the batch failed,
             `SinkUnavailable` to pause without using up an attempt. Async callables run on the event loop that is
@@ -73,10 +79,10 @@ class Producer(_native.Producer):
     3
     """
 
-    __slots__ = ("__weakref__", "_close_timeout", "_loop", "_mode")
+    __slots__ = ("__weakref__", "_close_timeout", "_loops", "_mode")
 
     _close_timeout: Seconds | None
-    _loop: asyncio.AbstractEventLoop | None
+    _loops: list[asyncio.AbstractEventLoop | None]
     _mode: str
 
     def __new__(
@@ -98,7 +104,6 @@ class Producer(_native.Producer):
             raise ValueError(f"close_timeout is {close_timeout}; it must be a span of time in seconds, or None")
         added = _outage.check(unavailable)
         check_hooks(default, serializer)
-        green = _green.library()
         if schedule is not None:
             twice = keywords.keys() & schedule.options().keys()
             if twice:
@@ -106,42 +111,26 @@ class Producer(_native.Producer):
             keywords |= schedule.options()
         if (sink is None) != (mode == "manual"):
             raise TypeError("manual mode takes no sink; the other modes need one")
-        native: object = sink
-        loop = send = None
-        name, prepare = "", None
-        if sink is not None and not isinstance(sink, _native.NativeSink):
-            name, native = name_of(sink), send_of(sink)
-            check_arity(native)
-            if is_async(native):
-                if mode != "background":
-                    raise TypeError("an async sink needs background mode")
-                loop = _running_loop()
-                if loop is None:
-                    raise RuntimeError(
-                        "no running event loop: an async sink runs on the loop in which its producer is made; make the "
-                        "producer inside a coroutine, or give it a sink that is not async"
-                    )
-                native = on_loop(cast("AsyncSend", native), loop)
-                keywords.setdefault("when_full", "error")
-            prepare = prepare_of(sink, loop)
-            if mode == "background":
-                current = None if green is None else green.current
-                send, native = cast("Send", native), _native.Channel(name, added, current, prepare)
-            elif green is not None:
-                raise WrongMode(
-                    f"this process is patched by {green.name}: in inline mode other greenlets would be refused while "
-                    "the sink runs; use background mode, where the sink runs on a greenlet of its own"
-                )
-        level = min(logger.getEffectiveLevel(), logging.CRITICAL)
-        pause = None if green is None else green.sleep
         keywords |= {"mode": mode}
-        events = _logging.events()
-        self = super().__new__(
-            cls, os.fspath(path), native, name, added, prepare, default, serializer, keywords, events, level, pause
-        )
-        self._loop, self._mode, self._close_timeout = loop, mode, close_timeout
-        if send is not None:
-            start_workers(cast("_native.Channel", native), send, int(self.options["max_in_flight"]), green)
+        path = os.fspath(path)
+        # A forked child may be in another directory.
+        paths = [path]
+        with contextlib.suppress(OSError):
+            paths.append(str(Path(path).absolute()))
+        loops: list[asyncio.AbstractEventLoop | None] = []
+        made: list[weakref.ref[Producer]] = []
+
+        def start(opener: _native.Opener) -> None:
+            with _turn:
+                if not opener.needed:
+                    return
+                loops[:] = [_open(opener, paths[-1] if made else path, sink, added, keywords)]
+                if made and (producer := made[0]()) is not None:
+                    _ending.opened(producer)
+
+        self = super().__new__(cls, start, default, serializer)
+        made.append(weakref.ref(self))
+        self._loops, self._mode, self._close_timeout = loops, mode, close_timeout
         _ending.opened(self)
         return self
 
@@ -222,6 +211,25 @@ class Producer(_native.Producer):
             raise
         return await asyncio.to_thread(self.close, 0)
 
+    def drain(self, timeout: Seconds | None = None) -> None:
+        """Flush, and wait besides until no slot of the outbox has records whose process has ended.
+
+        Those of processes that live are theirs to send. Without `shared=True` it is `flush`.
+
+        Args:
+            timeout: seconds or a `timedelta`; `None` waits for ever.
+
+        Raises:
+            Timeout: the time was over first; what was not sent stays on disk.
+            RetriesExhausted: the producer has stopped.
+        """
+        self._refuse_on_loop("aflush")
+        self._drain(timeout)
+
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop | None:
+        return self._loops[0]
+
     def stats(self) -> Stats:
         """Return what the producer has done and what it is doing. May be called from anywhere, sinks included."""
         return Stats(**self._stats())
@@ -280,7 +288,8 @@ class Producer(_native.Producer):
 
     def __del__(self) -> None:
         """Close a producer that nobody closed; what is left stays on disk."""
-        if not self.closed:
+        # What a forked child has not used is its parent's to close.
+        if not self.closed and not self.is_forked:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
             self.close(0)
 
@@ -288,6 +297,60 @@ class Producer(_native.Producer):
         """Name the directory and the mode."""
         state = " closed" if self.closed else ""
         return f"<Producer {os.fspath(self.path)!r} {self._mode}{state}>"
+
+
+def _open(
+    opener: _native.Opener,
+    path: str,
+    sink: Sink | None,
+    added: Callable[[BaseException], object] | None,
+    keywords: dict[str, Any],
+) -> asyncio.AbstractEventLoop | None:
+    """Open a producer in this process. Returns the loop that its sink runs on, if it is async."""
+    green = _green.library()
+    mode, keywords = keywords["mode"], dict(keywords)
+    native: object = sink
+    loop = send = None
+    name, prepare = "", None
+    if sink is not None and not isinstance(sink, _native.NativeSink):
+        name, native = name_of(sink), send_of(sink)
+        check_arity(native)
+        if is_async(native):
+            if mode != "background":
+                raise TypeError("an async sink needs background mode")
+            loop = _running_loop()
+            if loop is None:
+                raise RuntimeError(
+                    "no running event loop: an async sink runs on the loop in which its producer is made; make the "
+                    "producer inside a coroutine, or give it a sink that is not async"
+                )
+            native = on_loop(cast("AsyncSend", native), loop)
+            keywords.setdefault("when_full", "error")
+        prepare = prepare_of(sink, loop)
+        if mode == "background":
+            current = None if green is None else green.current
+            send, native = cast("Send", native), _native.Channel(name, added, current, prepare)
+        elif green is not None:
+            raise WrongMode(
+                f"this process is patched by {green.name}: in inline mode other greenlets would be refused while "
+                "the sink runs; use background mode, where the sink runs on a greenlet of its own"
+            )
+    level = min(logger.getEffectiveLevel(), logging.CRITICAL)
+    pause = None if green is None else green.sleep
+    opener.open(path, native, name, added, prepare, keywords, _logging.events(), level, pause)
+    if send is not None:
+        start_workers(cast("_native.Channel", native), send, opener.max_in_flight, green)
+    return loop
+
+
+def _renew_turn() -> None:
+    global _turn  # noqa: PLW0603
+    _turn = threading.RLock()
+
+
+# Another thread of the parent may have had it at the fork.
+_turn = threading.RLock()
+os.register_at_fork(after_in_child=_renew_turn)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -67,6 +67,102 @@ static void a_child_sees_nothing_of_the_parents_batch(void) {
   unistream_producer_free(had.producer);
 }
 
+/* A sink that writes what it gets into a pipe, which the child's has of its own. */
+typedef struct piped {
+  int end;
+  int refusals;
+  int destroyed;
+} piped;
+
+static piped childs;
+
+static unistream_outcome write_all(void *user_data, const unistream_batch *batch, unistream_report *report) {
+  unistream_record record = UNISTREAM_RECORD_INIT;
+  (void)report;
+  for (size_t index = 0; unistream_batch_record(batch, index, &record); index++) {
+    if (write(((piped *)user_data)->end, record.data, record.data_length) != (ssize_t)record.data_length)
+      return UNISTREAM_OUTCOME_FAILED;
+  }
+  return UNISTREAM_OUTCOME_DELIVERED;
+}
+
+static int32_t make_childs(void *user_data, void **own) {
+  piped *parents = (piped *)user_data;
+  if (parents->refusals++ == 0) return 5;
+  childs.end = parents->end;
+  *own = &childs;
+  return 0;
+}
+
+static void destroy_piped(void *user_data) { ((piped *)user_data)->destroyed++; }
+
+static unistream_error *open_shared(const char *path, piped *target, unistream_in_child_callback in_child,
+                                    unistream_producer **producer) {
+  const char *const pairs[] = {"shared", "true", "linger", "0", "segment_bytes", "64KiB", "schedule_max", "0.01", NULL};
+  unistream_sink_callbacks callbacks;
+  unistream_sink *sink = NULL;
+  memset(&callbacks, 0, sizeof callbacks);
+  callbacks.size = sizeof callbacks;
+  callbacks.send = write_all;
+  callbacks.destroy = destroy_piped;
+  callbacks.user_data = target;
+  callbacks.in_child = in_child;
+  unistream_error *error = unistream_sink_new(&callbacks, &sink);
+  if (error) return error;
+  unistream_config *config = config_of(pairs);
+  error = unistream_producer_open(path, sink, config, producer);
+  unistream_config_free(config);
+  return error;
+}
+
+static int puts_in_a_slot_of_its_own(void *argument) {
+  unistream_producer *producer = (unistream_producer *)argument;
+  if (!expect(put_text(producer, "child "), UNISTREAM_ERROR_NONE, __FILE__, __LINE__)) return 1;
+  if (!expect(unistream_producer_flush(producer, 30000), UNISTREAM_ERROR_NONE, __FILE__, __LINE__)) return 2;
+  if (!expect(unistream_producer_close(producer, 30000, NULL), UNISTREAM_ERROR_NONE, __FILE__, __LINE__)) return 3;
+  unistream_producer_free(producer);
+  return childs.destroyed == 1 ? 0 : 4;
+}
+
+static int dies_with_a_record(void *argument) {
+  unistream_producer *producer = (unistream_producer *)argument;
+  /* Its sink is refused once more: the record waits. */
+  if (!expect(put_text(producer, "left "), UNISTREAM_ERROR_NONE, __FILE__, __LINE__)) return 1;
+  kill(getpid(), SIGKILL);
+  return 2;
+}
+
+static int gets_forked(void *argument) {
+  return expect(put_text((unistream_producer *)argument, "no"), UNISTREAM_ERROR_FORKED, __FILE__, __LINE__) ? 0 : 1;
+}
+
+static void a_child_has_a_slot_of_its_own(void) {
+  unistream_producer *producer = NULL;
+  int ends[2];
+  char got[64] = "";
+  CHECK(pipe(ends) == 0);
+  piped parents = {ends[1], 0, 0};
+  OK(open_shared(fresh_path(), &parents, make_childs, &producer));
+  OK(put_text(producer, "parent "));
+  OK(unistream_producer_flush(producer, 30000));
+  CHECK(child_ends(puts_in_a_slot_of_its_own, producer) == 0);
+  CHECK(child_ends(dies_with_a_record, producer) == -1 - SIGKILL);
+  /* What the child has left when it died, its parent delivers. */
+  for (size_t length = 0; length < strlen("parent child left ");) {
+    ssize_t more = read(ends[0], got + length, sizeof got - 1 - length);
+    CHECK(more > 0);
+    length += (size_t)more;
+  }
+  CHECK(strcmp(got, "parent child left ") == 0 && parents.destroyed == 0);
+  unistream_producer_free(producer);
+  CHECK(parents.destroyed == 1);
+  OK(open_shared(fresh_path(), &parents, NULL, &producer));
+  CHECK(child_ends(gets_forked, producer) == 0);
+  unistream_producer_free(producer);
+  close(ends[0]);
+  close(ends[1]);
+}
+
 /* ---------------------------------------------------------------------------------------------------------- signals */
 
 static volatile sig_atomic_t noted;
@@ -249,6 +345,7 @@ static void a_thread_with_64_kib_of_stack_is_enough(void) {
 
 int main(void) {
   RUN(a_child_sees_nothing_of_the_parents_batch);
+  RUN(a_child_has_a_slot_of_its_own);
   RUN(a_sigbus_that_was_sent_goes_where_it_would_have_gone);
   RUN(a_file_that_may_not_be_longer_is_a_full_disk);
   RUN(too_few_descriptors_are_said_to_be_that);

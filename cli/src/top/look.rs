@@ -15,6 +15,8 @@ pub(super) struct Look {
     /// Microseconds since the epoch.
     pub(super) time: i64,
     pub(super) stats: InspectionStats,
+    /// Of an outbox, each slot by its name.
+    pub(super) slots: Vec<(String, InspectionStats)>,
     /// Since the look before; `None` at the first one, and where the buffer is another.
     pub(super) rates: Option<Rates>,
     /// By the name of the sink.
@@ -44,8 +46,8 @@ pub(super) struct Given {
 pub(super) struct Looks {
     buffer: PathBuf,
     before: Option<(Instant, InspectionStats)>,
-    /// As of the folder's time of change: reading all letters for each look would take its time.
-    letters: Option<((i64, i64), BTreeMap<String, Given>)>,
+    /// As of the folders' times of change: reading all letters for each look would take its time.
+    letters: Option<(Vec<(i64, i64)>, BTreeMap<String, Given>)>,
 }
 
 impl Looks {
@@ -54,7 +56,8 @@ impl Looks {
     }
 
     pub(super) fn take(&mut self) -> Result<Look, Error> {
-        let stats = Inspection::open(&self.buffer)?.stats()?;
+        let inspection = Inspection::open(&self.buffer)?;
+        let (stats, slots) = (inspection.stats()?, inspection.slots()?);
         let now = Instant::now();
         let rates = self.before.replace((now, stats.clone())).filter(|(_, before)| before.buffer_id == stats.buffer_id);
         let rates = rates.map(|(time, before)| {
@@ -70,13 +73,18 @@ impl Looks {
                 finished_bytes: rate(stats.finished_bytes, before.finished_bytes),
             }
         });
-        let sinks = self.letters()?;
-        Ok(Look { time: unistream::time::micros(SystemTime::now()), stats, rates, sinks })
+        let sinks = self.letters(&slots)?;
+        Ok(Look { time: unistream::time::micros(SystemTime::now()), stats, slots, rates, sinks })
     }
 
-    fn letters(&mut self) -> Result<BTreeMap<String, Given>, Error> {
-        let folder = std::fs::metadata(self.buffer.join("dead-letters"));
-        let changed = folder.map_or((0, 0), |folder| (folder.mtime(), folder.mtime_nsec()));
+    fn letters(&mut self, slots: &[(String, InspectionStats)]) -> Result<BTreeMap<String, Given>, Error> {
+        let time = |slot: &Path| {
+            let folder = std::fs::metadata(slot.join("dead-letters"));
+            folder.map_or((0, 0), |folder| (folder.mtime(), folder.mtime_nsec()))
+        };
+        // Slot 0 of an outbox is the directory itself.
+        let others = slots.iter().skip(1).map(|(name, _)| self.buffer.join(name));
+        let changed: Vec<_> = std::iter::once(self.buffer.clone()).chain(others).map(|slot| time(&slot)).collect();
         if let Some((when, given)) = &self.letters
             && *when == changed
         {

@@ -21,6 +21,26 @@ pub(super) fn lines(look: &Look, arguments: &Top) -> Vec<Row> {
         None => "no owner".into(),
     };
     row("state", vec![state(look), Part::plain(owner)]);
+    if stats.slots > 0 {
+        let with = |count: usize, what: &str| format!("{count} {what}");
+        let left = look.slots.iter().filter(|(_, slot)| slot.owner_pid.is_none() && slot.pending_records > 0).count();
+        let mut parts = vec![Part::plain(with(look.slots.len(), if stats.slots == 1 { "slot" } else { "slots" }))];
+        parts.push(Part::plain(format!("{} owned", stats.owned_slots)));
+        if left > 0 {
+            parts.push(Part::bad(with(left, "left by processes that have ended")));
+        }
+        row("outbox", parts);
+        for (name, slot) in &look.slots {
+            let owner = match slot.owner_pid {
+                Some(0) => "another namespace".into(),
+                Some(pid) => format!("pid {pid}"),
+                None => "nobody".into(),
+            };
+            let failures = (slot.head_failures > 0).then(|| Part::bad(format!("{} failed", slot.head_failures)));
+            let parts = [Part::plain(name.clone()), Part::plain(owner), Part::plain(records(slot.pending_records))];
+            row("", parts.into_iter().chain([Part::plain(text::size(slot.pending_bytes))]).chain(failures).collect());
+        }
+    }
     let mut backlog = vec![Part::plain(records(stats.pending_records)), Part::plain(text::size(stats.pending_bytes))];
     backlog.extend(
         stats.oldest_created_at.map(|oldest| Part::plain(format!("oldest {}", text::span(look.time - oldest)))),
@@ -149,5 +169,8 @@ pub(super) fn values(look: &Look) -> Values {
         .with("finished_records_per_second", rate(|rates| rates.finished_records))
         .with("finished_bytes_per_second", rate(|rates| rates.finished_bytes));
     let all = Values::default().with("time", text::time(look.time)).with("state", state(look).text);
-    all.and(look::values(&look.stats)).and(rates).with("sinks", Item::List(sinks.collect()))
+    all.and(look::values(&look.stats))
+        .and(look::slots(&look.slots))
+        .and(rates)
+        .with("sinks", Item::List(sinks.collect()))
 }

@@ -74,6 +74,11 @@ impl State {
         (self.closed != Closed::No && self.end.segment > 0 && !self.is_cut_off(boot_id)).then_some(self.end)
     }
 
+    /// Whether the log was closed, and all of it was finished before.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.closed != Closed::No && self.end.segment > 0 && self.committed.records >= self.end.records
+    }
+
     /// Whether a power loss may have taken what was not synced.
     pub(crate) fn is_cut_off(&self, boot_id: u64) -> bool {
         self.closed != Closed::Durably && (boot_id == 0 || boot_id != self.boot_id)
@@ -417,6 +422,11 @@ impl Checkpoint {
     pub(crate) fn is_dropped(&self) -> bool {
         self.generation == self.dropped && self.newest != self.durable
     }
+}
+
+/// Whether this is the name of one of the files.
+pub(crate) fn is_file(name: &str) -> bool {
+    (0..FILES).any(|which| self::name(which) == name)
 }
 
 fn name(which: usize) -> String {

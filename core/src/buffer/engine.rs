@@ -13,6 +13,7 @@ use super::maintenance::{MaintenanceSignal, MaintenanceState};
 use super::position::Position;
 use super::reader::Reader;
 use super::segment::Access;
+use super::space::Neighbours;
 use super::space_signal::SpaceSignal;
 use super::window::{Next, Window};
 use super::writer::{Appended, BatchCaps, Front, Log, Refusal, Status};
@@ -66,6 +67,8 @@ pub(crate) struct Core {
     pub(super) inherited: Position,
     /// Held until the buffer is closed.
     pub(super) owner: Mutex<Option<Arc<dyn Ownership>>>,
+    /// Logs that count towards the same `max_buffer_bytes`.
+    pub(super) neighbours: Option<Arc<dyn Neighbours>>,
 }
 
 impl AsRef<MaintenanceSignal> for Core {
@@ -362,6 +365,16 @@ impl Core {
         let committed = &reader.state.committed;
         let done = reader.done_records();
         (log.records.saturating_sub(committed.records + done), log.bytes.saturating_sub(committed.bytes))
+    }
+
+    /// Whether a batch is handed out and not answered.
+    pub(crate) fn is_out(&self) -> bool {
+        lock(&self.reader).heads.iter().any(|head| head.is_out())
+    }
+
+    /// The id of the buffer, as it is part of batch ids.
+    pub(crate) fn buffer_id(&self) -> u64 {
+        lock(&self.reader).state.buffer_id
     }
 
     /// Everything put so far has a seq below this.

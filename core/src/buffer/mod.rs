@@ -36,7 +36,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::batch::Batch;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::options::Options;
 use crate::platform::{Environment, lock};
@@ -49,11 +49,15 @@ pub(crate) use head::Settle;
 pub use losses::Damage;
 pub(crate) use losses::Region;
 use maintenance::Maintenance;
+pub(crate) use opening::{Place, in_use, is_shared};
 pub(crate) use quarantine::CORRUPT;
+pub(crate) use space::Neighbours;
 pub(crate) use writer::Appended;
 
 /// The name of the lock file in the buffer's directory.
 pub(crate) const LOCK: &str = "lock";
+/// The name of the file that makes a directory an outbox that processes share: see `outbox/`.
+pub(crate) const SHARED: &str = "shared";
 
 /// A durable queue of records in a directory, from which batches are taken in order.
 ///
@@ -93,7 +97,18 @@ impl Buffer {
     }
 
     pub(crate) fn open_in(dir: &Path, options: Options, limits: Limits, env: Environment) -> Result<Buffer> {
-        let core = Arc::new(Core::open(dir, options, limits, env)?);
+        let options = options.for_sink(&limits)?;
+        if options.shared {
+            let message = "a Buffer alone is one process's; a Producer is what shared = true is for";
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        let place = Place::alone(dir, &options, &env)?;
+        Buffer::open_at(place, options, limits, env)
+    }
+
+    /// Opens the buffer in a directory that this process owns, with options that are those of the sink.
+    pub(crate) fn open_at(place: Place, options: Options, limits: Limits, env: Environment) -> Result<Buffer> {
+        let core = Arc::new(Core::open(place, options, limits, env)?);
         let start = || Maintenance::start(&core, core.fork, |core: &Core| core.run_maintenance());
         let maintenance = if core.env.threads { Some(start()?) } else { None };
         Ok(Buffer { core, maintenance })

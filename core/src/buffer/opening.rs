@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use super::checkpoint::Closed;
 use super::engine::{Core, Counts};
@@ -14,30 +14,71 @@ use super::position::Position;
 use super::reader::Reader;
 use super::recovery::{self, Recovered};
 use super::segment::Access;
+use super::space::Neighbours;
 use super::space_signal::SpaceSignal;
 use super::window::Window;
 use super::writer::{BatchCaps, Log, PreparedSegment, SealedSegment, Tail};
-use super::{LOCK, format, segment};
+use super::{LOCK, SHARED, format, segment};
 use crate::error::{Error, ErrorKind, Result, lacks_space};
 use crate::limits::Limits;
 use crate::options::{CoreDumps, Durability, Options, Order, Storage};
 use crate::platform::sync::Mutex;
 use crate::platform::sync::atomic::AtomicBool;
-use crate::platform::{CachePadded, Directory, Environment, ForkGuard, Open};
+use crate::platform::{CachePadded, Directory, Environment, ForkGuard, Open, Ownership};
 use crate::record::NewRecord;
 
-impl Core {
-    pub(super) fn open(dir: &Path, options: Options, limits: Limits, env: Environment) -> Result<Core> {
-        let options = options.for_sink(&limits)?;
-        if dir.as_os_str().is_empty() {
+/// A directory that this process owns, for a log.
+pub(crate) struct Place {
+    pub(crate) dir: Arc<dyn Directory>,
+    pub(crate) owner: Arc<dyn Ownership>,
+    /// Logs that count towards the same `max_buffer_bytes`.
+    pub(crate) neighbours: Option<Arc<dyn Neighbours>>,
+}
+
+impl Place {
+    /// Takes a directory for one buffer alone.
+    ///
+    /// # Errors
+    /// `InUse`; `InvalidArgument` if it is an outbox that processes share.
+    pub(super) fn alone(path: &Path, options: &Options, env: &Environment) -> Result<Place> {
+        let failed = |error: io::Error| Error::io(format_args!("could not open the buffer {}", path.display()), error);
+        if path.as_os_str().is_empty() {
             return Err(Error::new(ErrorKind::InvalidArgument, "the path of the buffer is empty"));
         }
-        let failed = |error: io::Error| Error::io(format_args!("could not open the buffer {}", dir.display()), error);
-        let dir = env.disk.directory(dir, true, options.trust).map_err(failed)?;
+        let dir = env.disk.directory(path, true, options.trust).map_err(failed)?;
         let owner = match dir.lock(LOCK).map_err(failed)? {
             Ok(owner) => owner,
             Err(holder) => return Err(in_use(dir.path(), holder.pid)),
         };
+        // Behind the lock: whoever makes an outbox of a directory has the lock, too.
+        if is_shared(&*dir).map_err(failed)? {
+            let message = format!(
+                "{} is an outbox that processes share; open it with the option shared = true, or use another directory",
+                dir.path().display()
+            );
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        Ok(Place { dir, owner, neighbours: None })
+    }
+}
+
+/// Whether a directory is an outbox that processes share.
+pub(crate) fn is_shared(dir: &dyn Directory) -> io::Result<bool> {
+    match dir.open(SHARED, Open::Read) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        // It is another user's file, or one that others can write to: the name is what counts.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+impl Core {
+    /// Opens the log in a directory that the caller owns, with options that are [those of the sink](Options::for_sink).
+    pub(super) fn open(place: Place, options: Options, limits: Limits, env: Environment) -> Result<Core> {
+        let Place { dir, owner, neighbours } = place;
+        let path = dir.path().to_path_buf();
+        let failed = |error: io::Error| Error::io(format_args!("could not open the buffer {}", path.display()), error);
         let mapped = match options.storage {
             Storage::File => false,
             Storage::Auto => dir.may_map().map_err(failed)?,
@@ -74,7 +115,12 @@ impl Core {
         if found.uncertain {
             found.state.epoch = found.state.epoch.wrapping_add(1);
         }
-        let segment_bytes = options.effective_segment_bytes();
+        let segment_bytes = match &neighbours {
+            None => options.effective_segment_bytes(),
+            Some(neighbours) => {
+                options.effective_segment_bytes().min(neighbours.segment_bytes(options.max_buffer_bytes))
+            }
+        };
         let access = Access { mapped, dumped: options.core_dumps == CoreDumps::Include };
         let lanes = if options.order == Order::Key { options.max_in_flight as u32 } else { 0 };
         let site = Site { env: &env, dir: &*dir, segment_bytes, access, durable, lanes };
@@ -123,6 +169,7 @@ impl Core {
             damage,
             inherited,
             owner: Mutex::new(Some(owner)),
+            neighbours,
             options,
             env,
         };
@@ -306,7 +353,7 @@ pub(super) fn make_segment(
 }
 
 #[cold]
-fn in_use(dir: &Path, pid: u32) -> Error {
+pub(crate) fn in_use(dir: &Path, pid: u32) -> Error {
     let who = match pid {
         0 => "another process".to_string(),
         pid if pid == std::process::id() => format!("another producer of this process (pid {pid})"),

@@ -15,6 +15,18 @@ use crate::platform::sync::atomic::Ordering;
 
 /// Segments kept for use again beside the spare one.
 const POOL: usize = 2;
+
+/// Other logs that count towards the same `max_buffer_bytes`.
+pub(crate) trait Neighbours: Send + Sync {
+    /// The disk that they take. None of them makes a segment while the caller keeps what comes with it.
+    fn disk(&self) -> io::Result<(u64, Option<Box<dyn Send + Sync>>)>;
+    /// How long a segment should be, so that each of them has room for some.
+    fn segment_bytes(&self, cap: u64) -> u64;
+}
+
+/// The disk that a log with neighbours may always take, whatever they have: a segment to write and one that is finished.
+const OWN_SHARE: u64 = 2 * LEAST_BYTES;
+
 impl Core {
     /// Sees to it that a spare segment of at least `needed` bytes is there.
     pub(super) fn prepare(&self, needed: u64) -> Result<()> {
@@ -53,14 +65,26 @@ impl Core {
                     );
                     return Err(Error::new(ErrorKind::RecordTooLarge, message));
                 }
-                while lock(&self.log).disk_bytes + length > cap {
-                    // Kept segments that are too small for this.
-                    let Some(kept) = lock(&self.log).pool.pop() else {
-                        return Err(freed.err().unwrap_or_else(|| full(cap)));
-                    };
-                    self.discard(kept).map_err(failed)?;
-                }
+                let (others, _turn) = match &self.neighbours {
+                    Some(neighbours) => neighbours.disk().map_err(failed)?,
+                    None => (0, None),
+                };
                 let least = needed.max(LEAST_BYTES).min(length);
+                let mut length = length;
+                while lock(&self.log).disk_bytes + others + length > cap {
+                    // Kept segments that are too small for this.
+                    if let Some(kept) = lock(&self.log).pool.pop() {
+                        self.discard(kept).map_err(failed)?;
+                        continue;
+                    }
+                    // Among neighbours what is left may be less than a segment, and everyone has a little.
+                    let has_share = lock(&self.log).disk_bytes + length <= OWN_SHARE;
+                    match self.neighbours {
+                        Some(_) if has_share => break,
+                        Some(_) if length / 2 >= least => length /= 2,
+                        _ => return Err(freed.err().unwrap_or_else(|| full(cap))),
+                    }
+                }
                 let make = || make_segment(&*self.dir, index, length, least, self.access, at_once);
                 let spare = make().or_else(|error| match error.kind() {
                     // A file that was removed takes its space for as long as a sync has it.

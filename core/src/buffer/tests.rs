@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::checkpoint::{Checkpoint, Found, RESERVED_SEQS};
 use super::engine::Core;
 use super::format::HeaderState;
-use super::{Settle, Taken, segment};
+use super::{Place, Settle, Taken, segment};
 use crate::batch::Batch;
 use crate::error::ErrorKind;
 use crate::limits::Limits;
@@ -24,13 +24,19 @@ fn open(disk: &SimulatedDisk, durability: Durability) -> Core {
     let env = disk.environment(SimulatedClock::new(), 1);
     let options =
         Options { durability, max_records: 4, segment_bytes: 64 << 10, max_in_flight: 2, ..Options::default() };
-    Core::open(Path::new(DIR), options, Limits::default(), env).unwrap()
+    open_alone(Path::new(DIR), options, env)
 }
 
 fn open_with(disk: &SimulatedDisk, max_records: u64) -> Core {
     let env = disk.environment(SimulatedClock::new(), 1);
     let options = Options { max_records, segment_bytes: 64 << 10, ..Options::default() };
-    Core::open(Path::new(DIR), options, Limits::default(), env).unwrap()
+    open_alone(Path::new(DIR), options, env)
+}
+
+fn open_alone(path: &Path, options: Options, env: Environment) -> Core {
+    let options = options.for_sink(&Limits::default()).unwrap();
+    let place = Place::alone(path, &options, &env).unwrap();
+    Core::open(place, options, Limits::default(), env).unwrap()
 }
 
 fn directory(disk: &SimulatedDisk) -> Arc<dyn Directory> {
@@ -255,7 +261,7 @@ fn where_no_more_can_be_guarded_plain_writes_do() {
 fn a_segment_that_somebody_made_longer_is_read_as_far_as_it_was() {
     let root = tempfile::tempdir_in("/dev/shm").unwrap();
     let options = Options { segment_bytes: 64 << 10, ..Options::default() };
-    let core = Core::open(root.path(), options, Limits::default(), Environment::system()).unwrap();
+    let core = open_alone(root.path(), options, Environment::system());
     core.put(&NewRecord::new(b"x"), None).unwrap();
     core.close().unwrap();
     let file = std::fs::OpenOptions::new().write(true).open(root.path().join(segment::name(1))).unwrap();

@@ -6,7 +6,7 @@ use std::time::UNIX_EPOCH;
 use serde_json::Value;
 
 use super::file::{self, ReadError, number_of, parse_id};
-use super::location::{FOLDER, Location};
+use super::location::Location;
 use super::write::AttemptHistory;
 use super::{DeadLetters, unsupported};
 use crate::batch::{Batch, BatchId, Entry, Piece, Progress};
@@ -138,10 +138,10 @@ impl DeadLetter {
     /// The error for records that are not what this letter says. It is damage only if the letter on disk is still the same
     /// one; if it was replaced or deleted meanwhile, the records belong to another.
     fn damaged(&self, how: &str) -> Error {
-        match DeadLetters::at(self.location.clone()).get(&self.id) {
+        match DeadLetters::at(self.location.clone(), None).get_here(&self.id) {
             Err(error) => error,
             Ok(now) if now.records_file == self.records_file && now.records == self.records => {
-                let file = self.location.path.join(FOLDER).join(&self.records_file);
+                let file = self.location.folder().join(&self.records_file);
                 Error::new(
                     ErrorKind::Io,
                     format!("the records of dead letter {} are {how} {}", self.id, file.display()),

@@ -6,6 +6,7 @@
 mod file;
 mod letter;
 mod location;
+mod outbox;
 mod replay;
 mod usage;
 mod write;
@@ -13,24 +14,27 @@ mod write;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 pub use self::letter::{DeadLetter, DeadRecord};
 pub(crate) use self::write::{AttemptHistory, Undelivered};
 
 use self::file::{ReadError, json_of};
 use self::location::Location;
+use self::outbox::Member;
 use self::usage::Usage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::features;
 use crate::platform::sync::Mutex;
-use crate::platform::{Directory, Disk, ForkGuard, OsDirectory, OsDisk};
+use crate::platform::{Directory, Disk, ForkGuard, OsDisk};
 
-/// The dead letters of a buffer. Opening them takes no lock: they can be looked at beside a live producer. A forked child
+/// The dead letters of a buffer, or of all slots of an outbox. Opening them takes no lock: they can be looked at beside a live producer. A forked child
 /// may look at its parent's; to change them it opens them itself.
 #[derive(Clone, Debug)]
 pub struct DeadLetters {
     location: Location,
+    /// If they may be an outbox's: then these are of one slot.
+    member: Option<Member>,
     usage: Arc<Usage>,
     /// Held while a letter is read to be written anew or deleted.
     changes: Arc<Mutex<()>>,
@@ -48,17 +52,30 @@ impl DeadLetters {
     pub(crate) fn open_on(disk: Arc<dyn Disk>, buffer_dir: &Path) -> DeadLetters {
         // Without a current directory a relative path cannot be resolved, now or later: then keep it as it is.
         let path = std::path::absolute(buffer_dir).unwrap_or_else(|_| buffer_dir.to_path_buf());
-        DeadLetters::at(Location { disk, path, buffer: Weak::<OsDirectory>::new() })
+        let location = Location::at(disk, path);
+        DeadLetters::at(location.clone(), Some(Member { root: location, slot: 0 }))
     }
 
     /// The dead letters of a buffer that is open.
     pub(crate) fn of(disk: Arc<dyn Disk>, buffer: &Arc<dyn Directory>) -> DeadLetters {
-        DeadLetters::at(Location { disk, path: buffer.path().to_path_buf(), buffer: Arc::downgrade(buffer) })
+        DeadLetters::at(Location::of(disk, buffer), None)
     }
 
-    fn at(location: Location) -> DeadLetters {
+    /// The dead letters of an outbox, by a slot of it that is open.
+    pub(crate) fn of_slot(
+        disk: Arc<dyn Disk>,
+        buffer: &Arc<dyn Directory>,
+        root: &Arc<dyn Directory>,
+        slot: u64,
+    ) -> DeadLetters {
+        let member = Member { root: Location::of(disk.clone(), root), slot };
+        DeadLetters::at(Location::of(disk, buffer), Some(member))
+    }
+
+    fn at(location: Location, member: Option<Member>) -> DeadLetters {
         DeadLetters {
             location,
+            member,
             usage: Arc::default(),
             changes: Arc::default(),
             replayed: Arc::default(),
@@ -72,6 +89,19 @@ impl DeadLetters {
     /// # Errors
     /// `Io` if the folder cannot be read.
     pub fn list(&self) -> Result<Vec<DeadLetter>> {
+        let others = self.others()?;
+        let mut letters = self.list_here()?;
+        if !others.is_empty() {
+            for other in &others {
+                letters.append(&mut other.list_here()?);
+            }
+            // Seqs of two slots cannot be compared.
+            letters.sort_by_key(|letter| (letter.first_attempt, letter.records.first().map(|record| record.seq)));
+        }
+        Ok(letters)
+    }
+
+    fn list_here(&self) -> Result<Vec<DeadLetter>> {
         let mut letters = Vec::new();
         let Some(folder) = self.folder()? else { return Ok(letters) };
         for id in ids(&*folder)? {
@@ -91,6 +121,10 @@ impl DeadLetters {
     /// # Errors
     /// `NotFound`; `Io` if it cannot be read or is not a letter.
     pub fn get(&self, id: &str) -> Result<DeadLetter> {
+        self.keeper(id)?.get_here(id)
+    }
+
+    fn get_here(&self, id: &str) -> Result<DeadLetter> {
         check_id(id)?;
         match self.folder()? {
             Some(folder) => self.get_in(&*folder, id),
@@ -121,13 +155,14 @@ impl DeadLetters {
     /// `NotFound`; `InUse` while it is replayed; `Io` from the disk.
     pub fn delete(&self, id: &str) -> Result<()> {
         let _claim = self.claim(id)?;
-        let _changes = self.change()?;
-        let letter = match self.get(id) {
+        let keeper = self.keeper(id)?;
+        let _changes = keeper.change()?;
+        let letter = match keeper.get_here(id) {
             // One that cannot be read can still be deleted.
             Err(error) if error.kind() != ErrorKind::Io => return Err(error),
             result => result.ok(),
         };
-        self.remove(id, letter.as_ref())
+        keeper.remove(id, letter.as_ref())
     }
 
     fn remove(&self, id: &str, letter: Option<&DeadLetter>) -> Result<()> {

@@ -38,8 +38,9 @@ impl DeadLetters {
         done: impl FnOnce() -> Result<()>,
     ) -> Result<u64> {
         let _claim = self.claim(id)?;
+        let keeper = self.keeper(id)?;
         let (letter, batch) = loop {
-            let letter = self.get(id)?;
+            let letter = keeper.get_here(id)?;
             match letter.batch() {
                 // The letter was replaced or deleted between the two reads: look again.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -50,7 +51,7 @@ impl DeadLetters {
             put(record.to_new())?;
         }
         done()?;
-        self.forget(&letter)?;
+        keeper.forget(&letter)?;
         Ok(batch.len() as u64)
     }
 
@@ -58,7 +59,7 @@ impl DeadLetters {
     /// files: a letter that was deleted gets the same names again when more records of its batch are given up.
     fn forget(&self, read: &DeadLetter) -> Result<()> {
         let _changes = self.change()?;
-        let now = match self.get(&read.id) {
+        let now = match self.get_here(&read.id) {
             // Somebody else deleted it.
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             now => now?,

@@ -81,6 +81,15 @@ impl<F: Fn() + Send + Sync + 'static> Directory for BetweenDirectory<F> {
     fn lock(&self, name: &str) -> io::Result<Result<Arc<dyn Ownership>, Holder>> {
         self.0.lock(name)
     }
+    fn lock_file(&self, name: &str) -> io::Result<Result<Box<dyn Send + Sync>, Holder>> {
+        self.0.lock_file(name)
+    }
+    fn holder(&self, name: &str) -> io::Result<Option<Holder>> {
+        self.0.holder(name)
+    }
+    fn remove_directory(&self, name: &str) -> io::Result<()> {
+        self.0.remove_directory(name)
+    }
     fn may_map(&self) -> io::Result<bool> {
         self.0.may_map()
     }

@@ -88,10 +88,13 @@ impl DeadLetters {
         text.push(b'\n');
         let bytes = (bytes_of_records.len() + text.len()) as u64;
         let replaced = existing.map_or(0, |letter| letter.bytes);
-        if self.usage().1.saturating_sub(replaced) + bytes > cap {
+        // What other processes write is counted each time.
+        let (letters_of_others, others) = self.usage_of_others()?;
+        if self.usage().1.saturating_sub(replaced) + others + bytes > cap {
             // Another process may have deleted letters: count again before refusing.
             self.scan(false)?;
             let (letters, used) = self.usage();
+            let (letters, used) = (letters + letters_of_others, used + others);
             if used.saturating_sub(replaced) + bytes > cap {
                 let message = format!(
                     "the dead letters ({letters}, {used} bytes) would exceed max_dead_letter_bytes ({cap}); \

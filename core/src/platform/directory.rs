@@ -12,7 +12,6 @@ use rustix::io::Errno;
 
 use super::descriptors::apart_from_streams;
 use super::disk::Open;
-use super::file_lock;
 use super::named::{is_no, naming};
 use super::path_walk::{self, DIRECTORY};
 use super::stat::FileKind;
@@ -44,14 +43,6 @@ impl OsDirectory {
     fn check(fd: OwnedFd, path: PathBuf, trust: Trust) -> io::Result<OsDirectory> {
         let trusted = Trusted::directory(&rustix::fs::fstat(&fd)?, &path, trust)?;
         Ok(OsDirectory { fd: Arc::new(fd), path, trusted })
-    }
-
-    /// The pid of the process that has the lock that this file stands for, if one has.
-    pub(crate) fn owner(&self, name: &str) -> io::Result<Option<u32>> {
-        match self.open_file(name, Open::Read) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            file => file_lock::holder(&file?).map(|holder| holder.map(|holder| holder.pid)),
-        }
     }
 
     /// Whether there is anything of that name.

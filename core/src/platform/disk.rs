@@ -57,6 +57,16 @@ pub(crate) trait Directory: Send + Sync {
     fn sync(&self) -> io::Result<()>;
     /// Takes the lock that this file stands for, for as long as the result lives.
     fn lock(&self, name: &str) -> io::Result<Result<Arc<dyn Ownership>, Holder>>;
+    /// Takes the lock of a file for as long as the result lives. Unlike [`lock`](Self::lock), it is a lock on no more than the file.
+    fn lock_file(&self, name: &str) -> io::Result<Result<Box<dyn Send + Sync>, Holder>>;
+    /// Who has such a lock, if anybody has. Nothing is taken or made.
+    fn holder(&self, name: &str) -> io::Result<Option<Holder>>;
+    /// Removes a directory in this one, which must be empty; one that is gone already is no error.
+    fn remove_directory(&self, name: &str) -> io::Result<()>;
+    /// Whether it is on a filesystem that other machines may have as well, where a lock here may mean nothing there.
+    fn is_remote(&self) -> io::Result<bool> {
+        Ok(false)
+    }
     /// Whether stores to mapped, allocated blocks are safe on its filesystem.
     fn may_map(&self) -> io::Result<bool>;
     /// Bytes that are free on its filesystem.

@@ -12,8 +12,8 @@
 //! `clock`, `random` and `sync` are time, random numbers and threads; `threads` is how a thread is started, `locking` how
 //! mutexes are locked. `environment` is all of that in one value, which the engine is given.
 //!
-//! `unsafe` is in five of these files: `mapping` (mapped files), `sigbus` (pages that the disk cannot give), `fork` (what a
-//! forked child must not have), `threads` (calls of the system's threads) and `secret_memory` (memory for keys). Nothing here knows of records, and the only things that
+//! `unsafe` is in six of these files: `mapping` (mapped files), `sigbus` (pages that the disk cannot give), `fork` (what a
+//! forked child must not have), `per_process` (what it makes anew), `threads` (calls of the system's threads) and `secret_memory` (memory for keys). Nothing here knows of records, and the only things that
 //! are used from outside are errors.
 
 mod clock;
@@ -31,6 +31,7 @@ mod os_disk;
 mod os_file;
 mod ownership;
 mod path_walk;
+mod per_process;
 mod plain;
 mod random;
 pub(crate) mod secret_memory;
@@ -58,6 +59,7 @@ pub(crate) use environment::Environment;
 pub(crate) use fork::ForkGuard;
 pub(crate) use locking::{CachePadded, lock, lock_briefly};
 pub(crate) use os_disk::OsDisk;
+pub(crate) use per_process::PerProcess;
 pub(crate) use plain::{PlainReader, PlainWriter};
 pub(crate) use shared_file::open_stream;
 pub(crate) use stat::{FileId, FileKind, Seen};

@@ -103,6 +103,30 @@ impl Directory for OsDirectory {
         ownership::own(self, name)
     }
 
+    fn lock_file(&self, name: &str) -> io::Result<Result<Box<dyn Send + Sync>, Holder>> {
+        ownership::own_file(self, name)
+    }
+
+    fn holder(&self, name: &str) -> io::Result<Option<Holder>> {
+        match self.open_file(name, Open::Read) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            file => file_lock::holder(&file?),
+        }
+    }
+
+    fn remove_directory(&self, name: &str) -> io::Result<()> {
+        match single(name).and_then(|name| rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR)) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(naming(&name, error.into())),
+        }
+    }
+
+    fn is_remote(&self) -> io::Result<bool> {
+        #[allow(clippy::unnecessary_cast)] // The field's type differs between architectures.
+        let kind = rustix::fs::fstatfs(&self.fd)?.f_type as i64;
+        Ok(is_remote(kind))
+    }
+
     fn may_map(&self) -> io::Result<bool> {
         // Filesystems that write allocated blocks in place, so that a store to a mapped page can never need a
         // new block. Numbers from statfs(2).
@@ -120,11 +144,52 @@ impl Directory for OsDirectory {
     }
 }
 
+/// Whether a filesystem of this kind is another machine's. Numbers from statfs(2) and `linux/magic.h`; those of SMB are of
+/// its three versions. What a filesystem in user space (FUSE) stands for cannot be told.
+fn is_remote(kind: i64) -> bool {
+    const NFS: i64 = 0x6969;
+    const SMB: [i64; 3] = [0x517b, 0xff53_4d42, 0xfe53_4d42];
+    const AFS: [i64; 2] = [0x5346_414f, 0x6b41_4653];
+    const CODA: i64 = 0x7375_7245;
+    // Its sign is lost where the field is of 32 bits.
+    let kind = kind & 0xffff_ffff;
+    kind == NFS || kind == CODA || SMB.contains(&kind) || AFS.contains(&kind)
+}
+
 #[cfg(test)]
 mod tests {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
 
     use super::*;
+
+    #[test]
+    fn a_filesystem_of_another_machine_is_known_by_its_number() {
+        assert!(
+            [0x6969, 0x517b, 0xff53_4d42, -11317950, 0x6b41_4653].into_iter().all(is_remote),
+            "NFS, SMB, CIFS, AFS"
+        );
+        assert!(![0xef53, 0x5846_5342, 0x0102_1994, 0x9123_683e].into_iter().any(is_remote), "ext4, xfs, tmpfs, btrfs");
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!OsDisk.directory(dir.path(), false, Trust::Owner).unwrap().is_remote().unwrap());
+    }
+
+    #[test]
+    fn only_an_empty_directory_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = OsDisk.directory(dir.path(), false, Trust::Owner).unwrap();
+        let inner = root.directory("inner", true).unwrap();
+        inner.open("file", Open::New).unwrap();
+        assert_eq!(root.remove_directory("inner").unwrap_err().kind(), io::ErrorKind::DirectoryNotEmpty);
+        inner.remove("file").unwrap();
+        root.remove_directory("inner").unwrap();
+        root.remove_directory("inner").unwrap();
+        // Nothing is made any more in one that is gone.
+        assert_eq!(inner.open("file", Open::Create).map(drop).unwrap_err().kind(), io::ErrorKind::NotFound);
+        let holder = root.lock("lock").unwrap().ok().unwrap();
+        assert_eq!(root.holder("lock").unwrap(), Some(Holder { pid: std::process::id() }));
+        drop(holder);
+        assert_eq!((root.holder("lock").unwrap(), root.holder("none").unwrap()), (None, None));
+    }
 
     /// Syncing the directory of a path once opened it by its name, and waited at a pipe that had been put there.
     #[test]

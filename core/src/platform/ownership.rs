@@ -21,7 +21,7 @@ use super::stat::FileId;
 /// How often to try again if the file is removed between opening and locking.
 const MOST_TRIES: usize = 10;
 
-type Held = Box<dyn Send + Sync>;
+pub(super) type Held = Box<dyn Send + Sync>;
 
 struct Owner {
     dir: OsDirectory,
@@ -77,6 +77,11 @@ pub(super) fn own(dir: &OsDirectory, name: &str) -> io::Result<Result<Arc<dyn Ow
     }
     let dir = dir.clone();
     Ok(Ok(Arc::new(Owner { dir, name: name.to_owned(), file: Mutex::new(file), whole })))
+}
+
+/// Takes the lock of a file and of nothing else.
+pub(super) fn own_file(dir: &OsDirectory, name: &str) -> io::Result<Result<Held, Holder>> {
+    Ok(take(dir, name, Open::Create)?.map(|(_, held)| held))
 }
 
 /// Takes the lock of a file, which still has this name once it is locked.

@@ -40,7 +40,7 @@ impl Shared {
         let delivered = answer.as_ref().is_ok_and(Report::is_delivered);
         let spoiled = (batch.is_faulted() || !delivered) && !batch.is_whole();
         let answer = if spoiled { Err(SendError::unavailable(SPOILED)) } else { answer };
-        let interrupted = self.ending.was_interrupted() || matches!(answer, Err(SendError::Interrupted(_)));
+        let interrupted = self.common.ending.was_interrupted() || matches!(answer, Err(SendError::Interrupted(_)));
         let settled = match answer.unwrap_or_else(|error| Report::all(len, error.into_outcome())) {
             report if report.is_delivered() => self.succeed(&batch, elapsed),
             // Each handing-out takes one answer; a second one must not write dead letters.
@@ -91,7 +91,7 @@ impl Shared {
         if !interrupted {
             note_attempt(&mut progress, &sorted, counts, now);
         }
-        let exhausted = counts && self.schedule.is_exhausted(progress.attempts);
+        let exhausted = counts && self.common.schedule.is_exhausted(progress.attempts);
         let mut given_up: Vec<usize> = Vec::new();
         if exhausted && options.on_exhausted == OnExhausted::Skip {
             given_up.extend(&sorted.failed);
@@ -116,7 +116,7 @@ impl Shared {
             progress.attempts = 0;
         }
 
-        let mut wait = self.schedule.wait(progress.failures.max(1), (core.env.random)());
+        let mut wait = self.common.schedule.wait(progress.failures.max(1), (core.env.random)());
         wait = wait.max(sorted.retry_after.min(MAX_WAIT));
         if interrupted {
             wait = INTERRUPTED_WAIT;
@@ -206,7 +206,7 @@ impl Shared {
         records.sort_by_key(|(index, _, _)| *index);
         let indices = records.iter().map(|(index, _, _)| *index).collect();
         let history = AttemptHistory {
-            sink: self.sink.as_ref().map_or_else(|| "manual".into(), |sink| sink.name().into_owned()),
+            sink: self.common.sink.as_ref().map_or_else(|| "manual".into(), |sink| sink.name().into_owned()),
             attempts: progress.attempts.max(1),
             first_attempt: if progress.first_attempt == 0 { now } else { progress.first_attempt },
             last_attempt: now,
@@ -219,8 +219,8 @@ impl Shared {
 
     /// The sink has taken something: delivered it, or rejected it for ever.
     fn sink_is_up(&self) {
-        self.unavailable.end();
-        let over = self.outage.is_over(|| self.core().env.clock.monotonic());
+        self.common.unavailable.end();
+        let over = self.common.outage.is_over(|| self.core().env.clock.monotonic());
         if let Some(OutageReport { since, lasting, attempts }) = over {
             self.notify(&Event::SinkUp { since, lasting, attempts });
         }
@@ -230,12 +230,14 @@ impl Shared {
     /// sink can be reached.
     fn sink_is_down(&self, error: &Error, unavailable: bool, wait: Duration, now: i64) {
         if unavailable {
-            self.unavailable.begin(now);
+            self.common.unavailable.begin(now);
         } else {
-            self.unavailable.end();
+            self.common.unavailable.end();
         }
         let core = self.core();
-        if let Some(OutageReport { since, lasting, attempts }) = self.outage.goes_on(core.env.clock.monotonic(), now) {
+        if let Some(OutageReport { since, lasting, attempts }) =
+            self.common.outage.goes_on(core.env.clock.monotonic(), now)
+        {
             let pending = core.pending().0;
             self.notify(&Event::SinkDown { since, lasting, attempts, pending, unavailable, wait, error });
         }

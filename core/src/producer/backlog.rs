@@ -117,7 +117,7 @@ impl Shared {
     fn bury_expired(&self, batch: &Batch, old: &[usize], now: i64) -> Result<()> {
         let progress = &batch.progress;
         let history = AttemptHistory {
-            sink: self.sink.as_ref().map_or_else(|| "manual".into(), |sink| sink.name().into_owned()),
+            sink: self.common.sink.as_ref().map_or_else(|| "manual".into(), |sink| sink.name().into_owned()),
             attempts: progress.attempts,
             first_attempt: tried_or(now, progress.first_attempt),
             last_attempt: tried_or(now, progress.last_attempt),

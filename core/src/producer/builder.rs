@@ -11,7 +11,7 @@ use crate::limits::Limits;
 use crate::options::*;
 use crate::platform::Environment;
 use crate::schedule::Jitter;
-use crate::sink::Sink;
+use crate::sink::{Maker, Sink};
 
 /// How to open a [`Producer`]: every option has a setter of its name.
 #[derive(Clone)]
@@ -21,6 +21,7 @@ pub struct Builder {
     pub(super) observer: Option<Observer>,
     pub(super) put_events: bool,
     pub(super) env: Environment,
+    pub(super) sink_in_child: Option<Maker>,
 }
 
 impl Builder {
@@ -31,6 +32,7 @@ impl Builder {
             observer: None,
             put_events: true,
             env: Environment::system(),
+            sink_in_child: None,
         }
     }
 
@@ -70,6 +72,15 @@ impl Builder {
     #[must_use]
     pub fn put_events(mut self, wanted: bool) -> Self {
         self.put_events = wanted;
+        self
+    }
+
+    /// How a forked child makes its sink when it first uses the producer, under `shared = true`; called in the child, where no
+    /// other thread runs. If it fails it is called again for each attempt, and the records wait. Left out, it is what
+    /// [`Sink::maker`] says: the sinks of this crate know, a closure does not.
+    #[must_use]
+    pub fn sink_in_child(mut self, make: impl Fn() -> Result<Box<dyn Sink>> + Send + Sync + 'static) -> Self {
+        self.sink_in_child = Some(Arc::new(make));
         self
     }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Producer;
 use super::lifecycle::Phase;
+use super::{Producer, Shared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::lock;
 use crate::platform::sync::Mutex;
@@ -47,6 +47,29 @@ impl Ending {
     }
 }
 
+impl Shared {
+    /// Gives up the own slot, and those that were adopted.
+    pub(super) fn close_slots(&self) -> Result<()> {
+        let closed = self.buffer.close();
+        if let Some(household) = &self.household {
+            household.close(closed.is_ok());
+        }
+        closed
+    }
+
+    /// Lets a stopped slot go on with a fresh round of attempts, and a running one try now what waits.
+    pub(super) fn go_on(&self) -> Result<()> {
+        if self.lifecycle.phase() == Phase::Running {
+            self.core().make_due()?;
+        } else {
+            self.core().reset_attempts(|_| true)?;
+            self.lifecycle.resume();
+        }
+        self.wake_sender();
+        Ok(())
+    }
+}
+
 impl Producer {
     /// Flushes for at most `timeout`, then closes. Returns how many records are left on disk; the next producer on
     /// the buffer sends them. Closing again returns the same number.
@@ -56,10 +79,15 @@ impl Producer {
     /// when it does. The producer is closed in all of them. An attempt that fails once the sink was interrupted
     /// counts nothing.
     pub fn close(&self, timeout: Duration) -> Result<u64> {
-        let shared = &*self.shared;
+        let Some(inner) = self.here_if_used()? else {
+            // A forked child that has not used it has nothing to close.
+            self.inner().shared.lifecycle.close();
+            return Ok(0);
+        };
+        let shared = &*inner.shared;
         shared.check_caller()?;
-        let mut senders = lock(&self.senders);
-        if let Some(left) = shared.ending.left() {
+        let mut senders = lock(&inner.senders);
+        if let Some(left) = shared.common.ending.left() {
             return Ok(left);
         }
         let flushed = match shared.lifecycle.phase() {
@@ -67,12 +95,12 @@ impl Producer {
             _ => shared.check(),
         };
         shared.lifecycle.close();
-        shared.ending.begin();
+        shared.common.ending.begin();
         shared.wake_sender();
         shared.finished.notify();
         let note_left = || {
             let left = shared.core().pending().0;
-            shared.ending.set_left(left);
+            shared.common.ending.set_left(left);
             left
         };
         if !shared.wait_for_senders(&senders) {
@@ -80,8 +108,8 @@ impl Producer {
             // lowers `living` and then looks for `left`; here `left` is set first and then `living` read: so at least one
             // of the two closes the buffer.
             let left = note_left();
-            if shared.senders.living.load(Ordering::SeqCst) == 0 {
-                let _ = shared.buffer.close();
+            if shared.common.senders.living.load(Ordering::SeqCst) == 0 {
+                let _ = shared.close_slots();
             }
             senders.clear();
             return Err(Error::new(
@@ -92,7 +120,7 @@ impl Producer {
         for sender in senders.drain(..) {
             sender.join();
         }
-        let closed = shared.buffer.close();
+        let closed = shared.close_slots();
         // Count after closing: until then a concurrent put may still be accepted.
         let left = note_left();
         match flushed {
@@ -109,17 +137,10 @@ impl Producer {
     /// # Errors
     /// `Closed`; `DiskFull` or `Io` if the fresh round could not be noted.
     pub fn resume(&self) -> Result<()> {
-        let shared = &*self.shared;
+        let shared = &*self.here()?.shared;
         shared.refuse_closed()?;
         shared.check_caller()?;
-        if shared.lifecycle.phase() == Phase::Running {
-            shared.core().make_due()?;
-            shared.wake_sender();
-            return Ok(());
-        }
-        shared.core().reset_attempts(|_| true)?;
-        shared.lifecycle.resume();
-        shared.wake_sender();
-        Ok(())
+        shared.go_on()?;
+        shared.household.as_ref().map_or(Ok(()), |household| household.resume())
     }
 }

@@ -71,6 +71,14 @@ impl Shared {
                 Ok(Some(ready_at.saturating_sub(core.env.clock.monotonic())))
             }
             Ok(Taken::Later(ready_at)) => Ok(Some(ready_at.saturating_sub(core.env.clock.monotonic()))),
+            // The slots of others have their turn when there is nothing of one's own.
+            Ok(Taken::Nothing) if self.household.as_ref().is_some_and(|household| household.turn(self).is_none()) => {
+                if core.fork.is_forked() {
+                    Err(buffer::forked())
+                } else {
+                    Ok(None)
+                }
+            }
             Ok(Taken::Nothing) => {
                 self.notify(&Event::ShouldNotEmit);
                 Ok(Some(linger.map_or(NOTHING, |due| due.saturating_sub(core.env.clock.monotonic()))))

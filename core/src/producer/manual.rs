@@ -1,5 +1,6 @@
 //! Manual mode: the program asks for batches, sends them its own way, and says how that went.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::sender::AGAIN;
@@ -17,21 +18,18 @@ impl Producer {
     /// # Errors
     /// `WrongMode` in other modes; those of a stopped or closed producer; `Io` if the log cannot be read.
     pub fn next_batch(&self) -> Result<Option<Batch>> {
-        let shared = &*self.shared;
+        let shared = &*self.here()?.shared;
         shared.check()?;
         shared.check_manual()?;
-        shared.core().seal_if_old()?;
-        match shared.take(true)? {
-            Taken::Batch(batch) => {
-                shared.begin(&batch);
-                Ok(Some(batch))
+        let own = shared.next_batch()?;
+        let Some(household) = shared.household.as_ref().filter(|_| own.is_none()) else { return Ok(own) };
+        for adopted in household.in_turn(shared) {
+            // What is wrong with another's slot is no reason to stop.
+            if let Ok(Some(batch)) = adopted.next_batch() {
+                return Ok(Some(batch));
             }
-            Taken::Wait { ready_at, attempts } => {
-                shared.on_hold(ready_at, attempts);
-                Ok(None)
-            }
-            Taken::Later(_) | Taken::Nothing => Ok(None),
         }
+        Ok(None)
     }
 
     /// Manual mode: keeps a memo with a batch that was handed out, of at most [`MAX_MEMO_BYTES`](crate::limits::MAX_MEMO_BYTES),
@@ -45,29 +43,22 @@ impl Producer {
     /// is too long, and for a batch that has one: what was sent with it may have arrived. `DiskFull` or `Io` if the disk does not take it.
     /// The batch has no other memo than before then.
     pub fn keep_memo(&self, batch: &mut Batch, memo: impl Into<Vec<u8>>) -> Result<()> {
-        let shared = &*self.shared;
+        let shared = &*self.here()?.shared;
         shared.check_caller()?;
         shared.check_manual()?;
         shared.refuse_closed()?;
-        shared.core().keep_memo(batch, memo.into())
+        shared.adopted_with(batch).as_deref().unwrap_or(shared).core().keep_memo(batch, memo.into())
     }
 
     /// Manual mode: how long until [`next_batch`](Self::next_batch) may have something, for an event loop's timer.
     /// `None`: not before the next `put`.
     pub fn next_wait(&self) -> Option<Duration> {
-        let shared = &*self.shared;
+        let shared = &*self.here().ok()?.shared;
         shared.check().ok()?;
-        let now = shared.core().env.clock.monotonic();
-        // If the disk refused to seal, try again a little later.
-        let linger = shared.core().seal_if_old().unwrap_or(Some(now + AGAIN));
-        let ready = match shared.take(false) {
-            Ok(Taken::Batch(_)) => Some(Duration::ZERO),
-            Ok(Taken::Wait { ready_at, .. } | Taken::Later(ready_at)) => Some(ready_at.saturating_sub(now)),
-            Ok(Taken::Nothing) => None,
-            Err(_) => Some(AGAIN),
-        };
-        let linger = linger.map(|due| due.saturating_sub(now));
-        [ready, linger].into_iter().flatten().min()
+        let own = shared.next_wait();
+        let Some(household) = &shared.household else { return own };
+        let others = household.in_turn(shared).into_iter().filter_map(|adopted| adopted.next_wait());
+        others.chain(own).chain([household.until_look()]).min()
     }
 
     /// Manual mode: says what became of a batch. What was not delivered is handed out again when the schedule
@@ -79,7 +70,7 @@ impl Producer {
     /// the batch does not have. Nothing has changed then: a clone of the batch can still be given back. `RetriesExhausted` or
     /// `DeadLettersFull` if this stops the producer; `DiskFull` or `Io` if it could not be noted on disk.
     pub fn settle(&self, batch: Batch, answer: Result<Report, SendError>) -> Result<()> {
-        let shared = &*self.shared;
+        let shared = &*self.here()?.shared;
         shared.check_caller()?;
         shared.check_manual()?;
         shared.refuse_closed()?;
@@ -87,11 +78,45 @@ impl Producer {
             let refused = |error| Error::new(ErrorKind::InvalidArgument, format!("{error}"));
             report.check(batch.len()).map_err(refused)?;
         }
-        shared.settle(batch, answer, Duration::ZERO)
+        shared.adopted_with(&batch).as_deref().unwrap_or(shared).settle(batch, answer, Duration::ZERO)
     }
 }
 
 impl Shared {
+    fn next_batch(&self) -> Result<Option<Batch>> {
+        self.core().seal_if_old()?;
+        match self.take(true)? {
+            Taken::Batch(batch) => {
+                self.begin_attempt(&batch);
+                Ok(Some(batch))
+            }
+            Taken::Wait { ready_at, attempts } => {
+                self.on_hold(ready_at, attempts);
+                Ok(None)
+            }
+            Taken::Later(_) | Taken::Nothing => Ok(None),
+        }
+    }
+
+    /// The adopted slot that a batch is of, if it is of one.
+    fn adopted_with(&self, batch: &Batch) -> Option<Arc<Shared>> {
+        self.household.as_ref()?.of_buffer(batch.id.buffer_id)
+    }
+
+    fn next_wait(&self) -> Option<Duration> {
+        let now = self.core().env.clock.monotonic();
+        // If the disk refused to seal, try again a little later.
+        let linger = self.core().seal_if_old().unwrap_or(Some(now + AGAIN));
+        let ready = match self.take(false) {
+            Ok(Taken::Batch(_)) => Some(Duration::ZERO),
+            Ok(Taken::Wait { ready_at, .. } | Taken::Later(ready_at)) => Some(ready_at.saturating_sub(now)),
+            Ok(Taken::Nothing) => None,
+            Err(_) => Some(AGAIN),
+        };
+        let linger = linger.map(|due| due.saturating_sub(now));
+        [ready, linger].into_iter().flatten().min()
+    }
+
     fn check_manual(&self) -> Result<()> {
         match self.core().options.mode {
             Mode::Manual => Ok(()),

@@ -1,16 +1,21 @@
 //! [`Producer`]: joins the buffer, the schedule, the sink and the dead letters. Only this folder knows them all.
 //!
 //! A record is put here (`shared`). `sender` hands its batch to the sink, on a thread of its own or, in mode `inline`, on
-//! the caller's; `answer` acts on what the sink says; `flush` waits for that.
+//! the caller's; `answer` acts on what the sink says; `flush` waits for that. Where processes share the directory, `household`
+//! sends what those have left that ended, and `fork` opens a slot for a child.
 
 mod answer;
 mod backlog;
 mod builder;
+mod common;
 mod ending;
 mod flush;
+mod fork;
+mod household;
 mod inline;
 mod lifecycle;
 mod manual;
+mod opening;
 mod outage;
 mod put_many;
 mod reentrancy;
@@ -19,21 +24,22 @@ mod shared;
 mod statistics;
 
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::buffer::{Buffer, Wait};
+use crate::buffer::Wait;
 use crate::dead_letters::DeadLetters;
 use crate::error::Result;
-use crate::limits::Limits;
 use crate::options::{Mode, Options};
+use crate::platform::PerProcess;
 use crate::platform::sync::Mutex;
 use crate::platform::sync::thread::JoinHandle;
 use crate::record::NewRecord;
-use crate::sink::Sink;
 use crate::stats::Stats;
 
 pub use builder::Builder;
+use fork::Anew;
+use household::Household;
 pub use put_many::PutManyError;
 use shared::Shared;
 
@@ -41,7 +47,7 @@ use shared::Shared;
 ///
 /// All methods take `&self` and may be called from any thread, but not from inside this producer's own sink
 /// or observer: there every call but [`stats`](Self::stats) returns `Reentrant`. In a forked child every call
-/// returns `Forked`. Dropping a producer closes it without waiting; what was not sent stays on disk.
+/// returns `Forked`; with the option `shared`, the child's first call opens a slot of its own. Dropping a producer closes it without waiting; what was not sent stays on disk.
 ///
 /// ```
 /// use std::time::Duration;
@@ -58,33 +64,25 @@ use shared::Shared;
 /// # Ok::<(), unistream::Error>(())
 /// ```
 pub struct Producer {
+    /// A forked child makes one of its own, if the producer is shared.
+    inner: PerProcess<Inner>,
+}
+
+/// The time between two looks of [`Producer::drain`].
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
+
+/// A producer as one process has it.
+struct Inner {
     shared: Arc<Shared>,
     senders: Mutex<Vec<JoinHandle>>,
+    /// How a child opens its own.
+    anew: Option<Anew>,
 }
 
 impl Producer {
     /// Begins to configure a producer whose buffer is the directory `dir`.
     pub fn builder(dir: impl AsRef<Path>) -> Builder {
         Builder::new(dir.as_ref())
-    }
-
-    fn open(builder: Builder, sink: Option<Box<dyn Sink>>, limits: Limits) -> Result<Producer> {
-        let Builder { dir, options, observer, put_events, env } = builder;
-        let schedule = options.schedule()?;
-        let threads = env.threads;
-        let buffer = Buffer::open_in(&dir, options, limits, env)?;
-        let Options { mode, max_in_flight, .. } = buffer.core().options;
-        let letters = DeadLetters::of(buffer.core().env.disk.clone(), &buffer.core().dir);
-        letters.scan(true)?;
-        let shared = Shared::new(buffer, sink, &limits, schedule, letters, observer, put_events);
-        // Batches that exhausted their attempts under `on_exhausted = raise` start with a full number of them.
-        shared.core().reset_attempts(|attempts| shared.schedule.is_exhausted(attempts))?;
-        shared.report_recovery();
-        let producer = Producer { shared, senders: Mutex::default() };
-        if mode == Mode::Background && threads {
-            producer.start_senders(max_in_flight)?;
-        }
-        Ok(producer)
     }
 
     /// Puts a record and returns its sequence number. When it returns, the record survives the death of the
@@ -99,9 +97,9 @@ impl Producer {
     pub fn put<'a>(&self, record: impl Into<NewRecord<'a>>) -> Result<u64> {
         let record = record.into();
         if record.is_payload_alone() {
-            return self.shared.put_payload(record.data);
+            return self.put_payload_here(record.data);
         }
-        self.shared.put(&record, Some(self.shared.core().options.put_timeout().into()), true)
+        self.put_here(&record, Some(self.inner().shared.core().options.put_timeout().into()), true)
     }
 
     /// As [`put`](Self::put), but waits for space no longer than `wait`, whatever `when_full` says.
@@ -110,7 +108,7 @@ impl Producer {
     /// Those of [`put`](Self::put).
     #[inline]
     pub fn put_within<'a>(&self, record: impl Into<NewRecord<'a>>, wait: Duration) -> Result<u64> {
-        self.shared.put(&record.into(), Some(wait.into()), true)
+        self.put_here(&record.into(), Some(wait.into()), true)
     }
 
     /// As [`put_within`](Self::put_within), for a caller that waits in slices to look up in between, and tries again after
@@ -121,7 +119,7 @@ impl Producer {
     /// Those of [`put`](Self::put).
     #[inline]
     pub fn put_in_slice<'a>(&self, record: impl Into<NewRecord<'a>>, slice: Duration, whole: Duration) -> Result<u64> {
-        self.shared.put(&record.into(), Some(Wait { slice, whole }), false)
+        self.put_here(&record.into(), Some(Wait { slice, whole }), false)
     }
 
     /// As [`put`](Self::put), but it waits neither for space nor for the next segment to be made: for a caller that
@@ -132,7 +130,7 @@ impl Producer {
     /// segment first, which counts as no refused put.
     #[inline]
     pub fn try_put<'a>(&self, record: impl Into<NewRecord<'a>>) -> Result<u64> {
-        self.shared.put(&record.into(), None, false)
+        self.put_here(&record.into(), None, false)
     }
 
     /// Waits until every record put before is delivered or in the dead letters. Backoff is respected. In inline
@@ -151,8 +149,9 @@ impl Producer {
     /// # Errors
     /// Those of a stopped or closed producer.
     pub fn begin_flush(&self) -> Result<u64> {
-        self.shared.check()?;
-        self.shared.begin_flush()
+        let shared = &self.here()?.shared;
+        shared.check()?;
+        shared.begin_flush()
     }
 
     /// The second half of [`flush`](Self::flush): waits until what was put before the point is delivered or in the dead
@@ -161,8 +160,33 @@ impl Producer {
     /// # Errors
     /// Those of [`flush`](Self::flush).
     pub fn wait_flushed(&self, point: u64, timeout: Duration) -> Result<()> {
-        self.shared.check()?;
-        self.shared.wait_flushed(point, timeout)
+        let shared = &self.here()?.shared;
+        shared.check()?;
+        shared.wait_flushed(point, timeout)
+    }
+
+    /// As [`flush`](Self::flush), and waits besides until no slot of the outbox has records whose process has ended. Those of
+    /// processes that live are theirs to send. Where the directory is not shared it is `flush`.
+    ///
+    /// # Errors
+    /// Those of [`flush`](Self::flush); `Io` if the outbox cannot be read. In manual mode others have to send.
+    pub fn drain(&self, timeout: Duration) -> Result<()> {
+        let shared = &self.here()?.shared;
+        let clock = &*shared.core().env.clock;
+        let deadline = clock.monotonic().saturating_add(timeout);
+        self.flush(timeout)?;
+        let Some(household) = &shared.household else { return Ok(()) };
+        while household.look(shared)? > 0 {
+            shared.check()?;
+            if shared.core().options.mode == Mode::Inline {
+                shared.send_one()?;
+            }
+            if clock.monotonic() >= deadline {
+                return Err(household.late());
+            }
+            clock.sleep(DRAIN_LOOK.min(deadline.saturating_sub(clock.monotonic())));
+        }
+        Ok(())
     }
 
     /// Makes every record put so far durable against power loss, whatever the durability mode.
@@ -170,33 +194,40 @@ impl Producer {
     /// # Errors
     /// `Io` if the disk failed.
     pub fn sync(&self) -> Result<()> {
-        self.shared.check_caller()?;
-        self.shared.core().sync()
+        let shared = &self.here()?.shared;
+        shared.check_caller()?;
+        shared.core().sync()
     }
 
     /// A snapshot of what the producer did and has. May be called from anywhere.
     pub fn stats(&self) -> Stats {
-        self.shared.stats()
+        self.inner().stats()
     }
 
     /// The options in force.
     pub fn options(&self) -> &Options {
-        &self.shared.core().options
+        &self.inner().shared.core().options
     }
 
-    /// The buffer's directory.
+    /// The directory that it was opened in.
     pub fn path(&self) -> &Path {
-        self.shared.core().dir.path()
+        let shared = &self.inner().shared;
+        shared.household.as_ref().map_or_else(|| shared.core().dir.path(), Household::path)
     }
 
-    /// Whether this process is a fork of the one that opened the producer.
+    /// The name of its slot, if it shares the directory: `slot-0` is the directory itself, the others are directories in it.
+    pub fn slot(&self) -> Option<String> {
+        self.inner().shared.household.as_ref().map(Household::slot)
+    }
+
+    /// Whether this process is a fork of the one that opened the producer, and has no slot of its own yet.
     pub fn is_forked(&self) -> bool {
-        self.shared.core().fork.is_forked()
+        self.inner().is_forked()
     }
 
-    /// The dead letters of this buffer.
+    /// The dead letters of this buffer, or of the whole outbox.
     pub fn dead_letters(&self) -> DeadLetters {
-        self.shared.letters.clone()
+        self.inner().shared.letters.clone()
     }
 
     /// Puts the records of a dead letter into the buffer again, in order, and deletes the letter once they are
@@ -205,20 +236,21 @@ impl Producer {
     /// # Errors
     /// `NotFound`, those of [`put`](Self::put), and those of [`DeadLetters::replay`].
     pub fn replay_dead_letter(&self, id: &str) -> Result<u64> {
-        self.shared.check()?;
+        let shared = &self.here()?.shared;
+        shared.check()?;
         // In inline mode a put may be accepted and return the error that stopped the producer: the record is in the log.
         let put = |record: NewRecord<'_>| match self.put(record) {
             Err(error) if error.record_accepted() => Ok(0),
             result => result,
         };
         // The records are synced before the letter is deleted, in every durability mode.
-        self.shared.letters.replay(id, put, || self.sync())
+        shared.letters.replay(id, put, || self.sync())
     }
 
     /// What the log's thread does, for an environment without threads.
     #[cfg(feature = "torture")]
     pub(crate) fn do_chores(&self) {
-        let _ = self.shared.core().run_maintenance();
+        let _ = self.inner().shared.core().run_maintenance();
     }
 
     /// Background mode without threads: what the sender's thread does until it would wait; how long it would.
@@ -226,7 +258,7 @@ impl Producer {
     pub(crate) fn do_sending(&self) -> Duration {
         let mut turns = 0;
         loop {
-            if let Some(wait) = self.shared.step() {
+            if let Some(wait) = self.inner().shared.turn() {
                 return wait;
             }
             turns += 1;
@@ -240,8 +272,7 @@ impl Drop for Producer {
         if self.is_forked() {
             // Leak the sink, the observer and the join handles: they belong to the parent, whose threads do not exist
             // here, and dropping a handle would touch memory of the C library that may have another owner by now.
-            std::mem::forget(self.shared.clone());
-            std::mem::forget(std::mem::take(self.senders.get_mut().unwrap_or_else(PoisonError::into_inner)));
+            self.inner.forget();
             return;
         }
         // `drop` cannot return the error; the records are on disk.

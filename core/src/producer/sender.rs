@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::lifecycle::Phase;
 use super::outage::OutageReport;
-use super::{Producer, Shared};
+use super::{Inner, Shared};
 use crate::batch::Batch;
 use crate::buffer::{self, Taken};
 use crate::error::{Error, ErrorKind, Result};
@@ -39,33 +39,41 @@ impl Senders {
     }
 }
 
-impl Producer {
+impl Inner {
     /// Starts the threads of background mode.
     pub(super) fn start_senders(&self, number: u64) -> Result<()> {
         let shared = &self.shared;
         for _ in 0..number {
             let sending = shared.clone();
-            shared.senders.living.fetch_add(1, Ordering::SeqCst);
+            shared.common.senders.living.fetch_add(1, Ordering::SeqCst);
             let sender = thread::start(c"unistream-send", move || sending.run());
-            // On an error the caller drops the producer, which ends the threads that run already.
             let sender = sender.map_err(|error| {
-                shared.senders.living.fetch_sub(1, Ordering::SeqCst);
+                shared.common.senders.living.fetch_sub(1, Ordering::SeqCst);
                 Error::io("could not start the sender's thread", error)
             })?;
-            lock(&shared.senders.threads).push(sender.thread().clone());
+            lock(&shared.common.senders.threads).push(sender.thread().clone());
             lock(&self.senders).push(sender);
         }
         // Threads that went to sleep before they were listed here could not be woken: let them look again.
         shared.wake_sender();
-        let woken = shared.senders.clone();
+        let woken = shared.common.senders.clone();
         let _ = shared.core().when_sealed.set(Box::new(move || woken.wake()));
         Ok(())
     }
 }
 
+impl Inner {
+    /// Ends the threads that have begun, where not all could be started.
+    pub(super) fn end_senders(&self) {
+        self.shared.common.ending.begin();
+        self.shared.wake_sender();
+        lock(&self.senders).drain(..).for_each(JoinHandle::join);
+    }
+}
+
 impl Shared {
     pub(super) fn wake_sender(&self) {
-        self.senders.wake();
+        self.common.senders.wake();
     }
 
     /// Waits for the threads, which are to end. False if the sink does not return from a call.
@@ -81,8 +89,8 @@ impl Shared {
             let left = deadline.saturating_sub(clock.monotonic());
             if !interrupted && left < GRACE - Duration::from_millis(20) {
                 interrupted = true;
-                self.ending.interrupt();
-                if let Some(sink) = &self.sink {
+                self.common.ending.interrupt();
+                if let Some(sink) = &self.common.sink {
                     let _ = self.inside(|| sink.interrupt());
                 }
             }
@@ -97,8 +105,8 @@ impl Shared {
     /// The sender's thread.
     fn run(&self) {
         let fork = self.core().fork;
-        while !self.ending.has_begun() && !fork.is_forked() {
-            match self.step() {
+        while !self.common.ending.has_begun() && !fork.is_forked() {
+            match self.turn() {
                 Some(wait) => thread::park_timeout(wait),
                 None => continue,
             }
@@ -108,9 +116,9 @@ impl Shared {
         }
         // If `close` gave up waiting, the last thread closes the buffer. Not earlier: while others are inside the sink,
         // another producer that opened the buffer would send again what they are sending.
-        let is_last = self.senders.living.fetch_sub(1, Ordering::SeqCst) == 1;
-        if is_last && self.ending.left().is_some() {
-            let _ = self.buffer.close();
+        let is_last = self.common.senders.living.fetch_sub(1, Ordering::SeqCst) == 1;
+        if is_last && self.common.ending.left().is_some() {
+            let _ = self.close_slots();
         }
     }
 
@@ -148,7 +156,7 @@ impl Shared {
         };
         if is_idle && linger.is_none() {
             // Announce that this thread goes to sleep, then check once more: a put in between has not seen it.
-            self.senders.idle.store(true, Ordering::SeqCst);
+            self.common.senders.idle.store(true, Ordering::SeqCst);
             if self.core().has_work() {
                 return None;
             }
@@ -159,7 +167,7 @@ impl Shared {
     pub(super) fn take(&self, hand_out: bool) -> Result<Taken> {
         let core = self.core();
         let now = core.env.clock.monotonic();
-        let turn = match self.pace.turn(&core.options, now) {
+        let turn = match self.common.pace.turn(&core.options, now) {
             Ok(turn) => turn,
             Err(later) => return Ok(Taken::Later(later)),
         };
@@ -211,7 +219,7 @@ impl Shared {
         self.notify(&Event::OnHold { attempts, wait });
     }
 
-    pub(super) fn begin(&self, batch: &Batch) {
+    pub(super) fn begin_attempt(&self, batch: &Batch) {
         self.statistics.attempts.fetch_add(1, Ordering::Relaxed);
         self.notify(&Event::SendStarted { batch });
     }
@@ -230,8 +238,8 @@ impl Shared {
 
     /// One attempt at a batch.
     pub(super) fn send(&self, mut batch: Batch) {
-        let Some(sink) = &self.sink else { return };
-        self.begin(&batch);
+        let Some(sink) = &self.common.sink else { return };
+        self.begin_attempt(&batch);
         let clock = &*self.core().env.clock;
         let start = clock.monotonic();
         let panicked = || SendError::failed("the sink panicked");

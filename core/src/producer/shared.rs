@@ -3,93 +3,73 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::backlog::Pace;
-use super::ending::Ending;
+use super::common::Common;
 use super::flush::Finished;
+use super::household::Household;
 use super::lifecycle::{Lifecycle, Phase};
-use super::outage::{Outage, Since};
+use super::outage::Outage;
 use super::reentrancy;
 use super::sender::Senders;
 use super::statistics::Statistics;
 use crate::buffer::{self, Appended, Buffer, Core, Dropped, Wait};
 use crate::dead_letters::DeadLetters;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Event, Observer};
-use crate::limits::Limits;
+use crate::event::Event;
 use crate::options::{Durability, Mode, Options};
 use crate::platform::sync::Mutex;
 use crate::platform::sync::atomic::{AtomicU64, Ordering};
 use crate::record::NewRecord;
-use crate::schedule::Schedule;
-use crate::sink::Sink;
 
+/// One slot: its log, its dead letters, and how far it is. A producer that shares nothing has one.
 pub(super) struct Shared {
-    /// Callbacks of the user's that run now.
-    callbacks: AtomicU64,
     pub(super) buffer: Buffer,
-    /// `None` in manual mode.
-    pub(super) sink: Option<Box<dyn Sink>>,
+    pub(super) common: Arc<Common>,
     /// The sink wants to see each record before it is accepted.
     checks_records: bool,
     /// Whether a record that is a payload and nothing else can go the short way: nobody looks at it, nobody waits for it.
     puts_payloads: bool,
-    pub(super) schedule: Schedule,
-    observer: Option<Observer>,
     /// The observer hears of each put.
     reports_puts: bool,
     pub(super) letters: DeadLetters,
     pub(super) lifecycle: Lifecycle,
-    pub(super) ending: Ending,
     pub(super) finished: Finished,
     pub(super) senders: Arc<Senders>,
     /// Held by the thread that sends in inline mode.
     pub(super) inline: Mutex<()>,
-    /// Attempts in a row in which the sink took nothing.
-    pub(super) outage: Outage,
-    /// The sink was unavailable in every attempt since.
-    pub(super) unavailable: Since,
     /// The log cannot be read.
     pub(super) unreadable: Outage,
     /// Milliseconds on the monotonic clock before which `PutWaiting` is not reported again.
     next_waiting: AtomicU64,
     pub(super) statistics: Statistics,
-    pub(super) pace: Pace,
+    /// The outbox that this is the producer's own slot of.
+    pub(super) household: Option<Household>,
 }
 
 impl Shared {
     pub(super) fn new(
         buffer: Buffer,
-        sink: Option<Box<dyn Sink>>,
-        limits: &Limits,
-        schedule: Schedule,
+        common: Arc<Common>,
         letters: DeadLetters,
-        observer: Option<Observer>,
-        put_events: bool,
+        household: Option<Household>,
     ) -> Arc<Shared> {
         let Options { mode, durability, .. } = buffer.core().options;
-        let checks_records = limits.checks_records && sink.is_some();
-        let reports_puts = put_events && observer.is_some();
+        let checks_records = common.limits.checks_records && common.sink.is_some();
+        let reports_puts = common.reports_puts;
         let shared = Arc::new(Shared {
             buffer,
             checks_records,
             puts_payloads: !checks_records && !reports_puts && mode != Mode::Inline && durability != Durability::Always,
-            sink,
-            schedule,
             reports_puts,
-            observer,
+            senders: common.senders.clone(),
+            common,
             letters,
             lifecycle: Lifecycle::running(),
-            ending: Ending::default(),
             finished: Finished::default(),
-            senders: Arc::default(),
             inline: Mutex::new(()),
-            outage: Outage::default(),
-            unavailable: Since::default(),
             unreadable: Outage::default(),
             next_waiting: AtomicU64::new(0),
-            callbacks: AtomicU64::new(0),
             statistics: Statistics::default(),
-            pace: Pace::default(),
+            household,
         });
         // A weak reference, here and below: the buffer that keeps it is a part of the producer.
         let weak = Arc::downgrade(&shared);
@@ -101,7 +81,7 @@ impl Shared {
             }
         };
         let _ = shared.core().when_dropped.set(Box::new(report));
-        if shared.observer.is_some() {
+        if shared.common.observer.is_some() {
             let weak = Arc::downgrade(&shared);
             let report = move |wait| {
                 if let Some(shared) = weak.upgrade() {
@@ -135,14 +115,15 @@ impl Shared {
             return Err(buffer::forked());
         }
         // A thread that is inside has counted itself: where nobody is, it need not be asked which it is.
-        if self.callbacks.load(Ordering::Relaxed) > 0 && reentrancy::is_inside(self.address()) {
+        if self.common.callbacks.load(Ordering::Relaxed) > 0 && reentrancy::is_inside(self.address()) {
             return Err(reentrancy::reentrant());
         }
         Ok(())
     }
 
+    /// Stands for the producer: a call from inside a callback of any of its slots is one from inside.
     fn address(&self) -> usize {
-        std::ptr::from_ref(self).addr()
+        Arc::as_ptr(&self.common).addr()
     }
 
     /// The error of a producer that does not run; `Ok` if it was resumed meanwhile.
@@ -162,15 +143,15 @@ impl Shared {
 
     /// Runs code of the user's. `None` if it panicked.
     pub(super) fn inside<T>(&self, callback: impl FnOnce() -> T) -> Option<T> {
-        self.callbacks.fetch_add(1, Ordering::Relaxed);
+        self.common.callbacks.fetch_add(1, Ordering::Relaxed);
         let result = reentrancy::run_inside(self.address(), callback);
-        self.callbacks.fetch_sub(1, Ordering::Relaxed);
+        self.common.callbacks.fetch_sub(1, Ordering::Relaxed);
         result
     }
 
     #[inline]
     pub(super) fn notify(&self, event: &Event<'_>) {
-        if let Some(observer) = &self.observer {
+        if let Some(observer) = &self.common.observer {
             // A panicking observer must not take the producer down with it.
             let _ = self.inside(|| observer(event));
         }
@@ -225,7 +206,7 @@ impl Shared {
     }
 
     fn admit(&self, record: &NewRecord<'_>) -> Result<()> {
-        match &self.sink {
+        match &self.common.sink {
             Some(sink) => sink.admit(record).map_err(Shared::admit_error),
             None => Ok(()),
         }

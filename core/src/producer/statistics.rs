@@ -100,7 +100,7 @@ impl Shared {
         (stats.dropped_records, stats.dropped_bytes) = self.core().dropped();
         stats.refused_puts = read(&statistics.refused_puts);
         stats.invalid_puts = read(&statistics.invalid_puts);
-        stats.unavailable_since = self.unavailable.micros();
+        stats.unavailable_since = self.common.unavailable.micros();
         stats.unreadable_since = self.unreadable.since();
         (stats.dead_letters, stats.dead_letter_bytes) = self.letters.usage();
         stats.state = match (self.lifecycle.phase(), statistics.head()) {
@@ -111,6 +111,9 @@ impl Shared {
             (Phase::Running, Head::Clear) => State::Running,
         };
         stats.last_error = statistics.last_error();
+        if let Some(household) = &self.household {
+            household.add_to(&mut stats, &self.letters);
+        }
         stats
     }
 }

@@ -107,7 +107,7 @@ impl World {
     /// Lets time pass in steps, with a turn of the event loop at each.
     fn run(&self, producer: &Producer, steps: u32, step: Duration) {
         for _ in 0..steps {
-            let _ = producer.shared.send_one();
+            let _ = producer.inner().shared.send_one();
             self.hands.pass(step);
         }
     }
@@ -438,7 +438,7 @@ fn a_lane_that_fails_for_an_hour_holds_no_other() {
         })
     };
     let (mut producer, mut put) = (open(), vec![Vec::new(); LANES as usize]);
-    let work = |producer: &Producer| while producer.shared.send_one().unwrap().is_none() {};
+    let work = |producer: &Producer| while producer.inner().shared.send_one().unwrap().is_none() {};
     for second in 0..3600 {
         for (key, put) in keys.iter().zip(&mut put) {
             put.push(producer.put(NewRecord { key: Some(key.as_bytes()), ..NewRecord::new(b"x") }).unwrap());
@@ -451,7 +451,7 @@ fn a_lane_that_fails_for_an_hour_holds_no_other() {
         }
         assert!(taken[1].is_empty());
         assert_eq!(producer.stats().pending_records, put[1].len() as u64);
-        let core = producer.shared.core();
+        let core = producer.inner().shared.core();
         let (read, at_hand) = core.batches_read();
         assert!(read <= put[1].len() && at_hand <= LANES as usize + 1, "{at_hand} of {read} batches are in memory");
         if second == 1800 {
@@ -486,7 +486,7 @@ fn lanes_get_so_far_ahead_and_no_further() {
         let _ = producer.put(b"x").unwrap();
     }
     world.run(&producer, 50, Duration::from_millis(1));
-    let core = producer.shared.core();
+    let core = producer.inner().shared.core();
     assert_eq!((core.batches_read().0, producer.stats().delivered_records), (5, 7));
     well.store(true, Ordering::SeqCst);
     world.run(&producer, 100, Duration::from_secs(60));

@@ -15,6 +15,7 @@ mod kind;
 pub(crate) mod net;
 mod null;
 mod registry;
+mod renewable;
 mod url;
 
 use std::borrow::Cow;
@@ -33,6 +34,8 @@ pub use file::{FileMode, FileOptions, FileSink, FileSinkBuilder, Framing};
 pub use kind::{Constructor, Kind, Place};
 pub use null::NullSink;
 pub use registry::{Pair, index, kind, kinds, open, register, register_as, resolve, set_finder};
+pub(crate) use renewable::Awaited;
+pub use renewable::{Maker, renew, renewable};
 
 use crate::batch::Batch;
 use crate::error::Cause;
@@ -47,7 +50,7 @@ use crate::text::cut;
 /// take as long as it needs: `put` does not wait for it. A panic in it is a failed attempt.
 ///
 /// A forked child makes sinks of its own: one that was made before the fork shares its files and connections with the
-/// parent's, and nothing guards them.
+/// parent's, and nothing guards them. [`maker`](Self::maker) says how.
 ///
 /// [`from_fn`] makes one of a closure.
 pub trait Sink: Send + Sync {
@@ -96,6 +99,13 @@ pub trait Sink: Send + Sync {
     /// The producer's time to close is over: a `send` under way should return as soon as it can. Called from
     /// another thread. Whatever has failed when `send` returns after this counts as [`SendError::Interrupted`].
     fn interrupt(&self) {}
+
+    /// How a forked child makes this sink anew, for a producer with the option `shared`: asked for once, in the process that
+    /// opens the producer, and called in each child that uses it. `None`: nobody knows, and a child is told so (`Forked`),
+    /// unless [`Builder::sink_in_child`](crate::Builder::sink_in_child) says it. What [`open`] and [`renewable`] make know.
+    fn maker(&self) -> Option<Maker> {
+        None
+    }
 }
 
 impl<S: Sink + ?Sized> Sink for Box<S> {
@@ -117,6 +127,9 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
     fn interrupt(&self) {
         (**self).interrupt();
     }
+    fn maker(&self) -> Option<Maker> {
+        (**self).maker()
+    }
 }
 
 impl<S: Sink + ?Sized> Sink for Arc<S> {
@@ -137,6 +150,9 @@ impl<S: Sink + ?Sized> Sink for Arc<S> {
     }
     fn interrupt(&self) {
         (**self).interrupt();
+    }
+    fn maker(&self) -> Option<Maker> {
+        (**self).maker()
     }
 }
 

@@ -6,9 +6,10 @@ use std::sync::{OnceLock, PoisonError, RwLock};
 use super::aws::{cloudwatch_logs, kinesis};
 use super::kind::{Constructor, Kind};
 use super::url::SinkUrl;
-use super::{Sink, file, http, null};
+use super::{Sink, file, http, null, renewable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::option_table::unknown;
+use crate::secret::Secret;
 
 /// The sinks of this crate, in the order of the documentation. A new sink is a folder here beside, its `mod` in `mod.rs`,
 /// and a line in this list.
@@ -54,8 +55,13 @@ type Finder = dyn Fn(&str) -> Result<()> + Send + Sync;
 /// `Unsupported` for a kind that this build lacks; what the sink itself finds wrong.
 pub fn open(url_or_kind: &str, options: &[(&str, &str)]) -> Result<Box<dyn Sink>> {
     let (kind, options) = resolve(url_or_kind, options)?;
-    let options: Vec<_> = options.iter().map(|(key, value)| (&**key, &**value)).collect();
-    constructor(kind)?(&options)
+    let make = constructor(kind)?;
+    let options: Vec<(String, Secret)> =
+        options.into_iter().map(|(key, value)| (key.into_owned(), Secret::from(&*value))).collect();
+    renewable(move || {
+        let options: Vec<_> = options.iter().map(|(key, value)| (&**key, value.reveal())).collect();
+        make(&options)
+    })
 }
 
 /// The kind and the options that [`open`] would make a sink of: those of the URL's place, of its query, and `options`, which

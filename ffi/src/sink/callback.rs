@@ -4,9 +4,11 @@ use std::borrow::Cow;
 use std::ffi::{c_char, c_void};
 use std::mem::{MaybeUninit, offset_of};
 use std::ptr;
+use std::sync::Arc;
 
 use engine::limits::MAX_MEMO_BYTES;
-use engine::{Batch, Limits, Report, SendError, Sink};
+use engine::sink::Maker;
+use engine::{Batch, Error, ErrorKind, Limits, Report, SendError, Sink};
 
 use super::completion::{AwaitedAnswers, unistream_completion};
 use super::{UserData, unistream_destroy_callback, unistream_sink};
@@ -56,6 +58,14 @@ pub type unistream_interrupt_callback = Option<unsafe extern "C" fn(user_data: *
 pub type unistream_prepare_callback =
     Option<unsafe extern "C" fn(user_data: *mut c_void, batch: *const unistream_batch<'_>, memo: *mut c_void) -> i64>;
 
+/// Makes the user data of a forked child: of its first use there of a producer with the option `shared`, before the sink's other
+/// callbacks are called in it. `user_data` is the parent's; what it points to is the child's copy, but connections and open files
+/// are shared with the parent, and a lock may be held by a thread that the child does not have. Writes what the callbacks are passed
+/// in the child to `own`, which `destroy` gets when the child's sink is no longer used, and returns 0. Any other number:
+/// it cannot now, and is asked again with each batch; the records wait. The same threads and rules as for `unistream_send_callback`.
+pub type unistream_in_child_callback =
+    Option<unsafe extern "C" fn(user_data: *mut c_void, own: *mut *mut c_void) -> i32>;
+
 /// A sink of the program's own. A public structure: zero it, set `size` and what is needed; what is 0 or NULL is
 /// left out. Later versions may add fields at its end, never change these.
 #[repr(C)]
@@ -84,10 +94,15 @@ pub struct unistream_sink_callbacks {
     pub max_record_bytes: u64,
     /// What to keep with a batch across restarts.
     pub prepare: unistream_prepare_callback,
+    /// What a forked child passes to the callbacks; NULL: a child's use of a producer with this sink is
+    /// `UNISTREAM_ERROR_FORKED`, whatever `shared` says.
+    pub in_child: unistream_in_child_callback,
 }
 
-/// The structure as programs have it that were compiled before `prepare` came behind `max_record_bytes`.
+/// The structure as programs have it that were compiled before `prepare` came behind `max_record_bytes`, and before `in_child` came
+/// behind that.
 const FIRST: usize = offset_of!(unistream_sink_callbacks, prepare);
+const SECOND: usize = offset_of!(unistream_sink_callbacks, in_child);
 
 /// Which of the two ways to send was set.
 enum Send {
@@ -95,23 +110,27 @@ enum Send {
     Later(unsafe extern "C" fn(*mut c_void, *mut unistream_completion), AwaitedAnswers),
 }
 
-struct CallbackSink {
-    send: Send,
+/// The callbacks as functions of their user data: what a child needs to make its own sink.
+#[derive(Clone)]
+struct Functions {
+    send: unistream_send_callback,
+    send_async: unistream_send_async_callback,
     prepare: unistream_prepare_callback,
     interrupt: unistream_interrupt_callback,
+    destroy: unistream_destroy_callback,
+    in_child: unistream_in_child_callback,
     name: Cow<'static, str>,
     limits: Limits,
+}
+
+struct CallbackSink {
+    functions: Functions,
+    send: Send,
     user_data: UserData,
 }
 
 impl CallbackSink {
     fn new(callbacks: &unistream_sink_callbacks, user_data: UserData) -> engine::Result<Self> {
-        let send = match (callbacks.send, callbacks.send_async) {
-            (Some(send), None) => Send::Now(send),
-            (None, Some(send)) => Send::Later(send, AwaitedAnswers::default()),
-            (None, None) => return Err(invalid("send and send_async are both NULL")),
-            (Some(_), Some(_)) => return Err(invalid("send and send_async are both set")),
-        };
         // SAFETY: the contract: NULL or a C string that lives for the call.
         let name = unsafe { optional_text(callbacks.name, "name") }?;
         let limit = |limit: u64| Some(limit).filter(|limit| *limit != 0);
@@ -122,7 +141,21 @@ impl CallbackSink {
             ..Limits::default()
         };
         let name = name.map_or(Cow::Borrowed("callback"), |name| Cow::Owned(name.to_owned()));
-        Ok(CallbackSink { send, prepare: callbacks.prepare, interrupt: callbacks.interrupt, name, limits, user_data })
+        let unistream_sink_callbacks { send, send_async, prepare, interrupt, destroy, in_child, .. } = *callbacks;
+        let functions = Functions { send, send_async, prepare, interrupt, destroy, in_child, name, limits };
+        functions.with(user_data)
+    }
+}
+
+impl Functions {
+    fn with(self, user_data: UserData) -> engine::Result<CallbackSink> {
+        let send = match (self.send, self.send_async) {
+            (Some(send), None) => Send::Now(send),
+            (None, Some(send)) => Send::Later(send, AwaitedAnswers::default()),
+            (None, None) => return Err(invalid("send and send_async are both NULL")),
+            (Some(_), Some(_)) => return Err(invalid("send and send_async are both set")),
+        };
+        Ok(CallbackSink { functions: self, send, user_data })
     }
 }
 
@@ -144,7 +177,7 @@ impl Sink for CallbackSink {
     }
 
     fn prepare(&self, batch: &Batch) -> Result<Option<Vec<u8>>, SendError> {
-        let Some(prepare) = self.prepare else { return Ok(None) };
+        let Some(prepare) = self.functions.prepare else { return Ok(None) };
         let (view, mut memo) = (unistream_batch::borrowed(batch), vec![0; MAX_MEMO_BYTES]);
         // SAFETY: as in `send`; the memo has the room that the contract says.
         let length = unsafe { prepare(self.user_data.pointer(), &view, memo.as_mut_ptr().cast()) };
@@ -160,21 +193,36 @@ impl Sink for CallbackSink {
     }
 
     fn limits(&self) -> Limits {
-        self.limits
+        self.functions.limits
     }
 
     fn name(&self) -> Cow<'_, str> {
-        Cow::Borrowed(&self.name)
+        Cow::Borrowed(&self.functions.name)
     }
 
     fn interrupt(&self) {
         if let Send::Later(_, awaited) = &self.send {
             awaited.interrupt();
         }
-        if let Some(interrupt) = self.interrupt {
+        if let Some(interrupt) = self.functions.interrupt {
             // SAFETY: as in `send`.
             unsafe { interrupt(self.user_data.pointer()) }
         }
+    }
+
+    fn maker(&self) -> Option<Maker> {
+        let in_child = self.functions.in_child?;
+        // The parent's, which the child never destroys.
+        let (functions, parents) = (self.functions.clone(), UserData::new(self.user_data.pointer(), None));
+        Some(Arc::new(move || {
+            let mut own = ptr::null_mut();
+            // SAFETY: the contract: a function of this type that is called in a child with the parent's user data, of which the
+            // child has a copy that nobody frees.
+            match unsafe { in_child(parents.pointer(), &mut own) } {
+                0 => Ok(Box::new(functions.clone().with(UserData::new(own, functions.destroy))?)),
+                failed => Err(Error::new(ErrorKind::SendFailed, format!("in_child returned {failed}"))),
+            }
+        }))
     }
 }
 
@@ -200,8 +248,8 @@ pub unsafe extern "C" fn unistream_sink_new(
         if !(FIRST..=4096).contains(&size) {
             return Err(invalid(format!("callbacks.size is {size}; set it to sizeof(unistream_sink_callbacks)")));
         }
-        let known =
-            if size >= size_of::<unistream_sink_callbacks>() { size_of::<unistream_sink_callbacks>() } else { FIRST };
+        let known = [size_of::<unistream_sink_callbacks>(), SECOND].into_iter().find(|known| size >= *known);
+        let known = known.unwrap_or(FIRST);
         let mut read = NOTHING;
         // SAFETY: it has at least the fields that its size says, which are numbers and pointers.
         unsafe { ptr::copy_nonoverlapping(callbacks.cast::<u8>(), (&raw mut read).cast(), known) };
@@ -227,6 +275,7 @@ const NOTHING: unistream_sink_callbacks = unistream_sink_callbacks {
     max_bytes: 0,
     max_record_bytes: 0,
     prepare: None,
+    in_child: None,
 };
 
 /// Makes a sink of one callback: `unistream_sink_new()` with `send`, `user_data` and `destroy` set, and its rules.

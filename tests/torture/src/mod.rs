@@ -11,6 +11,7 @@ mod fuzz;
 mod golden;
 mod model;
 mod oracle;
+mod outbox;
 mod programs;
 #[cfg(feature = "scheduled")]
 pub mod threads;
@@ -95,6 +96,8 @@ pub struct Effort {
     pub fault_stride: u64,
     /// In how many ways the next process goes on after each fault; each ends in a power loss.
     pub aftermaths: usize,
+    /// Random lives of the processes that share an outbox.
+    pub outboxes: u64,
     /// Random programs.
     pub programs: u32,
     /// Damaged directories.
@@ -114,6 +117,7 @@ impl Effort {
             powers: 4 * times,
             fault_stride: 1,
             aftermaths: faults::AFTERMATHS,
+            outboxes: 60 * times,
             programs: 100_000 * times as u32,
             directories: 100_000 * times,
             mutations: 200_000 * times,
@@ -129,6 +133,7 @@ impl Effort {
             powers: 1,
             fault_stride: 151,
             aftermaths: 1,
+            outboxes: 24,
             programs: 60,
             directories: 1000,
             mutations: 600,
@@ -138,7 +143,7 @@ impl Effort {
 }
 
 /// The names of the proofs, in the order in which they are run.
-pub const PROOFS: [&str; 6] = ["crashes", "faults", "FileSink", "programs", "damage and fuzzing", "weeks"];
+pub const PROOFS: [&str; 7] = ["crashes", "faults", "FileSink", "outboxes", "programs", "damage and fuzzing", "weeks"];
 
 /// Runs `work`. A panic becomes an error, so that it ends this one case and not the whole run.
 fn caught<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
@@ -229,6 +234,13 @@ pub fn run(proof: &str, effort: Effort, figures: &mut Figures) -> Result<(), Str
                 faults::fail_everywhere(workload, effort.fault_stride, 1, at as u64, figures)
             })
         }
+        "outboxes" => {
+            let seeds: Vec<u64> = (0..effort.outboxes).collect();
+            for_all(&seeds, figures, |_, seed, figures| {
+                let depth = outbox::Depth { stride: effort.stride, powers: effort.powers, second: effort.second };
+                outbox::crash_everywhere(*seed, depth, figures)
+            })
+        }
         "programs" => {
             let depth = Depth { stride: 23, offset: 0, powers: 1, second: 41 };
             programs::programs(effort.programs, 60, depth, figures)
@@ -294,6 +306,11 @@ mod tests {
     #[test]
     fn a_file_has_every_record_once_whatever_happens() {
         prove("FileSink");
+    }
+
+    #[test]
+    fn an_outbox_loses_nothing_whichever_of_its_processes_dies() {
+        prove("outboxes");
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(crate) use sidecar::Layout;
 use stream::Stream;
 
 use super::kind::{Kind, Place};
-use super::{Limits, Report, SendError, Sink};
+use super::{Limits, Maker, Report, SendError, Sink};
 use crate::batch::Batch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::sync::Mutex;
@@ -67,6 +67,8 @@ pub(super) static KIND: Kind = Kind {
 /// ```
 pub struct FileSink {
     path: PathBuf,
+    /// What it was made with; the next two may be set later.
+    options: FileOptions,
     framing: Framing,
     sync: bool,
     fork: ForkGuard,
@@ -108,7 +110,8 @@ impl FileSink {
     ) -> Result<FileSink> {
         let FileOptions { framing, sync, .. } = *options;
         let target = Target::Log(Box::new(Mutex::new(Log::open(disk, path, options, layout)?)));
-        Ok(FileSink { path: path.to_path_buf(), framing, sync, fork: ForkGuard::new(), target })
+        let (path, options) = (path.to_path_buf(), options.clone());
+        Ok(FileSink { path, options, framing, sync, fork: ForkGuard::new(), target })
     }
 
     /// How records stand in the file. Default [`Framing::Lines`].
@@ -182,7 +185,8 @@ impl FileSinkBuilder {
         match Stream::at(&path, &options)? {
             Some(stream) => {
                 let target = Target::Stream(Box::new(stream));
-                Ok(FileSink { path, framing: options.framing, sync: options.sync, fork: ForkGuard::new(), target })
+                let (framing, sync) = (options.framing, options.sync);
+                Ok(FileSink { path, options, framing, sync, fork: ForkGuard::new(), target })
             }
             None => FileSink::create_on(Arc::new(OsDisk), &path, &options, Layout::DEFAULT),
         }
@@ -223,6 +227,13 @@ impl Sink for FileSink {
 
     fn name(&self) -> Cow<'_, str> {
         Cow::Owned(format!("file:{}", self.path.display()))
+    }
+
+    fn maker(&self) -> Option<Maker> {
+        let mut options = self.options.clone();
+        (options.framing, options.sync) = (self.framing, self.sync);
+        let builder = FileSinkBuilder { path: self.path.clone(), options };
+        Some(Arc::new(move || Ok(Box::new(builder.clone().build()?))))
     }
 
     fn interrupt(&self) {

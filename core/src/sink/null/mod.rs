@@ -1,9 +1,10 @@
 //! [`NullSink`]: nothing is kept.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::kind::{Kind, Place};
-use super::{Report, SendError, Sink};
+use super::{Maker, Report, SendError, Sink};
 use crate::batch::Batch;
 
 pub(super) static KIND: Kind = Kind {
@@ -30,5 +31,9 @@ impl Sink for NullSink {
 
     fn name(&self) -> Cow<'_, str> {
         Cow::Borrowed("null")
+    }
+
+    fn maker(&self) -> Option<Maker> {
+        Some(Arc::new(|| Ok(Box::new(NullSink))))
     }
 }

@@ -87,6 +87,31 @@ impl Directory for SimulatedDirectory {
         }
     }
 
+    fn lock_file(&self, name: &str) -> io::Result<Result<Box<dyn Send + Sync>, Holder>> {
+        self.disk.lock(&self.path.join(name), false)
+    }
+
+    fn holder(&self, name: &str) -> io::Result<Option<Holder>> {
+        self.disk.enter(Op::Open, || None)?;
+        let is_held = lock(&self.disk.shared.locked).contains_key(&self.path.join(name));
+        Ok(is_held.then(|| Holder { pid: std::process::id() }))
+    }
+
+    fn remove_directory(&self, name: &str) -> io::Result<()> {
+        self.disk.enter(Op::Remove, || None)?;
+        let path = self.path.join(name);
+        let mut state = lock(&self.disk.shared.state);
+        match state.dirs.get(&path) {
+            None => return Ok(()),
+            Some(names) if !names.now.is_empty() => return Err(io::ErrorKind::DirectoryNotEmpty.into()),
+            Some(_) => {}
+        }
+        state.names(&self.path)?.change(Change { removed: Some(name.to_owned()), added: None });
+        let names = state.dirs.remove(&path).unwrap_or_default();
+        state.removed.insert(path, names);
+        Ok(())
+    }
+
     fn may_map(&self) -> io::Result<bool> {
         self.disk.enter(Op::MayMap, || None)?;
         Ok(lock(&self.disk.shared.state).mapped)

@@ -200,8 +200,13 @@ impl Snapshot {
             for inode in state.inodes.values_mut() {
                 *inode = Arc::new(inode.after_power_loss(&mut dice));
             }
-            for names in state.dirs.values_mut() {
+            for names in state.dirs.values_mut().chain(state.removed.values_mut()) {
                 *names = names.after_power_loss(&mut dice);
+            }
+            for (dir, names) in std::mem::take(&mut state.removed) {
+                if matches!(state.lookup(&dir), Ok(DIRECTORY)) {
+                    state.dirs.entry(dir).or_insert(names);
+                }
             }
             // Folders whose own name was lost, and all in them.
             let lost = |dirs: &BTreeMap<PathBuf, Names>, dir: &Path| match (dir.parent(), dir.file_name()) {
@@ -216,7 +221,7 @@ impl Snapshot {
             }
         }
         // What lost its name may get it back by a power loss later on.
-        let named: BTreeSet<u64> = state.dirs.values().flat_map(Names::inodes).collect();
+        let named: BTreeSet<u64> = state.dirs.values().chain(state.removed.values()).flat_map(Names::inodes).collect();
         state.inodes.retain(|inode, _| named.contains(inode));
         SimulatedDisk::with(state)
     }
@@ -227,7 +232,8 @@ pub(crate) type Recorder = Box<dyn FnMut(Snapshot) + Send>;
 struct Shared {
     state: Mutex<State>,
     control: Mutex<Control>,
-    locked: Mutex<BTreeSet<PathBuf>>,
+    /// By which process.
+    locked: Mutex<BTreeMap<PathBuf, u64>>,
 }
 
 #[derive(Default)]
@@ -243,6 +249,8 @@ struct Control {
 #[derive(Clone)]
 pub(crate) struct SimulatedDisk {
     shared: Arc<Shared>,
+    /// The process that uses it.
+    process: u64,
 }
 
 impl SimulatedDisk {
@@ -250,6 +258,7 @@ impl SimulatedDisk {
     pub(crate) fn new(mapped: bool) -> Self {
         SimulatedDisk::with(State {
             dirs: BTreeMap::from([(PathBuf::from("/"), Names::default())]),
+            removed: BTreeMap::new(),
             inodes: BTreeMap::new(),
             next_inode: FIFO,
             opened: BTreeMap::new(),
@@ -261,7 +270,17 @@ impl SimulatedDisk {
 
     fn with(state: State) -> Self {
         let shared = Shared { state: Mutex::new(state), control: Mutex::default(), locked: Mutex::default() };
-        SimulatedDisk { shared: Arc::new(shared) }
+        SimulatedDisk { shared: Arc::new(shared), process: 0 }
+    }
+
+    /// The same disk as another process has it.
+    pub(crate) fn of_process(&self, process: u64) -> SimulatedDisk {
+        SimulatedDisk { process, ..self.clone() }
+    }
+
+    /// A process has died: its locks are free. What it had is to be forgotten, not dropped.
+    pub(crate) fn kill(&self, process: u64) {
+        lock(&self.shared.locked).retain(|_, owner| *owner != process);
     }
 
     /// What an engine on this disk runs on: its random numbers follow from `seed`, it starts no threads.
@@ -426,9 +445,12 @@ impl Disk for SimulatedDisk {
     fn lock(&self, path: &Path, _: bool) -> io::Result<Result<Box<dyn Send + Sync>, Holder>> {
         self.enter(Op::Lock, || None)?;
         drop(self.open_file(path, Open::Create)?);
-        if !lock(&self.shared.locked).insert(path.to_path_buf()) {
+        let mut locked = lock(&self.shared.locked);
+        if locked.contains_key(path) {
             return Ok(Err(Holder { pid: std::process::id() }));
         }
+        locked.insert(path.to_path_buf(), self.process);
+        drop(locked);
         Ok(Ok(Box::new(Held { disk: self.clone(), path: path.to_path_buf() })))
     }
 }

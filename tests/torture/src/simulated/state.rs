@@ -27,6 +27,8 @@ pub(super) fn kind_of(inode: u64) -> FileKind {
 #[derive(Clone)]
 pub(super) struct State {
     pub(super) dirs: BTreeMap<PathBuf, Names>,
+    /// Directories that were removed, which a power loss may bring back.
+    pub(super) removed: BTreeMap<PathBuf, Names>,
     pub(super) inodes: BTreeMap<u64, Arc<Inode>>,
     pub(super) next_inode: u64,
     /// How often each file is open: one that was removed keeps its blocks as long.
@@ -97,6 +99,7 @@ impl State {
             let Some(names) = self.dirs.get_mut(parent) else { return };
             names.change(Change { removed: None, added: Some((name_of(dir), DIRECTORY)) });
         }
+        self.removed.remove(dir);
         self.dirs.insert(dir.to_path_buf(), Names::default());
     }
 

@@ -1,8 +1,9 @@
-//! [`Inspection`]: a look at a buffer's directory without owning it, also while a producer uses it.
+//! A look at one buffer.
 
 use std::io;
-use std::path::Path;
+use std::sync::Arc;
 
+use super::{InspectionStats, Verification};
 use crate::batch::Progress;
 use crate::buffer::checkpoint::{Checkpoint, Found};
 use crate::buffer::format::{HeaderState, SEGMENT_HEADER_BYTES};
@@ -11,20 +12,16 @@ use crate::buffer::position::Position;
 use crate::buffer::scan::{Scan, Source, Step};
 use crate::buffer::segment::{self, Finished};
 use crate::buffer::{CORRUPT, LOCK};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::features;
 use crate::frame;
-use crate::options::Trust;
 use crate::platform::sync::Mutex;
-use crate::platform::{Directory, Disk, Open, OsDirectory, OsDisk, lock};
+use crate::platform::{Directory, Disk, Open, OsDisk, lock};
 use crate::record::Record;
 
-/// A read-only look at a buffer's directory. Nothing in it is changed, and a live producer is not disturbed.
-///
-/// What a live producer does meanwhile may or may not be seen. Not for sending: a record seen here can be
-/// delivered by its owner at the same time.
-pub struct Inspection {
-    dir: OsDirectory,
+/// A look at one buffer: of an outbox, at one slot.
+pub(super) struct BufferInspection {
+    dir: Arc<dyn Directory>,
     buffer_id: u64,
     committed: Position,
     head: Progress,
@@ -38,90 +35,16 @@ pub struct Inspection {
     regions: Mutex<Vec<Region>>,
 }
 
-/// What an [`Inspection`] counts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct InspectionStats {
-    /// The buffer's id, as it stands in record and batch ids.
-    pub buffer_id: String,
-    /// The process that has the buffer now, by the pid that it has where it runs; 0 if it could not say.
-    pub owner_pid: Option<u32>,
-    /// Records that are not finished.
-    pub pending_records: u64,
-    /// Their payload bytes.
-    pub pending_bytes: u64,
-    /// When the oldest of them was created, in microseconds since the epoch; `None` if there is none.
-    pub oldest_created_at: Option<i64>,
-    /// Records that are finished, since the buffer was made: delivered, in the dead letters, or known to be lost.
-    pub finished_records: u64,
-    /// Their payload bytes.
-    pub finished_bytes: u64,
-    /// Files of the log, prepared ones included.
-    pub segments: u64,
-    /// The disk they take.
-    pub buffer_bytes: u64,
-    /// The seq after the last record.
-    pub next_seq: u64,
-    /// Counted attempts at the first batch.
-    pub head_attempts: u32,
-    /// Attempts at it that failed in a row, those included that found the sink unavailable and count nothing: many of
-    /// them, and few that count, are an outage.
-    pub head_failures: u32,
-    /// When it was first sent, in microseconds since the epoch; 0 if no attempt has failed.
-    pub head_since: i64,
-    /// When it was last sent, likewise.
-    pub head_last_attempt: i64,
-    /// When it may be sent again, likewise.
-    pub head_next_attempt: i64,
-    /// The last errors of the first batch, oldest first.
-    pub last_errors: Vec<String>,
-    /// Corrupt regions that were set aside since the buffer was made.
-    pub corrupt_regions: u64,
-    /// Bytes in them.
-    pub corrupt_bytes: u64,
-    /// Records known to be lost by them.
-    pub lost_records: u64,
-    /// Files in `corrupt/`: what was set aside and nobody has removed.
-    pub set_aside_files: u64,
-}
-
-/// What [`Inspection::verify`] found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Verification {
-    /// Whole records that are not finished.
-    pub records: u64,
-    /// Their payload bytes.
-    pub bytes: u64,
-    /// Bytes that are not what was written: file, offset, length.
-    pub corrupt: Vec<(String, u64, u64)>,
-    /// Files of the log that are not there: the first one, how many there are behind each other, records known to be lost
-    /// with them.
-    pub missing: Vec<(String, u64, u64)>,
-    /// Records known to be lost by both.
-    pub lost_records: u64,
-}
-
-impl Inspection {
-    /// Reads the state of the buffer in `dir`.
-    ///
-    /// # Errors
-    /// `NotFound` if there is no buffer, `UnsupportedFormat` for an unknown version, `Io`.
-    pub fn open(dir: impl AsRef<Path>) -> Result<Inspection> {
-        let dir = dir.as_ref();
-        let failed = |error| Error::io(format_args!("could not read the buffer {}", dir.display()), error);
-        let missing = || Error::new(ErrorKind::NotFound, format!("there is no buffer in {}", dir.display()));
-        let dir = match OsDirectory::open(dir, false, Trust::Anyone) {
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                return Err(missing());
-            }
-            opened => opened.map_err(failed)?,
-        };
-        if !dir.has(LOCK) {
-            return Err(missing());
+impl BufferInspection {
+    /// Reads the state of the buffer in an open directory. `None` if there is none.
+    pub(super) fn open_in(dir: &Arc<dyn Directory>) -> Result<Option<BufferInspection>> {
+        let failed = |error| Error::io(format_args!("could not read the buffer {}", dir.path().display()), error);
+        let names = dir.list().map_err(failed)?;
+        if !names.iter().any(|name| name == LOCK) {
+            return Ok(None);
         }
         // The cursor is read before the segments: what is committed in between is then still in them, or is passed over.
-        let state = match Checkpoint::peek(&dir).map_err(failed)? {
+        let state = match Checkpoint::peek(&**dir).map_err(failed)? {
             Found::State(state) => Some(state),
             Found::Unknown { version, flags } => return Err(features::unsupported("the log", version, flags)),
             Found::Nothing => None,
@@ -136,14 +59,14 @@ impl Inspection {
             }
         }
         segments.sort_unstable();
-        let mut inspection = Inspection {
+        let mut inspection = BufferInspection {
             buffer_id: 0,
             committed: Position::default(),
             head: Progress::default(),
             lost: Losses::default(),
             ended_at: None,
-            owner: dir.owner(LOCK).map_err(failed)?,
-            dir,
+            owner: dir.holder(LOCK).map_err(failed)?.map(|holder| holder.pid),
+            dir: dir.clone(),
             segments,
             last: 0,
             regions: Mutex::default(),
@@ -173,14 +96,16 @@ impl Inspection {
                 }
             }
         }
-        Ok(inspection)
+        Ok(Some(inspection))
+    }
+
+    /// Whether a process has it.
+    pub(super) fn is_owned(&self) -> bool {
+        self.owner.is_some()
     }
 
     /// Counts what is there. Reads the last segment.
-    ///
-    /// # Errors
-    /// `Io` if the log cannot be read.
-    pub fn stats(&self) -> Result<InspectionStats> {
+    pub(super) fn stats(&self) -> Result<InspectionStats> {
         let mut end = self.committed;
         // The last segment that was begun knows what came before it.
         if let Some(Finished { header: HeaderState::Valid(header), .. }) = self.open(self.last)?
@@ -223,6 +148,8 @@ impl Inspection {
             corrupt_regions: self.lost.regions,
             corrupt_bytes: self.lost.bytes,
             lost_records: self.lost.records,
+            slots: 0,
+            owned_slots: 0,
             set_aside_files: self
                 .dir
                 .directory(CORRUPT, false)
@@ -232,19 +159,13 @@ impl Inspection {
     }
 
     /// Calls `each` with every record that is not finished, in put order, until it returns `false`.
-    ///
-    /// # Errors
-    /// `Io` if the log cannot be read, `UnsupportedFormat` for a segment of an unknown version.
-    pub fn for_each(&self, mut each: impl FnMut(Record<'_>) -> bool) -> Result<()> {
+    pub(super) fn for_each(&self, mut each: impl FnMut(Record<'_>) -> bool) -> Result<()> {
         self.scan(|record| record.is_none_or(&mut each)).map(drop)
     }
 
     /// Returns the seqs of the first and of the last record of each batch that is full, or was
     /// [sealed](crate::Buffer::seal), and is not finished, in put order. What is put behind the last of them is in none yet.
-    ///
-    /// # Errors
-    /// As for [`for_each`](Self::for_each).
-    pub fn batches(&self) -> Result<Vec<(u64, u64)>> {
+    pub(super) fn batches(&self) -> Result<Vec<(u64, u64)>> {
         let (mut batches, mut open) = (Vec::new(), None);
         self.scan(|record| {
             match record {
@@ -286,10 +207,7 @@ impl Inspection {
 
     /// Reads every record that is not finished and checks it against its checksum; of a log that was closed, also whether
     /// its end is there.
-    ///
-    /// # Errors
-    /// `Io` if the log cannot be read.
-    pub fn verify(&self) -> Result<Verification> {
+    pub(super) fn verify(&self) -> Result<Verification> {
         let mut found = Verification::default();
         lock(&self.regions).clear();
         let end = self.scan(|record| {
@@ -328,16 +246,10 @@ impl Inspection {
     }
 }
 
-impl std::fmt::Debug for Inspection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Inspection").field("dir", &self.dir.path()).finish_non_exhaustive()
-    }
-}
-
-impl Source for Inspection {
+impl Source for BufferInspection {
     fn open(&self, index: u64) -> Result<Option<Finished>> {
         // Plain reads: a producer may use the file again while it is looked at.
-        segment::open(&self.dir, index, segment::Access::PLAIN)
+        segment::open(&*self.dir, index, segment::Access::PLAIN)
             .map_err(|error| Error::io(format_args!("could not read {}", segment::name(index)), error))
     }
 

@@ -1,0 +1,164 @@
+//! Slots: found, taken, removed.
+//!
+//! A slot is removed by who has its lock, and only if nothing in it is anybody's. First the file `spare` says that all in it
+//! is finished, then its files are removed, the lock's last of them, and then its directory. Who dies on the way leaves a slot
+//! of which the next owner removes the rest. Who opens the directory meanwhile finds the lock taken; between the removal of
+//! the lock's file and of the directory it takes a new one, and then the directory is not empty and stays.
+
+use std::io;
+use std::sync::Arc;
+
+use super::Outbox;
+use crate::buffer::checkpoint::{Checkpoint, Found, is_file as is_checkpoint};
+use crate::buffer::{CORRUPT, LOCK, segment};
+use crate::platform::{Directory, Open, Ownership};
+
+/// The folder in a slot that its dead letters lie in.
+pub(crate) const DEAD_LETTERS: &str = "dead-letters";
+/// Says of a slot that all in it is finished.
+const SPARE: &str = "spare";
+/// The most slots of an outbox.
+const MOST: u64 = 4096;
+
+/// A slot that this process owns.
+#[derive(Clone)]
+pub(crate) struct Slot {
+    pub(crate) number: u64,
+    pub(crate) dir: Arc<dyn Directory>,
+    pub(crate) owner: Arc<dyn Ownership>,
+}
+
+/// The name of a slot, which is that of its directory; slot 0 is the outbox's own.
+pub(crate) fn name(number: u64) -> String {
+    format!("slot-{number}")
+}
+
+fn number(name: &str) -> Option<u64> {
+    let number = name.strip_prefix("slot-")?.parse().ok()?;
+    (number > 0 && self::name(number) == name).then_some(number)
+}
+
+/// The slots that there are, by rising number.
+pub(crate) fn numbers(root: &dyn Directory) -> io::Result<Vec<u64>> {
+    let mut numbers: Vec<u64> = root.list()?.iter().filter_map(|name| number(name)).collect();
+    numbers.push(0);
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Opens the directory of a slot. `None` if it is gone, or another user's.
+pub(crate) fn open(root: &Arc<dyn Directory>, number: u64) -> io::Result<Option<Arc<dyn Directory>>> {
+    if number == 0 {
+        return Ok(Some(root.clone()));
+    }
+    foreign(root.directory(&name(number), false))
+}
+
+/// `None` for what is gone or another user's: such a slot is not one that this process could have.
+fn foreign<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl Outbox {
+    /// Takes the free slot with the smallest number, or makes one.
+    pub(super) fn take(&self) -> io::Result<Slot> {
+        let there = numbers(&*self.root)?;
+        for number in 0..MOST {
+            // Its name is durable before anything is in it. Another process may remove it at once: then the next one has to do.
+            if there.binary_search(&number).is_err() && foreign(self.root.directory(&name(number), true))?.is_none() {
+                continue;
+            }
+            if let Some(slot) = self.enter(number)? {
+                return Ok(slot);
+            }
+        }
+        Err(io::Error::other(format!("all of its {MOST} slots are taken")))
+    }
+
+    /// Takes a slot that is there. `None` if it is another process's or user's, or gone.
+    pub(crate) fn enter(&self, number: u64) -> io::Result<Option<Slot>> {
+        let Some(dir) = open(&self.root, number)? else { return Ok(None) };
+        // A look first: trying to take what is taken is waiting.
+        if foreign(dir.holder(LOCK))?.is_none_or(|holder| holder.is_some()) {
+            return Ok(None);
+        }
+        let Some(Ok(owner)) = foreign(dir.lock(LOCK))? else { return Ok(None) };
+        let slot = Slot { number, dir, owner };
+        if slot.dir.list()?.iter().any(|name| name == SPARE) {
+            slot.clear()?;
+        }
+        Ok(Some(slot))
+    }
+
+    /// Removes a slot, if nothing in it is anybody's: no record, no dead letter, no damaged bytes, no file of others.
+    pub(crate) fn remove(&self, slot: Slot) -> io::Result<()> {
+        if slot.number == 0 || !slot.is_spare()? {
+            return Ok(());
+        }
+        slot.dir.open(SPARE, Open::Create)?;
+        slot.dir.sync()?;
+        slot.clear()?;
+        slot.dir.remove(LOCK)?;
+        match self.root.remove_directory(&name(slot.number)) {
+            // Another process has taken it by now.
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+            removed => removed.and_then(|()| self.root.sync()),
+        }
+    }
+}
+
+impl Slot {
+    pub(crate) fn name(&self) -> String {
+        name(self.number)
+    }
+
+    /// Whether there is a log in it.
+    pub(super) fn has_log(&self) -> io::Result<bool> {
+        Ok(self.dir.list()?.iter().any(|name| is_checkpoint(name) || segment::index(name).is_some()))
+    }
+
+    /// Whether all its records are finished and its log was closed, so that it need not be opened. False if that is not known.
+    pub(crate) fn is_finished(&self) -> io::Result<bool> {
+        let finished = match Checkpoint::peek(&*self.dir)? {
+            Found::State(state) => state.is_finished(),
+            Found::Nothing => !self.has_log()?,
+            Found::Unknown { .. } => false,
+        };
+        Ok(finished)
+    }
+
+    fn is_spare(&self) -> io::Result<bool> {
+        if !self.is_finished()? {
+            return Ok(false);
+        }
+        for name in self.dir.list()? {
+            let is_empty = match &*name {
+                CORRUPT | DEAD_LETTERS => self.dir.directory(&name, false)?.list()?.is_empty(),
+                LOCK | SPARE => true,
+                _ => is_checkpoint(&name) || segment::index(&name).is_some(),
+            };
+            if !is_empty {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Removes all that is finished, and then the word for that.
+    fn clear(&self) -> io::Result<()> {
+        for name in self.dir.list()? {
+            match &*name {
+                CORRUPT | DEAD_LETTERS => self.dir.remove_directory(&name)?,
+                _ if is_checkpoint(&name) || segment::index(&name).is_some() => self.dir.remove(&name)?,
+                _ => {}
+            }
+        }
+        self.dir.sync()?;
+        self.dir.remove(SPARE)?;
+        self.dir.sync()
+    }
+}

@@ -1,0 +1,69 @@
+//! Opening a producer: a buffer of its own, or a slot of an outbox.
+
+use std::sync::Arc;
+
+use super::common::Common;
+use super::fork::Anew;
+use super::household::Household;
+use super::shared::Shared;
+use super::{Builder, Inner, Producer};
+use crate::buffer::{Buffer, Place};
+use crate::dead_letters::DeadLetters;
+use crate::error::Result;
+use crate::event::Event;
+use crate::limits::Limits;
+use crate::options::{Mode, Options};
+use crate::outbox::{Opened, Others, Outbox};
+use crate::platform::PerProcess;
+use crate::platform::sync::Mutex;
+use crate::sink::Sink;
+
+impl Producer {
+    pub(super) fn open(builder: Builder, sink: Option<Box<dyn Sink>>, limits: Limits) -> Result<Producer> {
+        Ok(Producer { inner: PerProcess::new(Inner::open(builder, sink, limits)?) })
+    }
+}
+
+impl Inner {
+    pub(super) fn open(builder: Builder, sink: Option<Box<dyn Sink>>, limits: Limits) -> Result<Inner> {
+        let anew = builder.options.shared.then(|| Anew::new(&builder, sink.as_deref(), limits));
+        let Builder { dir, options, observer, put_events, env, .. } = builder;
+        let common = Common::new(sink, limits, options.schedule()?, observer, put_events);
+        let threads = env.threads;
+        let (shared, was_alone) = if options.shared {
+            let options = options.for_sink(&limits)?;
+            let Opened { outbox, slot, was_alone } = Outbox::open(&dir, &options, &env)?;
+            let others = Others { outbox: outbox.clone(), own: slot.number, env: env.clone() };
+            let place = Place { dir: slot.dir.clone(), owner: slot.owner.clone(), neighbours: Some(Arc::new(others)) };
+            let buffer = Buffer::open_at(place, options.clone(), limits, env.clone())?;
+            let letters = DeadLetters::of_slot(env.disk.clone(), &buffer.core().dir, &outbox.root, slot.number);
+            let household = Household::new(outbox, slot, options, env);
+            (Shared::new(buffer, common, letters, Some(household)), was_alone)
+        } else {
+            let buffer = Buffer::open_in(&dir, options, limits, env)?;
+            let letters = DeadLetters::of(buffer.core().env.disk.clone(), &buffer.core().dir);
+            (Shared::new(buffer, common, letters, None), false)
+        };
+        shared.letters.scan(true)?;
+        shared.begin()?;
+        if was_alone {
+            shared.notify(&Event::Shared);
+        }
+        let Options { mode, max_in_flight, .. } = shared.core().options;
+        let inner = Inner { shared, senders: Mutex::default(), anew };
+        if mode == Mode::Background && threads {
+            inner.start_senders(max_in_flight).inspect_err(|_| inner.end_senders())?;
+        }
+        Ok(inner)
+    }
+}
+
+impl Shared {
+    /// Begins to send what an earlier run left. Batches that exhausted their attempts under `on_exhausted = raise` start with
+    /// a full number of them.
+    pub(super) fn begin(&self) -> Result<()> {
+        self.core().reset_attempts(|attempts| self.common.schedule.is_exhausted(attempts))?;
+        self.report_recovery();
+        Ok(())
+    }
+}

@@ -1,0 +1,367 @@
+//! Outboxes: several processes on one simulated disk, each with a slot, that open, put, send, die and close in any order. The world
+//! is stopped before each change of the disk; then another process opens what is left, and has to send all that any of them
+//! had acknowledged, in order for each life of a process, in the batches that were tried before, and to leave no slot behind.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::world::SimulatedClock;
+use super::{Figures, caught};
+use crate::batch::Batch;
+use crate::options::{Durability, NEVER};
+use crate::platform::simulated::{Crash, Dice, SimulatedDisk, Snapshot};
+use crate::platform::sync::Mutex as EngineMutex;
+use crate::platform::{Clock as _, lock};
+use crate::sink::{self, Report, SendError};
+use crate::{Builder, Producer};
+
+const DIR: &str = "/var/outbox";
+const PROCESSES: usize = 3;
+const MOST_RECORDS: u64 = 3;
+
+/// What a process does next.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Open(usize),
+    /// As the only producer of the directory.
+    OpenAlone(usize),
+    Put(usize),
+    /// The sender's thread has its turns; adoptions are among them.
+    Send(usize),
+    /// The log's thread has its turn.
+    Chores(usize),
+    /// SIGKILL.
+    Die(usize),
+    Close(usize),
+    /// Time passes.
+    Wait,
+    /// Whether the sink takes anything.
+    Mood(bool),
+}
+
+/// What everybody knows.
+#[derive(Clone, Default)]
+struct Ledger {
+    /// Acknowledged puts.
+    accepted: BTreeSet<String>,
+    /// What the sink took, in order.
+    delivered: Vec<String>,
+    /// What was in each batch that was tried.
+    batches: BTreeMap<String, Vec<String>>,
+    is_up: bool,
+    wrong: Option<String>,
+}
+
+type Shared = Arc<Mutex<Ledger>>;
+
+fn with<T>(ledger: &Shared, work: impl FnOnce(&mut Ledger) -> T) -> T {
+    work(&mut ledger.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+impl Ledger {
+    fn offer(&mut self, batch: &Batch) -> Result<Report, SendError> {
+        let texts: Vec<String> = batch.iter().map(|record| String::from_utf8_lossy(record.data).into_owned()).collect();
+        // Of one that was tried in part, what was rejected or delivered is not tried again.
+        let known = self.batches.entry(batch.id()).or_insert_with(|| texts.clone());
+        if !texts.iter().all(|text| known.contains(text)) {
+            self.wrong = Some(format!("batch {} was {known:?} and is {texts:?}", batch.id()));
+        }
+        if !self.is_up {
+            return Err(SendError::unavailable("down"));
+        }
+        let mut report = Report::delivered();
+        for (index, text) in texts.into_iter().enumerate() {
+            if text.ends_with('!') {
+                report = report.rejected(index, "no");
+            } else {
+                self.delivered.push(text);
+            }
+        }
+        Ok(report)
+    }
+}
+
+fn builder(disk: &SimulatedDisk, clock: &Arc<SimulatedClock>, durability: Durability, seed: u64) -> Builder {
+    Producer::builder(Path::new(DIR))
+        .environment(disk.environment(clock.clone(), seed))
+        .durability(durability)
+        .max_records(MOST_RECORDS)
+        .linger(Duration::from_millis(1))
+        .schedule_max(Duration::from_millis(50))
+        .full_timeout(NEVER)
+        .segment_bytes(64 << 10)
+        .max_buffer_bytes(2 << 20)
+}
+
+fn open(builder: Builder, ledger: &Shared) -> crate::Result<Producer> {
+    let ledger = ledger.clone();
+    builder.open(sink::from_fn(move |batch: &Batch| with(&ledger, |ledger| ledger.offer(batch))))
+}
+
+/// The disk before an operation, and what was known then.
+struct Picture {
+    disk: Snapshot,
+    ledger: Ledger,
+    wall: i64,
+    operation: usize,
+}
+
+fn record(
+    disk: &SimulatedDisk,
+    clock: &Arc<SimulatedClock>,
+    ledger: &Shared,
+    stride: usize,
+    offset: usize,
+) -> Pictures {
+    let pictures = Pictures::default();
+    let (taken, ledger, clock) = (pictures.clone(), ledger.clone(), clock.clone());
+    let mut operation = 0;
+    disk.record(Some(Box::new(move |disk| {
+        operation += 1;
+        if operation % stride == offset % stride {
+            // An operation of the sink's own would have the lock; there is none.
+            let ledger = with(&ledger, |ledger| ledger.clone());
+            lock(&taken).push(Picture { disk, ledger, wall: clock.wall(), operation });
+        }
+    })));
+    pictures
+}
+
+type Pictures = Arc<EngineMutex<Vec<Picture>>>;
+
+/// A random life of some processes.
+fn script(dice: &mut Dice, length: usize) -> Vec<Step> {
+    let mut living = [false; PROCESSES];
+    let mut steps = Vec::new();
+    if dice.chance(3) {
+        steps.extend([Step::OpenAlone(0), Step::Put(0), Step::Put(0), Step::Die(0)]);
+    }
+    while steps.len() < length {
+        let process = dice.below(PROCESSES);
+        let step = match dice.below(16) {
+            _ if !living[process] => Step::Open(process),
+            0 => Step::Die(process),
+            1 => Step::Close(process),
+            2 => Step::Mood(true),
+            3 => Step::Mood(false),
+            4 | 5 => Step::Wait,
+            6 => Step::Chores(process),
+            7..=9 => Step::Send(process),
+            _ => Step::Put(process),
+        };
+        match step {
+            Step::Open(process) => living[process] = true,
+            Step::Die(process) | Step::Close(process) => living[process] = false,
+            _ => {}
+        }
+        steps.push(step);
+    }
+    steps
+}
+
+/// How much is tried of each script.
+#[derive(Clone, Copy)]
+pub(super) struct Depth {
+    pub(super) stride: usize,
+    pub(super) powers: u64,
+    /// Every so many-th operation of the recovery is crashed at too.
+    pub(super) second: usize,
+}
+
+/// Runs a script and crashes it everywhere.
+pub(super) fn crash_everywhere(seed: u64, depth: Depth, figures: &mut Figures) -> Result<(), String> {
+    let mut dice = Dice::new(seed);
+    let durability = [Durability::Always, Durability::Os][dice.below(2)];
+    let mapped = dice.chance(2);
+    let steps = script(&mut dice, 40);
+    let disk = SimulatedDisk::new(mapped);
+    let clock = SimulatedClock::new();
+    let ledger = Shared::default();
+    let pictures = record(&disk, &clock, &ledger, depth.stride, seed as usize);
+    let mut processes: [Option<(Producer, String, u64)>; PROCESSES] = Default::default();
+    let told = |at: usize, step: &Step, what: String| format!("outbox {seed}, step {at}, {step:?}: {what}");
+    for (at, step) in steps.iter().enumerate() {
+        let life = |process: usize| (at * PROCESSES + process) as u64;
+        match *step {
+            Step::Open(process) | Step::OpenAlone(process) => {
+                let own = disk.of_process(life(process));
+                let builder = builder(&own, &clock, durability, seed ^ life(process) << 20);
+                let producer = open(builder.shared(matches!(step, Step::Open(_))), &ledger);
+                let producer = producer.map_err(|error| told(at, step, error.to_string()))?;
+                processes[process] = Some((producer, format!("p{}", life(process)), 0));
+            }
+            Step::Put(process) => {
+                let Some((producer, name, number)) = &mut processes[process] else { continue };
+                let end = if dice.chance(7) { "!" } else { "" };
+                let text = format!("{name} {number:04}{end}");
+                *number += 1;
+                producer.put(&*text).map_err(|error| told(at, step, error.to_string()))?;
+                with(&ledger, |ledger| ledger.accepted.insert(text));
+            }
+            Step::Send(process) => {
+                let Some((producer, ..)) = &processes[process] else { continue };
+                caught(|| Ok(producer.do_sending())).map_err(|what| told(at, step, what))?;
+            }
+            Step::Chores(process) => {
+                let Some((producer, ..)) = &processes[process] else { continue };
+                producer.do_chores();
+            }
+            Step::Die(process) => {
+                let Some((producer, name, _)) = processes[process].take() else { continue };
+                std::mem::forget(producer);
+                disk.kill(name[1..].parse().unwrap_or_default());
+            }
+            Step::Close(process) => {
+                let Some((producer, ..)) = processes[process].take() else { continue };
+                producer.close(Duration::ZERO).map_err(|error| told(at, step, error.to_string()))?;
+            }
+            Step::Wait => clock.sleep(Duration::from_secs(2)),
+            Step::Mood(up) => with(&ledger, |ledger| ledger.is_up = up),
+        }
+        if let Some(wrong) = with(&ledger, |ledger| ledger.wrong.clone()) {
+            return Err(told(at, step, wrong));
+        }
+        // Processes die between two steps, when every answer is noted.
+        if with(&ledger, |ledger| ledger.repeated()) > 0 {
+            return Err(told(at, step, "a record came again".into()));
+        }
+        for picture in std::mem::take(&mut *lock(&pictures)) {
+            let crashes = std::iter::once(Crash::Kill);
+            // Without syncs a power loss may take anything.
+            let powers = (0..depth.powers).filter(|_| durability == Durability::Always).map(|_| Crash::Power);
+            for crash in crashes.chain(powers) {
+                let then = Wreck { crash, durability, seed: dice.roll() };
+                figures.crashes += 1;
+                then.examine(&picture, depth.second, figures).map_err(|what| {
+                    told(
+                        at,
+                        step,
+                        format!("operation {} ({:?}), {crash:?}: {what}", picture.operation, picture.disk.op),
+                    )
+                })?;
+            }
+        }
+    }
+    figures.operations += disk.operations().0;
+    figures.records += with(&ledger, |ledger| ledger.accepted.len() as u64);
+    disk.record(None);
+    // Those that live die now, all at once.
+    for (producer, name, _) in processes.into_iter().flatten() {
+        std::mem::forget(producer);
+        disk.kill(name[1..].parse().unwrap_or_default());
+    }
+    let at_end = Picture {
+        disk: disk.snapshot(),
+        ledger: with(&ledger, |ledger| ledger.clone()),
+        wall: clock.wall(),
+        operation: 0,
+    };
+    let then = Wreck { crash: Crash::Kill, durability, seed };
+    then.examine(&at_end, 0, figures).map_err(|what| format!("outbox {seed}, at the end: {what}"))
+}
+
+/// A crash, and the process that comes after it.
+#[derive(Clone, Copy)]
+struct Wreck {
+    crash: Crash,
+    durability: Durability,
+    seed: u64,
+}
+
+impl Wreck {
+    fn examine(self, picture: &Picture, second: usize, figures: &mut Figures) -> Result<(), String> {
+        let pictures = self.recover(picture, second)?;
+        for again in &pictures {
+            figures.second_crashes += 1;
+            // What the first crash left is as durable as it was; a kill takes nothing more.
+            let then = Wreck { crash: Crash::Kill, seed: self.seed ^ again.operation as u64, ..self };
+            then.recover(again, 0).map_err(|what| {
+                format!("operation {} ({:?}) of the recovery: {what}", again.operation, again.disk.op)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Opens what is left, sends all of it, and accounts for every record.
+    fn recover(self, picture: &Picture, second: usize) -> Result<Vec<Picture>, String> {
+        let disk = picture.disk.crash(self.crash, self.seed);
+        let clock = match self.crash {
+            Crash::Kill => SimulatedClock::new(),
+            Crash::Power => SimulatedClock::rebooted(picture.wall),
+        };
+        let ledger: Shared = Arc::new(Mutex::new(Ledger { is_up: true, ..picture.ledger.clone() }));
+        let pictures =
+            if second > 0 { record(&disk, &clock, &ledger, second, self.seed as usize) } else { Pictures::default() };
+        let own = disk.of_process(u64::MAX);
+        let producer = open(builder(&own, &clock, self.durability, self.seed).shared(true), &ledger);
+        let producer = producer.map_err(|error| format!("opening: {error}"))?;
+        let mut letters = Vec::new();
+        let mut is_over = false;
+        for _ in 0..100 {
+            caught(|| Ok(producer.do_sending()))?;
+            producer.do_chores();
+            clock.sleep(Duration::from_secs(2));
+            letters = producer.dead_letters().list().map_err(|error| error.to_string())?;
+            let stats = producer.stats();
+            let kept = letters.len() as u64;
+            is_over = stats.pending_records == 0 && stats.adopted_slots == 0 && stats.slots <= 1 + kept;
+            if is_over {
+                break;
+            }
+        }
+        disk.record(None);
+        let stats = producer.stats();
+        if !is_over {
+            return Err(format!("slots are left, or records in them: {stats:?}"));
+        }
+        if self.crash == Crash::Kill && stats.lost_records > 0 {
+            return Err(format!("{} records are said to be lost", stats.lost_records));
+        }
+        let dead: BTreeSet<String> =
+            letters.iter().flat_map(|letter| letter.batch().map(|batch| texts(&batch)).unwrap_or_default()).collect();
+        producer.close(Duration::ZERO).map_err(|error| format!("closing: {error}"))?;
+        with(&ledger, |ledger| ledger.check(&dead))?;
+        // The death of a process takes the answer for one batch. (A power loss may take commits that were not synced.)
+        let again = with(&ledger, |ledger| ledger.repeated()) - picture.ledger.repeated();
+        if self.crash == Crash::Kill && again > MOST_RECORDS as usize {
+            return Err(format!("{again} records came again, of which a batch has {MOST_RECORDS}"));
+        }
+        Ok(std::mem::take(&mut *lock(&pictures)))
+    }
+}
+
+fn texts(batch: &Batch) -> Vec<String> {
+    batch.iter().map(|record| String::from_utf8_lossy(record.data).into_owned()).collect()
+}
+
+impl Ledger {
+    /// Records that the sink has taken more than once.
+    fn repeated(&self) -> usize {
+        self.delivered.len() - self.delivered.iter().collect::<BTreeSet<_>>().len()
+    }
+
+    fn check(&self, dead: &BTreeSet<String>) -> Result<(), String> {
+        if let Some(wrong) = &self.wrong {
+            return Err(wrong.clone());
+        }
+        let delivered: BTreeSet<&String> = self.delivered.iter().collect();
+        for text in &self.accepted {
+            if !delivered.contains(text) && !dead.contains(text) {
+                return Err(format!("{text:?} was acknowledged, and is neither delivered nor a dead letter"));
+            }
+        }
+        // What one life of a process has put comes in order, the first time that it comes.
+        let (mut last, mut seen) = (BTreeMap::<&str, &str>::new(), BTreeSet::new());
+        for text in self.delivered.iter().filter(|text| seen.insert(*text)) {
+            let (name, number) = text.split_once(' ').unwrap_or((text, ""));
+            if let Some(before) = last.insert(name, number)
+                && before > number
+            {
+                return Err(format!("{name} {before} came before {text:?}"));
+            }
+        }
+        Ok(())
+    }
+}
