@@ -239,8 +239,8 @@ class Stats:
             `resume()`.
         last_error: the last error of the sink, of the disk, or of a put that `refused_puts` counts; empty if none.
         slots: slots that the outbox has, with `shared=True`; otherwise 0.
-        adopted_slots: slots of them, of processes that have ended, which this producer sends. What is counted above is of
-            its own slot and of these, but for the dead letters, which are those of all slots.
+        adopted_slots: slots of them, of processes that have ended, which this producer sends. What is counted above is
+            of its own slot and of these, but for the dead letters, which are those of all slots.
     """
 
     put_records: int
