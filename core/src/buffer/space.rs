@@ -72,8 +72,9 @@ impl Core {
                 let least = needed.max(LEAST_BYTES).min(length);
                 let mut length = length;
                 while lock(&self.log).disk_bytes + others + length > cap {
-                    // Kept segments that are too small for this.
-                    if let Some(kept) = lock(&self.log).pool.pop() {
+                    // Kept segments that are too small for this. The guard ends with the statement.
+                    let kept = lock(&self.log).pool.pop();
+                    if let Some(kept) = kept {
                         self.discard(kept).map_err(failed)?;
                         continue;
                     }
