@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import os
 import sys
@@ -40,14 +41,17 @@ _TELL = 60.0
 """Seconds between two lines on standard error about records that could not be put."""
 _DEPTH = 4
 """How deep records may be logged while a record is formatted."""
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+# Not by `makeLogRecord`, which asks a factory of the program's.
+_STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime", "taskName"}
+_DEEPEST = 100
+"""How deep a value is looked through for what has no form, before the rest of it is text."""
 
 _lock = threading.RLock()
 """Guards the table of outlets, and which producer each of them has."""
 _outlets: dict[str, _Outlet] = {}
 """By absolute path: handlers of one process share what only one of them could own."""
-_counting = threading.Lock()
-"""Guards the counters of handlers, each time for an instant."""
+_counting = threading.RLock()
+"""Guards the counters of handlers, each time for an instant; a signal's handler that logs may come in between."""
 _nesting = threading.local()
 
 
@@ -94,7 +98,11 @@ class JsonFormatter(logging.Formatter):
         try:
             return self._json(document)
         except Exception:  # noqa: BLE001 a value's own code may raise anything
+            pass
+        try:
             return self._json(self._plain(document))
+        except Exception:  # noqa: BLE001 what has a form by itself may be too deep in here
+            return self._json({name: _shown(value, repr) for name, value in document.items()})
 
     def _exception(self, record: logging.LogRecord) -> dict[str, str] | None:
         if not record.exc_info or record.exc_info[1] is None:
@@ -108,12 +116,12 @@ class JsonFormatter(logging.Formatter):
     def _json(self, value: Any) -> str:
         return _native.encode([value], self._default)[0][1:-1].decode()
 
-    def _plain(self, value: Any) -> Any:
-        """Return a value that has a form: the parts that have none as text."""
+    def _plain(self, value: Any, depth: int = 0) -> Any:
+        """Return a value that has a form: the parts that have none, and what is too deep, as text."""
         if type(value) is str:
             return value.encode(errors="backslashreplace").decode()
-        if type(value) is dict:
-            return {_shown(name, str): self._plain(inner) for name, inner in value.items()}
+        if type(value) is dict and depth < _DEEPEST:
+            return {_shown(name, str): self._plain(inner, depth + 1) for name, inner in value.items()}
         try:
             self._json(value)
         except Exception:  # noqa: BLE001
@@ -175,7 +183,8 @@ class Handler(logging.Handler):
         ignore: names of loggers that are left out, with the loggers below them.
         close_timeout: seconds or a `timedelta` that `close()` spends on delivering what is left; it stays on disk
             otherwise. The end of the interpreter spends at most a second.
-        options: those of a `Producer`; `when_full` is `"error"` here unless it or `full_timeout` is given.
+        options: those of a `Producer`; `when_full` is `"error"` here unless it or `full_timeout` is given, and
+            `full_timeout` is 0 unless it is given or `when_full` is `"block"`.
 
     Raises:
         InUse: another process has the buffer, and it is not `shared`.
@@ -193,20 +202,28 @@ class Handler(logging.Handler):
         close_timeout: Seconds = 1.0,
         **options: Unpack[Options],
     ) -> None:
-        super().__init__(level)
-        if "when_full" not in options and "full_timeout" not in options:
-            options["when_full"] = "error"
+        if "full_timeout" not in options:
+            options.setdefault("when_full", "error")
+            if options["when_full"] != "block":
+                # Also what drops the oldest records waits, while these are on their way.
+                options["full_timeout"] = 0
         names = [ignore] if isinstance(ignore, str) else ignore
         self._ignored = ("unistream.", *(f"{name}." for name in names))
         self._close_timeout = close_timeout
         self._released = False
         self._lost = 0
         self._told = float("-inf")
-        # Without one `basicConfig` would set its own.
-        self.setFormatter(JsonFormatter())
         # A dict of logging.config resolves what is in it only when it is asked for one key.
         to_options = {name: to_options[name] for name in to_options or {}} if to_options else {}
         self._outlet = _Outlet.acquire(os.path.abspath(os.fspath(path)), to, to_options, options)  # noqa: PTH100
+        # Last, because logging closes what it knows of, also a handler that could not be made.
+        try:
+            super().__init__(level)
+        except BaseException:
+            self._outlet.release(0)
+            raise
+        # Without one `basicConfig` would set its own.
+        self.setFormatter(JsonFormatter())
 
     @property
     def producer(self) -> Producer:
@@ -376,12 +393,13 @@ class _Outlet:
 
     def _open(self) -> Producer:
         if self._refused is not None and time.monotonic() < self._refused[0] + _RETRY:
-            raise self._refused[1]
+            # A copy: the traceback of an exception that is raised again and again grows.
+            raise copy.copy(self._refused[1])
         try:
             self._producer = producer = Producer(self.path, quiet(self._make_sink()), **self._settings[2])
         except UnistreamError as error:
             # Without its frames, in which a sink would live on that has its file.
-            self._refused = (time.monotonic(), error.with_traceback(None))
+            self._refused = (time.monotonic(), copy.copy(error).with_traceback(None))
             raise
         self._refused = None
         return producer

@@ -2,13 +2,16 @@
 
 import asyncio
 import functools
+import gc
 import json
 import logging
 import logging.config
 import os
 import subprocess
+import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -123,6 +126,34 @@ def test_a_record_is_not_lost_for_what_is_in_it() -> None:
         "hidden": "<Hidden that cannot be shown>", "inner": {"(1, 2)": 3, "half\\udfff": 1, "good": [1]},
         "good": {"a": 1},
     }  # fmt: skip
+
+
+def test_a_record_is_not_lost_for_how_deep_it_is() -> None:
+    ring: dict[str, Any] = {}
+    ring["ring"] = ring
+    deep: Any = 1
+    listed: Any = 1
+    for _ in range(600):
+        deep = {"deep": deep}
+    for _ in range(490):
+        listed = [listed]
+    for extra in ({"ring": ring}, {"deep": deep}, {"inner": {"listed": {"more": listed}}}):
+        assert fields_of("said", extra=extra)["message"] in ("said", "'said'")
+
+
+def test_fields_of_a_factory_are_extra(log: logging.Logger) -> None:
+    program = """
+import logging, json
+def factory(*args, **keywords):
+    record = logging.LogRecord(*args, **keywords)
+    record.request = "r-1"
+    return record
+logging.setLogRecordFactory(factory)
+from unistream.logging import JsonFormatter
+record = logging.getLogger("shop").makeRecord("shop", 20, "file", 1, "said", (), None)
+assert json.loads(JsonFormatter().format(record))["extra"] == {"request": "r-1"}
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_fields_and_constants_are_chosen() -> None:
@@ -318,6 +349,37 @@ def test_a_full_buffer_keeps_nobody_waiting(
     handler.close()
     with unistream.Buffer(path) as buffer:
         assert len(buffer) == count - 1
+
+
+def test_what_drops_the_oldest_waits_for_no_sink(path: Path, log: logging.Logger) -> None:
+    end = threading.Event()
+
+    def hang(batch: Batch) -> None:
+        end.wait(60)
+
+    handler = Handler(
+        path, hang, max_buffer_bytes="1MiB", segment_bytes="64KiB", when_full="drop_oldest", linger=0, close_timeout=0
+    )
+    log.addHandler(handler)
+    began = time.monotonic()
+    for _ in range(600):
+        log.info("x" * 5000)
+    assert time.monotonic() - began < 20
+    end.set()
+    handler.close()
+
+
+def test_a_handler_that_could_not_be_made_is_forgotten(path: Path, log: logging.Logger) -> None:
+    with unistream.Buffer(path):
+        with pytest.raises(unistream.InUse):
+            Handler(path, lambda batch: None)
+        gc.collect()
+        known: list[weakref.ref[logging.Handler]] = logging._handlerList  # type: ignore[attr-defined]
+        assert not [1 for handler in known if isinstance(handler(), Handler)]
+        with pytest.raises(ValueError, match="Unknown level"):
+            Handler(path.with_name("another"), lambda batch: None, level="LOUD")
+    with unistream.Buffer(path.with_name("another")):
+        pass
 
 
 def test_it_waits_as_long_as_it_is_told(path: Path, log: logging.Logger) -> None:

@@ -64,8 +64,11 @@ pub(super) fn take(
 /// Who has the lock of an open file, if anybody has.
 pub(super) fn holder(file: &fs::File) -> io::Result<Option<Holder>> {
     match flock(file, FlockOperation::NonBlockingLockShared) {
-        // Closing the file, as the caller does, gives the lock back.
-        Ok(()) => Ok(None),
+        Ok(()) => {
+            // Closing it would not do: a process that was forked meanwhile has the lock too, until it ends.
+            flock(file, FlockOperation::Unlock)?;
+            Ok(None)
+        }
         Err(Errno::WOULDBLOCK) => Ok(Some(Holder { pid: signature(file) })),
         Err(error) => Err(error.into()),
     }

@@ -108,10 +108,10 @@ fn write_formed(w: &mut Writer<'_>, value: &Bound<'_, PyAny>, depth: usize) -> W
         w.out.extend_from_slice(json.to_str()?.as_bytes());
     } else if let Some(inner) = forms::enum_value(value)? {
         write_value(w, &inner, deeper(depth)?)?;
-    } else if let Ok(set) = value.cast::<PySet>() {
-        write_array(w, set.iter(), depth)?;
-    } else if let Ok(set) = value.cast::<PyFrozenSet>() {
-        write_array(w, set.iter(), depth)?;
+    } else if value.is_instance_of::<PySet>() || value.is_instance_of::<PyFrozenSet>() {
+        // A copy: another thread may change a set while code of the program's shows what is in it.
+        let items = value.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+        write_array(w, items.into_iter(), depth)?;
     } else if let Ok(mapping) = value.cast::<PyMapping>() {
         let items = mapping.items()?;
         write_object(w, items.iter().map(|item| item.extract()), depth)?;
