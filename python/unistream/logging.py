@@ -435,7 +435,7 @@ def _file_from_here(to: str | Sink, to_options: dict[str, Any]) -> dict[str, Any
 def _forget() -> None:
     """Leave the parent's locks to the parent: the threads that may hold them are not here."""
     global _lock, _counting
-    _lock, _counting = threading.RLock(), threading.Lock()
+    _lock, _counting = threading.RLock(), threading.RLock()
 
 
 os.register_at_fork(after_in_child=_forget)
