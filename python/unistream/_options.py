@@ -235,12 +235,12 @@ class Stats:
         invalid_puts: puts that the caller got wrong: the record is too large, an argument is invalid.
         unavailable_since: since when the sink has been unavailable, in microseconds since 1970; 0 when it is not.
         unreadable_since: since when the log cannot be read, so that nothing is sent, likewise.
-        state: what the producer is doing. `"on_hold"`: the oldest batch waits for its next attempt; `"stopped"`: until
-            `resume()`.
-        last_error: the last error of the sink, of the disk, or of a put that `refused_puts` counts; empty if none.
         slots: slots that the outbox has, with `shared=True`; otherwise 0.
         adopted_slots: slots of them, of processes that have ended, which this producer sends. What is counted above is
             of its own slot and of these, but for the dead letters, which are those of all slots.
+        state: what the producer is doing. `"on_hold"`: the oldest batch waits for its next attempt; `"stopped"`: until
+            `resume()`.
+        last_error: the last error of the sink, of the disk, or of a put that `refused_puts` counts; empty if none.
     """
 
     put_records: int

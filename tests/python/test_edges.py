@@ -125,14 +125,14 @@ class User:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"user": {"tags": [1, 2, 3, {4}]}}, "$.user.tags[3]: a value of type set has no form in JSON"),
+        ({"user": {"tags": [1, 2, 3, 4j]}}, "$.user.tags[3]: a value of type complex has no form in JSON"),
         ({"user": User([b"x"])}, "$.user.tags[0]: a value of type bytes has no form in JSON"),
         ([1, [2, float("nan")]], "$[1][1]: NaN has no form in JSON"),
         ({"a b": {"": object()}}, '$["a b"][""]: a value of type object has no form in JSON'),
         ({"a": {(1, 2): 3}}, "$.a: a key of type tuple has no form in JSON"),
         ({1: {"x": float("inf")}}, "$.1.x: inf has no form in JSON"),
-        ({"a\n\x1b": {2j}}, r'$["a\n\u{1b}"]: a value of type set has no form in JSON'),
-        ({object}, "cannot put an object of type set"),
+        ({"a\n\x1b": {2j}}, r'$["a\n\u{1b}"][0]: a value of type complex has no form in JSON'),
+        (object, "cannot put an object of type type"),
     ],
 )
 def test_errors_in_json_say_where(value: Any, message: str) -> None:

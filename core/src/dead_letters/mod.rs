@@ -92,11 +92,16 @@ impl DeadLetters {
         let others = self.others()?;
         let mut letters = self.list_here()?;
         if !others.is_empty() {
+            let own = self.member.as_ref().map_or(0, |member| member.slot);
+            let mut all: Vec<_> = letters.into_iter().map(|letter| (own, letter)).collect();
             for other in &others {
-                letters.append(&mut other.list_here()?);
+                all.extend(other.list_here()?.into_iter().map(|letter| (other.location.slot, letter)));
             }
             // Seqs of two slots cannot be compared.
-            letters.sort_by_key(|letter| (letter.first_attempt, letter.records.first().map(|record| record.seq)));
+            all.sort_by_key(|(slot, letter)| {
+                (letter.first_attempt, *slot, letter.records.first().map(|record| record.seq))
+            });
+            letters = all.into_iter().map(|(_, letter)| letter).collect();
         }
         Ok(letters)
     }
