@@ -6,6 +6,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use super::Process;
 
@@ -116,9 +117,9 @@ impl SmallDisk {
     /// Makes these pages of files unreadable: btrfs says so of bytes that are not those that it has a checksum of.
     pub fn spoil(&mut self, pages: &[Vec<u8>]) {
         if self.kind == "ext4 on btrfs" {
-            assert!(quietly("umount", &[self.path().to_str().unwrap()]), "a file is still open");
+            unmount(&self.path());
         }
-        assert!(quietly("umount", &[self.root.path().join("disk").to_str().unwrap()]), "a file is still open");
+        unmount(&self.root.path().join("disk"));
         let mut bytes = fs::read(self.image()).unwrap();
         for page in pages {
             let places = (0..bytes.len()).step_by(4096).filter(|at| bytes[*at..].starts_with(page));
@@ -298,4 +299,13 @@ fn can_mount() -> bool {
     let probe = "d=$(mktemp -d) && mount -t tmpfs tmpfs $d && truncate -s 4M $d/i && mkfs.ext4 -q -F $d/i && \
                  mkdir $d/m && mount -o loop $d/i $d/m; ok=$?; umount $d/m; umount $d; rmdir $d; exit $ok";
     quietly("unshare", &["--mount", "--", "sh", "-c", probe])
+}
+
+/// Unmounts a disk. A program that another test starts has its files, too, for the moment before it begins.
+fn unmount(at: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !quietly("umount", &[at.to_str().unwrap()]) {
+        assert!(Instant::now() < deadline, "a file is still open");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
