@@ -17,7 +17,7 @@ const KIND: &str = "UNISTREAM_TEST_DISK";
 fn mount(arguments: &[&str]) -> bool {
     (0..20).any(|turn| {
         if turn > 0 {
-            std::thread::sleep(std::time::Duration::from_millis(20 * turn));
+            std::thread::sleep(Duration::from_millis(20 * turn));
             // The kernel may still know an older state of a btrfs by another loop device, and refuses this one then.
             quietly("btrfs", &["device", "scan", "--forget"]);
         }
@@ -165,7 +165,7 @@ impl SmallDisk {
 
     /// Unmounts an ext4; fails as long as anybody has a file of it open.
     pub fn unmount(&mut self) {
-        assert!(quietly("umount", &[self.path().to_str().unwrap()]), "a file is still open");
+        unmount(&self.path());
         self.mounted = false;
     }
 
