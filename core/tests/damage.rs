@@ -575,18 +575,7 @@ fn an_unknown_version_is_refused_and_nothing_is_touched() {
                 }
                 fs::write(&path, bytes).unwrap();
             } else {
-                for which in 0..4 {
-                    let path = dir.path().join(format!("cursor.{which}"));
-                    let mut bytes = fs::read(&path).unwrap();
-                    let length = format::u32_at(&bytes, 100) as usize;
-                    if length == 0 {
-                        continue;
-                    }
-                    bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
-                    let crc = format::crc32c(&[&bytes[..length - 4]]);
-                    bytes[length - 4..length].copy_from_slice(&crc.to_le_bytes());
-                    fs::write(&path, bytes).unwrap();
-                }
+                format::rewrite_cursors(dir.path(), at, value);
             }
             let before = contents(dir.path());
             let error = Buffer::open(dir.path(), Options::default(), Limits::default()).unwrap_err();

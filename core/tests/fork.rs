@@ -495,6 +495,32 @@ fn a_child_is_told_if_nobody_knows_how_its_sink_is_made() {
     assert_eq!(code, 0);
 }
 
+/// What a child's first call finds in its slot is told of within that call, which would wait for itself.
+#[test]
+fn a_call_from_inside_of_a_childs_first_one_is_refused() {
+    static PRODUCER: std::sync::OnceLock<Producer> = std::sync::OnceLock::new();
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let builder = || Producer::builder(dir.path().join("outbox")).shared(true).linger(NEVER);
+    let told = dir.path().join("told");
+    let at = told.clone();
+    let observe = move |event: &Event<'_>| {
+        if let (Event::Recovered { .. }, Some(producer)) = (event, PRODUCER.get()) {
+            assert_eq!(producer.put("inside").unwrap_err().kind(), ErrorKind::Reentrant);
+            fs::write(&at, "told").unwrap();
+        }
+    };
+    let parent = builder().observer(observe).sink_in_child(|| Ok(Box::new(NullSink))).open(down()).unwrap();
+    let dead = builder().open(down()).unwrap();
+    dead.put("left").unwrap();
+    assert_eq!(dead.close(Duration::ZERO).unwrap(), 1);
+    drop(PRODUCER.set(parent));
+    let code = in_fork(|| i32::from(PRODUCER.get().unwrap().put("first").is_err()));
+    assert_eq!(code, 0);
+    assert!(told.exists());
+    PRODUCER.get().unwrap().close(Duration::ZERO).unwrap();
+}
+
 /// A file is the parent's while that lives: the records of the child wait, and its parent sends them when it has died.
 #[test]
 fn a_sink_that_a_child_cannot_make_yet_is_unavailable() {

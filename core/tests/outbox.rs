@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use common::*;
+use common::{format, *};
 use unistream::*;
 
 fn builder(dir: &Path) -> Builder {
@@ -182,16 +182,9 @@ fn a_damaged_mark_still_makes_an_outbox() {
     let mut later = whole.clone();
     later[8] = 2;
     later.truncate(16);
-    later.extend_from_slice(&crc32c(&later).to_le_bytes());
+    later.extend_from_slice(&format::crc32c(&[&later]).to_le_bytes());
     fs::write(&mark, later).unwrap();
     assert_eq!(builder(dir).open(NullSink).unwrap_err().kind(), ErrorKind::UnsupportedFormat);
-}
-
-/// The checksum, bit by bit.
-fn crc32c(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0x82f6_3b78 & 0u32.wrapping_sub(crc & 1)))
-    })
 }
 
 #[test]
@@ -324,6 +317,67 @@ fn dead_letters_are_one_list_over_all_slots() {
     // They are spare now.
     wait_until("they are removed", || slots(dir).is_empty());
     assert_eq!(ids(&producer.dead_letters()), all[..1]);
+}
+
+/// A slot that another version has written, and what has the name of a slot and is none, stop nobody: others are taken, what is in
+/// the rest is drained, and then it is said.
+#[test]
+fn what_cannot_be_opened_stops_nobody() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    let outbox = dir.join("outbox");
+    let ended = [0, 1, 2].map(|_| builder(dir).open(down()).unwrap());
+    for (number, producer) in ended.iter().enumerate() {
+        producer.put(&*format!("of {number}")).unwrap();
+    }
+    let later = outbox.join(ended[1].slot().unwrap());
+    ended.into_iter().for_each(|producer| assert_eq!(producer.close(Duration::ZERO).unwrap(), 1));
+    format::rewrite_cursors(&later, 8, 7);
+    let none = (1..).map(|number| outbox.join(format!("slot-{number}"))).find(|path| !path.exists()).unwrap();
+    fs::write(&none, "no directory").unwrap();
+    let sent = Collector::default();
+    let first = builder(dir).open(sent.clone()).unwrap();
+    let second = builder(dir).open(sent.clone()).unwrap();
+    for producer in [&first, &second] {
+        let own = outbox.join(producer.slot().unwrap());
+        assert!(own != later && own != none, "{own:?}");
+        // Enough for segments that are not there yet.
+        for _ in 0..150 {
+            producer.put(&[b'x'; 1000]).unwrap();
+        }
+    }
+    second.close(LONG).unwrap();
+    assert!(matches!(first.drain(LONG).unwrap_err().kind(), ErrorKind::UnsupportedFormat | ErrorKind::Io));
+    let has = |text: &str| sent.texts().iter().any(|sent| sent == text);
+    assert!(has("of 0") && has("of 2") && !has("of 1"));
+    assert_eq!(first.close(LONG).unwrap(), 0);
+    format::rewrite_cursors(&later, 8, 1);
+    fs::remove_file(none).unwrap();
+    builder(dir).open(sent.clone()).unwrap().drain(LONG).unwrap();
+    assert!(has("of 1"));
+}
+
+/// A producer that has stopped sends nothing of what it has adopted; another may.
+#[test]
+fn who_has_stopped_keeps_nobodys_slot() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    let [own, dead] = [0, 1].map(|_| builder(dir).open(down()).unwrap());
+    dead.put("left").unwrap();
+    assert_eq!((dead.close(Duration::ZERO).unwrap(), own.close(Duration::ZERO).unwrap()), (1, 0));
+    // It says of the other's records that its sink is not there, and of its own that they are wrong.
+    let refuses = sink::from_fn(|batch: &Batch| match batch.get(0).unwrap().data {
+        b"left" => Err::<(), _>(SendError::unavailable("not yet")),
+        _ => Err(SendError::failed("wrong")),
+    });
+    let stops = builder(dir).on_exhausted(OnExhausted::Raise).max_attempts(1).open(refuses).unwrap();
+    wait_until("it has adopted the slot", || stops.stats().adopted_slots == 1);
+    stops.put("own").unwrap();
+    wait_until("it has stopped", || stops.stats().state == State::Stopped);
+    let sent = Collector::default();
+    let living = builder(dir).open(sent.clone()).unwrap();
+    wait_until("another has sent what it had adopted", || sent.texts() == ["left"]);
+    living.close(LONG).unwrap();
 }
 
 #[test]

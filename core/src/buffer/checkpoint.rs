@@ -267,6 +267,11 @@ impl Checkpoint {
         Self::scan(dir).map(|newest| newest.found)
     }
 
+    /// The same; `None` where another state was there, which cannot be read any more: it may have been the newest.
+    pub(crate) fn peek_surely(dir: &dyn Directory) -> io::Result<Option<Found>> {
+        Self::scan(dir).map(|newest| (!newest.fell_back).then_some(newest.found))
+    }
+
     fn scan(dir: &dyn Directory) -> io::Result<Newest> {
         let mut newest =
             Newest { found: Found::Nothing, generation: 0, which: 0, fell_back: false, unreadable: Vec::new() };

@@ -130,7 +130,7 @@ impl From<Duration> for Wait {
 impl Core {
     // ------------------------------------------------------------------------------------------------ in
 
-    /// Appends a record that is a payload and nothing else, as [`put`](Self::put) does, in half the instructions: most puts
+    /// Appends a record that is a payload and nothing else, as [`put`](Self::put) does, in fewer instructions: most puts
     /// go this way. It syncs nothing, so that the durability must not be `Always`. `Ok(None)`: the active segment has no
     /// room for it, or it is too large; nothing has happened, and `put` knows what to do.
     #[inline(always)]

@@ -68,7 +68,7 @@ impl Outbox {
         for _ in 0..TRIES {
             if is_shared(&*outbox.root).map_err(failed)? {
                 mark::check(&*outbox.root)?;
-                let slot = outbox.take().map_err(failed)?;
+                let slot = outbox.take(0).map_err(failed)?;
                 return Ok(Opened { outbox, slot, was_alone: false });
             }
             // Who has the lock of the directory itself makes the mark, so that no producer has it alone meanwhile.

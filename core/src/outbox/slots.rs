@@ -64,12 +64,19 @@ fn foreign<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 }
 
 impl Outbox {
-    /// Takes the free slot with the smallest number, or makes one.
-    pub(super) fn take(&self) -> io::Result<Slot> {
+    /// Takes the free slot with the smallest number from `first` on, or makes one. One that cannot be had, whatever it is, stops
+    /// nobody: the next one has to do.
+    pub(crate) fn take(&self, first: u64) -> io::Result<Slot> {
         let there = numbers(&*self.root)?;
-        for number in 0..MOST {
-            // Its name is durable before anything is in it. Another process may remove it at once: then the next one has to do.
-            if there.binary_search(&number).is_err() && foreign(self.root.directory(&name(number), true))?.is_none() {
+        for number in first..MOST {
+            if there.binary_search(&number).is_ok() {
+                if let Ok(Some(slot)) = self.enter(number) {
+                    return Ok(slot);
+                }
+                continue;
+            }
+            // Its name is durable before anything is in it. Another process may remove it at once.
+            if foreign(self.root.directory(&name(number), true))?.is_none() {
                 continue;
             }
             if let Some(slot) = self.enter(number)? {
@@ -117,16 +124,16 @@ impl Slot {
     }
 
     /// Whether there is a log in it.
-    pub(super) fn has_log(&self) -> io::Result<bool> {
+    pub(crate) fn has_log(&self) -> io::Result<bool> {
         Ok(self.dir.list()?.iter().any(|name| is_checkpoint(name) || segment::index(name).is_some()))
     }
 
     /// Whether all its records are finished and its log was closed, so that it need not be opened. False if that is not known.
     pub(crate) fn is_finished(&self) -> io::Result<bool> {
-        let finished = match Checkpoint::peek(&*self.dir)? {
-            Found::State(state) => state.is_finished(),
-            Found::Nothing => !self.has_log()?,
-            Found::Unknown { .. } => false,
+        let finished = match Checkpoint::peek_surely(&*self.dir)? {
+            Some(Found::State(state)) => state.is_finished(),
+            Some(Found::Nothing) => !self.has_log()?,
+            Some(Found::Unknown { .. }) | None => false,
         };
         Ok(finished)
     }

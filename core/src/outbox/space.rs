@@ -11,9 +11,9 @@ use crate::buffer::{Neighbours, segment};
 use crate::platform::{Directory, Environment, Open};
 
 const SPACE: &str = "space";
-/// How often, and how long in between, to try for the lock. Who was stopped while it had the lock must not stop all others: then
-/// two may make a segment at once, and go beyond the limit by one.
-const TRIES: u32 = 20;
+/// How often, and how long in between, to try for the lock, each time for the moment that taking a lock tries by itself. Who was
+/// stopped while it had the lock must not stop all others: then two may make a segment at once, and go beyond the limit by one.
+const TRIES: u32 = 4;
 const TRY: Duration = Duration::from_millis(5);
 /// A slot's segments are so short that this many of them would fit if every slot had them.
 const SHARE: u64 = 8;
@@ -37,9 +37,10 @@ impl Neighbours for Others {
         }
         let mut bytes = 0;
         for number in numbers(&*self.outbox.root)?.into_iter().filter(|number| *number != self.own) {
-            // One that is removed meanwhile takes nothing; what another user has cannot be seen.
-            let Some(dir) = open(&self.outbox.root, number)? else { continue };
-            bytes += disk_of(&dir);
+            // One that is removed meanwhile takes nothing; what another user has, or the disk cannot read, is not seen.
+            if let Ok(Some(dir)) = open(&self.outbox.root, number) {
+                bytes += disk_of(&dir);
+            }
         }
         Ok((bytes, turn))
     }

@@ -1,12 +1,18 @@
 //! A value of which a forked child makes its own. `unsafe`: a pointer that is exchanged once in the life of each process.
 #![allow(unsafe_code)]
 
+use std::cell::Cell;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use super::fork::ForkGuard;
+
+thread_local! {
+    /// The address of the value that this thread is making; 0: none.
+    static MAKING: Cell<usize> = const { Cell::new(0) };
+}
 
 /// Holds a value that a child may exchange for one of its own. Reading it costs a load.
 ///
@@ -35,12 +41,23 @@ impl<T> PerProcess<T> {
     }
 
     /// In a child: exchanges the value for what `make` returns, unless another thread has done so. `is_own` says of a value
-    /// whether it is this process's.
+    /// whether it is this process's; `reentrant` what it is to ask for it from inside `make`, which would wait for itself.
     pub(crate) fn exchange<E>(
         &self,
         is_own: impl Fn(&T) -> bool,
         make: impl FnOnce(&T) -> Result<T, E>,
+        reentrant: impl FnOnce() -> E,
     ) -> Result<&T, E> {
+        struct Making(usize);
+        impl Drop for Making {
+            fn drop(&mut self) {
+                MAKING.set(self.0);
+            }
+        }
+        let address = ptr::from_ref(self).addr();
+        if MAKING.get() == address {
+            return Err(reentrant());
+        }
         struct Turn<'a>(&'a AtomicU64);
         impl Drop for Turn<'_> {
             fn drop(&mut self) {
@@ -61,7 +78,9 @@ impl<T> PerProcess<T> {
         if is_own(self.get()) {
             return Ok(self.get());
         }
+        let making = Making(MAKING.replace(address));
         let made = Box::into_raw(Box::new(make(self.get())?));
+        drop(making);
         // What was there is the parent's: it is never dropped here, and references to it stay valid.
         self.current.store(made, Ordering::Release);
         Ok(self.get())

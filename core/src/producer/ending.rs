@@ -74,10 +74,10 @@ impl Producer {
     /// Flushes for at most `timeout`, then closes. Returns how many records are left on disk; the next producer on
     /// the buffer sends them. Closing again returns the same number.
     ///
-    /// # Errors What the producer had stopped with; `Io` or `DiskFull` from the last sync; `Timeout` if the sink does
-    /// not return from a call even after [`Sink::interrupt`](crate::Sink::interrupt): the buffer is then released
-    /// when it does. The producer is closed in all of them. An attempt that fails once the sink was interrupted
-    /// counts nothing.
+    /// # Errors
+    /// What the producer had stopped with; `Io` or `DiskFull` from the last sync; `Timeout` if the sink does not return from a
+    /// call even after [`Sink::interrupt`](crate::Sink::interrupt): the buffer is then released when it does. The producer is
+    /// closed in all of them. An attempt that fails once the sink was interrupted counts nothing.
     pub fn close(&self, timeout: Duration) -> Result<u64> {
         let Some(inner) = self.here_if_used()? else {
             // A forked child that has not used it has nothing to close.

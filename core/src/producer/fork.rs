@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::lifecycle::Phase;
+use super::reentrancy;
 use super::{Builder, Inner, Producer};
 use crate::buffer::{self, Wait};
 use crate::error::{Error, ErrorKind, Result};
@@ -100,6 +101,7 @@ impl Producer {
                 }
                 Some(anew) => anew.open(),
             },
+            reentrancy::reentrant,
         )
     }
 

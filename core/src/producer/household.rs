@@ -130,6 +130,9 @@ impl Household {
     /// long there is nothing to do; `None`: it has sent something.
     pub(super) fn turn(&self, own: &Shared) -> Option<Duration> {
         if own.lifecycle.phase() != Phase::Running || own.common.ending.has_begun() {
+            if own.lifecycle.phase() == Phase::Stopped {
+                self.let_go();
+            }
             return Some(LOOK);
         }
         let now = self.now();
@@ -145,11 +148,24 @@ impl Household {
                 Some(_) if shared.is_drained() => self.give_back(&adopted),
                 Some(until) => wait = wait.map(|wait| wait.min(until)),
             }
+            if own.core().fork.is_forked() {
+                // The sink has forked, and this is the child: nothing here is its own.
+                return wait;
+            }
             if let Some(until) = shared.core().run_maintenance() {
                 wait = wait.map(|wait| wait.min(until));
             }
         }
         wait
+    }
+
+    /// Gives all back that nobody is at: a producer that has stopped sends nothing of it, and another may.
+    fn let_go(&self) {
+        for adopted in self.adopted() {
+            if adopted.retire() {
+                self.give_back(&adopted);
+            }
+        }
     }
 
     /// Looks, unless another thread is at it.
@@ -160,12 +176,13 @@ impl Household {
     }
 
     /// Looks for slots that nobody has, adopts those with records, removes those that are spare. Returns of how many it is known
-    /// that there is something left in them. Waits while another thread looks, which may have seen less.
-    pub(super) fn look(&self, own: &Shared) -> Result<usize> {
+    /// that there is something left in them, and what is wrong with one that could not be had. Waits while another thread looks,
+    /// which may have seen less.
+    pub(super) fn look(&self, own: &Shared) -> (usize, Result<()>) {
         self.look_with(own, lock(&self.looking))
     }
 
-    fn look_with(&self, own: &Shared, mut alone: MutexGuard<'_, Vec<(u64, Duration)>>) -> Result<usize> {
+    fn look_with(&self, own: &Shared, mut alone: MutexGuard<'_, Vec<(u64, Duration)>>) -> (usize, Result<()>) {
         let clock = self.env.clock.monotonic();
         alone.retain(|(_, until)| *until > clock);
         for adopted in self.adopted() {
@@ -197,7 +214,7 @@ impl Household {
                 result = Err(error);
             }
         }
-        result.map(|()| lock(&self.adopted).len() + alone.len())
+        (lock(&self.adopted).len() + alone.len(), result)
     }
 
     fn adopt(&self, own: &Shared, slot: Option<Slot>) -> Result<()> {

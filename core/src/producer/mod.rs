@@ -176,7 +176,12 @@ impl Producer {
         let deadline = clock.monotonic().saturating_add(timeout);
         self.flush(timeout)?;
         let Some(household) = &shared.household else { return Ok(()) };
-        while household.look(shared)? > 0 {
+        loop {
+            let (left, looked) = household.look(shared);
+            if left == 0 {
+                // What can be sent was sent, before what cannot is said.
+                return looked;
+            }
             shared.check()?;
             if shared.core().options.mode == Mode::Inline {
                 shared.send_one()?;
@@ -186,7 +191,6 @@ impl Producer {
             }
             clock.sleep(DRAIN_LOOK.min(deadline.saturating_sub(clock.monotonic())));
         }
-        Ok(())
     }
 
     /// Makes every record put so far durable against power loss, whatever the durability mode.

@@ -9,7 +9,7 @@ use super::shared::Shared;
 use super::{Builder, Inner, Producer};
 use crate::buffer::{Buffer, Place};
 use crate::dead_letters::DeadLetters;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::limits::Limits;
 use crate::options::{Mode, Options};
@@ -32,10 +32,20 @@ impl Inner {
         let threads = env.threads;
         let (shared, was_alone) = if options.shared {
             let options = options.for_sink(&limits)?;
-            let Opened { outbox, slot, was_alone } = Outbox::open(&dir, &options, &env)?;
-            let others = Others { outbox: outbox.clone(), own: slot.number, env: env.clone() };
-            let place = Place { dir: slot.dir.clone(), owner: slot.owner.clone(), neighbours: Some(Arc::new(others)) };
-            let buffer = Buffer::open_at(place, options.clone(), limits, env.clone())?;
+            let Opened { outbox, mut slot, was_alone } = Outbox::open(&dir, &options, &env)?;
+            let buffer = loop {
+                let others = Others { outbox: outbox.clone(), own: slot.number, env: env.clone() };
+                let place =
+                    Place { dir: slot.dir.clone(), owner: slot.owner.clone(), neighbours: Some(Arc::new(others)) };
+                match Buffer::open_at(place, options.clone(), limits, env.clone()) {
+                    // What another version or a bad sector has left there stops nobody: it waits for who can read it.
+                    Err(error) if is_of_the_slot(&error) && slot.has_log().unwrap_or(true) => {
+                        let next = outbox.take(slot.number + 1).map_err(|_| error)?;
+                        slot = next;
+                    }
+                    opened => break opened?,
+                }
+            };
             let letters = DeadLetters::of_slot(env.disk.clone(), &buffer.core().dir, &outbox.root, slot.number);
             let household = Household::new(outbox, slot, options, env);
             (Shared::new(buffer, common, letters, Some(household)), was_alone)
@@ -56,6 +66,11 @@ impl Inner {
         }
         Ok(inner)
     }
+}
+
+/// Whether another slot may be opened where one could not.
+fn is_of_the_slot(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::UnsupportedFormat | ErrorKind::Io)
 }
 
 impl Shared {

@@ -70,6 +70,8 @@ impl Sink for Renewable {
 /// one, is its parent's as long as that lives.
 pub(crate) struct Awaited {
     made: Mutex<Option<Arc<dyn Sink>>>,
+    /// Held by the thread that makes it, which may take its time: `admit` and `interrupt` do not wait for that.
+    making: Mutex<()>,
     maker: Maker,
     limits: Limits,
     name: String,
@@ -79,7 +81,7 @@ impl Awaited {
     /// `limits` and `name` are those of a sink that was made before.
     pub(crate) fn new(maker: Maker, limits: Limits, name: String) -> Awaited {
         let made = maker().ok().map(Arc::from);
-        Awaited { made: Mutex::new(made), maker, limits, name }
+        Awaited { made: Mutex::new(made), making: Mutex::default(), maker, limits, name }
     }
 
     fn made(&self) -> MutexGuard<'_, Option<Arc<dyn Sink>>> {
@@ -87,12 +89,19 @@ impl Awaited {
     }
 
     fn sink(&self) -> Result<Arc<dyn Sink>, SendError> {
-        let mut made = self.made();
-        if made.is_none() {
-            let sink = (self.maker)().map_err(|error| SendError::unavailable(error.to_string()))?;
-            *made = Some(sink.into());
+        let made = self.made().clone();
+        if let Some(sink) = made {
+            return Ok(sink);
         }
-        made.clone().ok_or_else(|| SendError::unavailable("the sink is not made yet"))
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have made it meanwhile.
+        let made = self.made().clone();
+        if let Some(sink) = made {
+            return Ok(sink);
+        }
+        let sink: Arc<dyn Sink> = (self.maker)().map_err(|error| SendError::unavailable(error.to_string()))?.into();
+        *self.made() = Some(sink.clone());
+        Ok(sink)
     }
 }
 
