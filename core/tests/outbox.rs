@@ -77,6 +77,41 @@ fn child() {
                 std::thread::sleep(Duration::from_millis(2));
             }
         }
+        // One of several users of an outbox.
+        "member" => {
+            let name = argument("NAME");
+            let takes = argument("SINK") != "down";
+            let sink = sink::from_fn(move |batch: &Batch| {
+                let mut report = Report::delivered();
+                for (index, record) in batch.iter().enumerate() {
+                    let text = String::from_utf8_lossy(record.data);
+                    let text = text.trim_end();
+                    match text.ends_with('!') {
+                        true => report.set(index, Outcome::Rejected { reason: "no".into() }),
+                        false if takes => say(format_args!("sent {text}")),
+                        false => return Err(SendError::unavailable("down")),
+                    }
+                }
+                Ok(report)
+            });
+            let outbox = dir.join("outbox");
+            let producer = builder(dir).trust(Trust::Group).max_buffer_bytes(4 << 20).open(sink).unwrap();
+            say(format_args!("slot {}", producer.slot().unwrap()));
+            producer.put(&*format!("{name}!")).unwrap();
+            producer.flush(LONG).unwrap();
+            let letters = producer.dead_letters();
+            let list = letters.list().unwrap();
+            say(format_args!("letters {}", list.len()));
+            // By whomever it was made.
+            letters.delete(&list[0].id).unwrap();
+            drop(DrainTurn::take(&outbox, Trust::Group, LONG).unwrap());
+            // More than a segment, so that all slots are counted.
+            for number in 0..200 {
+                producer.put(&*format!("{:1000}", format!("{name} {number}"))).unwrap();
+            }
+            say("put");
+            std::thread::sleep(LONG);
+        }
         // Puts some, tries them once, and waits to be killed.
         "tries" => {
             let dead = sink::from_fn(|batch: &Batch| {
@@ -217,6 +252,64 @@ fn what_a_killed_process_has_left_the_living_send() {
     assert_eq!((stats.slots, stats.adopted_slots, stats.pending_records), (1, 0, 0));
     assert_eq!(stats.delivered_records, texts.len() as u64);
     assert_eq!(producer.close(LONG).unwrap(), 0);
+}
+
+/// With the documented modes two users of one group share all of an outbox: each adopts what the other has left, sees and deletes its
+/// dead letters, and neither is stopped by a file that the other one made.
+#[test]
+fn two_users_of_one_group_share_all_of_it() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    use std::os::unix::process::CommandExt;
+    if !rustix::process::geteuid().is_root() {
+        return say("not root: only root can run processes of other users");
+    }
+    const GROUP: u32 = 54321;
+    let root = tempfile::tempdir().unwrap();
+    let chmod = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    chmod(root.path(), 0o755);
+    let outbox = root.path().join("outbox");
+    fs::create_dir(&outbox).unwrap();
+    chown(&outbox, Some(0), Some(GROUP)).unwrap();
+    chmod(&outbox, 0o2770);
+    // Where the other users may run it.
+    let program = root.path().join("program");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    chmod(&program, 0o755);
+    let start = |user: u32, name: &str, sink: &str| {
+        let mut command = std::process::Command::new(&program);
+        command.uid(user).gid(GROUP).current_dir("/");
+        let arguments = [("DIR", root.path().to_str().unwrap()), ("NAME", name), ("SINK", sink)];
+        let child = Process::spawn_by(command, "member", &arguments);
+        child.wait_for("put");
+        child
+    };
+    let slot = |child: &Process| child.wait_for("slot");
+    let one = start(54322, "one", "down");
+    let two = start(54323, "two", "up");
+    assert_eq!([slot(&one), slot(&two)], ["slot-0", "slot-1"]);
+    let of = |path: &str| fs::metadata(outbox.join(path)).unwrap();
+    assert_eq!((of("slot-1").uid(), of("slot-1").mode() & 0o7777), (54323, 0o2770));
+    assert_eq!((of("space").uid(), of("space").mode() & 0o777), (54322, 0o660));
+    assert_eq!(of("dead-letters").mode() & 0o7777, 0o2770);
+    two.wait_for("sent two 199");
+    one.kill();
+    two.wait_for("sent one 199");
+    let three = start(54323, "three", "down");
+    assert_eq!(slot(&three), "slot-0");
+    two.kill();
+    let four = start(54322, "four", "up");
+    three.kill();
+    four.wait_for("sent three 199");
+    wait_until("the slots of both users are removed", || slots(root.path()).len() <= 1);
+    four.kill();
+    // What root makes in it, its users can go on with.
+    let sent = Collector::default();
+    let producer = builder(root.path()).trust(Trust::Anyone).open(sent.clone()).unwrap();
+    producer.drain(LONG).unwrap();
+    assert_eq!(producer.close(LONG).unwrap(), 0);
+    let five = start(54322, "five", "up");
+    five.wait_for("sent five 199");
+    five.kill();
 }
 
 /// The attempt of the process that died counts, its schedule goes on, and its batch keeps its id.

@@ -35,6 +35,8 @@ pub struct DeadLetters {
     location: Location,
     /// If they may be an outbox's: then these are of one slot.
     member: Option<Member>,
+    /// They are of another slot than the one that was asked for.
+    is_other: bool,
     usage: Arc<Usage>,
     /// Held while a letter is read to be written anew or deleted.
     changes: Arc<Mutex<()>>,
@@ -76,6 +78,7 @@ impl DeadLetters {
         DeadLetters {
             location,
             member,
+            is_other: false,
             usage: Arc::default(),
             changes: Arc::default(),
             replayed: Arc::default(),
@@ -191,6 +194,8 @@ impl DeadLetters {
         match self.location.open(false) {
             Ok(folder) => Ok(Some(folder)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            // Those of another user's slot are not in the list.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && self.is_other => Ok(None),
             Err(error) => {
                 let path = self.location.path.display();
                 Err(Error::io(format_args!("could not open the dead letters of {path}"), error))

@@ -30,7 +30,8 @@ impl DeadLetters {
             })?,
         };
         let others = numbers.into_iter().filter(|number| number != slot);
-        Ok(others.map(|slot| DeadLetters::at(Location { slot, ..root.clone() }, None)).collect())
+        let of = |slot| DeadLetters { is_other: true, ..DeadLetters::at(Location { slot, ..root.clone() }, None) };
+        Ok(others.map(of).collect())
     }
 
     /// How many the others are, and the disk they take.

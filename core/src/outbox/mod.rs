@@ -106,14 +106,18 @@ impl DrainTurn {
         }
         let deadline = env.clock.monotonic().saturating_add(timeout);
         loop {
-            let holder = match root.lock_file(DRAIN).map_err(failed)? {
-                Ok(held) => return Ok(DrainTurn(held)),
-                Err(holder) => holder,
-            };
             let left = deadline.saturating_sub(env.clock.monotonic());
-            if left.is_zero() {
-                let message = format!("the process with pid {} drains the outbox {}", holder.pid, path.display());
-                return Err(Error::new(ErrorKind::Timeout, message));
+            match root.lock_file(DRAIN) {
+                Ok(Ok(held)) => return Ok(DrainTurn(held)),
+                Ok(Err(holder)) if left.is_zero() => {
+                    let message = format!("the process with pid {} drains the outbox {}", holder.pid, path.display());
+                    return Err(Error::new(ErrorKind::Timeout, message));
+                }
+                // A user of the same group has just made the file, and is about to share it.
+                Err(error) if left.is_zero() || error.kind() != io::ErrorKind::PermissionDenied => {
+                    return Err(failed(error));
+                }
+                Ok(Err(_)) | Err(_) => {}
             }
             env.clock.sleep(left.min(Duration::from_millis(200)));
         }

@@ -55,7 +55,7 @@ pub(crate) fn open(root: &Arc<dyn Directory>, number: u64) -> io::Result<Option<
 }
 
 /// `None` for what is gone or another user's: such a slot is not one that this process could have.
-fn foreign<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+pub(super) fn foreign<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => Ok(None),
