@@ -439,7 +439,7 @@ def test_who_dies_while_it_waits_passes_nothing_over(tmp_path: Path, monkeypatch
             second.process_batch()
         assert load(tmp_path).batch["1"].status == StatusEnum.exhausted
     third = make(tmp_path)
-    monkeypatch.setattr(third, "process_record", lambda record: record.id == "1" and fails(record))
+    monkeypatch.setattr(third, "process_record", lambda record: fails(record) if record.id == "1" else None)
     monkeypatch.setattr(third, "process_failed_record", lambda record: aside.append(record.id))
     third.process_batch()
     assert aside == ["1"]
@@ -492,10 +492,12 @@ def test_a_checkpoint_that_cannot_be_stored_is_no_failure_of_the_record(tmp_path
 def test_several_write_one_file(tmp_path: Path) -> None:
     """Each whole, whatever process, thread or container it is of: a pid is no name."""
     texts = [str(number) * 200_000 for number in range(4)]
-    threads = [
-        threading.Thread(target=lambda text=text: [durable.write(tmp_path / "state", text) for _ in range(20)])
-        for text in texts
-    ]
+
+    def write_often(text: str) -> None:
+        for _ in range(20):
+            durable.write(tmp_path / "state", text)
+
+    threads = [threading.Thread(target=write_often, args=(text,)) for text in texts]
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
