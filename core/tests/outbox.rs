@@ -230,7 +230,8 @@ fn what_a_killed_process_has_left_the_living_send() {
     let producer = builder(dir).observer(events.observer()).open(sent.clone()).unwrap();
     let children = ["a", "b", "c"].map(|name| putting(dir, name, "down"));
     for child in &children {
-        assert!(["slot-1", "slot-2", "slot-3"].contains(&&*child.wait_for("slot")));
+        // One that the producer looks at in that moment is passed over.
+        assert_ne!(child.wait_for("slot"), "slot-0");
         child.wait_for("put");
     }
     std::thread::sleep(Duration::from_millis(100));
@@ -368,6 +369,66 @@ fn inline_and_manual_producers_adopt_as_well() {
         }
         assert_eq!(slots(dir), [""; 0], "{mode:?}");
     }
+}
+
+/// What another living process has adopted and does not send, `drain` once took for sent.
+#[test]
+fn drain_waits_for_what_another_has_adopted_or_says_so() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    let [keeps, dead] = [0, 1].map(|_| builder(dir).open_manual(Limits::default()).unwrap());
+    dead.put("left").unwrap();
+    assert_eq!(dead.close(Duration::ZERO).unwrap(), 1);
+    let mut batch = None;
+    wait_until("it has adopted the slot", || {
+        batch = keeps.next_batch().unwrap();
+        batch.is_some()
+    });
+    let sent = Collector::default();
+    let drains = builder(dir).open(sent.clone()).unwrap();
+    assert_eq!(drains.slot().unwrap(), "slot-2");
+    let error = drains.drain(Duration::from_millis(300)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert!(error.message().contains("other living processes have adopted 1 more"), "{error}");
+    std::thread::scope(|scope| {
+        let drained = scope.spawn(|| drains.drain(LONG));
+        keeps.settle(batch.unwrap(), Ok(Report::delivered())).unwrap();
+        // Given back at once: there may be no other call for long.
+        drained.join().unwrap().unwrap();
+    });
+    assert_eq!((sent.texts(), slots(dir)), (Vec::new(), vec!["slot-2".to_owned()]));
+}
+
+/// A put in inline mode once sent a batch of each slot that was adopted, up to four.
+#[test]
+fn one_put_in_inline_mode_sends_one_batch_of_others_at_most() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    let dead = ["a", "b", "c", "d"].map(|name| {
+        let producer = builder(dir).max_records(1).open_manual(Limits::default()).unwrap();
+        (0..3).for_each(|_| assert!(producer.put(name).is_ok()));
+        producer
+    });
+    let producer = {
+        // Takes a slot of its own, since the others are taken.
+        let calls = std::sync::Arc::new(AtomicU64::new(0));
+        let counts = calls.clone();
+        let sink = sink::from_fn(move |_: &Batch| {
+            counts.fetch_add(1, Ordering::SeqCst);
+        });
+        let producer = builder(dir).mode(Mode::Inline).linger(NEVER).max_records(1000).open(sink).unwrap();
+        dead.into_iter().for_each(|dead| assert_eq!(dead.close(Duration::ZERO).unwrap(), 3));
+        let mut before = 0;
+        wait_until("all is sent", || {
+            producer.put("own").unwrap();
+            let now = calls.load(Ordering::SeqCst);
+            assert!(now <= before + 1, "{} batches in one put", now - before);
+            before = now;
+            now == 12
+        });
+        producer
+    };
+    assert_eq!(producer.close(LONG).unwrap(), 0);
 }
 
 #[test]
@@ -520,6 +581,55 @@ fn the_cap_of_the_buffer_holds_over_all_slots() {
     drains.drain(LONG).unwrap();
     assert_eq!(sent.texts().len() as u64, put);
     wait_until("the space is given back", || taken() <= 4 << 16);
+}
+
+/// A new slot once took a whole first segment, whatever the others had.
+#[test]
+fn a_new_slot_takes_no_more_than_is_left() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    let cap = 16 << 20;
+    let open = || {
+        let builder = Producer::builder(dir.join("outbox")).shared(true).durability(Durability::Os);
+        builder.max_buffer_bytes(cap).when_full(WhenFull::Error).open_manual(Limits::default()).unwrap()
+    };
+    let first = open();
+    while first.put(&[b'x'; 10_000]).is_ok() {}
+    let others = [open(), open(), open()];
+    for other in &others {
+        let bytes = segment_bytes(dir.join("outbox").join(other.slot().unwrap()));
+        assert!(bytes <= 128 << 10, "{bytes}");
+        other.put("x").unwrap();
+    }
+    // And one that comes back to a slot with records.
+    let slot = others[0].slot().unwrap();
+    drop(others);
+    let again = open();
+    assert_eq!(again.slot().unwrap(), slot);
+    assert!(segment_bytes(dir.join("outbox").join(slot)) <= 128 << 10);
+    assert_eq!(again.stats().pending_records, 1);
+}
+
+/// Whoever opens while another makes the mark on a slow disk was once refused after a second, as if one had the directory alone.
+#[test]
+fn a_mark_that_takes_long_is_waited_for() {
+    use rustix::fs::{FlockOperation, flock};
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    let (outbox, other) = (dir.join("outbox"), dir.join("other"));
+    drop(builder(&other).open(NullSink).unwrap());
+    fs::create_dir(&outbox).unwrap();
+    let maker = fs::File::create(outbox.join("lock")).unwrap();
+    flock(&maker, FlockOperation::LockExclusive).unwrap();
+    fs::write(outbox.join("shared.tmp"), "").unwrap();
+    std::thread::scope(|scope| {
+        let opened = scope.spawn(|| builder(dir).open(NullSink).map(|producer| producer.slot().unwrap()));
+        std::thread::sleep(Duration::from_millis(1500));
+        assert!(!opened.is_finished());
+        fs::copy(other.join("outbox/shared"), outbox.join("shared.tmp")).unwrap();
+        fs::rename(outbox.join("shared.tmp"), outbox.join("shared")).unwrap();
+        assert_eq!(opened.join().unwrap().unwrap(), "slot-1");
+    });
 }
 
 /// Processes come and go, killed at any moment, while others live: what any of them acknowledged is sent by somebody, in order
