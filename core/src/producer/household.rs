@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::options::{Mode, Options};
 use crate::outbox::{Outbox, Slot, numbers};
-use crate::platform::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::platform::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::platform::sync::{Mutex, MutexGuard};
 use crate::platform::{Environment, lock};
 use crate::stats::Stats;
@@ -43,7 +43,7 @@ pub(super) struct Household {
     env: Environment,
     adopted: Mutex<Vec<Arc<Adopted>>>,
     /// Whose turn it is among them.
-    turn: AtomicUsize,
+    turn: AtomicU64,
     /// Held while a thread looks: slots that it lets alone, and until when.
     looking: Mutex<Vec<(u64, Duration)>>,
     /// When to look next, in milliseconds on the monotonic clock.
@@ -108,7 +108,7 @@ impl Household {
             options: Options { segment_bytes: SEGMENT_BYTES, ..options },
             env: Environment { threads: false, ..env },
             adopted: Mutex::default(),
-            turn: AtomicUsize::new(0),
+            turn: AtomicU64::new(0),
             looking: Mutex::default(),
             next_look: AtomicU64::new(0),
             gone: Mutex::default(),
@@ -134,7 +134,7 @@ impl Household {
     fn adopted_in_turn(&self) -> Vec<Arc<Adopted>> {
         let mut adopted = self.adopted();
         if adopted.len() > 1 {
-            let first = self.turn.fetch_add(1, Ordering::Relaxed) % adopted.len();
+            let first = self.turn.fetch_add(1, Ordering::Relaxed) as usize % adopted.len();
             adopted.rotate_left(first);
         }
         adopted
