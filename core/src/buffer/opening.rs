@@ -16,6 +16,7 @@ use super::recovery::{self, Recovered};
 use super::segment::Access;
 use super::space::{self, Neighbours};
 use super::space_signal::SpaceSignal;
+use super::tick::Tick;
 use super::window::Window;
 use super::writer::{BatchCaps, Log, PreparedSegment, SealedSegment, Tail};
 use super::{LOCK, SHARED, format, segment};
@@ -164,6 +165,7 @@ impl Core {
             when_waiting: OnceLock::new(),
             when_dropped: OnceLock::new(),
             when_sealed: OnceLock::new(),
+            tick: Tick::default(),
             group: GroupCommit::default(),
             dir_unsynced: AtomicBool::new(false),
             counts,

@@ -2,7 +2,7 @@
 //!
 //! A record is put here (`shared`). `sender` hands its batch to the sink, on a thread of its own or, in mode `inline`, on
 //! the caller's; `answer` acts on what the sink says; `flush` waits for that. Where processes share the directory, `household`
-//! sends what those have left that ended, and `fork` opens a slot for a child.
+//! sends what those have left that ended, and `fork` opens a slot for a child. What another process asks is carried out by `requests`.
 
 mod answer;
 mod backlog;
@@ -19,6 +19,7 @@ mod opening;
 mod outage;
 mod put_many;
 mod reentrancy;
+mod requests;
 mod sender;
 mod shared;
 mod statistics;
