@@ -7,6 +7,7 @@ mod closure;
 mod file;
 pub mod http;
 mod kind;
+pub mod nats;
 #[cfg(feature = "net")]
 #[cfg_attr(
     not(feature = "aws"),

@@ -86,12 +86,7 @@ pub(super) fn client(
         return Err(Error::new(ErrorKind::Unsupported, missing));
     }
     let url = url(&options.url, &options.query, dialect)?;
-    let identity = match (&options.client_cert[..], &options.client_key[..]) {
-        ("", "") => None,
-        ("", _) => return Err(invalid("client_key is given without client_cert")),
-        (certificate, "") => Some(Identity::load(certificate, certificate)?),
-        (certificate, key) => Some(Identity::load(certificate, key)?),
-    };
+    let identity = Identity::of_options(&options.client_cert, &options.client_key)?;
     let (headers, secret_headers) = headers(options)?;
     let authorization = dialect.authorization();
     let given = if auth.is_basic() { "authorization" } else { authorization.0 };

@@ -14,9 +14,10 @@
 //! | `failure` | the table from a failed call to the outcome of its records |
 //! | `delivery` | from the answers to calls to the report about a batch |
 //! | `redact` | masks secrets that a service repeats |
+//! | `template` | texts with `{key}`, `{topic}` and the like; where a record goes within a sink |
 //! | `encode` | percent-encoding, hexadecimal digits |
 
-#[cfg_attr(any(not(test), feature = "torture"), expect(dead_code, reason = "for the sinks that speak to brokers"))]
+#[cfg_attr(not(feature = "nats"), allow(dead_code, reason = "for the sinks that speak to brokers"))]
 pub(crate) mod connect;
 pub(crate) mod date;
 pub(crate) mod delivery;
@@ -28,6 +29,7 @@ pub(crate) mod http;
 pub(crate) mod proxy;
 pub(crate) mod redact;
 pub(crate) mod secret_file;
+pub(crate) mod template;
 pub(crate) mod trust;
 
 use crate::error::{Error, ErrorKind};

@@ -71,7 +71,10 @@ impl Identity {
     ///
     /// # Errors
     /// `Io` if a file cannot be read, `InvalidArgument` if it does not hold what it should.
-    #[cfg_attr(not(any(feature = "http", test)), expect(dead_code, reason = "for the sinks that show one"))]
+    #[cfg_attr(
+        not(any(feature = "http", feature = "nats", test)),
+        expect(dead_code, reason = "for the sinks that show one")
+    )]
     pub(crate) fn load(certificate: &str, key: &str) -> Result<Self> {
         let read = |path: &str| {
             secret_file::read_text(Path::new(path))
@@ -92,6 +95,20 @@ impl Identity {
         });
         let key = found.ok_or_else(|| invalid(format!("{key} holds no PEM private key that is not encrypted")))?;
         Ok(Identity(ClientCert::new_with_certs(&chain, key)))
+    }
+
+    /// What two options name: a certificate, and a key that may stand in the same file; `None` if both are empty.
+    ///
+    /// # Errors
+    /// As of [`load`](Self::load), and for a key without a certificate.
+    #[cfg_attr(not(any(feature = "http", feature = "nats")), expect(dead_code, reason = "for the sinks that show one"))]
+    pub(crate) fn of_options(certificate: &str, key: &str) -> Result<Option<Self>> {
+        match (certificate, key) {
+            ("", "") => Ok(None),
+            ("", _) => Err(invalid("client_key is given without client_cert")),
+            (certificate, "") => Identity::load(certificate, certificate).map(Some),
+            (certificate, key) => Identity::load(certificate, key).map(Some),
+        }
     }
 
     /// The same for `rustls` itself.
