@@ -39,7 +39,7 @@ class Nats:
     def _cluster(self, routes: list[int], nth: int) -> str:
         listed = ", ".join(f'"nats://127.0.0.1:{port}"' for port in routes)
         return f"""
-            cluster {{ name: c, listen: "127.0.0.1:{routes[nth]}", routes: [{listed}], no_advertise: true }}
+            cluster {{ name: c, listen: "127.0.0.1:{routes[nth]}", routes: [{listed}] }}
         """
 
     def _server(self, nth: int, port: int, routes: list[int], extra: str) -> Server:
