@@ -15,6 +15,7 @@ pub mod nats;
 )]
 pub(crate) mod net;
 mod null;
+pub mod redis;
 mod registry;
 mod renewable;
 mod url;

@@ -6,6 +6,8 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use zeroize::Zeroizing;
 
+use crate::sink::net::crc16::crc16;
+
 const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 /// The kind "seed", and the kind "user" within it and before public keys.
 const SEED: u8 = 18 << 3;
@@ -20,7 +22,7 @@ impl UserKey {
     pub(super) fn of_seed(seed: &str) -> Result<Self, &'static str> {
         let bytes = decode(seed.trim()).ok_or("it is not in Base32")?;
         let (body, sum) = bytes.split_last_chunk::<2>().ok_or("it is too short")?;
-        if checksum(body) != u16::from_le_bytes(*sum) {
+        if crc16(body) != u16::from_le_bytes(*sum) {
             return Err("its checksum does not hold");
         }
         let (prefix, raw) = body.split_first_chunk::<2>().ok_or("it is too short")?;
@@ -35,7 +37,7 @@ impl UserKey {
     pub(super) fn public(&self) -> String {
         let mut bytes = vec![USER];
         bytes.extend_from_slice(self.0.public_key().as_ref());
-        bytes.extend_from_slice(&checksum(&bytes).to_le_bytes());
+        bytes.extend_from_slice(&crc16(&bytes).to_le_bytes());
         encode(&bytes)
     }
 
@@ -43,13 +45,6 @@ impl UserKey {
     pub(super) fn sign(&self, nonce: &str) -> String {
         BASE64_URL_SAFE_NO_PAD.encode(self.0.sign(nonce.as_bytes()).as_ref())
     }
-}
-
-/// CRC-16/XMODEM.
-fn checksum(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0, |sum, byte| {
-        (0..8).fold(sum ^ u16::from(*byte) << 8, |sum, _| if sum & 0x8000 == 0 { sum << 1 } else { sum << 1 ^ 0x1021 })
-    })
 }
 
 fn decode(text: &str) -> Option<Zeroizing<Vec<u8>>> {

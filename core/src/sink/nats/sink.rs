@@ -208,15 +208,8 @@ impl NatsBuilder {
             (subject, "") | ("", subject) => subject,
             _ => return Err(invalid("the subject is given twice: in the url, and as an option")),
         };
-        let proxies = match (environment, options.use_environment) {
-            (Some(_), false) => return Err(invalid("an environment is given, and use_environment is false")),
-            (Some(environment), true) => environment,
-            (None, true) => Environment::process(),
-            (None, false) => Environment::empty(),
-        };
-        let bundle =
-            Some(&options.ca_bundle[..]).filter(|path| !path.is_empty()).or_else(|| proxies.get("SSL_CERT_FILE"));
-        let trust = bundle.map_or_else(|| Ok(Trust::default()), Trust::load)?;
+        let proxies = Environment::chosen(environment, options.use_environment)?;
+        let trust = Trust::chosen(&options.ca_bundle, &proxies)?;
         let identity = Identity::of_options(&options.client_cert, &options.client_key)?;
         let limits = Limits {
             max_records: Some(options.max_call_records),

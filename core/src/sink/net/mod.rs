@@ -10,6 +10,7 @@
 //! | `early` | answers that come before the request was sent |
 //! | `http` | requests over kept connections: time limits, interruption, bounded answers |
 //! | `connect` | TCP and TLS connections for protocols other than HTTP |
+//! | `crc16` | a checksum |
 //! | `date` | `Date` and `Retry-After` |
 //! | `failure` | the table from a failed call to the outcome of its records |
 //! | `delivery` | from the answers to calls to the report about a batch |
@@ -17,8 +18,10 @@
 //! | `template` | texts with `{key}`, `{topic}` and the like; where a record goes within a sink |
 //! | `encode` | percent-encoding, hexadecimal digits |
 
-#[cfg_attr(not(feature = "nats"), allow(dead_code, reason = "for the sinks that speak to brokers"))]
+#[cfg_attr(not(any(feature = "nats", feature = "redis")), allow(dead_code, reason = "for the sinks to brokers"))]
 pub(crate) mod connect;
+#[cfg_attr(not(any(feature = "nats", feature = "redis")), allow(dead_code, reason = "for the sinks to brokers"))]
+pub(crate) mod crc16;
 pub(crate) mod date;
 pub(crate) mod delivery;
 mod early;

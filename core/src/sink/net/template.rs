@@ -60,6 +60,7 @@ impl Template {
 }
 
 /// Where a record goes within a sink: its topic, or what an option says. An option with `{topic}` in it decides in any case.
+#[cfg_attr(not(any(feature = "nats", feature = "redis")), allow(dead_code, reason = "for the sinks to brokers"))]
 #[derive(Clone, Debug)]
 pub(crate) struct Destination {
     option: &'static str,
@@ -70,12 +71,12 @@ pub(crate) struct Destination {
     decides: bool,
 }
 
+#[cfg_attr(not(any(feature = "nats", feature = "redis")), allow(dead_code, reason = "for the sinks to brokers"))]
 impl Destination {
     /// By the option of this name, and its text.
     ///
     /// # Errors
     /// `InvalidArgument` for a `{…}` that stands for nothing.
-    #[cfg_attr(not(any(feature = "nats", test)), expect(dead_code, reason = "for the sinks that have such places"))]
     pub(crate) fn parse(option: &'static str, text: &str) -> Result<Self> {
         let template = Template::parse(text).ok_or_else(|| {
             invalid(format!("option {option}: {text:?} has braces around what is not key, id, topic or header.NAME"))
@@ -93,7 +94,6 @@ impl Destination {
     ///
     /// # Errors
     /// Why it goes nowhere.
-    #[cfg_attr(not(any(feature = "nats", test)), expect(dead_code, reason = "for the sinks that have such places"))]
     pub(crate) fn of<'a>(&'a self, record: &NewRecord<'a>, id: &str) -> Result<Cow<'a, str>, String> {
         let place = match (record.topic, &self.fixed) {
             (Some(topic), _) if !self.decides => Cow::Borrowed(topic),
