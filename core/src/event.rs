@@ -86,6 +86,14 @@ pub enum Event<'a> {
         /// The last error.
         error: &'a Error,
     },
+    /// Some records of a batch may be at their target twice, though its sink delivers once otherwise: an earlier attempt, whose answer
+    /// did not come, is longer ago than the target remembers.
+    OnceEnded {
+        /// The batch's id.
+        batch_id: &'a str,
+        /// Why.
+        reason: &'a str,
+    },
     /// Records had expired, by `max_age` or their own `expires_at`, before they could be sent.
     Expired {
         /// The batch's id.
@@ -210,6 +218,7 @@ impl Event<'_> {
             Event::SendFailed { .. } => "send_failed",
             Event::Rejected { .. } => "rejected",
             Event::Skipped { .. } => "skipped",
+            Event::OnceEnded { .. } => "once_ended",
             Event::Expired { .. } => "expired",
             Event::Dropped { .. } => "dropped",
             Event::Stopped { .. } => "stopped",
@@ -234,7 +243,7 @@ impl Event<'_> {
             // One of many attempts; `SinkDown` reports the outage.
             Event::SendFailed { error, .. } if error.kind() == ErrorKind::SendFailed => Level::Debug,
             // A dead letter that could not be written is no fault of the sink.
-            Event::SendFailed { .. } | Event::PutWaiting { .. } => Level::Warning,
+            Event::SendFailed { .. } | Event::PutWaiting { .. } | Event::OnceEnded { .. } => Level::Warning,
             Event::SinkDown { .. } | Event::LogUnreadable { .. } => Level::Warning,
             // At the level of the beginning, so that whoever saw it begin sees it end.
             Event::SinkUp { .. } | Event::LogReadable { .. } => Level::Warning,
@@ -269,6 +278,7 @@ impl Event<'_> {
             Event::Skipped { batch_id, records, error } => {
                 format!("{records} records of batch {batch_id} skipped into the dead letters: {error}")
             }
+            Event::OnceEnded { batch_id, reason } => format!("some records of batch {batch_id} may be there twice: {reason}"),
             Event::Expired { batch_id, records, bytes, dropped } => {
                 let what = if *dropped { "dropped" } else { "now in the dead letters" };
                 format!("{records} records of batch {batch_id} ({bytes} bytes) were too old to be sent: {what}")

@@ -65,7 +65,7 @@ def test_fields_and_trimming(server: Redis, tmp_path: Path, numbers: Path) -> No
 
 def test_streams_are_topics_or_made_of_what_records_have(server: Redis, tmp_path: Path) -> None:
     file = tmp_path / "some.ndjson"
-    file.write_text("".join(f'{{"n": {n}, "key": "k{n % 3}"}}\n' for n in range(300)) + '{"n": 300, "topic": "made:t"}\n')
+    file.write_text("".join(f'{{"n": {n}, "key": "k{n % 3}"}}\n' for n in range(300)) + '{"n": 300, "key": "k", "topic": "made:t"}\n')
     done = run("put", tmp_path / "o", file, "--to", server.at() + "?stream=made:%7Bkey%7D", "--format", "ndjson",
                "--key", "key", "--topic-field", "topic")  # fmt: skip
     assert done.returncode == 0, done.stderr

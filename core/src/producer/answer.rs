@@ -35,6 +35,9 @@ impl Shared {
         let len = batch.len();
         // A report that names records which the batch does not have may have counted wrongly throughout: believe none of it.
         let answer = answer.and_then(|report| report.check(len).map(|()| report));
+        if let Some(reason) = answer.as_ref().ok().and_then(Report::why_once_ended) {
+            self.notify(&Event::OnceEnded { batch_id: &batch.id(), reason });
+        }
         // If the log was overwritten or truncated during the send, the sink may have got zeros instead of the records:
         // whatever it says, this was no delivery. And dead letters hold what was put, or nothing.
         let delivered = answer.as_ref().is_ok_and(Report::is_delivered);

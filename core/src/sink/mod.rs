@@ -184,6 +184,8 @@ pub struct Report {
     exceptions: BTreeMap<usize, Outcome>,
     /// One more than the highest index that was ever set.
     named: usize,
+    /// Why some of it may be there twice.
+    once_ended: Option<String>,
 }
 
 /// What became of one record.
@@ -232,7 +234,7 @@ impl Report {
             Outcome::Delivered => BTreeMap::new(),
             other => (0..len).map(|index| (index, other.clone())).collect(),
         };
-        Report { exceptions, named: len }
+        Report { exceptions, named: len, once_ended: None }
     }
 
     /// Record `index` failed and is to be tried again.
@@ -253,6 +255,17 @@ impl Report {
         retry_after: Option<Duration>,
     ) -> Self {
         self.with(index, Outcome::Unavailable { error: error.into().into(), retry_after })
+    }
+
+    /// Says that some of its records may be there twice, though the sink delivers once otherwise, and why: the target did not
+    /// remember an earlier attempt for long enough, for instance. The producer tells of it by the event `once_ended`.
+    pub fn once_ended(mut self, why: impl Into<String>) -> Self {
+        self.once_ended = Some(cut(why.into(), MAX_REASON_BYTES));
+        self
+    }
+
+    pub(crate) fn why_once_ended(&self) -> Option<&str> {
+        self.once_ended.as_deref()
     }
 
     pub(crate) fn set_rejected(&mut self, index: usize, reason: &str) {

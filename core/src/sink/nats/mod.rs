@@ -31,6 +31,8 @@ mod session;
 mod sink;
 mod subject;
 #[cfg(feature = "nats")]
+mod window;
+#[cfg(feature = "nats")]
 mod wire;
 
 pub use self::options::{NatsAtomic, NatsOptions, NatsTls};

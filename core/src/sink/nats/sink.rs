@@ -13,9 +13,11 @@ use super::publish::{Entry, Headers, Publisher, check_header};
 use super::servers::{Place, Servers};
 use super::session::Session;
 use super::subject;
+use super::window::{USUAL, duplicate_window};
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::record::{NewRecord, Record};
+use crate::sink::net::attempted;
 use crate::sink::net::connect::Dialer;
 use crate::sink::net::environment::Environment;
 use crate::sink::net::failure::CallError;
@@ -28,6 +30,10 @@ use crate::sink::{Limits, Outcome, Report, SendError, Sink};
 const OVERHEAD: u64 = 128;
 /// A stream that takes no atomic batches is asked again after this.
 const ATOMIC_AGAIN: Duration = Duration::from_secs(60);
+/// A stream's window is asked for again after this.
+const WINDOW_AGAIN: Duration = Duration::from_secs(60);
+/// No stream has a shorter window.
+const SHORTEST_WINDOW: Duration = Duration::from_millis(100);
 
 /// Publishes records to a stream of JetStream and waits for the acknowledgement of each.
 ///
@@ -47,6 +53,10 @@ pub struct NatsSink {
     alone_until: Mutex<Option<Instant>>,
     limits: Limits,
     timeout: Duration,
+    /// What the subjects of JetStream's API begin with.
+    api: String,
+    /// The stream's window for ids, as it was known last.
+    window: Mutex<Option<(Instant, Option<Duration>)>>,
     name: String,
 }
 
@@ -93,7 +103,41 @@ impl NatsSink {
     }
 }
 
+impl NatsSink {
+    /// Why the stream may not know any more what an earlier attempt has sent, if that is so. `age` is how long that may be ago.
+    fn why_forgotten(&self, session: &mut Session, subject: &str, age: Duration) -> Option<String> {
+        let known = *lock(&self.window);
+        let window = match known {
+            Some((at, window)) if at.elapsed() < WINDOW_AGAIN => window,
+            _ => {
+                let stream = &self.headers.stream;
+                let window = duplicate_window(session, &self.api, subject, stream, self.timeout).ok()?;
+                *lock(&self.window) = Some((Instant::now(), window));
+                window
+            }
+        };
+        let (limit, whose) = match window {
+            Some(window) => (window, "the stream remembers ids"),
+            None => (USUAL, "streams remember ids, unless they are made otherwise,"),
+        };
+        (age > limit).then(|| {
+            let (age, limit) = (age.as_secs_f64(), limit.as_secs_f64());
+            format!("its first attempt was {age:.1} s ago, and {whose} for {limit} s (duplicate_window)")
+        })
+    }
+}
+
 impl Sink for NatsSink {
+    fn prepare(&self, batch: &Batch) -> Result<Option<Vec<u8>>, SendError> {
+        if !self.headers.deduplicate || batch.memo().is_some() {
+            return Ok(None);
+        }
+        // As long as nobody can be reached, nothing was sent.
+        let (session, _) = self.client.session().map_err(CallError::into_send_error)?;
+        self.client.keep(session);
+        Ok(Some(attempted::memo()))
+    }
+
     fn send(&self, batch: &Batch) -> Result<Report, SendError> {
         let mut outcomes: Vec<Option<Outcome>> = vec![None; batch.len()];
         let mut entries = Vec::with_capacity(batch.len());
@@ -105,6 +149,8 @@ impl Sink for NatsSink {
         }
         let mut left: Vec<&Entry<'_>> = entries.iter().collect();
         let mut stopped = None;
+        let mut forgotten = None;
+        let age = attempted::age(batch).filter(|age| self.headers.deduplicate && *age >= SHORTEST_WINDOW);
         while !left.is_empty() {
             let (mut session, was_kept) = match self.client.session() {
                 Ok(session) => session,
@@ -113,6 +159,9 @@ impl Sink for NatsSink {
                     break;
                 }
             };
+            if let Some(age) = age.filter(|_| forgotten.is_none()) {
+                forgotten = self.why_forgotten(&mut session, &left[0].subject, age);
+            }
             let Err(error) = self.publish(&mut session, &left, &mut outcomes) else {
                 self.client.keep(session);
                 break;
@@ -134,7 +183,11 @@ impl Sink for NatsSink {
             let outcome = outcome.or_else(|| unsent.clone());
             report.set(index, outcome.expect("every record was answered for unless the connection ended"));
         }
-        Ok(report)
+        let some_arrived = report.exceptions().count() < batch.len();
+        Ok(match forgotten.filter(|_| some_arrived) {
+            Some(why) => report.once_ended(why),
+            None => report,
+        })
     }
 
     fn limits(&self) -> Limits {
@@ -248,6 +301,11 @@ impl NatsBuilder {
             alone_until: Mutex::default(),
             limits,
             timeout: options.timeout,
+            api: match &options.domain[..] {
+                "" => "$JS.API".to_owned(),
+                domain => format!("$JS.{domain}.API"),
+            },
+            window: Mutex::default(),
             name,
         })
     }

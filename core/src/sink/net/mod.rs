@@ -9,6 +9,7 @@
 //! | `proxy` | through which proxy a host is reached |
 //! | `early` | answers that come before the request was sent |
 //! | `http` | requests over kept connections: time limits, interruption, bounded answers |
+//! | `attempted` | since when a batch may have arrived, as a memo |
 //! | `connect` | TCP and TLS connections for protocols other than HTTP |
 //! | `crc16` | a checksum |
 //! | `date` | `Date` and `Retry-After` |
@@ -18,6 +19,8 @@
 //! | `template` | texts with `{key}`, `{topic}` and the like; where a record goes within a sink |
 //! | `encode` | percent-encoding, hexadecimal digits |
 
+#[cfg_attr(not(any(feature = "nats", feature = "redis")), allow(dead_code, reason = "for the sinks to brokers"))]
+pub(crate) mod attempted;
 #[cfg_attr(not(any(feature = "nats", feature = "redis")), allow(dead_code, reason = "for the sinks to brokers"))]
 pub(crate) mod connect;
 #[cfg_attr(not(any(feature = "nats", feature = "redis")), allow(dead_code, reason = "for the sinks to brokers"))]

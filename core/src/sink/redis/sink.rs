@@ -18,6 +18,7 @@ use crate::batch::Batch;
 use crate::error::Result;
 use crate::order::Order;
 use crate::record::{NewRecord, Record};
+use crate::sink::net::attempted;
 use crate::sink::net::connect::Dialer;
 use crate::sink::net::delivery::split;
 use crate::sink::net::environment::Environment;
@@ -271,6 +272,20 @@ fn undocumented() -> io::Error {
 }
 
 impl Sink for RedisSink {
+    fn prepare(&self, batch: &Batch) -> Result<Option<Vec<u8>>, SendError> {
+        let Some(record) = batch.get(0).filter(|_| self.once && batch.memo().is_none()) else { return Ok(None) };
+        if let Ok(stream) = self.stream(&record.to_new(), &record.id()) {
+            // As long as nobody can be reached, nothing was sent.
+            let server = self.client.route(&stream).map_err(CallError::into_send_error)?;
+            let (session, _) = self.client.session(&server).map_err(|error| {
+                self.client.forget(&server);
+                unavailable(error.to_string()).into_send_error()
+            })?;
+            self.client.keep(session);
+        }
+        Ok(Some(attempted::memo()))
+    }
+
     fn send(&self, batch: &Batch) -> Result<Report, SendError> {
         let mut outcomes: Vec<Option<Outcome>> = vec![None; batch.len()];
         let mut entries = Vec::with_capacity(batch.len());
@@ -313,7 +328,15 @@ impl Sink for RedisSink {
         for (index, outcome) in outcomes.into_iter().enumerate() {
             report.set(index, outcome.expect("every record was answered for, or its group has ended"));
         }
-        Ok(report)
+        let some_arrived = report.exceptions().count() < batch.len();
+        let age = attempted::age(batch).filter(|age| self.once && some_arrived && *age > self.once_expiry);
+        Ok(match age.map(|age| age.as_secs()) {
+            Some(age) => report.once_ended(format!(
+                "its first attempt was {age} s ago, and what is noted beside streams is kept for {} s (once_expiry)",
+                self.once_expiry.as_secs()
+            )),
+            None => report,
+        })
     }
 
     fn limits(&self) -> Limits {
