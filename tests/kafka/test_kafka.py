@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import time
 from collections import Counter, defaultdict
@@ -10,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from cluster import JAVA, Cluster
-from conftest import JARS, ROOT, command, run
 from confluent_kafka import Producer
+from conftest import JARS, ROOT, command, run
 
 needs_kafka = pytest.mark.skipif(not JARS.exists(), reason="Java 17 and Maven are missing, and so is Kafka")
 pytestmark = needs_kafka
@@ -170,12 +169,22 @@ def test_options_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_sent_again_after_a_lost_answer_is_there_once(tmp_path: Path, kafka: Cluster) -> None:
-    """The broker takes requests, its answers are lost, the program is killed and run again: once, or twice without numbers."""
+    """The broker takes requests, its answers are lost, the program is killed and run again."""
     counts = {}
     for once in ("idempotence", "none"):
         topic = kafka.create(f"lost-answers-{once}")
         url = f"kafka://{kafka.brokers}/{topic}?timeout=2&once={once}"
-        arguments = ("put", tmp_path / once, lines(tmp_path / "in", 2000), "--format", "ndjson", "--key", "key", "--to", url)
+        arguments = (
+            "put",
+            tmp_path / once,
+            lines(tmp_path / "in", 2000),
+            "--format",
+            "ndjson",
+            "--key",
+            "key",
+            "--to",
+            url,
+        )
         proxy = kafka.proxies[1]
         # Metadata and the producer id are known when the answers begin to be lost.
         limit = ("-o", "max_rate_records=1000", "-o", "max_records=10")
@@ -218,5 +227,7 @@ def test_every_code_of_the_broker_is_in_the_table(tmp_path: Path) -> None:
     ).stdout
     theirs = sorted((int(code), name) for code, name in (line.split() for line in said.splitlines()))
     table = (ROOT / "core/src/sink/kafka/codes.rs").read_text()
-    ours = sorted((int(code), name) for code, name in re.findall(r'^    \((-?\d+), "([A-Z_]+)", \w+\),$', table, re.M))
+    ours = sorted(
+        (int(code), name) for code, name in re.findall(r'^    \((-?\d+), "([A-Z_]+)", \w+\),$', table, re.MULTILINE)
+    )
     assert ours == theirs
