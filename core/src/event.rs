@@ -77,6 +77,14 @@ pub enum Event<'a> {
         /// The first one's reason.
         reason: &'a str,
     },
+    /// Records that the sink delivers once otherwise may have arrived twice: what it goes by did not hold this time. A sink's page
+    /// says what ends it.
+    OnceEnded {
+        /// The batch's id.
+        batch_id: &'a str,
+        /// What ended it.
+        reason: &'a str,
+    },
     /// The attempts are used up; what was left of the batch is in the dead letters.
     Skipped {
         /// The batch's id.
@@ -85,14 +93,6 @@ pub enum Event<'a> {
         records: usize,
         /// The last error.
         error: &'a Error,
-    },
-    /// Some records of a batch may be at their target twice, though its sink delivers once otherwise: an earlier attempt, whose answer
-    /// did not come, is longer ago than the target remembers.
-    OnceEnded {
-        /// The batch's id.
-        batch_id: &'a str,
-        /// Why.
-        reason: &'a str,
     },
     /// Records had expired, by `max_age` or their own `expires_at`, before they could be sent.
     Expired {
@@ -217,8 +217,8 @@ impl Event<'_> {
             Event::SendSucceeded { .. } => "send_succeeded",
             Event::SendFailed { .. } => "send_failed",
             Event::Rejected { .. } => "rejected",
-            Event::Skipped { .. } => "skipped",
             Event::OnceEnded { .. } => "once_ended",
+            Event::Skipped { .. } => "skipped",
             Event::Expired { .. } => "expired",
             Event::Dropped { .. } => "dropped",
             Event::Stopped { .. } => "stopped",
@@ -243,8 +243,9 @@ impl Event<'_> {
             // One of many attempts; `SinkDown` reports the outage.
             Event::SendFailed { error, .. } if error.kind() == ErrorKind::SendFailed => Level::Debug,
             // A dead letter that could not be written is no fault of the sink.
-            Event::SendFailed { .. } | Event::PutWaiting { .. } | Event::OnceEnded { .. } => Level::Warning,
+            Event::SendFailed { .. } | Event::PutWaiting { .. } => Level::Warning,
             Event::SinkDown { .. } | Event::LogUnreadable { .. } => Level::Warning,
+            Event::OnceEnded { .. } => Level::Warning,
             // At the level of the beginning, so that whoever saw it begin sees it end.
             Event::SinkUp { .. } | Event::LogReadable { .. } => Level::Warning,
             Event::Rejected { .. } | Event::Skipped { .. } => Level::Error,
@@ -275,10 +276,12 @@ impl Event<'_> {
             Event::Rejected { batch_id, records, reason } => {
                 format!("{records} records of batch {batch_id} rejected into the dead letters: {reason}")
             }
+            Event::OnceEnded { batch_id, reason } => {
+                format!("records of batch {batch_id} may have arrived twice: {reason}")
+            }
             Event::Skipped { batch_id, records, error } => {
                 format!("{records} records of batch {batch_id} skipped into the dead letters: {error}")
             }
-            Event::OnceEnded { batch_id, reason } => format!("some records of batch {batch_id} may be there twice: {reason}"),
             Event::Expired { batch_id, records, bytes, dropped } => {
                 let what = if *dropped { "dropped" } else { "now in the dead letters" };
                 format!("{records} records of batch {batch_id} ({bytes} bytes) were too old to be sent: {what}")

@@ -16,6 +16,8 @@ class Proxy:
         self.target = target
         self._open = threading.Event()
         self._open.set()
+        self._answers = threading.Event()
+        self._answers.set()
         self._lock = threading.Lock()
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
         self._listener = socket.create_server(("127.0.0.1", port))
@@ -26,9 +28,14 @@ class Proxy:
         """Forward nothing from now on, and tell nobody; connections can be made, and stay silent."""
         self._open.clear()
 
+    def mute(self) -> None:
+        """Forward what clients say, and no answers from now on."""
+        self._answers.clear()
+
     def mend(self) -> None:
         """Forward again, what waited first."""
         self._open.set()
+        self._answers.set()
 
     def reset(self) -> None:
         """End every connection by RST, in both directions."""
@@ -42,7 +49,7 @@ class Proxy:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._open.set()
+        self.mend()
         self.reset()
 
     def _accept(self) -> None:
@@ -66,19 +73,20 @@ class Proxy:
         pair = (client, server)
         with self._lock:
             self._pairs.add(pair)
-        back = threading.Thread(target=self._pump, args=(server, client), daemon=True)
+        back = threading.Thread(target=self._pump, args=(server, client, self._answers), daemon=True)
         back.start()
-        self._pump(client, server)
+        self._pump(client, server, self._open)
         back.join()
         with self._lock:
             self._pairs.discard(pair)
         for end in pair:
             end.close()
 
-    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket, gate: threading.Event) -> None:
         try:
             while data := source.recv(65536):
                 self._open.wait()
+                gate.wait()
                 sink.sendall(data)
             sink.shutdown(socket.SHUT_WR)
         except OSError:

@@ -35,15 +35,17 @@ impl Shared {
         let len = batch.len();
         // A report that names records which the batch does not have may have counted wrongly throughout: believe none of it.
         let answer = answer.and_then(|report| report.check(len).map(|()| report));
-        if let Some(reason) = answer.as_ref().ok().and_then(Report::why_once_ended) {
-            self.notify(&Event::OnceEnded { batch_id: &batch.id(), reason });
-        }
         // If the log was overwritten or truncated during the send, the sink may have got zeros instead of the records:
         // whatever it says, this was no delivery. And dead letters hold what was put, or nothing.
         let delivered = answer.as_ref().is_ok_and(Report::is_delivered);
         let spoiled = (batch.is_faulted() || !delivered) && !batch.is_whole();
         let answer = if spoiled { Err(SendError::unavailable(SPOILED)) } else { answer };
         let interrupted = self.common.ending.was_interrupted() || matches!(answer, Err(SendError::Interrupted(_)));
+        if let Ok(report) = &answer
+            && let Some(reason) = report.once_ended()
+        {
+            self.notify(&Event::OnceEnded { batch_id: &batch.id(), reason });
+        }
         let settled = match answer.unwrap_or_else(|error| Report::all(len, error.into_outcome())) {
             report if report.is_delivered() => self.succeed(&batch, elapsed),
             // Each handing-out takes one answer; a second one must not write dead letters.

@@ -6,6 +6,7 @@ pub mod aws;
 mod closure;
 mod file;
 pub mod http;
+pub mod kafka;
 mod kind;
 pub mod nats;
 #[cfg(feature = "net")]
@@ -184,7 +185,7 @@ pub struct Report {
     exceptions: BTreeMap<usize, Outcome>,
     /// One more than the highest index that was ever set.
     named: usize,
-    /// Why some of it may be there twice.
+    /// Why records may have arrived twice, which the sink delivers once otherwise.
     once_ended: Option<String>,
 }
 
@@ -257,17 +258,6 @@ impl Report {
         self.with(index, Outcome::Unavailable { error: error.into().into(), retry_after })
     }
 
-    /// Says that some of its records may be there twice, though the sink delivers once otherwise, and why: the target did not
-    /// remember an earlier attempt for long enough, for instance. The producer tells of it by the event `once_ended`.
-    pub fn once_ended(mut self, why: impl Into<String>) -> Self {
-        self.once_ended = Some(cut(why.into(), MAX_REASON_BYTES));
-        self
-    }
-
-    pub(crate) fn why_once_ended(&self) -> Option<&str> {
-        self.once_ended.as_deref()
-    }
-
     pub(crate) fn set_rejected(&mut self, index: usize, reason: &str) {
         self.set(index, Outcome::Rejected { reason: reason.into() });
     }
@@ -285,6 +275,17 @@ impl Report {
             Outcome::Delivered => self.exceptions.remove(&index),
             outcome => self.exceptions.insert(index, outcome.cut(MAX_REASON_BYTES)),
         };
+    }
+
+    /// Tells that records which the sink delivers once otherwise may have arrived twice, and why; it becomes the event
+    /// [`OnceEnded`](crate::Event::OnceEnded).
+    pub fn set_once_ended(&mut self, reason: impl Into<String>) {
+        self.once_ended = Some(cut(reason.into(), MAX_REASON_BYTES));
+    }
+
+    /// Why records may have arrived twice, if that is so.
+    pub fn once_ended(&self) -> Option<&str> {
+        self.once_ended.as_deref()
     }
 
     /// What became of record `index`.

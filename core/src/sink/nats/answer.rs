@@ -97,10 +97,8 @@ pub(super) fn read(status: Option<u16>, payload: &[u8]) -> Option<Result<Stored,
     if payload.is_empty() {
         return None;
     }
-    let undocumented = |what: &str| Err(Refusal {
-        meaning: Meaning::Unavailable,
-        error: CallError::undocumented(OPERATION, what),
-    });
+    let undocumented =
+        |what: &str| Err(Refusal { meaning: Meaning::Unavailable, error: CallError::undocumented(OPERATION, what) });
     Some(match serde_json::from_slice(payload) {
         Ok(Answer { error: Some(error), .. }) => Err(error.refusal()),
         Ok(Answer { stream: Some(stream), seq: Some(1..), count, .. }) => {

@@ -150,7 +150,8 @@ mod tests {
             "-----BEGIN NATS USER JWT-----\neyJ.a.b\n------END NATS USER JWT------\n\nIMPORTANT\n\
              -----BEGIN USER NKEY SEED-----\r\n{SEED}\r\n------END USER NKEY SEED------\n"
         );
-        let (creds, seed, word) = (file("creds", &creds), file("seed", &format!("# mine\n{SEED}\n")), file("word", "w\n"));
+        let (creds, seed, word) =
+            (file("creds", &creds), file("seed", &format!("# mine\n{SEED}\n")), file("word", "w\n"));
         assert_eq!(of(&[]).unwrap(), "");
         assert_eq!(of(&[("username", "u"), ("password_file", &word)]).unwrap(), "user pass");
         assert_eq!(of(&[("token_file", &word)]).unwrap(), "auth_token");

@@ -99,7 +99,10 @@ impl Client {
         let is = |key: &str| info[key].as_bool().unwrap_or(false);
         let offers = is("tls_required") || is("tls_available");
         if self.tls == NatsTls::Require && !offers {
-            return Err(named(io::Error::new(ErrorKind::ConnectionRefused, "the server has no TLS, which option tls requires")));
+            return Err(named(io::Error::new(
+                ErrorKind::ConnectionRefused,
+                "the server has no TLS, which option tls requires",
+            )));
         }
         if self.tls != NatsTls::First && (is("tls_required") || self.tls == NatsTls::Require) {
             connection = self.dialer.secure(connection, tls_name)?;

@@ -291,7 +291,9 @@ pub(super) fn check_header(name: &str, value: &[u8]) -> Result<(), String> {
         return Err(format!("the header {name:?} has a name that no message of NATS can have"));
     }
     if value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
-        return Err(format!("the header {name:?} has a line break or a NUL in its value, which no message of NATS can have"));
+        return Err(format!(
+            "the header {name:?} has a line break or a NUL in its value, which no message of NATS can have"
+        ));
     }
     Ok(())
 }

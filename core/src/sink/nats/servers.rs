@@ -38,7 +38,8 @@ impl Place {
             _ => return Err(invalid("the scheme of the url is neither nats nor tls")),
         };
         let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let (users, hosts): (Vec<_>, Vec<_>) = hosts.split(',').map(|host| host.rsplit_once('@').map_or(("", host), |pair| pair)).unzip();
+        let (users, hosts): (Vec<_>, Vec<_>) =
+            hosts.split(',').map(|host| host.rsplit_once('@').map_or(("", host), |pair| pair)).unzip();
         if users.iter().any(|user| user.contains(':')) {
             return Err(invalid(
                 "a password does not belong in a URL, where others see it; password and password_file take it",
@@ -130,7 +131,9 @@ mod tests {
         assert_eq!(servers, [("a", 4222), ("b", 4333), ("[::1]", 1)]);
         assert_eq!((&place.username[..], &place.subject[..], place.tls), ("me@x", "orders.{key}", true));
         assert_eq!(Place::parse("nats://h").unwrap().subject, "");
-        for bad in ["h", "http://h", "nats://", "nats://h:0", "nats://h:x", "nats://a@h,b@i", "nats://h,", "nats://h/%f"] {
+        for bad in
+            ["h", "http://h", "nats://", "nats://h:0", "nats://h:x", "nats://a@h,b@i", "nats://h,", "nats://h/%f"]
+        {
             assert!(Place::parse(bad).is_err(), "{bad}");
         }
         let error = Place::parse("nats://me:hush@h/s").unwrap_err().to_string();

@@ -51,7 +51,13 @@ pub(super) enum Heard {
 
 impl Session {
     /// A connection that has greeted us by `info`. Nothing was said to it yet.
-    pub(super) fn new(server: Server, connection: Connection, reader: Reader, info: &Value, inbox_prefix: &str) -> Self {
+    pub(super) fn new(
+        server: Server,
+        connection: Connection,
+        reader: Reader,
+        info: &Value,
+        inbox_prefix: &str,
+    ) -> Self {
         let max_payload = info["max_payload"].as_u64().unwrap_or(u64::MAX);
         let mut numbers = info["version"].as_str().unwrap_or_default().split('.').map(|part| part.parse().unwrap_or(0));
         let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
@@ -81,7 +87,13 @@ impl Session {
     }
 
     /// Puts a message into what is to be written. `answer` is the number of its answer, if one is wanted.
-    pub(super) fn publish(&mut self, subject: &str, answer: Option<u64>, headers: &[u8], payload: &[u8]) -> io::Result<()> {
+    pub(super) fn publish(
+        &mut self,
+        subject: &str,
+        answer: Option<u64>,
+        headers: &[u8],
+        payload: &[u8],
+    ) -> io::Result<()> {
         let (out, sizes) = (&mut self.out, (headers.len(), headers.len() + payload.len()));
         // Writing to memory cannot fail.
         let _ = match (answer, headers.is_empty()) {

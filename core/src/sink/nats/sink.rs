@@ -184,10 +184,10 @@ impl Sink for NatsSink {
             report.set(index, outcome.expect("every record was answered for unless the connection ended"));
         }
         let some_arrived = report.exceptions().count() < batch.len();
-        Ok(match forgotten.filter(|_| some_arrived) {
-            Some(why) => report.once_ended(why),
-            None => report,
-        })
+        if let Some(why) = forgotten.filter(|_| some_arrived) {
+            report.set_once_ended(why);
+        }
+        Ok(report)
     }
 
     fn limits(&self) -> Limits {
@@ -292,11 +292,7 @@ impl NatsBuilder {
         Ok(NatsSink {
             client,
             subject,
-            headers: Headers {
-                deduplicate: options.deduplicate,
-                metadata: options.metadata,
-                stream: options.stream,
-            },
+            headers: Headers { deduplicate: options.deduplicate, metadata: options.metadata, stream: options.stream },
             atomic: options.atomic,
             alone_until: Mutex::default(),
             limits,

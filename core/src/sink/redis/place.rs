@@ -43,8 +43,7 @@ impl Place {
                 "a password does not belong in a URL, where others see it; password and password_file take it",
             ));
         }
-        let decoded =
-            |text: &str| percent_decode(text).ok_or_else(|| invalid("the url is not percent-encoded UTF-8"));
+        let decoded = |text: &str| percent_decode(text).ok_or_else(|| invalid("the url is not percent-encoded UTF-8"));
         let default = if of_sentinels { SENTINEL_PORT } else { PORT };
         let servers = hosts.split(',').map(|host| Server::parse(host, default)).collect::<Result<_>>()?;
         // A first part of digits is a database, as in the URLs of others.
@@ -103,7 +102,16 @@ mod tests {
             assert_eq!((place.database, &place.stream[..]), (database, stream), "{url}");
         }
         assert_eq!(Place::parse("redis://s", true).unwrap().servers[0].port, 26379);
-        for bad in ["h", "http://h", "redis://", "redis://h:0", "redis://h:x", "redis://h,", "redis://h/%f", "redis://h/99999999999"] {
+        for bad in [
+            "h",
+            "http://h",
+            "redis://",
+            "redis://h:0",
+            "redis://h:x",
+            "redis://h,",
+            "redis://h/%f",
+            "redis://h/99999999999",
+        ] {
             assert!(Place::parse(bad, false).is_err(), "{bad}");
         }
         let error = Place::parse("redis://:hush@h/s", false).unwrap_err().to_string();

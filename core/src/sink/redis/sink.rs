@@ -180,7 +180,8 @@ impl RedisSink {
                             _ => None,
                         };
                         let taken = *taken as usize;
-                        let error = error.or_else(|| (taken < records).then(|| "ERR an error without words".to_owned()));
+                        let error =
+                            error.or_else(|| (taken < records).then(|| "ERR an error without words".to_owned()));
                         Ok(Called { taken, error })
                     }
                     _ => Err(undocumented()),
@@ -330,13 +331,14 @@ impl Sink for RedisSink {
         }
         let some_arrived = report.exceptions().count() < batch.len();
         let age = attempted::age(batch).filter(|age| self.once && some_arrived && *age > self.once_expiry);
-        Ok(match age.map(|age| age.as_secs()) {
-            Some(age) => report.once_ended(format!(
-                "its first attempt was {age} s ago, and what is noted beside streams is kept for {} s (once_expiry)",
+        if let Some(age) = age {
+            report.set_once_ended(format!(
+                "its first attempt was {} s ago, and what is noted beside streams is kept for {} s (once_expiry)",
+                age.as_secs(),
                 self.once_expiry.as_secs()
-            )),
-            None => report,
-        })
+            ));
+        }
+        Ok(report)
     }
 
     fn limits(&self) -> Limits {
