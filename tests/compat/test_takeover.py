@@ -86,8 +86,8 @@ def test_torn(tmp_path: Path, old: Run) -> None:
 
 def test_killed_while_it_puts(tmp_path: Path) -> None:
     """What 0.1.2 had put when it was killed is sent by this version."""
-    program = WRITE.replace("    buffer.put(", "    print(number - 1, flush=True)\n    buffer.put(")
-    command = [OLD, "-c", program, "1000000", "7", "rise"]
+    text = WRITE.replace("    buffer.put(", "    print(number - 1, flush=True)\n    buffer.put(")
+    command = [OLD, "-c", text, "1000000", "7", "rise"]
     program = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     assert program.stdout is not None
     for _ in range(200):
