@@ -9,6 +9,7 @@ mod presets;
 mod producer;
 mod requests;
 mod server;
+mod transport;
 #[path = "../common/web.rs"]
 mod web;
 

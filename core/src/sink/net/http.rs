@@ -11,13 +11,14 @@ use std::time::{Duration, SystemTime};
 use ureq::Agent;
 use ureq::config::AutoHeaderValue;
 use ureq::http::{HeaderMap, HeaderValue, Method, Request, Uri};
-use ureq::unversioned::resolver::DefaultResolver;
-use ureq::unversioned::transport::{Connector, DefaultConnector};
+use ureq::unversioned::transport::Connector;
 use zeroize::Zeroizing;
 
+use super::connect::Dialer;
 use super::date;
 use super::early::EarlyAnswers;
 use super::environment::Environment;
+use super::exchange::{Exchange, Unresolved};
 use super::proxy::proxy_for;
 use super::redact::Mask;
 use super::trust::{Identity, Trust};
@@ -31,7 +32,7 @@ pub(crate) struct Settings {
     pub(crate) trust: Trust,
     /// The certificate that we show to a server that asks for one.
     pub(crate) identity: Option<Identity>,
-    /// The longest time to connect, TLS included.
+    /// The longest time to connect: names, addresses, proxy and TLS together.
     pub(crate) connect_timeout: Duration,
     /// The longest time from connecting to the last byte of the answer.
     pub(crate) timeout: Duration,
@@ -42,7 +43,7 @@ pub(crate) struct Settings {
     pub(crate) compressed: bool,
 }
 
-/// A connection is closed after it was idle for so long.
+/// A connection that was idle for so long is not used again, and is closed by the next request.
 const MAX_IDLE: Duration = Duration::from_secs(60);
 
 /// So long a server may take to say whether it wants a body that is announced by `Expect: 100-continue`. Then it is sent: a
@@ -128,8 +129,8 @@ impl Connections {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .user_agent(concat!("unistream/", env!("CARGO_PKG_VERSION")))
-            .proxy(proxy_for(place, &settings.proxies)?)
-            .tls_config(settings.trust.tls(settings.identity.as_ref()))
+            // Proxies and TLS are the business of `Exchange`.
+            .proxy(None)
             .timeout_await_100(Some(CONTINUE_WITHIN))
             .timeout_connect(Some(settings.connect_timeout))
             .timeout_global(Some(settings.timeout))
@@ -140,8 +141,10 @@ impl Connections {
         if !settings.compressed {
             config = config.accept_encoding(AutoHeaderValue::None);
         }
-        let connector = DefaultConnector::default().chain(EarlyAnswers);
-        Ok(Connections(Agent::with_parts(config.build(), connector, DefaultResolver::default())))
+        let Settings { trust, identity, connect_timeout, timeout, .. } = settings.clone();
+        let dialer = Dialer::new(Environment::empty(), trust, connect_timeout, timeout).identity(identity);
+        let exchange = Exchange { dialer, proxy: proxy_for(place, &settings.proxies)? };
+        Ok(Connections(Agent::with_parts(config.build(), exchange.chain(EarlyAnswers), Unresolved)))
     }
 }
 

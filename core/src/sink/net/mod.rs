@@ -9,7 +9,9 @@
 //! | `proxy` | through which proxy a host is reached |
 //! | `early` | answers that come before the request was sent |
 //! | `http` | requests over kept connections: time limits, interruption, bounded answers |
-//! | `connect` | TCP and TLS connections for protocols other than HTTP |
+//! | `exchange` | the connections that HTTP is spoken over |
+//! | `connect` | connections over TCP, proxies and TLS, for HTTP and for other protocols |
+//! | `socket` | TCP sockets: names, time limits, probes |
 //! | `date` | `Date` and `Retry-After` |
 //! | `failure` | the table from a failed call to the outcome of its records |
 //! | `delivery` | from the answers to calls to the report about a batch |
@@ -23,11 +25,13 @@ pub(crate) mod delivery;
 mod early;
 pub(crate) mod encode;
 pub(crate) mod environment;
+mod exchange;
 pub(crate) mod failure;
 pub(crate) mod http;
 pub(crate) mod proxy;
 pub(crate) mod redact;
 pub(crate) mod secret_file;
+mod socket;
 pub(crate) mod trust;
 
 use crate::error::{Error, ErrorKind};

@@ -5,7 +5,7 @@ use std::{fmt, io};
 
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use ureq::tls::{ClientCert, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::tls::{ClientCert, PemItem, RootCerts, parse_pem};
 
 use super::{invalid, secret_file};
 use crate::error::{Error, Result};
@@ -35,15 +35,7 @@ impl Trust {
         Ok(Trust { bundle: Some(RootCerts::from(certificates)) })
     }
 
-    pub(super) fn tls(&self, identity: Option<&Identity>) -> TlsConfig {
-        let mut config = TlsConfig::builder().client_cert(identity.map(|identity| identity.0.clone()));
-        if let Some(bundle) = &self.bundle {
-            config = config.root_certs(bundle.clone());
-        }
-        config.build()
-    }
-
-    /// The same for `rustls` itself.
+    /// In the form that TLS takes.
     pub(super) fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         match &self.bundle {
