@@ -2,14 +2,15 @@
 
 use std::io::{BufReader, Read, Write};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use unistream::sink::http::{Environment, HttpBuilder, HttpSink};
+use unistream::Sink;
+use unistream::sink::http::{Environment, HttpBuilder, HttpSink, Redirects};
 
-use crate::server::{Fault, Server};
+use crate::server::{Fault, Reply, Server};
 use crate::web::{Listening, read_head};
 use crate::{batch, numbers, send, sink};
 
@@ -158,4 +159,34 @@ fn a_connection_whose_body_was_not_asked_for_is_not_kept() {
     assert_eq!(server.connections(), 2);
     drop(server);
     assert!(!mixed.load(Ordering::SeqCst), "nothing followed the head");
+}
+
+/// The bug: only the host that the last redirection led to was interrupted.
+#[test]
+fn an_interrupt_ends_requests_at_every_host_that_redirections_led_to() {
+    let slow = || {
+        Server::start(|_| {
+            thread::sleep(Duration::from_secs(6));
+            Reply::new(200, "")
+        })
+    };
+    let others = [slow(), slow(), slow()];
+    let (urls, next) = (others.each_ref().map(|other| other.url("/")), AtomicU64::new(0));
+    let home = Server::start(move |_| {
+        let url = &urls[next.fetch_add(1, Ordering::SeqCst) as usize % urls.len()];
+        Reply::new(307, "").header("location", url)
+    });
+    let sink = sink(&home, "/").redirects(Redirects::Any).build().unwrap();
+    let began = Instant::now();
+    thread::scope(|scope| {
+        let sending: Vec<_> = (0..3).map(|_| scope.spawn(|| send(&sink, &batch(&numbers(1))))).collect();
+        while others.iter().any(|other| other.connections() == 0) {
+            thread::sleep(Duration::from_millis(5));
+        }
+        // The requests are on their way by then.
+        thread::sleep(Duration::from_millis(200));
+        sink.interrupt();
+        sending.into_iter().for_each(|sent| assert_eq!(sent.join().unwrap().0, "u"));
+    });
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
