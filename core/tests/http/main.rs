@@ -3,6 +3,8 @@
 
 mod acknowledge;
 mod auth;
+#[path = "../common/certificates.rs"]
+mod certificates;
 mod faults;
 mod hostile;
 mod presets;

@@ -268,6 +268,7 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::sink::net::certificates::{Ask, Authority, Issued};
 
     const LONG: Duration = Duration::from_secs(30);
 
@@ -298,20 +299,18 @@ mod tests {
         assert_eq!(&bytes, b"hello");
     }
 
-    /// A server's configuration for `localhost`, and the authority that vouches for it as a file.
-    fn certificate() -> (Arc<rustls::ServerConfig>, tempfile::NamedTempFile) {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap().self_signed(&key).unwrap();
+    /// The authority's certificate, as a sink is told of it.
+    fn trust(authority: &Authority) -> Trust {
         let bundle = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(bundle.path(), certificate.pem()).unwrap();
-        let private = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
-        let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], private.into())
-            .unwrap();
-        (Arc::new(config), bundle)
+        std::fs::write(bundle.path(), authority.pem()).unwrap();
+        Trust::load(bundle.path().to_str().unwrap()).unwrap()
+    }
+
+    fn identity(of: &Issued) -> Identity {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), format!("{}{}", of.certificate, of.key)).unwrap();
+        let path = file.path().to_str().unwrap();
+        Identity::load(path, path).unwrap()
     }
 
     fn serve_tls(config: Arc<rustls::ServerConfig>) -> SocketAddr {
@@ -326,8 +325,9 @@ mod tests {
         let dialer_plain = dialer(Environment::empty(), Trust::default());
         let at = serve(echo);
         echoes(&mut dialer_plain.connect("127.0.0.1", at.port(), false).unwrap());
-        let (config, bundle) = certificate();
-        let trusting = dialer(Environment::empty(), Trust::load(bundle.path().to_str().unwrap()).unwrap());
+        let authority = Authority::new();
+        let config = authority.server(&["localhost"], Ask::Nothing);
+        let trusting = dialer(Environment::empty(), trust(&authority));
         echoes(&mut trusting.connect("localhost", serve_tls(config.clone()).port(), true).unwrap());
         for (dialer, host) in [(&dialer_plain, "localhost"), (&trusting, "127.0.0.1")] {
             let error = dialer.connect(host, serve_tls(config.clone()).port(), true).err().unwrap();
@@ -339,32 +339,9 @@ mod tests {
     /// for answers is answered in order.
     #[test]
     fn tls_that_begins_later_and_shows_who_we_are() {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let client = rcgen::CertificateParams::new(vec!["client".into()]).unwrap().self_signed(&key).unwrap();
-        let mut known = rustls::RootCertStore::empty();
-        known.add(client.der().clone()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(known), provider.clone());
-        let server_key = rcgen::KeyPair::generate().unwrap();
-        let server = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap().self_signed(&server_key).unwrap();
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_client_cert_verifier(verifier.build().unwrap())
-            .with_single_cert(
-                vec![server.der().clone()],
-                rustls::pki_types::PrivatePkcs8KeyDer::from(server_key.serialize_der()).into(),
-            )
-            .unwrap();
-        let config = Arc::new(config);
-        let dir = tempfile::tempdir().unwrap();
-        let file = |name: &str, text: String| {
-            std::fs::write(dir.path().join(name), text).unwrap();
-            dir.path().join(name).to_str().unwrap().to_owned()
-        };
-        let trust = Trust::load(&file("ca", server.pem())).unwrap();
-        let identity = Identity::load(&file("cert", client.pem()), &file("key", key.serialize_pem())).unwrap();
-        for shown in [Some(identity), None] {
+        let authority = Authority::new();
+        let config = authority.server(&["localhost"], Ask::Demand(&authority));
+        for shown in [Some(identity(&authority.client())), None] {
             let config = config.clone();
             let at = serve(move |mut stream| {
                 stream.write_all(b"INFO\r\n").unwrap();
@@ -374,7 +351,7 @@ mod tests {
                 (0..3).for_each(|_| echo(&mut stream));
             });
             let is_known = shown.is_some();
-            let dialer = dialer(Environment::empty(), trust.clone()).identity(shown);
+            let dialer = dialer(Environment::empty(), trust(&authority)).identity(shown);
             let mut plain = dialer.connect("localhost", at.port(), false).unwrap();
             plain.read_exact(&mut [0; 6]).unwrap();
             plain.write_all(b"START").unwrap();
@@ -390,9 +367,12 @@ mod tests {
 
     #[test]
     fn through_a_proxy_that_asks_for_a_password() {
-        let (config, bundle) = certificate();
-        let target = serve_tls(config);
-        let proxy = serve(move |mut client| {
+        let authority = Authority::new();
+        let target = serve_tls(authority.server(&["localhost"], Ask::Demand(&authority)));
+        // It would take a certificate of ours, but is shown none.
+        let config = authority.server(&["127.0.0.1"], Ask::For(&authority));
+        let proxy = serve(move |stream| {
+            let mut client = StreamOwned::new(rustls::ServerConnection::new(config).unwrap(), stream);
             let mut head = Vec::new();
             while !head.ends_with(b"\r\n\r\n") {
                 let mut byte = [0];
@@ -402,15 +382,31 @@ mod tests {
             let head = String::from_utf8(head).unwrap();
             // "me:p@ss" in Base64.
             assert!(head.starts_with("CONNECT localhost:9093 ") && head.contains("Basic bWU6cEBzcw=="), "{head}");
-            let server = TcpStream::connect(target).unwrap();
+            assert!(client.conn.peer_certificates().is_none());
+            let mut server = TcpStream::connect(target).unwrap();
             client.write_all(b"HTTP/1.1 200 Connected\r\nX: y\r\n\r\n").unwrap();
-            let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-            thread::spawn(move || io::copy(&mut from, &mut to));
-            let _ = io::copy(&mut &server, &mut client);
+            client.flush().unwrap();
+            relay(&mut client, &mut server);
         });
-        let environment = Environment::empty().var("https_proxy", format!("http://me:p%40ss@{proxy}"));
-        let trust = Trust::load(bundle.path().to_str().unwrap()).unwrap();
-        echoes(&mut dialer(environment, trust).connect("localhost", 9093, true).unwrap());
+        let environment = Environment::empty().var("https_proxy", format!("https://me:p%40ss@{proxy}"));
+        let dialer = dialer(environment, trust(&authority)).identity(Some(identity(&authority.client())));
+        echoes(&mut dialer.connect("localhost", 9093, true).unwrap());
+    }
+
+    /// Copies between two sides, now from one and then from the other, until one is closed.
+    fn relay(client: &mut StreamOwned<rustls::ServerConnection, TcpStream>, server: &mut TcpStream) {
+        let short = Some(Duration::from_millis(2));
+        client.sock.set_read_timeout(short).unwrap();
+        server.set_read_timeout(short).unwrap();
+        fn pass(from: &mut impl Read, to: &mut impl Write) -> bool {
+            let mut bytes = [0; 4096];
+            match from.read(&mut bytes) {
+                Ok(0) => false,
+                Ok(length) => to.write_all(&bytes[..length]).and_then(|()| to.flush()).is_ok(),
+                Err(error) => error.kind() == ErrorKind::WouldBlock,
+            }
+        }
+        while pass(client, server) && pass(server, client) {}
     }
 
     #[test]

@@ -18,6 +18,9 @@
 //! | `redact` | masks secrets that a service repeats |
 //! | `encode` | percent-encoding, hexadecimal digits |
 
+#[cfg(all(test, not(feature = "torture")))]
+#[path = "../../../tests/common/certificates.rs"]
+mod certificates;
 #[cfg_attr(any(not(test), feature = "torture"), expect(dead_code, reason = "for the sinks that speak to brokers"))]
 pub(crate) mod connect;
 pub(crate) mod date;

@@ -5,6 +5,7 @@ use std::{fmt, io};
 
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use ureq::tls::{ClientCert, PemItem, RootCerts, parse_pem};
 
 use super::{invalid, secret_file};
@@ -82,8 +83,21 @@ impl Identity {
             Ok(PemItem::PrivateKey(key)) => Some(key),
             _ => None,
         });
-        let key = found.ok_or_else(|| invalid(format!("{key} holds no PEM private key that is not encrypted")))?;
-        Ok(Identity(ClientCert::new_with_certs(&chain, key)))
+        let private = found.ok_or_else(|| invalid(format!("{key} holds no PEM private key that is not encrypted")))?;
+        let identity = Identity(ClientCert::new_with_certs(&chain, private));
+        identity.check().map_err(|why| invalid(format!("{certificate} and {key}: {why}")))?;
+        Ok(identity)
+    }
+
+    /// # Errors
+    /// Why no server would be shown it.
+    fn check(&self) -> Result<(), String> {
+        let (chain, key) = self.rustls().map_err(|error| error.to_string())?;
+        let checked = CertifiedKey::from_der(chain, key, &rustls::crypto::ring::default_provider());
+        checked.map(|_| ()).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => "the certificate is for another key".into(),
+            other => format!("no certificate and key that TLS can use: {other}"),
+        })
     }
 
     /// The same for `rustls` itself.
