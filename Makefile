@@ -13,8 +13,10 @@ demo:
 	$(CARGO) run --quiet --release --locked -p unistream --example demo
 	python/examples/run.sh simple_producer.py
 
-# Each part says how long it took.
-test: $(addprefix timed-,lint test-rust test-c test-cli test-python test-compat test-aws test-http)
+# Each part says how long it took. What mostly waits, for servers and for programs that die, goes side by side.
+test: $(addprefix timed-,lint test-rust)
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target \
+	  $(addprefix timed-,test-python test-c test-compat test-aws test-http test-cli)
 
 timed-%:
 	@start=$$(date +%s) && $(MAKE) --no-print-directory $* && echo "== $*: $$(($$(date +%s) - start)) s"
