@@ -91,6 +91,8 @@ fn mutual_tls() {
     for (certificate, key) in [(&key, &key), (&certificate, &certificate), (&ca, &"/nonexistent".to_owned())] {
         assert!(builder.clone().client_cert(certificate).client_key(key).build().is_err());
     }
+    let clear = HttpSink::builder("http://localhost/").client_cert(&certificate).client_key(&key).build().unwrap_err();
+    assert!(clear.message().contains("http://"), "{clear}");
     let builder = builder.client_cert(&certificate).client_key(file("other", other.key));
     let error = builder.build().unwrap_err();
     assert!(error.kind() == ErrorKind::InvalidArgument && error.message().contains("another key"), "{error}");
