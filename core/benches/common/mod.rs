@@ -11,14 +11,14 @@ use std::time::Duration;
 use serde_json::Value;
 
 /// The one in the middle.
-pub fn median<R>(rounds: &[R], of: fn(&R) -> f64) -> f64 {
+pub(crate) fn median<R>(rounds: &[R], of: fn(&R) -> f64) -> f64 {
     let mut values: Vec<f64> = rounds.iter().map(of).collect();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
 /// What a script of Python says of its rounds, a line of JSON each; `None` where `UNISTREAM_BENCH_PYTHON` names no Python.
-pub fn python(script: &str, arguments: &[String]) -> Option<Vec<Value>> {
+pub(crate) fn python(script: &str, arguments: &[String]) -> Option<Vec<Value>> {
     let mut command = Command::new(std::env::var_os("UNISTREAM_BENCH_PYTHON")?);
     command.arg(script).args(arguments).stderr(Stdio::inherit());
     for name in ["AWS_CA_BUNDLE", "AWS_PROFILE", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
@@ -31,12 +31,12 @@ pub fn python(script: &str, arguments: &[String]) -> Option<Vec<Value>> {
 }
 
 /// A number that a round has.
-pub fn number(round: &Value, key: &str) -> f64 {
+pub(crate) fn number(round: &Value, key: &str) -> f64 {
     round[key].as_f64().expect("a number")
 }
 
 /// Listens on loopback and answers every request after so long with these bytes, as long as the process lives; the URL.
-pub fn null_server(delay: Duration, answer: &[u8]) -> String {
+pub(crate) fn null_server(delay: Duration, answer: &[u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     let answer: Arc<[u8]> = answer.into();

@@ -8,10 +8,11 @@ use std::io::Read;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use ureq::Agent;
 use ureq::config::AutoHeaderValue;
+use ureq::http::header::CONTENT_LENGTH;
 use ureq::http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use ureq::unversioned::transport::Connector;
+use ureq::{Agent, SendBody};
 use zeroize::Zeroizing;
 
 use super::connect::Dialer;
@@ -85,16 +86,28 @@ impl Http {
     /// Sends a request and reads the answer, whatever its status.
     ///
     /// # Errors
-    /// Why there is no complete answer, in words without secrets.
+    /// Why there is no complete answer, in words without secrets. A success that was answered before the body was sent is none:
+    /// nobody has taken what was not sent.
     pub(crate) fn call(&self, connections: &Connections, request: Request<&[u8]>) -> Result<Answer, String> {
         let lost = |error: ureq::Error| format!("{} ({})", describe(&error), self.place);
-        let (parts, body) = request.into_parts();
+        let (mut parts, mut unsent) = request.into_parts();
         // Only a GET has no body. Another request without one has a length all the same, which is 0: servers demand it.
-        let response = match parts.method == Method::GET {
-            true => connections.0.run(Request::from_parts(parts, ())),
-            false => connections.0.run(Request::from_parts(parts, body)),
+        let response = if parts.method == Method::GET {
+            connections.0.run(Request::from_parts(parts, ()))
+        } else if unsent.is_empty() {
+            connections.0.run(Request::from_parts(parts, unsent))
+        } else {
+            parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(unsent.len()));
+            connections.0.run(Request::from_parts(parts, SendBody::from_reader(&mut unsent)))
         };
         let mut response = response.map_err(lost)?;
+        if response.status().is_success() && !unsent.is_empty() {
+            let status = response.status().as_u16();
+            return Err(format!(
+                "status {status} before the body was sent, so that nobody has taken it ({})",
+                self.place
+            ));
+        }
         let received = SystemTime::now();
         let most = self.settings.max_answer;
         let mut body = Zeroizing::new(Vec::with_capacity(most.min(USUAL_ANSWER) + 1));
