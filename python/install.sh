@@ -13,7 +13,7 @@ if ! cmp -s tests/python/requirements.txt $venv/requirements.txt; then
 fi
 # Several may ask for it at once, and none takes away what another is using: the same wheel is not installed again.
 rm -rf target/wheels.new
-$venv/bin/maturin build --release --locked --quiet --manifest-path python/Cargo.toml --out target/wheels.new \
+RUSTFLAGS="$(ffi/remap.sh)" $venv/bin/maturin build --release --locked --quiet --manifest-path python/Cargo.toml --out target/wheels.new \
     --interpreter $venv/bin/python >target/wheel.log 2>&1 || { cat target/wheel.log; exit 1; }
 wheel=$(basename target/wheels.new/unistream-*.whl)
 if ! cmp -s "target/wheels.new/$wheel" "target/wheels/$wheel" || [ ! -e "$venv/$wheel" ]; then
