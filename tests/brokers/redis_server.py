@@ -133,7 +133,8 @@ class Redis:
 
         def check() -> None:
             for server in self.servers:
-                info = self.client(server).execute_command("CLUSTER", "INFO")
+                said = self.client(server).execute_command("CLUSTER", "INFO")
+                info = dict(line.split(":", 1) for line in said.split())
                 assert info["cluster_state"] == "ok" and info["cluster_slots_ok"] == "16384", info
                 assert info["cluster_known_nodes"] == str(len(self.servers)), info
 
@@ -142,16 +143,18 @@ class Redis:
 
 @contextmanager
 def serving(
-    place: Path, count: int = 1, extra: str = "", cluster: bool = False, replicas: int = 0
+    place: Path,
+    count: int = 1,
+    extra: str = "",
+    cluster: bool = False,
+    replicas: int = 0,
+    options: dict[str, Any] | None = None,
 ) -> Iterator[Redis]:
     """Run servers until the block ends."""
     servers = Redis(place, count, extra, cluster)
+    servers.options = options or {}
     try:
-        if not servers.options and "requirepass" not in extra and "tls-port" not in extra:
-            servers.start()
-        else:
-            for server in servers.servers:
-                server.start()
+        servers.start()
         if cluster:
             servers.join(replicas)
         yield servers

@@ -3,13 +3,14 @@
 import json
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from chaos import prove
 from conftest import COMMAND, FAILURES, run
-from nats_server import Nats, NatsBroker, serving
+from nats_server import Nats, NatsBroker, patiently, serving
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,52 @@ def test_what_is_put_again_is_there_once(server: Nats, tmp_path: Path, numbers: 
         done = put(tmp_path / f"outbox-{nth}", numbers, server.at("again") + options)
         assert done.returncode == 0, done.stderr
         assert len(numbers_in(server, "AGAIN")) == (10000 if "false" in options else 5000)
+
+
+def pause_and_put(server: Nats, tmp_path: Path, stream: str) -> "subprocess.CompletedProcess[str]":
+    """Let the server take a record whose acknowledgement is lost, and send it again."""
+    url = server.at(stream) + "?timeout=0.5&connect_timeout=0.5"
+    # A connection is there already, as it would be.
+    program = subprocess.Popen(
+        [COMMAND, "put", str(tmp_path / "outbox"), "--to", url, "--timeout", "1", "-o", "schedule_multiplier=0.05"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert program.stdin is not None
+    try:
+        program.stdin.write(b'{"n": 0}\n')
+        program.stdin.flush()
+        patiently(lambda: check(numbers_in(server, stream.upper()) == [0]))
+        server.servers[0].pause()
+        program.stdin.write(b'{"n": 1}\n')
+        program.stdin.close()
+        assert program.wait(60) != 0
+    finally:
+        server.servers[0].go_on()
+        program.kill()
+        program.wait()
+    patiently(lambda: check(len(numbers_in(server, stream.upper())) == 2))
+    time.sleep(1)
+    return run("drain", tmp_path / "outbox", "--to", url, "--timeout", "60")
+
+
+def check(condition: bool) -> None:
+    assert condition
+
+
+def test_an_acknowledgement_that_is_lost_changes_nothing_within_the_window(server: Nats, tmp_path: Path) -> None:
+    server.make_stream("LOST", "lost")
+    done = pause_and_put(server, tmp_path, "lost")
+    assert done.returncode == 0 and "twice" not in done.stderr, done.stderr
+    assert numbers_in(server, "LOST") == [0, 1]
+
+
+def test_a_window_that_is_over_is_told(server: Nats, tmp_path: Path) -> None:
+    server.make_stream("SHORT", "short", duplicate_window=500_000_000)
+    done = pause_and_put(server, tmp_path, "short")
+    assert done.returncode == 0 and "may have arrived twice" in done.stderr, done.stderr
+    assert "remembers ids for 0.5 s" in done.stderr
+    assert numbers_in(server, "SHORT") == [0, 1, 1]
 
 
 @pytest.mark.parametrize(("count", "atomic"), [(1, "never"), (3, "require")])

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import nkeys
+from certificates import certificates
 from conftest import COMMAND
 from nats.aio.client import Client
 from nats_server import Nats, patiently, serving
@@ -121,21 +122,6 @@ def test_credentials_of_an_account(tmp_path: Path) -> None:
         assert numbers_in(servers, "S") == [0]
 
 
-def certificates(place: Path) -> None:
-    """Make an authority, a server's certificate for 127.0.0.1, and a client's."""
-    place.mkdir()
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=place, check=True, capture_output=True)
-
-    key_options = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
-    openssl("req", "-x509", *key_options, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=authority")
-    for name in ("server", "client"):
-        sign = ("-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost")
-        ours = ("-addext", "basicConstraints=critical,CA:FALSE", "-subj", f"/CN={name}")
-        openssl("req", "-x509", *key_options, *sign, *ours, "-keyout", f"{name}.key", "-out", f"{name}.pem")
-
-
 def tls(servers: Nats, place: Path) -> None:
     """Let the official client connect with TLS."""
     context = ssl.create_default_context(cafile=str(place / "ca.pem"))
@@ -144,8 +130,7 @@ def tls(servers: Nats, place: Path) -> None:
 
 
 def test_tls_that_asks_who_we_are(tmp_path: Path) -> None:
-    certs = tmp_path / "certs"
-    certificates(certs)
+    certs = certificates(tmp_path / "certs")
     files = f'cert_file: "{certs}/server.pem", key_file: "{certs}/server.key", ca_file: "{certs}/ca.pem"'
     trust = f"ca_bundle={certs}/ca.pem"
     ours = f"{trust}&client_cert={certs}/client.pem&client_key={certs}/client.key"
