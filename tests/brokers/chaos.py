@@ -1,8 +1,8 @@
 """Proves what a sink promises, whatever fails.
 
-Records with numbers go through it while the program, the servers, the connections and the network fail at random. Every
-record that was accepted is there at the end; once and in order per key where the sink says so. This knows no broker: one
-joins by a class with what `Broker` has.
+Records with numbers go through it while the program, the servers, the connections and the network fail at random.
+Every record that was accepted is there at the end; once and in order per key where the sink says so. This knows no
+broker: one joins by a class with what `Broker` has.
 """
 
 import json

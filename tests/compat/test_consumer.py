@@ -1,18 +1,31 @@
 """What was a fault in 0.1.2's consumer half, and is none here: each row of "What is different" in the page."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from unistream.api import DataClassRecord, SimpleCheckpoint, SimpleConsumer, StatusEnum, StreamIsClosedError
+from unistream._compat import durable
+from unistream.api import (
+    DataClassRecord,
+    FileBuffer,
+    RetryConfig,
+    SimpleCheckpoint,
+    SimpleConsumer,
+    SimpleProducer,
+    StatusEnum,
+    StreamIsClosedError,
+)
 from unistream.consumer import RetryError
 
 NOW = datetime(2024, 1, 7, 12, tzinfo=UTC)
@@ -138,8 +151,8 @@ def test_a_consumer_that_is_killed_goes_on_and_passes_nothing_over(tmp_path: Pat
     seen = done.read_text().split()
     assert sorted(set(seen), key=int) == [str(number) for number in range(400)]
     assert len(seen) <= 400 + deaths
-    # A file that was being written when it died may be left, not more than one for each death.
-    assert len(list(tmp_path.glob(".*.tmp"))) <= deaths
+    # What was being written when it died is used again, not left beside the next.
+    assert {path.name for path in tmp_path.glob(".*")} <= {".checkpoint.json.tmp", ".records.json.tmp"}
 
 
 def test_a_batch_whose_end_was_not_stored_is_not_processed_again(tmp_path: Path) -> None:
@@ -309,6 +322,55 @@ def test_a_source_that_is_still_written_or_became_shorter(tmp_path: Path) -> Non
     assert consumer.get_records() == ([], 3)
 
 
+def test_only_a_newline_ends_a_line_and_a_torn_character_is_waited_for(tmp_path: Path) -> None:
+    class Line(DataClassRecord):
+        def serialize(self) -> str:
+            return self.id
+
+        @classmethod
+        def deserialize(cls, data: str) -> "Line":
+            return cls(id=data)
+
+    source = tmp_path / "source.log"
+    source.write_bytes(b"a\rb\r\nc\xe2\x80\xa8d\n" + "\u00e9".encode()[:1])
+    consumer = make(tmp_path, limit=9)
+    consumer.record_class = Line
+    consumer.process_batch()
+    assert consumer.seen == ["a\rb", "c\u2028d"]
+    with source.open("ab") as file:
+        file.write("\u00e9".encode()[1:] + b"\n")
+    consumer.process_batch()
+    assert consumer.seen[2:] == ["\u00e9"]
+    # One that is broken for good says where it is.
+    with source.open("ab") as file:
+        file.write(b"\xff\n")
+    with pytest.raises(UnicodeDecodeError) as raised:
+        consumer.process_batch()
+    assert raised.value.__notes__ == [f"line 4 of {source} is no record"]
+
+
+def test_a_torn_line_of_the_producer_takes_no_other_with_it(tmp_path: Path) -> None:
+    source = tmp_path / "source.log"
+    producer = SimpleProducer.new(
+        FileBuffer.new(record_class=DataClassRecord, path_wal=tmp_path / "buffer.log", max_records=1),
+        RetryConfig(),
+        source,
+    )
+    source.write_text('{"id": "0", "cre')
+    producer.put(DataClassRecord(id="1"))
+    producer.put(DataClassRecord(id="2"))
+    torn, *whole = source.read_text().splitlines()
+    assert torn == '{"id": "0", "cre'
+    assert [DataClassRecord.deserialize(line).id for line in whole] == ["1", "2"]
+    # A pipe has no last line.
+    reads, writes = os.pipe()
+    producer.path_sink = Path(f"/dev/fd/{writes}")
+    producer.put(DataClassRecord(id="3"))
+    assert DataClassRecord.deserialize(os.read(reads, 1000).decode()).id == "3"
+    os.close(reads)
+    os.close(writes)
+
+
 def test_a_record_gets_no_end_of_line(tmp_path: Path) -> None:
     class Line(DataClassRecord):
         def serialize(self) -> str:
@@ -345,6 +407,225 @@ def test_what_cannot_be_put_aside_is_an_error(tmp_path: Path) -> None:
     assert consumer.checkpoint.batch["1"].status == StatusEnum.exhausted
     # It was not passed over: the batch is read again.
     assert consumer.checkpoint.start_pointer == 0
+
+
+def fails(record: DataClassRecord) -> None:
+    raise KeyError(record.id)
+
+
+@dataclasses.dataclass
+class Fails(Consumer):
+    aside: list[str] = dataclasses.field(default_factory=list)
+
+    def process_record(self, record: DataClassRecord) -> None:
+        raise KeyError(record.id)
+
+    def process_failed_record(self, record: DataClassRecord) -> None:
+        self.aside.append(record.id)
+
+
+def test_who_dies_while_it_waits_passes_nothing_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attempts of earlier runs count, and a record that failed for good is put aside before the next is begun."""
+
+    class Dies(BaseException):
+        pass
+
+    def dies(_: Any) -> None:
+        raise Dies
+
+    write(tmp_path, 1, 2)
+    aside: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "sleep", dies)
+        # The first failure; then the wait, in which it dies.
+        first = make(tmp_path)
+        patch.setattr(first, "process_record", fails)
+        with pytest.raises(Dies):
+            first.process_batch()
+        assert load(tmp_path).batch["1"].attempts == 1
+        # The last one: no wait more, and it dies before the record is put aside.
+        second = make(tmp_path)
+        patch.setattr(second, "process_record", fails)
+        patch.setattr(second, "process_failed_record", dies)
+        with pytest.raises(Dies):
+            second.process_batch()
+        assert load(tmp_path).batch["1"].status == StatusEnum.exhausted
+    third = make(tmp_path)
+    monkeypatch.setattr(third, "process_record", lambda record: fails(record) if record.id == "1" else None)
+    monkeypatch.setattr(third, "process_failed_record", lambda record: aside.append(record.id))
+    third.process_batch()
+    assert aside == ["1"]
+    assert third.checkpoint.start_pointer == 2
+
+
+def test_a_record_that_was_put_aside_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`skip_error=False` ends the run with the last record of a batch: the next goes on behind it."""
+    write(tmp_path, 1, 2, 3, 4)
+    first = make(tmp_path, skip_error=False)
+    seen: list[str] = []
+    monkeypatch.setattr(
+        first, "process_record", lambda record: fails(record) if record.id == "3" else seen.append(record.id)
+    )
+    with pytest.raises(KeyError, match="3"):
+        first.process_batch()
+    second = make(tmp_path, skip_error=False)
+    second.process_batch()
+    assert seen + second.seen == ["1", "2", "4"]
+
+
+@pytest.mark.parametrize("stores", range(4))
+def test_a_checkpoint_that_cannot_be_stored_is_no_failure_of_the_record(tmp_path: Path, stores: int) -> None:
+    """The error comes out, no attempt is counted, and the same consumer goes on when there is space again."""
+    write(tmp_path, 1)
+    consumer = make(tmp_path)
+
+    class Full(SimpleCheckpoint):
+        left = 99
+
+        def dump(self) -> None:
+            if self.left == 0:
+                raise OSError(28, "No space left on device")
+            self.left -= 1
+            super().dump()
+
+    full = Full.load(str(tmp_path / "full.json"), str(tmp_path / "records.json"), max_attempts=1)
+    full.left = stores
+    consumer.checkpoint = full
+    with pytest.raises(OSError, match="No space left"):
+        consumer.process_batch()
+    assert all(tracker.errors == {} for tracker in full.batch.values())
+    full.left = 99
+    with contextlib.suppress(StreamIsClosedError):
+        consumer.process_batch()
+    assert consumer.seen == ["1"]
+    assert full.start_pointer == 1
+
+
+def test_records_of_a_batch_that_could_not_be_stored_are_not_passed_over(tmp_path: Path) -> None:
+    """Their ids are those of the batch before, so that nothing but the failure shows it."""
+
+    class Full(SimpleCheckpoint):
+        is_full = False
+
+        def dump_records(self, records: Any) -> None:
+            if self.is_full:
+                raise OSError(28, "No space left on device")
+            super().dump_records(records)
+
+    class Sees(Consumer):
+        def process_record(self, record: DataClassRecord) -> None:
+            self.seen.append(record.create_at)
+
+    with (tmp_path / "source.log").open("w") as file:
+        file.writelines(DataClassRecord(str(number % 2), f"at {number}").serialize() + "\n" for number in range(6))
+    consumer = make(tmp_path, Sees, limit=2)
+    full = consumer.checkpoint = Full.load(str(tmp_path / "full.json"), str(tmp_path / "records.json"))
+    consumer.process_batch()
+    full.is_full = True
+    with pytest.raises(OSError, match="No space left"):
+        consumer.process_batch()
+    full.is_full = False
+    consumer.process_batch()
+    consumer.process_batch()
+    assert consumer.seen == [f"at {number}" for number in range(6)]
+
+
+@pytest.mark.parametrize("name", ["dump_as_in_progress", "dump_as_succeeded", "dump_as_failed_or_exhausted"])
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, TimeoutError])
+def test_who_is_interrupted_while_it_stores_leaves_no_lock(
+    tmp_path: Path, name: str, when: str, error: type[BaseException]
+) -> None:
+    write(tmp_path, 1)
+    interruptions = [error()]
+
+    class Interrupted(SimpleCheckpoint):
+        pass
+
+    def dump(self: SimpleCheckpoint, record: DataClassRecord) -> None:
+        if when == "before" and interruptions:
+            raise interruptions.pop()
+        SimpleCheckpoint.dump(self)
+        if interruptions:
+            raise interruptions.pop()
+
+    setattr(Interrupted, name, dump)
+    consumer = make(tmp_path, Fails if name == "dump_as_failed_or_exhausted" else Consumer)
+    consumer.checkpoint = Interrupted.load(
+        str(tmp_path / "checkpoint.json"), str(tmp_path / "records.json"), max_attempts=2
+    )
+    with contextlib.suppress(error):
+        consumer.process_batch()
+    assert not interruptions
+    found = load(tmp_path)
+    assert all(tracker.lock is None for tracker in found.batch.values())
+    again = make(tmp_path)
+    again.process_batch()
+    # A record that failed is put aside by this run, or tried again by the next.
+    assert consumer.seen + again.seen == (
+        [] if consumer.checkpoint.start_pointer and isinstance(consumer, Fails) else ["1"]
+    )
+    assert again.checkpoint.start_pointer == 1
+
+
+def test_a_checkpoint_that_leaves_records_out_is_asked_no_more(tmp_path: Path) -> None:
+    class LeavesOut(SimpleCheckpoint):
+        def mark_as_failed_or_exhausted(self, record: Any, *args: Any, **kwargs: Any) -> None:
+            super().mark_as_failed_or_exhausted(record, *args, **kwargs)
+            self.get_tracker(record).status = StatusEnum.ignored.value
+
+    write(tmp_path, 1, 2)
+    consumer = make(tmp_path, Fails)
+    consumer.checkpoint = LeavesOut.load(str(tmp_path / "own.json"), str(tmp_path / "records.json"), max_attempts=2)
+    consumer.process_batch()
+    assert isinstance(consumer, Fails)
+    assert consumer.aside == ["1", "2"]
+    assert consumer.checkpoint.start_pointer == 2
+
+
+def test_locks_that_0_1_2_has_stored_expire_whatever_is_configured_now(tmp_path: Path) -> None:
+    checkpoint, record = load(tmp_path, lock_expire=60), DataClassRecord(id="1")
+    checkpoint.update_for_new_batch([record])
+    checkpoint.mark_as_in_progress(record, now=NOW)
+    tracker = checkpoint.get_tracker(record)
+    tracker.lock_expire_time = (NOW + timedelta(days=900)).isoformat()
+    assert checkpoint.is_record_locked(record, now=NOW + timedelta(seconds=899))
+    assert not checkpoint.is_record_locked(record, now=NOW + timedelta(seconds=900))
+
+
+def test_files_that_cannot_be_replaced_are_written_in_place(tmp_path: Path) -> None:
+    device = tmp_path / "null"
+    os.mknod(device, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+    durable.write(device, "gone")
+    assert device.is_char_device()
+    # A file that is a mount of its own, as containers have them.
+    mounted, other = tmp_path / "mounted", tmp_path / "other"
+    mounted.write_text("old")
+    other.write_text("older")
+    subprocess.run(["mount", "--bind", other, mounted], check=True)
+    try:
+        durable.write(mounted, "new")
+    finally:
+        subprocess.run(["umount", mounted], check=True)
+    assert (mounted.read_text(), other.read_text()) == ("old", "new")
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_several_write_one_file(tmp_path: Path) -> None:
+    """Each whole, whatever process, thread or container it is of: a pid is no name."""
+    texts = [str(number) * 200_000 for number in range(4)]
+
+    def write_often(text: str) -> None:
+        for _ in range(20):
+            durable.write(tmp_path / "state", text)
+
+    threads = [threading.Thread(target=write_often, args=(text,)) for text in texts]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        with contextlib.suppress(FileNotFoundError):
+            assert (tmp_path / "state").read_text() in texts
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
 
 
 def test_waits_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

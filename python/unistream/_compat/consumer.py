@@ -1,6 +1,8 @@
 """Consumers."""
 
+import contextlib
 import dataclasses
+import itertools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +12,7 @@ from func_args.api import REQ, BaseModel
 
 from .._console import console as logger
 from .abstraction import AbcConsumer
-from .checkpoint import T_POINTER, BaseCheckPoint, StatusEnum, is_finished
+from .checkpoint import T_POINTER, BaseCheckPoint, StatusEnum, Tracker, is_finished
 from .exc import StreamIsClosedError
 from .published import at
 
@@ -18,6 +20,15 @@ from .published import at
 @at("unistream.consumer")
 class RetryError(Exception):
     """`process_failed_record` failed as often as it is tried; the last error is the `__cause__`."""
+
+
+_PUT_ASIDE = "put_aside"
+"""The key in the `errors` of a record that failed for good: `process_failed_record` has had it."""
+
+
+def _is_done(tracker: Tracker) -> bool:
+    """Whether a record is processed, left out or put aside."""
+    return is_finished(tracker) and (tracker.status != StatusEnum.exhausted or _PUT_ASIDE in tracker.errors)
 
 
 @at("unistream.consumer")
@@ -73,58 +84,90 @@ class BaseConsumer(AbcConsumer, BaseModel):
 
     def _process_record_with_checkpoint(self, record: Any) -> Any:
         """Process a record once, and store how that went."""
-        self.checkpoint.mark_as_in_progress(record)
-        self.checkpoint.dump_as_in_progress(record)
+        self._has_failed = False
+        try:
+            self.checkpoint.mark_as_in_progress(record)
+            self.checkpoint.dump_as_in_progress(record)
+        except BaseException:
+            self._take_attempt_back(record)
+            raise
         try:
             result = self.process_record(record)
-            self.checkpoint.mark_as_succeeded(record)
-            self.checkpoint.dump_as_succeeded(record)
         except Exception as error:
+            self._has_failed = True
             self.checkpoint.mark_as_failed_or_exhausted(record, error)
-            self.checkpoint.dump_as_failed_or_exhausted(record)
+            self._store(self.checkpoint.dump_as_failed_or_exhausted, record)
             raise
         except BaseException:
             # The program ends, by Ctrl-C perhaps: the attempt counts nothing, and nobody waits until its lock expires.
-            tracker = self.checkpoint.get_tracker(record)
-            tracker.status, tracker.lock = StatusEnum.pending.value, None
-            tracker.attempts -= 1
-            self.checkpoint.dump_as_failed_or_exhausted(record)
+            self._take_attempt_back(record)
             raise
+        self.checkpoint.mark_as_succeeded(record)
+        self._store(self.checkpoint.dump_as_succeeded, record)
         return result
 
+    @staticmethod
+    def _store(dump: Callable[[Any], None], record: Any) -> None:
+        """Store what is so now. Where that is broken off it is done again, so that no lock is left behind."""
+        try:
+            dump(record)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                dump(record)
+            raise
+
+    def _take_attempt_back(self, record: Any) -> None:
+        tracker = self.checkpoint.get_tracker(record)
+        tracker.status, tracker.lock = StatusEnum.pending.value, None
+        tracker.attempts -= 1
+        with contextlib.suppress(Exception):
+            self.checkpoint.dump_as_failed_or_exhausted(record)
+
     def _process_record(self, record: Any) -> tuple[bool | None, Any]:
-        """Process a record, as often as it takes.
+        """Process a record, as often as it takes. Attempts of earlier runs count.
 
         Returns:
             Whether it was processed, `None` if there was nothing to do, and what `process_record`, or else
             `process_failed_record`, returned.
         """
-        status = self.checkpoint.get_tracker(record).status
-        if status == StatusEnum.in_progress:
-            # Who had begun it is dead if the lock has expired, else somebody to wait for.
-            if self.checkpoint.is_record_locked(record):
-                return None, None
-        elif status not in (StatusEnum.pending, StatusEnum.failed):
+        tracker = self.checkpoint.get_tracker(record)
+        if _is_done(tracker):
             return None, None
-        try:
-            return True, self._try(self._process_record_with_checkpoint, record)
-        except Exception:
+        # Who had begun it is dead if the lock has expired, else somebody to wait for.
+        if tracker.status == StatusEnum.in_progress and self.checkpoint.is_record_locked(record):
+            return None, None
+        while True:
             try:
-                result = self._try(self.process_failed_record, record)
-            except Exception as last:
-                raise RetryError(f"the failed record {record.id} could not be put aside") from last
-            if self.skip_error:
-                return False, result
-            raise
+                return True, self._process_record_with_checkpoint(record)
+            except Exception:
+                if not self._has_failed:
+                    # It is no failure of the record: the checkpoint could not be stored.
+                    raise
+                tracker = self.checkpoint.get_tracker(record)
+                if tracker.status == StatusEnum.exhausted or tracker.attempts >= self.checkpoint.max_attempts:
+                    result = self._put_aside(record)
+                    if self.skip_error:
+                        return False, result
+                    raise
+            self._back_off(tracker.attempts)
 
-    def _try(self, function: Callable[[Any], Any], record: Any) -> Any:
-        for failures in range(1, self.checkpoint.max_attempts):
+    def _put_aside(self, record: Any) -> Any:
+        for failures in itertools.count(1):
             try:
-                return function(record)
-            except Exception:  # noqa: BLE001 whatever a program raises
-                wait = self.exp_backoff_multiplier * self.exp_backoff_base ** (failures - 1)
-                time.sleep(max(0, self.exp_backoff_min, min(wait, self.exp_backoff_max)))
-        return function(record)
+                result = self.process_failed_record(record)
+                break
+            except Exception as error:
+                if failures >= self.checkpoint.max_attempts:
+                    raise RetryError(f"the failed record {record.id} could not be put aside") from error
+            self._back_off(failures)
+        # Until this is stored, the record is not passed over.
+        self.checkpoint.get_tracker(record).errors[_PUT_ASIDE] = True
+        self.checkpoint.dump_as_failed_or_exhausted(record)
+        return result
+
+    def _back_off(self, failures: int) -> None:
+        wait = self.exp_backoff_multiplier * self.exp_backoff_base ** (failures - 1)
+        time.sleep(max(0, self.exp_backoff_min, min(wait, self.exp_backoff_max)))
 
     @logger.emoji_block(msg="process batch in sequence", emoji="⏳")
     def _process_batch_in_sequence(self) -> None:
@@ -134,9 +177,15 @@ class BaseConsumer(AbcConsumer, BaseModel):
         if records is None:
             records, next_pointer = self.get_records()
             self.checkpoint.update_for_new_batch(records, next_pointer)
-            # The records come first: a checkpoint never stands beside those of another batch.
-            self.checkpoint.dump_records(records)
-            self.checkpoint.dump()
+            try:
+                # The records come first: a checkpoint never stands beside those of another batch.
+                self.checkpoint.dump_records(records)
+                self.checkpoint.dump()
+            except BaseException:
+                # What is stored may be half of it: the batch is read again.
+                self.checkpoint.batch.clear()
+                self.checkpoint.next_pointer = None
+                raise
         for record in records:
             self._process_record(record)
         # What is still locked is waited for.
@@ -144,22 +193,20 @@ class BaseConsumer(AbcConsumer, BaseModel):
             self.commit()
 
     def _is_only_to_be_committed(self) -> bool:
-        """Whether an earlier run has processed its batch and died before it went on.
-
-        A record that failed for good may not be put aside yet: such a batch is read again.
-        """
-        trackers = self.checkpoint.batch.values()
-        is_done = all(tracker.status in (StatusEnum.succeeded, StatusEnum.ignored) for tracker in trackers)
-        return bool(trackers) and is_done and self.checkpoint.next_pointer is not None
+        """Whether an earlier run has processed its batch and died before it went on."""
+        batch = self.checkpoint.batch
+        return bool(batch) and all(map(_is_done, batch.values())) and self.checkpoint.next_pointer is not None
 
     def _left_of_batch(self) -> list[Any] | None:
         """Return the records of the batch that was begun; `None` if it is finished, or is to be read again."""
-        if self.checkpoint.is_ready_for_next_batch():
+        if self.checkpoint.is_ready_for_next_batch() and (
+            self.checkpoint.next_pointer is None or all(map(_is_done, self.checkpoint.batch.values()))
+        ):
             return None
         records = list(self.checkpoint.load_records(record_class=self.record_class))
         stored, batch = {record.id for record in records}, self.checkpoint.batch
         # 0.1.2 stored the checkpoint first: where it died in between, the records are those of the batch before.
-        is_whole = stored <= batch.keys() and all(id in stored or is_finished(batch[id]) for id in batch)
+        is_whole = stored <= batch.keys() and all(id in stored or _is_done(batch[id]) for id in batch)
         return records if is_whole else None
 
     def process_batch(self, verbose: bool = False) -> None:
@@ -244,16 +291,16 @@ class SimpleConsumer(BaseConsumer):
         records: list[Any] = []
         lines = 0
         try:
-            with self.path_source.open() as file:
-                for line in file:
-                    if lines == end:
-                        break
+            with self.path_source.open("rb") as file:
+                for line in itertools.islice(file, end):
                     lines += 1
                     if lines > start:
                         try:
-                            records.append(self.record_class.deserialize(line.removesuffix("\n")))
-                        except Exception:
-                            if line.endswith("\n"):
+                            text = line.removesuffix(b"\n").removesuffix(b"\r").decode()
+                            records.append(self.record_class.deserialize(text))
+                        except Exception as error:
+                            if line.endswith(b"\n"):
+                                error.add_note(f"line {lines} of {self.path_source} is no record")
                                 raise
                             # Its end is still being written.
                             break

@@ -2,11 +2,46 @@
 
 import dataclasses
 import enum
-from collections.abc import Callable
 from typing import Any, Self
 
 _CONVERTER = "unistream_converter"
 """The key in a field's metadata at which the function stands that makes the field's value out of JSON."""
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _field_maker(converter: str, doc: str) -> Any:
+    """Return a class method that makes a field whose value the class's method `converter` makes out of JSON."""
+
+    def make(
+        cls: type[Any],
+        /,
+        default: Any = dataclasses.MISSING,
+        default_factory: Any = dataclasses.MISSING,
+        init: bool = True,
+        repr: bool = True,
+        hash: bool | None = None,
+        compare: bool = True,
+        metadata: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        # A default and a factory that are not given are left out, so that a name in `kwargs` meets no second one.
+        given = {"default": default, "default_factory": default_factory}
+        given = {name: value for name, value in given.items() if value is not dataclasses.MISSING}
+        return dataclasses.field(
+            init=init,
+            repr=repr,
+            hash=hash,
+            compare=compare,
+            metadata={**(metadata or {}), _CONVERTER: getattr(cls, converter)},
+            **given,
+            **kwargs,
+        )
+
+    make.__doc__ = doc
+    return classmethod(make)
 
 
 class DataClass:
@@ -52,79 +87,9 @@ class DataClass:
             raise TypeError(f"a dict is needed, not {type(map_of_dct_or_obj).__name__}")
         return {key: cls.from_dict(value) for key, value in map_of_dct_or_obj.items()}
 
-    @classmethod
-    def nested_field(
-        cls,
-        default: Any = dataclasses.MISSING,
-        default_factory: Any = dataclasses.MISSING,
-        init: bool = True,
-        repr: bool = True,
-        hash: bool | None = None,
-        compare: bool = True,
-        metadata: Any = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Return a field that holds this dataclass."""
-        return _field(cls.from_dict, default, default_factory, init, repr, hash, compare, metadata, **kwargs)
-
-    @classmethod
-    def list_of_nested_field(
-        cls,
-        default: Any = dataclasses.MISSING,
-        default_factory: Any = dataclasses.MISSING,
-        init: bool = True,
-        repr: bool = True,
-        hash: bool | None = None,
-        compare: bool = True,
-        metadata: Any = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Return a field that holds a list of this dataclass."""
-        return _field(cls.from_list, default, default_factory, init, repr, hash, compare, metadata, **kwargs)
-
-    @classmethod
-    def map_of_nested_field(
-        cls,
-        default: Any = dataclasses.MISSING,
-        default_factory: Any = dataclasses.MISSING,
-        init: bool = True,
-        repr: bool = True,
-        hash: bool | None = None,
-        compare: bool = True,
-        metadata: Any = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Return a field that holds a dict of texts to this dataclass."""
-        return _field(cls._from_mapper, default, default_factory, init, repr, hash, compare, metadata, **kwargs)
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
-
-
-def _field(
-    convert: Callable[[Any], Any],
-    default: Any,
-    default_factory: Any,
-    init: bool,
-    repr: bool,
-    hash: bool | None,
-    compare: bool,
-    metadata: Any,
-    **kwargs: Any,
-) -> Any:
-    # A default and a factory that are not given are left out, so that a name in `kwargs` meets no second one.
-    given = {"default": default, "default_factory": default_factory}
-    given = {name: value for name, value in given.items() if value is not dataclasses.MISSING}
-    return dataclasses.field(
-        init=init,
-        repr=repr,
-        hash=hash,
-        compare=compare,
-        metadata={**(metadata or {}), _CONVERTER: convert},
-        **given,
-        **kwargs,
-    )
+    nested_field = _field_maker("from_dict", "Return a field that holds this dataclass.")
+    list_of_nested_field = _field_maker("from_list", "Return a field that holds a list of this dataclass.")
+    map_of_nested_field = _field_maker("_from_mapper", "Return a field that holds a dict of texts to this dataclass.")
 
 
 class BetterIntEnum(int, enum.Enum):

@@ -1,6 +1,7 @@
 """Producers."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -135,5 +136,17 @@ class SimpleProducer(BaseProducer):
 
     def send(self, records: list[Any]) -> None:
         """Append the records to the file."""
-        with Path(self.path_sink).open("a") as file:
-            file.writelines(f"{record.serialize()}\n" for record in records)
+        path = Path(self.path_sink)
+        # A line that an earlier run has torn takes no record with it: its own come again.
+        begin = "\n" if _is_torn(path) else ""
+        with path.open("a", encoding="utf-8") as file:
+            file.write(begin + "".join(f"{record.serialize()}\n" for record in records))
+
+
+def _is_torn(path: Path) -> bool:
+    """Whether a file's last line has no end. A pipe or a device has no last line."""
+    if not (path.is_file() and path.stat().st_size and os.access(path, os.R_OK)):
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() != b"\n"

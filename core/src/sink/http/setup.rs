@@ -81,6 +81,9 @@ pub(super) fn client(
     }
     let url = url(&options.url, &options.query, dialect)?;
     let identity = Identity::of_options(&options.client_cert, &options.client_key)?;
+    if identity.is_some() && url.scheme_str() == Some("http") {
+        return Err(invalid("client_cert is given, and nobody asks for it where the URL begins with http://"));
+    }
     let (headers, secret_headers) = headers(options)?;
     let authorization = dialect.authorization();
     let given = if auth.is_basic() { "authorization" } else { authorization.0 };

@@ -5,7 +5,8 @@ use std::{fmt, io};
 
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use ureq::tls::{ClientCert, PemItem, RootCerts, TlsConfig, parse_pem};
+use rustls::sign::CertifiedKey;
+use ureq::tls::{ClientCert, PemItem, RootCerts, parse_pem};
 
 use super::environment::Environment;
 use super::{invalid, secret_file};
@@ -49,15 +50,7 @@ impl Trust {
         bundle.map_or_else(|| Ok(Trust::default()), Trust::load)
     }
 
-    pub(super) fn tls(&self, identity: Option<&Identity>) -> TlsConfig {
-        let mut config = TlsConfig::builder().client_cert(identity.map(|identity| identity.0.clone()));
-        if let Some(bundle) = &self.bundle {
-            config = config.root_certs(bundle.clone());
-        }
-        config.build()
-    }
-
-    /// The same for `rustls` itself.
+    /// In the form that TLS takes.
     pub(super) fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         match &self.bundle {
@@ -107,8 +100,21 @@ impl Identity {
             Ok(PemItem::PrivateKey(key)) => Some(key),
             _ => None,
         });
-        let key = found.ok_or_else(|| invalid(format!("{key} holds no PEM private key that is not encrypted")))?;
-        Ok(Identity(ClientCert::new_with_certs(&chain, key)))
+        let private = found.ok_or_else(|| invalid(format!("{key} holds no PEM private key that is not encrypted")))?;
+        let identity = Identity(ClientCert::new_with_certs(&chain, private));
+        identity.check().map_err(|why| invalid(format!("{certificate} and {key}: {why}")))?;
+        Ok(identity)
+    }
+
+    /// # Errors
+    /// Why no server would be shown it.
+    fn check(&self) -> Result<(), String> {
+        let (chain, key) = self.rustls().map_err(|error| error.to_string())?;
+        let checked = CertifiedKey::from_der(chain, key, &rustls::crypto::ring::default_provider());
+        checked.map(|_| ()).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => "the certificate is for another key".into(),
+            other => format!("no certificate and key that TLS can use: {other}"),
+        })
     }
 
     /// What two options name: a certificate, and a key that may stand in the same file; `None` if both are empty.
