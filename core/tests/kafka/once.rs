@@ -111,9 +111,9 @@ fn a_batch_keeps_its_numbers_across_a_restart() {
     assert_eq!(arrived(&cluster), all(0..20));
     let state = cluster.state();
     // A new batch has the same producer id, once the one before is finished, and another epoch.
-    let numbers = |taken: &&Taken| (taken.producer, taken.epoch);
+    let numbers = |taken: &Taken| (taken.producer, taken.epoch);
     let (old, new): (Vec<_>, Vec<_>) = state.taken.iter().partition(|taken| before.contains(taken));
-    assert!(old.iter().all(|old| new.iter().all(|new| numbers(&new) > numbers(&old))), "{old:?} {new:?}");
+    assert!(old.iter().all(|old| new.iter().all(|new| numbers(new) > numbers(old))), "{old:?} {new:?}");
     let again = state.asked.iter().filter(|asked| before.contains(asked)).count();
     assert!(again > before.len(), "nothing came again");
     assert!(ended.lock().unwrap().is_empty(), "{ended:?}");
