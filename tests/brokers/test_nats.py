@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from chaos import prove
-from conftest import COMMAND, FAILURES, run
-from nats_server import Nats, NatsBroker, patiently, serving
+from conftest import COMMAND, FAILURES, lose_reply, run
+from nats_server import Nats, NatsBroker, serving
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,9 @@ def numbers_in(servers: Nats, stream: str) -> list[int]:
 @pytest.mark.parametrize("atomic", ["never", "auto", "require"])
 def test_a_stream_has_what_was_put_in_order(server: Nats, tmp_path: Path, numbers: Path, atomic: str) -> None:
     server.make_stream(f"PLAIN-{atomic}", f"plain.{atomic}", allow_atomic=atomic == "require")
-    done = put(tmp_path / "outbox", numbers, server.at(f"plain.{atomic}") + f"?atomic={atomic}", "--header", "source=shop")
+    done = put(
+        tmp_path / "outbox", numbers, server.at(f"plain.{atomic}") + f"?atomic={atomic}", "--header", "source=shop"
+    )
     assert done.returncode == 0, done.stderr
     messages = server.messages(f"PLAIN-{atomic}")
     assert [json.loads(message.data or b"")["n"] for message in messages] == list(range(5000))
@@ -49,47 +51,21 @@ def test_what_is_put_again_is_there_once(server: Nats, tmp_path: Path, numbers: 
         assert len(numbers_in(server, "AGAIN")) == (10000 if "false" in options else 5000)
 
 
-def pause_and_put(server: Nats, tmp_path: Path, stream: str) -> "subprocess.CompletedProcess[str]":
-    """Let the server take a record whose acknowledgement is lost, and send it again."""
-    url = server.at(stream) + "?timeout=0.5&connect_timeout=0.5"
-    # A connection is there already, as it would be.
-    program = subprocess.Popen(
-        [COMMAND, "put", str(tmp_path / "outbox"), "--to", url, "--timeout", "1", "-o", "schedule_multiplier=0.05"],
-        stdin=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    assert program.stdin is not None
-    try:
-        program.stdin.write(b'{"n": 0}\n')
-        program.stdin.flush()
-        patiently(lambda: check(numbers_in(server, stream.upper()) == [0]))
-        server.servers[0].pause()
-        program.stdin.write(b'{"n": 1}\n')
-        program.stdin.close()
-        assert program.wait(60) != 0
-    finally:
-        server.servers[0].go_on()
-        program.kill()
-        program.wait()
-    patiently(lambda: check(len(numbers_in(server, stream.upper())) == 2))
-    time.sleep(1)
-    return run("drain", tmp_path / "outbox", "--to", url, "--timeout", "60")
-
-
-def check(condition: bool) -> None:
-    assert condition
-
-
 def test_an_acknowledgement_that_is_lost_changes_nothing_within_the_window(server: Nats, tmp_path: Path) -> None:
     server.make_stream("LOST", "lost")
-    done = pause_and_put(server, tmp_path, "lost")
+    url = server.at("lost") + "?timeout=0.5&connect_timeout=0.5"
+    lose_reply(server.servers[0], tmp_path / "outbox", url, lambda: numbers_in(server, "LOST"))
+    done = run("drain", tmp_path / "outbox", "--to", url, "--timeout", "60")
     assert done.returncode == 0 and "twice" not in done.stderr, done.stderr
     assert numbers_in(server, "LOST") == [0, 1]
 
 
 def test_a_window_that_is_over_is_told(server: Nats, tmp_path: Path) -> None:
     server.make_stream("SHORT", "short", duplicate_window=500_000_000)
-    done = pause_and_put(server, tmp_path, "short")
+    url = server.at("short") + "?timeout=0.5&connect_timeout=0.5"
+    lose_reply(server.servers[0], tmp_path / "outbox", url, lambda: numbers_in(server, "SHORT"))
+    time.sleep(1)
+    done = run("drain", tmp_path / "outbox", "--to", url, "--timeout", "60")
     assert done.returncode == 0 and "may have arrived twice" in done.stderr, done.stderr
     assert "remembers ids for 0.5 s" in done.stderr
     assert numbers_in(server, "SHORT") == [0, 1, 1]

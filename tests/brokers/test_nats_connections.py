@@ -5,13 +5,11 @@ import json
 import signal
 import ssl
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import nkeys
 from certificates import certificates
-from conftest import COMMAND
+from conftest import COMMAND, wait_for
 from nats.aio.client import Client
 from nats_server import Nats, patiently, serving
 from test_nats import delivers, numbers_in, put, waits
@@ -142,7 +140,8 @@ def test_tls_that_asks_who_we_are(tmp_path: Path) -> None:
         outbox = waits(tmp_path, servers.at("s", "tls") + f"?{trust}", "")
         delivers(outbox, servers.at("s", "tls") + f"?{ours}")
         done = waits_not(tmp_path, servers.at("s") + f"?{ours}")
-        assert done == 0 and numbers_in(servers, "S") == [0]
+        assert done == 0
+        assert numbers_in(servers, "S") == [0]
     with serving(tmp_path / "first", extra=f"tls {{ {files}, handshake_first: true }}") as servers:
         tls(servers, certs)
         servers.options["tls_handshake_first"] = True
@@ -162,12 +161,25 @@ def waits_not(tmp_path: Path, url: str) -> int:
 
 
 def test_a_server_that_leaves_is_left_for_those_it_has_told_of(tmp_path: Path, numbers: Path) -> None:
-    with serving(tmp_path / "servers", count=3, extra='lame_duck_duration: "30s", lame_duck_grace_period: "1s"') as servers:
+    with serving(
+        tmp_path / "servers", count=3, extra='lame_duck_duration: "30s", lame_duck_grace_period: "1s"'
+    ) as servers:
         servers.make_stream("S", "s", num_replicas=3)
         # The sink is told of the first server alone, and is put to it slowly.
         first = servers.servers[0]
         url = f"nats://127.0.0.1:{first.proxy.port}/s"
-        fields = ("--format", "ndjson", "--id", "id", "--key", "key", "-o", "max_rate_records=2500", "-o", "max_records=20")
+        fields = (
+            "--format",
+            "ndjson",
+            "--id",
+            "id",
+            "--key",
+            "key",
+            "-o",
+            "max_rate_records=2500",
+            "-o",
+            "max_records=20",
+        )
         command = [COMMAND, "put", str(tmp_path / "outbox"), str(numbers), "--to", url, "--quiet", *fields]
         program = subprocess.Popen(command, stderr=subprocess.PIPE)
         try:
@@ -190,10 +202,3 @@ def numbers_seen(servers: Nats) -> range:
         return int((await client.jetstream(timeout=5).stream_info("S")).state.messages)
 
     return range(patiently(lambda: servers.ask(count)))
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
