@@ -31,9 +31,8 @@ def numbers_in(servers: Nats, stream: str) -> list[int]:
 @pytest.mark.parametrize("atomic", ["never", "auto", "require"])
 def test_a_stream_has_what_was_put_in_order(server: Nats, tmp_path: Path, numbers: Path, atomic: str) -> None:
     server.make_stream(f"PLAIN-{atomic}", f"plain.{atomic}", allow_atomic=atomic == "require")
-    done = put(
-        tmp_path / "outbox", numbers, server.at(f"plain.{atomic}") + f"?atomic={atomic}", "--header", "source=shop"
-    )
+    url = server.at(f"plain.{atomic}") + f"?atomic={atomic}"
+    done = put(tmp_path / "outbox", numbers, url, "--header", "source=shop")
     assert done.returncode == 0, done.stderr
     messages = server.messages(f"PLAIN-{atomic}")
     assert [json.loads(message.data or b"")["n"] for message in messages] == list(range(5000))

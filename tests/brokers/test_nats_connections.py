@@ -14,6 +14,7 @@ from nats.aio.client import Client
 from nats_server import Nats, patiently, serving
 from test_nats import delivers, numbers_in, put, waits
 
+LAME_DUCK = 'lame_duck_duration: "30s", lame_duck_grace_period: "1s"'
 USERS = """
 authorization { users: [
     {user: all, password: hush}
