@@ -60,3 +60,13 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not so after {seconds} s"
         time.sleep(0.02)
+
+
+def ends_well(program: "subprocess.Popen[bytes]") -> None:
+    """Wait until a program has done what it has to."""
+    try:
+        _, said = program.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        program.kill()
+        _, said = program.communicate()
+    assert program.returncode == 0, said.decode()

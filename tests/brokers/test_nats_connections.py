@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nkeys
 from certificates import certificates
-from conftest import COMMAND, wait_for
+from conftest import COMMAND, ends_well, wait_for
 from nats.aio.client import Client
 from nats_server import Nats, patiently, serving
 from test_nats import delivers, numbers_in, put, waits
@@ -162,26 +162,14 @@ def waits_not(tmp_path: Path, url: str) -> int:
 
 
 def test_a_server_that_leaves_is_left_for_those_it_has_told_of(tmp_path: Path, numbers: Path) -> None:
-    with serving(
-        tmp_path / "servers", count=3, extra='lame_duck_duration: "30s", lame_duck_grace_period: "1s"'
-    ) as servers:
+    with serving(tmp_path / "servers", count=3, extra=LAME_DUCK) as servers:
         servers.make_stream("S", "s", num_replicas=3)
         # The sink is told of the first server alone, and is put to it slowly.
         first = servers.servers[0]
         url = f"nats://127.0.0.1:{first.proxy.port}/s"
-        fields = (
-            "--format",
-            "ndjson",
-            "--id",
-            "id",
-            "--key",
-            "key",
-            "-o",
-            "max_rate_records=2500",
-            "-o",
-            "max_records=20",
-        )
-        command = [COMMAND, "put", str(tmp_path / "outbox"), str(numbers), "--to", url, "--quiet", *fields]
+        fields = ("--format", "ndjson", "--id", "id", "--key", "key")
+        slowly = ("-o", "max_rate_records=2500", "-o", "max_records=20", "-o", "schedule_max=0.5")
+        command = [COMMAND, "put", str(tmp_path / "outbox"), str(numbers), "--to", url, "--quiet", *fields, *slowly]
         program = subprocess.Popen(command, stderr=subprocess.PIPE)
         try:
             wait_for(lambda: len(numbers_seen(servers)) > 100)
@@ -191,10 +179,8 @@ def test_a_server_that_leaves_is_left_for_those_it_has_told_of(tmp_path: Path, n
             wait_for(lambda: len(numbers_seen(servers)) > before + 1000)
             assert program.poll() is None
             first.kill()
-            assert program.wait(60) == 0, program.stderr and program.stderr.read()
         finally:
-            program.kill()
-            program.wait()
+            ends_well(program)
         assert sorted(numbers_in(servers, "S")) == list(range(5000))
 
 
