@@ -5,7 +5,7 @@ export PYTHON
 # Every feature of the core.
 FEATURES = aws async http kafka nats redis tracing zstd
 
-.PHONY: demo test test-rust test-c test-cli test-python test-compat test-aws test-http test-kafka lint requirements notices advisories reproduce bench torture fuzz clean
+.PHONY: demo test test-rust test-c test-cli test-python test-compat test-aws test-http test-kafka test-brokers lint requirements notices advisories reproduce bench torture fuzz clean
 .DEFAULT_GOAL := test
 
 include ffi/install.mk
@@ -18,7 +18,7 @@ demo:
 # Each part says how long it took. What mostly waits, for servers and for programs that die, goes side by side.
 test: $(addprefix timed-,lint test-rust)
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target \
-	  $(addprefix timed-,test-python test-c test-compat test-aws test-http test-kafka test-cli)
+	  $(addprefix timed-,test-python test-c test-compat test-aws test-http test-kafka test-brokers test-cli)
 
 timed-%:
 	@start=$$(date +%s) && $(MAKE) --no-print-directory $* && echo "== $*: $$(($$(date +%s) - start)) s"
@@ -86,6 +86,10 @@ test-http:
 test-kafka:
 	tests/kafka/run.sh
 
+# The NATS and Redis sinks against servers of those, on loopback; alone and as clusters, killed and cut off.
+test-brokers:
+	tests/brokers/run.sh
+
 # Figures of all three languages and of the AWS and HTTP sinks, each beside its limit or its rivals; all in
 # target/bench/results.json at the end.
 bench:
@@ -105,6 +109,7 @@ torture:
 	UNISTREAM_SOAK_SECONDS=600 $(CARGO) test --release --locked -p unistream --test outbox sixteen -- --nocapture
 	tests/torture.sh
 	KAFKA_FAILURES=200 tests/kafka/run.sh -s -k once_whatever_fails
+	BROKERS_FAILURES=200 tests/brokers/run.sh -s -k whatever_fails
 
 # Fuzzing with coverage, so many seconds for each target: `cargo install cargo-fuzz`, and clang for the C ABI.
 FUZZ_SECONDS ?= 600

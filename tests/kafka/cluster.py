@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "brokers"))
@@ -20,6 +21,9 @@ from servers import free_port
 
 JAVA = ["java", "-Xmx320m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
 CLUSTER_ID = "4L6g3nShT-eMCtK--X86sw"
+
+Configuration = dict[str, str | int | float | bool]
+"""What clients of others are configured with."""
 
 
 class Cluster:
@@ -112,7 +116,7 @@ class Cluster:
         return ",".join(f"localhost:{proxy.port}" for proxy in self.proxies.values())
 
     @property
-    def direct(self) -> dict[str, str | int | float | bool]:
+    def direct(self) -> Configuration:
         """The configuration of others' clients, which do not go through the proxies."""
         return {"bootstrap.servers": ",".join(f"127.0.0.1:{self._ports['internal', node]}" for node in self._nodes)}
 
@@ -127,26 +131,9 @@ class Cluster:
             made.result(60)
         return topic
 
-    def read(self, topic: str) -> Iterator[tuple[int, object]]:
+    def read(self, topic: str) -> Iterator[tuple[int, Any]]:
         """Give the partition and the message of all that is in a topic."""
-        consumer = Consumer({**self.direct, "group.id": "readers", "enable.auto.commit": "false"})
-        try:
-            deadline = time.monotonic() + 60
-            for partition in sorted(consumer.list_topics(topic, timeout=30).topics[topic].partitions):
-                _, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=30)
-                if end == 0:
-                    continue
-                consumer.assign([TopicPartition(topic, partition, 0)])
-                at = 0
-                while at < end:
-                    assert time.monotonic() < deadline, f"{at} of {end} in partition {partition} of {topic}"
-                    message = consumer.poll(1)
-                    if message is None or message.error() is not None:
-                        continue
-                    at = (message.offset() or 0) + 1
-                    yield partition, message
-        finally:
-            consumer.close()
+        return read_all(self.direct, topic)
 
     # What the proof asks of a broker.
 
@@ -204,9 +191,31 @@ class Cluster:
     def read_back(self) -> list[Arrived]:
         arrived = []
         for partition, message in self.read(self.topic):
-            record = json.loads(message.value())  # type: ignore[attr-defined]
+            record = json.loads(message.value())
             arrived.append(Arrived(record["n"], record["key"], str(partition)))
         return arrived
+
+
+def read_all(configuration: Configuration, topic: str) -> Iterator[tuple[int, Any]]:
+    """Give the partition and the message of all that is in a topic."""
+    consumer = Consumer({**configuration, "group.id": "readers", "enable.auto.commit": "false"})
+    try:
+        deadline = time.monotonic() + 60
+        for partition in sorted(consumer.list_topics(topic, timeout=30).topics[topic].partitions):
+            _, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=30)
+            if end == 0:
+                continue
+            consumer.assign([TopicPartition(topic, partition, 0)])
+            at = 0
+            while at < end:
+                assert time.monotonic() < deadline, f"{at} of {end} in partition {partition} of {topic}"
+                message = consumer.poll(1)
+                if message is None or message.error() is not None:
+                    continue
+                at = (message.offset() or 0) + 1
+                yield partition, message
+    finally:
+        consumer.close()
 
 
 @contextmanager

@@ -34,7 +34,7 @@ def put(kafka: Cluster, place: Path, path: Path, topic: str, options: str = "", 
 
 
 def numbers(kafka: Cluster, topic: str) -> list[int]:
-    return sorted(json.loads(message.value())["n"] for _, message in kafka.read(topic))  # type: ignore[attr-defined]
+    return sorted(json.loads(message.value())["n"] for _, message in kafka.read(topic))
 
 
 def test_records_arrive_with_all_that_they_carry(tmp_path: Path, kafka: Cluster) -> None:
@@ -47,14 +47,14 @@ def test_records_arrive_with_all_that_they_carry(tmp_path: Path, kafka: Cluster)
     before = int(time.time() * 1000)
     put(kafka, tmp_path / "outbox", path, topic, "id_header=record-id", *fields)
     ((_, message),) = kafka.read(topic)
-    assert (message.key().decode(), json.loads(message.value())) == ("schlüssel", record)  # type: ignore[attr-defined]
+    assert (message.key().decode(), json.loads(message.value())) == ("schlüssel", record)
     expected = [("traceparent", b"00-ab"), ("h", b"v"), ("record-id", b"first")]
-    assert sorted(message.headers()) == sorted(expected)  # type: ignore[attr-defined]
-    kind, at = message.timestamp()  # type: ignore[attr-defined]
+    assert sorted(message.headers()) == sorted(expected)
+    kind, at = message.timestamp()
     assert kind == 1
     assert before - 1000 <= at <= time.time() * 1000
     ((_, message),) = kafka.read(other)
-    assert json.loads(message.value())["n"] == 2  # type: ignore[attr-defined]
+    assert json.loads(message.value())["n"] == 2
 
 
 def test_keys_go_where_others_put_them(tmp_path: Path, kafka: Cluster) -> None:
@@ -64,10 +64,7 @@ def test_keys_go_where_others_put_them(tmp_path: Path, kafka: Cluster) -> None:
     for n in range(200):
         producer.produce(theirs, b"", key=f"k{n}")
     assert producer.flush(30) == 0
-    places = [
-        {message.key(): partition for partition, message in kafka.read(topic)}  # type: ignore[attr-defined]
-        for topic in (ours, theirs)
-    ]
+    places = [{message.key(): partition for partition, message in kafka.read(topic)} for topic in (ours, theirs)]
     assert places[0] == places[1]
     assert set(places[0].values()) == set(range(7))
 
@@ -98,7 +95,7 @@ def test_order_of_keys_holds(tmp_path: Path, kafka: Cluster) -> None:
     put(kafka, tmp_path / "outbox", lines(tmp_path / "in", 20_000), topic, "", "-o", "max_records=100")
     last: dict[str, int] = defaultdict(lambda: -1)
     for _, message in kafka.read(topic):
-        record = json.loads(message.value())  # type: ignore[attr-defined]
+        record = json.loads(message.value())
         assert last[record["key"]] < record["n"]
         last[record["key"]] = record["n"]
     assert len(last) == 11
@@ -117,7 +114,7 @@ def test_what_the_topic_finds_too_large_is_found_alone(tmp_path: Path, kafka: Cl
     assert "dead letters: 1" in done.stderr
     letters = run("dead-letters", "list", tmp_path / "outbox").stdout
     assert "MESSAGE_TOO_LARGE" in letters or "MESSAGE_TOO_LARGE" in done.stderr, letters
-    arrived = [json.loads(message.value())["n"] for _, message in kafka.read(topic)]  # type: ignore[attr-defined]
+    arrived = [json.loads(message.value())["n"] for _, message in kafka.read(topic)]
     assert arrived == [n for n in range(600) if n != 317]
 
 
