@@ -37,6 +37,10 @@ impl Drop for DefectGuard<'_> {
 }
 
 impl unistream_producer {
+    pub(crate) fn engine(&self) -> &Producer {
+        &self.engine
+    }
+
     /// Every call goes through here: the handle is there and no earlier call has panicked.
     #[inline]
     fn call(handle: Option<&Self>, work: impl FnOnce(&Producer) -> Result<()>) -> CResult {

@@ -219,6 +219,12 @@ impl Producer {
         Ok(dict)
     }
 
+    /// Return the counters and the state as the text that Prometheus scrapes, with the labels `path` and, in an outbox,
+    /// `slot`. May be called from anywhere, sinks included.
+    fn prometheus(&self, py: Python<'_>) -> String {
+        py.detach(|| self.parts().core().prometheus())
+    }
+
     /// The buffer's directory.
     #[getter]
     fn path(&self) -> PathBuf {
