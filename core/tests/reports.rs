@@ -113,7 +113,7 @@ fn what_is_dropped_expired_or_left_is_told_too() {
         let root = tempfile::tempdir().unwrap();
         let producer = builder(root.path()).on_expired(on_expired).open(NullSink).unwrap();
         let (tell, told) = channel();
-        let past = unistream::time::micros(SystemTime::now()) - 1_000_000;
+        let past = time::micros(SystemTime::now()) - 1_000_000;
         for (text, expires_at) in [("old", Some(past)), ("young", None), ("old too", Some(past)), ("last", None)] {
             let (tell, record) = (tell.clone(), NewRecord { expires_at, ..NewRecord::new(text.as_bytes()) });
             producer.put_with(record, move |report| drop(tell.send(report))).unwrap();
@@ -312,7 +312,11 @@ fn a_fork_leaves_the_reports_to_the_parent() {
     let producer = builder(root.path()).shared(true).open_manual(Limits::default()).unwrap();
     let told = Arc::new(AtomicU64::new(0));
     let count = told.clone();
-    producer.put_with("parent", move |_| drop(count.fetch_add(1, Ordering::SeqCst))).unwrap();
+    producer
+        .put_with("parent", move |_| {
+            count.fetch_add(1, Ordering::SeqCst);
+        })
+        .unwrap();
     let code = in_fork(|| {
         let (tell, heard) = channel();
         producer.put_with("child", move |report: DeliveryReport| tell.send(report.delivery).unwrap()).unwrap();

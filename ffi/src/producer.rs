@@ -43,7 +43,7 @@ impl unistream_producer {
 
     /// Every call goes through here: the handle is there and no earlier call has panicked.
     #[inline]
-    fn call(handle: Option<&Self>, work: impl FnOnce(&Producer) -> Result<()>) -> CResult {
+    pub(crate) fn call(handle: Option<&Self>, work: impl FnOnce(&Producer) -> Result<()>) -> CResult {
         fallible(|| {
             let producer = required(handle, "producer")?;
             if producer.defective.load(Ordering::Relaxed) {

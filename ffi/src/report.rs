@@ -119,7 +119,7 @@ pub unsafe extern "C" fn unistream_report_receipt(
 ) {
     infallible(|| {
         // SAFETY: the contract: NULL or a C string that lives for the call.
-        let receipt = unsafe { self::message(receipt) };
+        let receipt = unsafe { message(receipt) };
         if let (Some(report), Some(receipt)) = (report, receipt) {
             report.receipts.insert(index, receipt);
         }

@@ -8,6 +8,7 @@ mod buffer;
 mod channel;
 mod cli;
 mod dead_letter;
+mod delivery;
 mod error;
 mod event;
 mod extras;
@@ -43,6 +44,8 @@ mod _native {
     use crate::cli::cli;
     #[pymodule_export]
     use crate::dead_letter::{DeadLetter, DeadLetters, DeadRecord};
+    #[pymodule_export]
+    use crate::delivery::Reporting;
     #[pymodule_export]
     use crate::event::Events;
     #[pymodule_export]

@@ -99,8 +99,9 @@ static void a_null_handle_is_an_error(void) {
   FAILS(invalid, unistream_producer_resume(NULL));
   FAILS(invalid, unistream_producer_close(NULL, 0, &number));
   FAILS(invalid, unistream_producer_stats(NULL, &stats));
-  char *text = NULL;
-  FAILS(invalid, unistream_producer_prometheus(NULL, &text));
+  char *scraped = NULL;
+  FAILS(invalid, unistream_producer_prometheus(NULL, &scraped));
+  CHECK(scraped == NULL);
   unistream_text_free(NULL);
   FAILS(invalid, unistream_producer_next_batch(NULL, &batch));
   FAILS(invalid, unistream_producer_next_wait(NULL, &wait));
