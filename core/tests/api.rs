@@ -14,6 +14,7 @@ macro_rules! shared_by_threads {
 #[test]
 fn every_type_at_the_root_is_send_and_sync() {
     let shared = shared_by_threads!(
+        Admin,
         Headers<'static>,
         HeadersIter<'static>,
         Batch,
@@ -21,6 +22,10 @@ fn every_type_at_the_root_is_send_and_sync() {
         DeadLetter,
         DeadLetters,
         DeadRecord,
+        Delivery,
+        DeliveryReport,
+        Confirmation,
+        Reporting,
         Cause,
         Damage,
         Error,
@@ -51,6 +56,7 @@ fn every_type_at_the_root_is_send_and_sync() {
         NewRecord<'static>,
         Record<'static>,
         Jitter,
+        Metric,
         Schedule,
         FileSink,
         Framing,

@@ -8,6 +8,7 @@ mod buffer;
 mod channel;
 mod cli;
 mod dead_letter;
+mod delivery;
 mod error;
 mod event;
 mod extras;
@@ -15,6 +16,7 @@ mod http;
 mod intake;
 mod json;
 mod judge;
+mod metrics;
 mod options;
 mod parts;
 mod payload;
@@ -43,11 +45,15 @@ mod _native {
     #[pymodule_export]
     use crate::dead_letter::{DeadLetter, DeadLetters, DeadRecord};
     #[pymodule_export]
+    use crate::delivery::Reporting;
+    #[pymodule_export]
     use crate::event::Events;
     #[pymodule_export]
     use crate::http::HttpSink;
     #[pymodule_export]
     use crate::intake::Intake;
+    #[pymodule_export]
+    use crate::metrics::metrics;
     #[pymodule_export]
     use crate::options::options;
     #[pymodule_export]

@@ -10,12 +10,14 @@ use super::engine::{Core, Counts};
 use super::group_commit::GroupCommit;
 use super::losses::DamageReport;
 use super::maintenance::MaintenanceSignal;
+use super::oldest::Oldest;
 use super::position::Position;
 use super::reader::Reader;
 use super::recovery::{self, Recovered};
 use super::segment::Access;
 use super::space::{self, Neighbours};
 use super::space_signal::SpaceSignal;
+use super::tick::Tick;
 use super::window::Window;
 use super::writer::{BatchCaps, Log, PreparedSegment, SealedSegment, Tail};
 use super::{LOCK, SHARED, format, segment};
@@ -164,6 +166,8 @@ impl Core {
             when_waiting: OnceLock::new(),
             when_dropped: OnceLock::new(),
             when_sealed: OnceLock::new(),
+            oldest: Oldest::default(),
+            tick: Tick::default(),
             group: GroupCommit::default(),
             dir_unsynced: AtomicBool::new(false),
             counts,

@@ -216,7 +216,7 @@ fn ids(folder: &dyn Directory) -> Result<Vec<String>> {
 }
 
 /// An id becomes a file name: it must not lead out of the folder.
-fn check_id(id: &str) -> Result<()> {
+pub(crate) fn check_id(id: &str) -> Result<()> {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
     if id.is_empty() || id.starts_with('.') || !id.chars().all(fits) {
         return Err(not_found(id));

@@ -12,6 +12,7 @@ use super::Outbox;
 use crate::buffer::checkpoint::{Checkpoint, Found, is_file as is_checkpoint};
 use crate::buffer::{CORRUPT, LOCK, segment};
 use crate::platform::{Directory, Open, Ownership};
+use crate::request::FOLDER as REQUESTS;
 
 /// The folder in a slot that its dead letters lie in.
 pub(crate) const DEAD_LETTERS: &str = "dead-letters";
@@ -168,7 +169,7 @@ impl Slot {
         for name in self.dir.list()? {
             let is_empty = match &*name {
                 CORRUPT | DEAD_LETTERS => self.dir.directory(&name, false)?.list()?.is_empty(),
-                LOCK | SPARE | ADOPTED => true,
+                LOCK | SPARE | ADOPTED | REQUESTS => true,
                 _ => is_checkpoint(&name) || segment::index(&name).is_some(),
             };
             if !is_empty {
@@ -184,6 +185,7 @@ impl Slot {
             match &*name {
                 CORRUPT | DEAD_LETTERS => self.dir.remove_directory(&name)?,
                 ADOPTED => self.dir.remove(&name)?,
+                REQUESTS => self.dir.forget_requests(&name)?,
                 _ if is_checkpoint(&name) || segment::index(&name).is_some() => self.dir.remove(&name)?,
                 _ => {}
             }

@@ -128,6 +128,11 @@ impl OsDirectory {
         Ok(fs::File::from(file))
     }
 
+    /// Whether what was found in it was put there by somebody whom this process obeys.
+    pub(super) fn may_ask(&self, found: &Stat) -> bool {
+        self.trusted.may_ask(found)
+    }
+
     fn make(&self, name: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
         for _ in 0..MOST_TRIES {
             match rustix::fs::openat(&self.fd, name, flags | OFlags::CREATE | OFlags::EXCL, Mode::from(0o600)) {

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::mapping::MappedBytes;
+use super::requests::{Incoming, Outgoing};
 use super::stat::Seen;
 use super::trust::Trust;
 
@@ -69,6 +70,22 @@ pub(crate) trait Directory: Send + Sync {
     /// Whether it is on a filesystem that other machines may have as well, where a lock here may mean nothing there.
     fn is_remote(&self) -> io::Result<bool> {
         Ok(false)
+    }
+    /// Whether other processes can ask the one that has it.
+    fn takes_requests(&self) -> bool {
+        false
+    }
+    /// Takes what is asked in a folder of it.
+    fn take_requests(&self, _folder: &str) -> io::Result<Vec<Incoming>> {
+        Ok(Vec::new())
+    }
+    /// Asks the process that has it.
+    fn ask(&self, _folder: &str, _what: &str) -> io::Result<Outgoing> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Removes a folder of requests that nobody takes any more.
+    fn forget_requests(&self, _folder: &str) -> io::Result<()> {
+        Ok(())
     }
     /// Whether stores to mapped, allocated blocks are safe on its filesystem.
     fn may_map(&self) -> io::Result<bool>;

@@ -128,6 +128,12 @@ impl Trusted {
         Err(not_trusted(format!("{} {complaint}", dir.join(name).display())))
     }
 
+    /// Whether who made this may say what is to be done: the user that the process runs as, and root. To believe what another
+    /// user writes is less than to obey, so that a group has nothing to say.
+    pub(super) fn may_ask(&self, found: &Stat) -> bool {
+        self.trust == Trust::Anyone || (is_ours(found.st_uid) && found.st_nlink == 1)
+    }
+
     /// The trust that the directory was opened with.
     pub(super) fn policy(&self) -> Trust {
         self.trust

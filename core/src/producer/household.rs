@@ -215,6 +215,8 @@ impl Household {
         let clock = self.env.clock.monotonic();
         alone.retain(|(_, until)| *until > clock);
         for adopted in self.adopted() {
+            // It has no thread of its own that would.
+            adopted.shared.answer_requests();
             if adopted.idle(clock) > PATIENCE && adopted.retire() {
                 self.give_back(&adopted);
                 alone.push((adopted.slot.number, clock + PATIENCE));
@@ -364,9 +366,13 @@ impl Household {
         self.adopted().iter().try_for_each(|adopted| adopted.shared.go_on())
     }
 
-    /// Adds what the slots beside the own one have and did.
-    pub(super) fn add_to(&self, stats: &mut Stats, letters: &DeadLetters) {
+    /// Adds what was done for slots that were given back.
+    pub(super) fn add_gone(&self, stats: &mut Stats) {
         stats.count(&lock(&self.gone));
+    }
+
+    /// Adds what the slots that were adopted have and did.
+    pub(super) fn add_to(&self, stats: &mut Stats, letters: &DeadLetters) {
         let adopted = self.adopted();
         for adopted in &adopted {
             let other = adopted.shared.stats();

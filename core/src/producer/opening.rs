@@ -64,6 +64,8 @@ impl Inner {
         if mode == Mode::Background && threads {
             inner.start_senders(max_in_flight).inspect_err(|_| inner.end_senders())?;
         }
+        // Last: the thread that looks for them may keep the producer for a moment, which is then closed in order.
+        inner.shared.begin_requests();
         Ok(inner)
     }
 }

@@ -6,7 +6,9 @@ pub mod aws;
 mod closure;
 mod file;
 pub mod http;
+pub mod kafka;
 mod kind;
+pub mod nats;
 #[cfg(feature = "net")]
 #[cfg_attr(
     not(feature = "aws"),
@@ -14,6 +16,7 @@ mod kind;
 )]
 pub(crate) mod net;
 mod null;
+pub mod redis;
 mod registry;
 mod renewable;
 mod url;
@@ -39,7 +42,7 @@ pub use renewable::{Maker, renew, renewable};
 
 use crate::batch::Batch;
 use crate::error::Cause;
-pub use crate::limits::{Limits, MAX_REASON_BYTES};
+pub use crate::limits::{Limits, MAX_REASON_BYTES, MAX_RECEIPT_BYTES};
 use crate::record::NewRecord;
 use crate::text::cut;
 
@@ -180,8 +183,12 @@ pub(crate) fn reason_bytes(records: usize) -> usize {
 pub struct Report {
     /// By index; what is not here was delivered.
     exceptions: BTreeMap<usize, Outcome>,
+    /// What the sink says of records that it took, by index.
+    receipts: BTreeMap<usize, Box<str>>,
     /// One more than the highest index that was ever set.
     named: usize,
+    /// Why records may have arrived twice, which the sink delivers once otherwise.
+    once_ended: Option<String>,
 }
 
 /// What became of one record.
@@ -230,7 +237,7 @@ impl Report {
             Outcome::Delivered => BTreeMap::new(),
             other => (0..len).map(|index| (index, other.clone())).collect(),
         };
-        Report { exceptions, named: len }
+        Report { exceptions, named: len, ..Report::default() }
     }
 
     /// Record `index` failed and is to be tried again.
@@ -270,6 +277,33 @@ impl Report {
             Outcome::Delivered => self.exceptions.remove(&index),
             outcome => self.exceptions.insert(index, outcome.cut(MAX_REASON_BYTES)),
         };
+    }
+
+    /// Tells that records which the sink delivers once otherwise may have arrived twice, and why; it becomes the event
+    /// [`OnceEnded`](crate::Event::OnceEnded).
+    pub fn set_once_ended(&mut self, reason: impl Into<String>) {
+        self.once_ended = Some(cut(reason.into(), MAX_REASON_BYTES));
+    }
+
+    /// Why records may have arrived twice, if that is so.
+    pub fn once_ended(&self) -> Option<&str> {
+        self.once_ended.as_deref()
+    }
+
+    /// Says something of a record that was delivered, such as its partition and offset: who has put it by
+    /// [`Producer::put_with`](crate::Producer::put_with) hears of it. Nobody else does, so that it may be left out unless
+    /// [`Batch::wants_receipts`]. Cut to [`MAX_RECEIPT_BYTES`].
+    pub fn set_receipt(&mut self, index: usize, receipt: impl Into<String>) {
+        self.named = self.named.max(index.saturating_add(1));
+        self.receipts.insert(index, cut(receipt.into(), MAX_RECEIPT_BYTES).into());
+    }
+
+    /// What was said of record `index`, if it was delivered.
+    pub fn receipt(&self, index: usize) -> Option<&str> {
+        self.receipts
+            .get(&index)
+            .map(|receipt| &**receipt)
+            .filter(|_| matches!(self.outcome(index), Outcome::Delivered))
     }
 
     /// What became of record `index`.
