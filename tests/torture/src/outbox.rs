@@ -447,3 +447,40 @@ impl Ledger {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Statistics once opened every letter of the other slots each time.
+    #[test]
+    fn letters_of_other_slots_are_counted_from_one_listing() {
+        let (disk, clock) = (SimulatedDisk::new(false), SimulatedClock::new());
+        let ledger = Shared::default();
+        with(&ledger, |ledger| ledger.is_up = true);
+        let producers = [1, 2].map(|process| {
+            let own = disk.of_process(process);
+            open(builder(&own, &clock, Durability::Os, process).shared(true), &ledger).expect("it opens")
+        });
+        let reject = |from: u64| {
+            for number in from..from + 30 {
+                producers[0].put(&*format!("dead {number}!")).expect("it is put");
+            }
+            for _ in 0..40 {
+                producers[0].do_sending();
+                clock.sleep(Duration::from_millis(60));
+            }
+        };
+        let cost = || {
+            let before = disk.operations().0;
+            let letters = producers[1].stats().dead_letters;
+            (letters, disk.operations().0 - before)
+        };
+        reject(0);
+        let (first, again) = (cost(), cost());
+        assert!(first.0 >= 10 && again.0 == first.0 && again.1 < first.1, "{first:?} {again:?}");
+        reject(30);
+        let (more, then) = (cost(), cost());
+        assert!(more.0 >= 20 && then == (more.0, again.1), "{more:?} {then:?} {again:?}");
+    }
+}
