@@ -261,6 +261,11 @@ fn no_body_is_larger_than_its_limit_whatever_is_in_the_records() {
     let line = |bytes: usize| "\0".repeat(bytes);
     assert!(loki("a=b").unwrap().admit(&NewRecord::new(line(256 << 10).as_bytes())).is_ok());
     assert!(loki("a=b").unwrap().admit(&NewRecord::new(line((256 << 10) + 1).as_bytes())).is_err());
+    // Another limit is that of a line's text, too, however long that is in JSON.
+    let longer = sink(&server, "/").preset(Preset::Loki).max_record_bytes(300_000).build().unwrap();
+    let quotes = "\"".repeat(300_000);
+    assert!(longer.admit(&NewRecord::new(quotes.as_bytes())).is_ok());
+    assert_eq!(send(&longer, &batch(&[quotes])).0, "d");
 }
 
 /// The bug: a password that a service repeated was shown, because only its Base64 form was known.

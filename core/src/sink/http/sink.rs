@@ -311,7 +311,9 @@ impl HttpBuilder {
         let usual = dialect.limits();
         let given = |own: u64, usual: u64| if own == 0 { usual } else { own };
         let bytes = given(options.max_call_bytes, usual.bytes);
-        let record_bytes = given(options.max_record_bytes, usual.record_bytes.min(bytes)).min(bytes);
+        // Loki's is of a line's text, and its limits are made of it.
+        let of_record = if options.preset == Preset::Loki { 0 } else { options.max_record_bytes };
+        let record_bytes = given(of_record, usual.record_bytes.min(bytes)).min(bytes);
         let records = given(options.max_call_records, usual.records);
         if usual.records == 1 && records != 1 {
             return Err(invalid("max_call_records is above 1, and a request has one record"));
