@@ -9,6 +9,8 @@
 //! | `proxy` | through which proxy a host is reached |
 //! | `early` | answers that come before the request was sent |
 //! | `http` | requests over kept connections: time limits, interruption, bounded answers |
+//! | `attempted` | since when a batch may have arrived, as a memo |
+//! | `crc16` | a checksum |
 //! | `exchange` | the connections that HTTP is spoken over |
 //! | `connect` | connections over TCP, proxies and TLS, for HTTP and for other protocols |
 //! | `socket` | TCP sockets: names, time limits, probes |
@@ -16,13 +18,18 @@
 //! | `failure` | the table from a failed call to the outcome of its records |
 //! | `delivery` | from the answers to calls to the report about a batch |
 //! | `redact` | masks secrets that a service repeats |
+//! | `template` | texts with `{key}`, `{topic}` and the like; where a record goes within a sink |
 //! | `encode` | percent-encoding, hexadecimal digits |
 
+#[cfg_attr(not(any(feature = "nats", feature = "redis")), allow(dead_code, reason = "for the sinks to brokers"))]
+pub(crate) mod attempted;
 #[cfg(all(test, not(feature = "torture")))]
 #[path = "../../../tests/common/certificates.rs"]
 mod certificates;
-#[cfg_attr(any(not(test), feature = "torture"), expect(dead_code, reason = "for the sinks that speak to brokers"))]
+#[allow(dead_code, reason = "each sink that speaks to brokers needs a part of it")]
 pub(crate) mod connect;
+#[cfg_attr(not(any(feature = "nats", feature = "redis")), allow(dead_code, reason = "for the sinks to brokers"))]
+pub(crate) mod crc16;
 pub(crate) mod date;
 pub(crate) mod delivery;
 mod early;
@@ -35,6 +42,7 @@ pub(crate) mod proxy;
 pub(crate) mod redact;
 pub(crate) mod secret_file;
 mod socket;
+pub(crate) mod template;
 pub(crate) mod trust;
 
 use crate::error::{Error, ErrorKind};

@@ -8,6 +8,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use ureq::tls::{ClientCert, PemItem, RootCerts, parse_pem};
 
+use super::environment::Environment;
 use super::{invalid, secret_file};
 use crate::error::{Error, Result};
 
@@ -34,6 +35,19 @@ impl Trust {
             return Err(invalid(format!("the CA bundle {path} holds no PEM certificate")));
         }
         Ok(Trust { bundle: Some(RootCerts::from(certificates)) })
+    }
+
+    /// The authorities of the file that an option names, else `SSL_CERT_FILE`, else the default.
+    ///
+    /// # Errors
+    /// As of [`load`](Self::load).
+    #[cfg_attr(
+        not(any(feature = "http", feature = "nats", feature = "redis")),
+        allow(dead_code, reason = "for the sinks with this option")
+    )]
+    pub(crate) fn chosen(bundle: &str, environment: &Environment) -> Result<Self> {
+        let bundle = Some(bundle).filter(|path| !path.is_empty()).or_else(|| environment.get("SSL_CERT_FILE"));
+        bundle.map_or_else(|| Ok(Trust::default()), Trust::load)
     }
 
     /// In the form that TLS takes.
@@ -64,7 +78,10 @@ impl Identity {
     ///
     /// # Errors
     /// `Io` if a file cannot be read, `InvalidArgument` if it does not hold what it should.
-    #[cfg_attr(not(any(feature = "http", test)), expect(dead_code, reason = "for the sinks that show one"))]
+    #[cfg_attr(
+        not(any(feature = "http", feature = "nats", feature = "redis")),
+        allow(dead_code, reason = "for the sinks that show one")
+    )]
     pub(crate) fn load(certificate: &str, key: &str) -> Result<Self> {
         let read = |path: &str| {
             secret_file::read_text(Path::new(path))
@@ -98,6 +115,23 @@ impl Identity {
             rustls::Error::InconsistentKeys(_) => "the certificate is for another key".into(),
             other => format!("no certificate and key that TLS can use: {other}"),
         })
+    }
+
+    /// What two options name: a certificate, and a key that may stand in the same file; `None` if both are empty.
+    ///
+    /// # Errors
+    /// As of [`load`](Self::load), and for a key without a certificate.
+    #[cfg_attr(
+        not(any(feature = "http", feature = "nats", feature = "redis")),
+        allow(dead_code, reason = "for the sinks that show one")
+    )]
+    pub(crate) fn of_options(certificate: &str, key: &str) -> Result<Option<Self>> {
+        match (certificate, key) {
+            ("", "") => Ok(None),
+            ("", _) => Err(invalid("client_key is given without client_cert")),
+            (certificate, "") => Identity::load(certificate, certificate).map(Some),
+            (certificate, key) => Identity::load(certificate, key).map(Some),
+        }
     }
 
     /// The same for `rustls` itself.
