@@ -47,7 +47,7 @@ impl Dialect for ClickHouse {
     }
 
     fn query(&self, request: &Request<'_>) -> Option<String> {
-        Some(format!("insert_deduplication_token={}", percent(&request.id(), b"")))
+        Some(format!("insert_deduplication_token={}", percent(request.id(), b"")))
     }
 
     fn check(&self, record: &NewRecord<'_>) -> Result<(), String> {
