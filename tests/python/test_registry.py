@@ -30,7 +30,7 @@ def test_every_kind_has_a_page_and_its_options() -> None:
 def test_the_sinks_of_brokers_are_in_the_wheel(tmp_path: Path) -> None:
     """Nobody is asked while they are made; tests/brokers has their servers."""
     for url in ["nats://h1,h2:1/s", "redis://h/2/s"]:
-        unistream.sink(url, password="hush", username="me", max_call_records=7)  # noqa: S106
+        unistream.sink(url, password="hush", username="me", max_call_records=7)
         with pytest.raises(InvalidArgument, match="password_file"):
             unistream.sink(url.replace("//", "//me:hush@"))
     example = Path(__file__).parents[2] / "python" / "examples" / "broker.py"
