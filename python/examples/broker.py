@@ -3,7 +3,8 @@
 Run it: python broker.py outbox nats://localhost:4222/orders < orders.txt
 or:     python broker.py outbox redis://localhost:6379/0/orders < orders.txt
 
-A line "KEY<tab>TEXT" has a key. What is not delivered within 30 seconds is in the outbox, and the next run sends it first.
+A line "KEY<tab>TEXT" has a key. What is not delivered within 30 seconds is in the outbox, and the next run sends it
+first.
 The password, if the server wants one, stands in the file that BROKER_PASSWORD_FILE names, and its user in the URL.
 """
 
