@@ -29,12 +29,17 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     Put(Put),
     Drain(Drain),
-    /// Show what is in a buffer
-    Stat(Look),
+    Stat(Stat),
     Cat(Cat),
     /// Check the records of a buffer against their checksums
     Verify(Look),
     Top(Top),
+    /// Say what is wrong with a buffer, and what to do
+    #[command(after_long_help = DOCTOR)]
+    Doctor(Look),
+    /// Let a producer that runs go on after a stop, and try now what waits for its next attempt
+    #[command(visible_alias = "try-now", after_long_help = RESUME)]
+    Resume(Look),
     /// List, show, replay and delete dead letters
     #[command(subcommand, subcommand_value_name = "ACTION", disable_help_subcommand = true)]
     DeadLetters(Letters),
@@ -135,6 +140,20 @@ pub(crate) struct Look {
     pub(crate) json: bool,
 }
 
+/// Show what is in a buffer, and what the producer says that has it
+#[derive(Debug, Args)]
+#[command(after_long_help = STAT)]
+pub(crate) struct Stat {
+    /// The buffer's directory; another process may be using it
+    pub(crate) buffer: PathBuf,
+    /// As one line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Look at the files alone, and ask no process
+    #[arg(long)]
+    pub(crate) files: bool,
+}
+
 /// Print the records of a buffer that are not finished
 #[derive(Debug, Args)]
 pub(crate) struct Cat {
@@ -171,9 +190,9 @@ pub(crate) enum Letters {
     List(Look),
     /// Print a dead letter with its records; another process may be using the buffer
     Show(Show),
-    /// Put the records of dead letters back into the buffer, in order; no other process may be using it
+    /// Put the records of dead letters back into the buffer, in order; a process that has it does so itself
     Replay(Replay),
-    /// Delete dead letters with their records
+    /// Delete dead letters with their records; a process that has the buffer does so itself
     Delete(Which),
 }
 
@@ -207,7 +226,7 @@ pub(crate) struct Which {
 pub(crate) struct Replay {
     #[command(flatten)]
     pub(crate) which: Which,
-    /// An option of the producer, see 'unistream options'; may be given several times
+    /// An option of the producer, see 'unistream options', where no process has the buffer; may be given several times
     #[arg(short, long = "option", value_name = "KEY=VALUE")]
     pub(crate) options: Vec<String>,
 }
@@ -311,6 +330,21 @@ Exit codes:
 
 const TOP: &str = "\
 On a terminal it fills the screen until q or Ctrl-C; elsewhere it prints a line for each look. It changes nothing, and whatever has the buffer is not disturbed. An observer sees what is on disk: what of a batch the sink has taken, but not all, and what waits in the memory of a program, it does not see.";
+
+const STAT: &str = "\
+A producer that has the buffer is asked for its state, its counters since it was opened and its last error, which takes up to a second; it answers the user that it runs as, and root. One that does not answer within 3 seconds is left out, under 'not answered'.";
+
+const DOCTOR: &str = "\
+Looks for a full disk, damage, a producer that does not answer, has stopped or refuses puts, a sink that is unavailable or fails, records that nobody sends, slots whose processes have ended, and dead letters. --json prints an object for each finding, with a word under 'what'.
+
+Exit codes:
+  0 nothing is wrong; 9 something is; 6 there is no buffer. 'unistream --help' lists all.";
+
+const RESUME: &str = "\
+The producer that has the buffer is asked, in an outbox each of them: one that has stopped goes on with a fresh round of attempts; one that runs tries now what waits, whatever the schedule or the sink's wish says. A buffer that nobody has needs no such command: who opens it next begins with it.
+
+Exit codes:
+  0 done; 1 no process has the buffer; 5 the one that has it does not answer. 'unistream --help' lists all.";
 
 const COMPLETIONS: &str = "\
 Examples:

@@ -26,6 +26,8 @@ pub(crate) const NOT_FOUND: u8 = 6;
 pub(crate) const DEAD: u8 = 7;
 /// Records were lost.
 pub(crate) const LOST: u8 = 8;
+/// Something is wrong with the buffer.
+pub(crate) const UNWELL: u8 = 9;
 /// A line of the input is no record: `EX_DATAERR` of sysexits.h.
 pub(crate) const BAD_LINE: u8 = 65;
 /// Plus the number of the signal.
@@ -38,10 +40,11 @@ pub const TABLE: &[(&str, &str)] = &[
     ("2", "the command line, an option or the URL of a sink is wrong"),
     ("3", "records are left (put --to, drain); the same command again goes on"),
     ("4", "the buffer is damaged (verify)"),
-    ("5", "another process has the buffer"),
+    ("5", "another process has the buffer, or does not answer"),
     ("6", "there is no such buffer or dead letter"),
     ("7", "all is sent, but there are dead letters, of any run (put --to, drain)"),
     ("8", "records may be lost: the run found damage in the log (put, drain)"),
+    ("9", "something is wrong, and the output says what (doctor)"),
     ("65", "a line of the input is no record (put)"),
     ("128+N", "stopped by signal N, as 130 for Ctrl-C; what was put is safe"),
 ];
@@ -96,7 +99,7 @@ impl From<Failure> for Error {
 impl From<unistream::Error> for Error {
     fn from(error: unistream::Error) -> Self {
         let code = match error.kind() {
-            ErrorKind::InUse => IN_USE,
+            ErrorKind::InUse | ErrorKind::Timeout => IN_USE,
             ErrorKind::NotFound => NOT_FOUND,
             ErrorKind::InvalidArgument => USAGE,
             _ => FAILED,

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use unistream::{DeadLetter, DeadLetters, Limits, Record};
+use unistream::{Admin, DeadLetter, DeadLetters, ErrorKind, Limits, Record};
 
 use crate::arguments::{Letters, Look, Replay, Show, Which};
 use crate::context::{self, Context};
 use crate::exit::{Error, NOT_FOUND, OK, USAGE};
+use crate::live;
 use crate::look::{check_buffer, described};
 use crate::output::{Item, Output, Values};
 use crate::text;
@@ -109,26 +110,42 @@ fn replay(context: &Context, arguments: &Replay) -> Result<u8, Error> {
     check_which(which)?;
     // Opening a producer would make a buffer where there is none.
     check_buffer(&which.buffer)?;
-    let producer = context.producer(&which.buffer, &options, "").open_manual(Limits::default())?;
+    let producer = match context.producer(&which.buffer, &options, "").open_manual(Limits::default()) {
+        Err(error) if error.kind() == ErrorKind::InUse && live::has_owner(&which.buffer)? => None,
+        opened => Some(opened?),
+    };
+    let owner = Admin::new(&which.buffer);
     let mut output = context.output()?;
     for id in ids(context, which)? {
         context.signals.check()?;
-        let records = producer.replay_dead_letter(&id)?;
+        let records = match &producer {
+            Some(producer) => producer.replay_dead_letter(&id)?,
+            None => owner.replay_dead_letter(&id)?,
+        };
         done(&mut output, which, &id, Some(records))?;
     }
     output.flush()?;
-    producer.close(Duration::ZERO)?;
+    if let Some(producer) = producer {
+        producer.close(Duration::ZERO)?;
+    }
     Ok(OK)
 }
 
 fn delete(context: &Context, which: &Which) -> Result<u8, Error> {
     check_which(which)?;
     check_buffer(&which.buffer)?;
+    // Who has the buffer may be adding to the letter: it deletes it between two additions.
+    let owner = live::has_owner(&which.buffer)?.then(|| Admin::new(&which.buffer));
     let letters = DeadLetters::open(&which.buffer);
     let mut output = context.output()?;
     for id in ids(context, which)? {
         context.signals.check()?;
-        letters.delete(&id)?;
+        match owner.as_ref().map(|owner| owner.delete_dead_letter(&id)) {
+            // It has ended since.
+            Some(Err(error)) if error.kind() == ErrorKind::Closed => letters.delete(&id)?,
+            Some(deleted) => deleted?,
+            None => letters.delete(&id)?,
+        }
         done(&mut output, which, &id, None)?;
     }
     output.flush()?;

@@ -6,9 +6,11 @@
 
 mod arguments;
 mod context;
+mod doctor;
 pub mod exit;
 pub mod intake;
 mod letters;
+mod live;
 mod look;
 mod ndjson;
 mod output;
@@ -85,6 +87,8 @@ fn dispatch(context: &Context, arguments: &[OsString]) -> Result<u8, Error> {
         Command::Cat(arguments) => look::cat(context, arguments),
         Command::Verify(arguments) => look::verify(context, arguments),
         Command::Top(arguments) => top::top(context, arguments),
+        Command::Doctor(arguments) => doctor::doctor(context, arguments),
+        Command::Resume(arguments) => live::resume(context, arguments),
         Command::DeadLetters(action) => letters::run(context, action),
         Command::Options(arguments) => look::options(context, arguments),
         Command::Completions(arguments) => pages::completions(context, arguments),

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use unistream::{DeadLetters, Inspection, InspectionStats, OptionSpec, Record};
 
-use crate::arguments::{Cat, Look, Options};
+use crate::arguments::{Cat, Look, Options, Stat};
 use crate::context::Context;
 use crate::exit::{DAMAGED, Error, OK};
+use crate::live::Owners;
 use crate::output::{Item, Values};
 use crate::text;
 
@@ -15,10 +16,13 @@ pub(crate) fn time(micros: i64) -> Option<String> {
     (micros != 0).then(|| text::time(micros))
 }
 
-pub(crate) fn stat(context: &Context, arguments: &Look) -> Result<u8, Error> {
+pub(crate) fn stat(context: &Context, arguments: &Stat) -> Result<u8, Error> {
+    let owners = if arguments.files { Owners::default() } else { Owners::ask(&arguments.buffer) };
     let inspection = Inspection::open(&arguments.buffer)?;
-    let letters = DeadLetters::open(&arguments.buffer).list()?.len();
-    let all = values(&inspection.stats()?).with("dead_letters", letters);
+    let letters = DeadLetters::open(&arguments.buffer).list()?;
+    let dead_records: usize = letters.iter().map(|letter| letter.records.len()).sum();
+    let all = values(&inspection.stats()?).with("dead_letters", letters.len()).with("dead_records", dead_records);
+    let all = all.and(owners.values());
     let mut output = context.output()?;
     output.values(&all.and(slots(&inspection.slots()?)), arguments.json)?;
     output.flush()?;

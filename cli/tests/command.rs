@@ -396,7 +396,7 @@ fn the_help_is_whole() {
         assert!(help.out.contains(&format!("  {code:<5}  {meaning}\n")), "{code}");
         assert!(guide.contains(&format!("\n| {code} | {meaning} |\n")), "{code}");
     }
-    for words in ["put", "drain", "stat", "cat", "verify", "top", "options", "completions", "man"]
+    for words in ["put", "drain", "stat", "cat", "verify", "top", "doctor", "resume", "options", "completions", "man"]
         .map(|word| vec![word])
         .into_iter()
         .chain(["list", "show", "replay", "delete"].map(|word| vec!["dead-letters", word]))

@@ -23,6 +23,9 @@ macro_rules! error_kinds {
         }
 
         impl ErrorKind {
+            /// Every kind, by its number.
+            pub const ALL: &[ErrorKind] = &[$(ErrorKind::$kind),+];
+
             /// The name in the field's usual spelling, as C and the command line print it.
             pub const fn name(self) -> &'static str {
                 match self {

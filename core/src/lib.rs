@@ -30,7 +30,7 @@
 //! - [`Schedule`]: the waits between attempts, and when to give up.
 //! - [`DeadLetters`]: what was given up on.
 //! - [`Event`] and [`Stats`]: what can be observed.
-//! - [`Buffer`]: the durable queue by itself. [`Inspection`]: a look at one without owning it.
+//! - [`Buffer`]: the durable queue by itself. [`Inspection`]: a look at one without owning it. [`Admin`]: asks the process that owns it.
 //! - [`Error`]: each [kind](ErrorKind) says what the caller can do now.
 //! - [`limits`]: what is bounded. [`time`]: the times that records carry.
 //!
@@ -43,6 +43,7 @@
 //! - `tracing`: the module `tracing`, a layer for `tracing_subscriber`.
 #![deny(unsafe_code)]
 
+mod admin;
 mod attributes;
 mod batch;
 mod buffer;
@@ -62,6 +63,7 @@ mod outbox;
 mod platform;
 mod producer;
 mod record;
+mod request;
 mod schedule;
 mod secret;
 pub mod sink;
@@ -74,6 +76,7 @@ pub mod torture;
 #[cfg(feature = "tracing")]
 pub mod tracing;
 
+pub use admin::Admin;
 pub use attributes::{Headers, HeadersIter};
 pub use batch::Batch;
 pub use buffer::{Buffer, Damage};

@@ -17,6 +17,10 @@ pub enum State {
 }
 
 impl State {
+    /// All of them.
+    pub(crate) const ALL: [State; 5] =
+        [State::Running, State::OnHold, State::Unavailable, State::Stopped, State::Closed];
+
     /// The name, as C and Python see it.
     pub fn name(self) -> &'static str {
         match self {
@@ -48,6 +52,14 @@ macro_rules! counters {
             /// Every counter by name, for bindings, with what it means.
             pub fn counters(&self) -> impl Iterator<Item = (&'static str, u64, &'static str)> + use<> {
                 [$((stringify!($name), self.$name, concat!($($doc),*).trim_ascii())),+].into_iter()
+            }
+
+            /// Sets a counter by its name. One that another version has is passed over.
+            pub(crate) fn set(&mut self, name: &str, value: u64) {
+                match name {
+                    $(stringify!($name) => self.$name = value,)+
+                    _ => {}
+                }
             }
         }
     };

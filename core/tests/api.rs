@@ -14,6 +14,7 @@ macro_rules! shared_by_threads {
 #[test]
 fn every_type_at_the_root_is_send_and_sync() {
     let shared = shared_by_threads!(
+        Admin,
         Headers<'static>,
         HeadersIter<'static>,
         Batch,

@@ -15,6 +15,7 @@ use super::reader::Reader;
 use super::segment::Access;
 use super::space::Neighbours;
 use super::space_signal::SpaceSignal;
+use super::tick::Tick;
 use super::window::{Next, Window};
 use super::writer::{Appended, BatchCaps, Front, Log, Refusal, Status};
 use crate::error::{Error, ErrorKind, Result};
@@ -57,6 +58,8 @@ pub(crate) struct Core {
     pub(crate) when_waiting: OnceLock<Box<dyn Fn(Duration) + Send + Sync>>,
     /// Called by a put that has dropped the oldest batches, in the same way.
     pub(crate) when_dropped: OnceLock<Box<dyn Fn(&Dropped) + Send + Sync>>,
+    /// What the log's thread does beside the log.
+    pub(crate) tick: Tick,
     pub(super) group: GroupCommit,
     /// A segment's name is not durable yet.
     pub(super) dir_unsynced: AtomicBool,

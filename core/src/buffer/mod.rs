@@ -28,6 +28,7 @@ pub(crate) mod segment;
 mod space;
 mod space_signal;
 mod tail;
+mod tick;
 mod upkeep;
 mod window;
 mod writer;
@@ -109,7 +110,7 @@ impl Buffer {
     /// Opens the buffer in a directory that this process owns, with options that are those of the sink.
     pub(crate) fn open_at(place: Place, options: Options, limits: Limits, env: Environment) -> Result<Buffer> {
         let core = Arc::new(Core::open(place, options, limits, env)?);
-        let start = || Maintenance::start(&core, core.fork, |core: &Core| core.run_maintenance());
+        let start = || Maintenance::start(&core, core.fork, Core::run_thread);
         let maintenance = if core.env.threads { Some(start()?) } else { None };
         Ok(Buffer { core, maintenance })
     }

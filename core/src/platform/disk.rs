@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::mapping::MappedBytes;
+use super::requests::{Incoming, Outgoing};
 use super::stat::Seen;
 use super::trust::Trust;
 
@@ -59,6 +60,9 @@ pub(crate) trait Directory: Send + Sync {
     fn lock(&self, name: &str) -> io::Result<Result<Arc<dyn Ownership>, Holder>>;
     /// Takes the lock of a file for as long as the result lives. Unlike [`lock`](Self::lock), it is a lock on no more than the file.
     fn lock_file(&self, name: &str) -> io::Result<Result<Box<dyn Send + Sync>, Holder>>;
+    /// Takes the lock of a file that is there, or without a name of the directory, for as long as the result lives. Nothing is made or
+    /// written. `None`: another has it.
+    fn hold(&self, name: Option<&str>) -> io::Result<Option<Box<dyn Send + Sync>>>;
     /// Who has such a lock, if anybody has. Nothing is taken or made.
     fn holder(&self, name: &str) -> io::Result<Option<Holder>>;
     /// Removes a directory in this one, which must be empty; one that is gone already is no error.
@@ -66,6 +70,22 @@ pub(crate) trait Directory: Send + Sync {
     /// Whether it is on a filesystem that other machines may have as well, where a lock here may mean nothing there.
     fn is_remote(&self) -> io::Result<bool> {
         Ok(false)
+    }
+    /// Whether other processes can ask the one that has it.
+    fn takes_requests(&self) -> bool {
+        false
+    }
+    /// Takes what is asked in a folder of it.
+    fn take_requests(&self, _folder: &str) -> io::Result<Vec<Incoming>> {
+        Ok(Vec::new())
+    }
+    /// Asks the process that has it.
+    fn ask(&self, _folder: &str, _what: &str) -> io::Result<Outgoing> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Removes a folder of requests that nobody takes any more.
+    fn forget_requests(&self, _folder: &str) -> io::Result<()> {
+        Ok(())
     }
     /// Whether stores to mapped, allocated blocks are safe on its filesystem.
     fn may_map(&self) -> io::Result<bool>;

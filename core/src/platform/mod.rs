@@ -4,7 +4,8 @@
 //! What is asked of a disk are the traits in `disk`. `os_disk` implements them, over
 //! - `directory`: an open directory and what is opened in it; `path_walk`: the way to it; `ownership`: whose it is;
 //! - `os_file`: an open file; `shared_file`: one that others use as well; `descriptors`: what every file is opened through;
-//! - `stat`: what stands at a path; `trust`: whether it is believed; `file_lock`: a lock on a file; `named`: errors with names.
+//! - `stat`: what stands at a path; `trust`: whether it is believed; `file_lock`: a lock on a file; `named`: errors with names;
+//! - `requests`: named pipes in a directory, by which another process asks the one that has it.
 //!
 //! A segment of the log is a file that is mapped (`mmap`, over `mapping`) or not (`plain`). `unreadable` reads past sectors
 //! that the disk has lost.
@@ -34,6 +35,7 @@ mod path_walk;
 mod per_process;
 mod plain;
 mod random;
+mod requests;
 pub(crate) mod secret_memory;
 mod shared_file;
 mod sigbus;
@@ -61,6 +63,10 @@ pub(crate) use locking::{CachePadded, lock, lock_briefly};
 pub(crate) use os_disk::OsDisk;
 pub(crate) use per_process::PerProcess;
 pub(crate) use plain::{PlainReader, PlainWriter};
+#[cfg(feature = "net")]
+#[cfg_attr(not(feature = "nats"), allow(unused_imports, reason = "for the sinks that need one"))]
+pub(crate) use random::system_random;
+pub(crate) use requests::{Heard, Outgoing};
 pub(crate) use shared_file::open_stream;
 pub(crate) use stat::{FileId, FileKind, Seen};
 pub use trust::Trust;

@@ -12,6 +12,7 @@ use super::directory::{OsDirectory, single};
 use super::disk::{Directory, Disk, File, Holder, Open, Ownership, Sharing};
 use super::named::naming;
 use super::os_file::OsFile;
+use super::requests::{self, Incoming, Outgoing};
 use super::stat::{self, Seen};
 use super::trust::Trust;
 use super::{file_lock, ownership, path_walk, shared_file};
@@ -107,6 +108,11 @@ impl Directory for OsDirectory {
         ownership::own_file(self, name)
     }
 
+    fn hold(&self, name: Option<&str>) -> io::Result<Option<Box<dyn Send + Sync>>> {
+        let open = || name.map_or_else(|| self.reopen(), |name| self.open_file(name, Open::Read));
+        Ok(file_lock::take(open, false)?.ok())
+    }
+
     fn holder(&self, name: &str) -> io::Result<Option<Holder>> {
         match self.open_file(name, Open::Read) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -125,6 +131,22 @@ impl Directory for OsDirectory {
         #[allow(clippy::unnecessary_cast)] // The field's type differs between architectures.
         let kind = rustix::fs::fstatfs(&self.fd)?.f_type as i64;
         Ok(is_remote(kind))
+    }
+
+    fn takes_requests(&self) -> bool {
+        true
+    }
+
+    fn take_requests(&self, folder: &str) -> io::Result<Vec<Incoming>> {
+        requests::take(self, folder)
+    }
+
+    fn ask(&self, folder: &str, what: &str) -> io::Result<Outgoing> {
+        requests::ask(self, folder, what)
+    }
+
+    fn forget_requests(&self, folder: &str) -> io::Result<()> {
+        requests::forget(self, folder)
     }
 
     fn may_map(&self) -> io::Result<bool> {

@@ -2,7 +2,7 @@
 //!
 //! A record is put here (`shared`). `sender` hands its batch to the sink, on a thread of its own or, in mode `inline`, on
 //! the caller's; `answer` acts on what the sink says; `flush` waits for that. Where processes share the directory, `household`
-//! sends what those have left that ended, and `fork` opens a slot for a child.
+//! sends what those have left that ended, and `fork` opens a slot for a child. What another process asks is carried out by `requests`.
 
 mod answer;
 mod backlog;
@@ -19,6 +19,7 @@ mod opening;
 mod outage;
 mod put_many;
 mod reentrancy;
+mod requests;
 mod sender;
 mod shared;
 mod statistics;
@@ -178,7 +179,8 @@ impl Producer {
         let Some(household) = &shared.household else { return Ok(()) };
         loop {
             let (left, looked) = household.look(shared);
-            if left == 0 {
+            let by_others = household.adopted_by_others()?;
+            if left == 0 && by_others == 0 {
                 // What can be sent was sent, before what cannot is said.
                 return looked;
             }
@@ -187,7 +189,7 @@ impl Producer {
                 shared.send_one()?;
             }
             if clock.monotonic() >= deadline {
-                return Err(household.late());
+                return Err(household.late(by_others));
             }
             clock.sleep(DRAIN_LOOK.min(deadline.saturating_sub(clock.monotonic())));
         }

@@ -56,6 +56,7 @@ impl Inner {
         };
         shared.letters.scan(true)?;
         shared.begin()?;
+        shared.begin_requests();
         if was_alone {
             shared.notify(&Event::Shared);
         }

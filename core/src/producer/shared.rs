@@ -205,7 +205,7 @@ impl Shared {
         Error::new(ErrorKind::InvalidArgument, format!("the sink refuses this record: {reason}"))
     }
 
-    fn admit(&self, record: &NewRecord<'_>) -> Result<()> {
+    pub(super) fn admit(&self, record: &NewRecord<'_>) -> Result<()> {
         match &self.common.sink {
             Some(sink) => sink.admit(record).map_err(Shared::admit_error),
             None => Ok(()),
@@ -232,7 +232,7 @@ impl Shared {
 
     /// Wakes a sender, if the put gave it something to do.
     #[inline]
-    fn wake_for(&self, appended: &Appended) {
+    pub(super) fn wake_for(&self, appended: &Appended) {
         if appended.sealed || (appended.began && self.senders.idle.load(Ordering::Relaxed)) {
             self.wake_sender();
         }

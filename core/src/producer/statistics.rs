@@ -81,6 +81,15 @@ impl Statistics {
 
 impl Shared {
     pub(super) fn stats(&self) -> Stats {
+        let mut stats = self.own_stats();
+        if let Some(household) = self.household.as_ref().filter(|_| !self.core().fork.is_forked()) {
+            household.add_to(&mut stats, &self.letters);
+        }
+        stats
+    }
+
+    /// Without what belongs to the slots that were adopted and are still there.
+    pub(super) fn own_stats(&self) -> Stats {
         let mut stats = Stats::default();
         if self.core().fork.is_forked() {
             stats.state = State::Closed;
@@ -112,7 +121,7 @@ impl Shared {
         };
         stats.last_error = statistics.last_error();
         if let Some(household) = &self.household {
-            household.add_to(&mut stats, &self.letters);
+            household.add_gone(&mut stats);
         }
         stats
     }

@@ -8,6 +8,7 @@ mod file;
 pub mod http;
 pub mod kafka;
 mod kind;
+pub mod nats;
 #[cfg(feature = "net")]
 #[cfg_attr(
     not(feature = "aws"),
@@ -15,6 +16,7 @@ mod kind;
 )]
 pub(crate) mod net;
 mod null;
+pub mod redis;
 mod registry;
 mod renewable;
 mod url;
