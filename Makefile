@@ -88,7 +88,7 @@ test-kafka:
 test-brokers:
 	tests/brokers/run.sh
 
-# Figures of all three languages and of the AWS and HTTP sinks, each beside its limit or its rivals; all in
+# Figures of all three languages and of the sinks over a network, each beside its limit or its rivals; all in
 # target/bench/results.json at the end.
 bench:
 	mkdir -p target/bench
@@ -97,6 +97,8 @@ bench:
 	python/bench/run.sh
 	tests/aws/bench.sh | tee target/bench/aws.json
 	tests/http/bench.sh | tee target/bench/http.json
+	tests/kafka/bench.sh | tee target/bench/kafka.json
+	tests/brokers/bench.sh | tee target/bench/brokers.json
 	$(PYTHON) core/benches/merge.py target/bench
 
 # The proofs at full depth: crashes and faults at every operation of a simulated disk, programs against the model, fuzzing,

@@ -15,6 +15,7 @@ mod http;
 mod intake;
 mod json;
 mod judge;
+mod kafka;
 mod options;
 mod parts;
 mod payload;
@@ -48,6 +49,8 @@ mod _native {
     use crate::http::HttpSink;
     #[pymodule_export]
     use crate::intake::Intake;
+    #[pymodule_export]
+    use crate::kafka::KafkaSink;
     #[pymodule_export]
     use crate::options::options;
     #[pymodule_export]

@@ -17,7 +17,7 @@ PAGES = Path(__file__).parents[2] / "docs" / "sinks"
 
 def test_every_kind_has_a_page_and_its_options() -> None:
     kinds = {kind.scheme: kind for kind in unistream.sinks()}
-    assert {"file", "null", "http", "kinesis", "cloudwatch-logs", "nats", "redis"} <= kinds.keys()
+    assert {"file", "null", "http", "kinesis", "cloudwatch-logs", "kafka", "nats", "redis"} <= kinds.keys()
     for page in PAGES.glob("*.md"):
         if page.stem != "README":
             kind = kinds[page.stem]
@@ -217,7 +217,7 @@ except AttributeError as error:
     ended = run(package, "-c", program)
     assert ended.stderr == ""
     assert ended.stdout.splitlines() == [
-        "['cloudwatch-logs', 'file', 'http', 'kinesis', 'lame', 'null', 'pigeon']",
+        "['cloudwatch-logs', 'file', 'http', 'kafka', 'kinesis', 'lame', 'null', 'pigeon']",
         "not yet",
         "loaded",
         "roof south coo",

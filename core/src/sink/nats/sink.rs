@@ -148,6 +148,7 @@ impl Sink for NatsSink {
             }
         }
         let mut left: Vec<&Entry<'_>> = entries.iter().collect();
+        let interrupts = self.client.interrupts();
         let mut stopped = None;
         let mut forgotten = None;
         let age = attempted::age(batch).filter(|age| self.headers.deduplicate && *age >= SHORTEST_WINDOW);
@@ -172,7 +173,7 @@ impl Sink for NatsSink {
             let before = left.len();
             left.retain(|entry| outcomes[entry.index].is_none());
             // A connection that was kept may have ended long ago. Then nobody has seen the records, or their ids tell.
-            if !was_kept || left.len() < before {
+            if !was_kept || left.len() < before || self.client.interrupts() != interrupts {
                 stopped = Some(error);
                 break;
             }
