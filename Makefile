@@ -2,6 +2,8 @@
 CARGO ?= cargo
 PYTHON ?= python3
 export PYTHON
+# Every feature of the core.
+FEATURES = aws async http kafka nats redis tracing zstd
 
 .PHONY: demo test test-rust test-c test-cli test-python test-compat test-aws test-http test-kafka test-brokers lint requirements notices advisories reproduce bench torture fuzz clean
 .DEFAULT_GOAL := test
@@ -26,9 +28,9 @@ lint:
 	$(CARGO) clippy --quiet --locked -p unistream --all-targets -- -D warnings
 	$(CARGO) clippy --quiet --locked -p unistream --features net -- -D warnings
 	$(CARGO) clippy --quiet --locked --workspace --all-targets \
-	  --features unistream/aws,unistream/async,unistream/http,unistream/kafka,unistream/nats,unistream/redis,unistream/tracing,unistream/zstd,unistream-torture/scheduled -- -D warnings
+	  --features "$(FEATURES:%=unistream/%) unistream-torture/scheduled" -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps -p unistream
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps -p unistream --features aws,async,http,kafka,nats,redis,tracing,zstd
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps -p unistream --features "$(FEATURES)"
 	tests/documents.sh
 	tests/supply_chain/run.sh
 
@@ -51,7 +53,7 @@ reproduce:
 # The lean build; the one with the network's sinks, async ones and the layer for tracing; the bounded part of the proofs, with every unit test beside them.
 test-rust:
 	$(CARGO) test --locked -p unistream
-	$(CARGO) test --locked -p unistream --features aws,async,http,kafka,nats,redis,tracing,zstd --test aws --test async_sink --test http --test kafka --test tracing
+	$(CARGO) test --locked -p unistream --features "$(FEATURES)" --test aws --test async_sink --test http --test tracing
 	$(CARGO) test --locked -p unistream-torture --lib
 	$(CARGO) test --locked -p unistream-torture --lib --no-default-features --features scheduled -- torture::threads
 
