@@ -188,42 +188,69 @@
  *
  * Counters: unistream_stats_get(stats, name, &counter)
  *
- *   put_records           Records accepted by put.
- *   put_bytes             Payload bytes accepted by put.
- *   delivered_records     Records that the sink took.
- *   attempts              Attempts at a batch.
- *   failed_attempts       Attempts that failed and counted.
- *   unavailable_attempts  Attempts that found the sink unavailable.
- *   rejected_records      Records that the sink rejected for ever.
- *   skipped_records       Records skipped after the last attempt.
- *   expired_records       Records that had expired, by max_age or their own expires_at, before they could be sent: in
- *       the dead letters, or dropped, as on_expired says.
- *   expired_bytes         Their payload bytes.
- *   dropped_records       Records that were dropped because the log was full, under when_full = drop_oldest.
- *   dropped_bytes         Their payload bytes.
- *   pending_records       Records in the log that are neither delivered nor in the dead letters.
- *   pending_bytes         Their payload bytes.
- *   buffer_bytes          Disk that the log takes, spare segments included.
- *   dead_letters          Dead letters there are.
- *   dead_letter_bytes     Disk that the dead letters take.
- *   head_attempts         Counted attempts at the head batch so far.
- *   next_attempt_ms       Milliseconds until the head batch's next attempt; 0 when it waits for nothing.
- *   syncs                 Syncs of the log.
- *   corrupt_regions       Corrupt regions set aside since the buffer was made.
- *   corrupt_bytes         Bytes in them.
- *   lost_records          Records known to be lost by them.
- *   next_seq              The sequence number that the next record gets.
- *   refused_puts          Puts that the system refused: a full buffer or disk, a failing disk, a limit of the
+ *   put_records                  Records accepted by put.
+ *   put_bytes                    Payload bytes accepted by put.
+ *   delivered_records            Records that the sink took.
+ *   delivered_bytes              Their payload bytes.
+ *   attempts                     Attempts at a batch.
+ *   failed_attempts              Attempts that failed and counted.
+ *   unavailable_attempts         Attempts that found the sink unavailable.
+ *   rejected_records             Records that the sink rejected for ever.
+ *   skipped_records              Records skipped after the last attempt.
+ *   expired_records              Records that had expired, by max_age or their own expires_at, before they could be
+ *       sent: in the dead letters, or dropped, as on_expired says.
+ *   expired_bytes                Their payload bytes.
+ *   dropped_records              Records that were dropped because the log was full, under when_full = drop_oldest.
+ *   dropped_bytes                Their payload bytes.
+ *   pending_records              Records in the log that are neither delivered nor in the dead letters.
+ *   pending_bytes                Their payload bytes.
+ *   oldest_age_ms                Milliseconds since the first of them was created; 0 if there is none. Reads the log
+ *       when that record has changed.
+ *   buffer_bytes                 Disk that the log takes, spare segments included.
+ *   dead_letters                 Dead letters there are.
+ *   dead_letter_bytes            Disk that the dead letters take.
+ *   head_attempts                Counted attempts at the head batch so far.
+ *   next_attempt_ms              Milliseconds until the head batch's next attempt; 0 when it waits for nothing.
+ *   syncs                        Syncs of the log.
+ *   corrupt_regions              Corrupt regions set aside since the buffer was made.
+ *   corrupt_bytes                Bytes in them.
+ *   lost_records                 Records known to be lost by them.
+ *   next_seq                     The sequence number that the next record gets.
+ *   refused_puts                 Puts that the system refused: a full buffer or disk, a failing disk, a limit of the
  *       process, a producer that has stopped. The same record may be taken later.
- *   invalid_puts          Puts that the caller got wrong: the record is too large, or an argument is invalid. It will
- *       never be taken.
- *   unavailable_since     Since when the sink has been unavailable in every attempt, in microseconds since the epoch;
- *       0 when it is not.
- *   unreadable_since      Since when the log cannot be read, so that nothing is sent, in microseconds since the
- *       epoch; 0 when it can.
- *   slots                 Slots that the outbox has, under shared = true; otherwise 0.
- *   adopted_slots         Slots of processes that have ended that this producer is sending. What is counted above is
- *       of these and its own slot, but the dead letters, which are those of all slots.
+ *   invalid_puts                 Puts that the caller got wrong: the record is too large, or an argument is invalid.
+ *       It will never be taken.
+ *   unavailable_since            Since when the sink has been unavailable in every attempt, in microseconds since the
+ *       epoch; 0 when it is not.
+ *   unreadable_since             Since when the log cannot be read, so that nothing is sent, in microseconds since
+ *       the epoch; 0 when it can.
+ *   last_success                 When the sink last took something, in microseconds since the epoch; 0 if it has not.
+ *   last_failure                 When an attempt last came to nothing, or to less than all, in microseconds since the
+ *       epoch; 0 if none has.
+ *   in_flight                    Batches, or parts of them, that are handed out and not answered.
+ *   waiting                      Batches, or parts of them, that wait for their next attempt: of lanes, those that
+ *       wait.
+ *   put_records_per_second       Records put in a second, over the last ten seconds, rounded up.
+ *   put_bytes_per_second         Their payload bytes.
+ *   delivered_records_per_second Records delivered in a second, over the last ten seconds, rounded up.
+ *   delivered_bytes_per_second   Their payload bytes.
+ *   sink_calls_1_ms              Calls to the sink that were answered within 1 ms. In manual mode, where the program
+ *       sends, no call is timed.
+ *   sink_calls_5_ms              Within 5 ms.
+ *   sink_calls_10_ms             Within 10 ms.
+ *   sink_calls_50_ms             Within 50 ms.
+ *   sink_calls_100_ms            Within 100 ms.
+ *   sink_calls_500_ms            Within 500 ms.
+ *   sink_calls_1_s               Within 1 s.
+ *   sink_calls_5_s               Within 5 s.
+ *   sink_calls_10_s              Within 10 s.
+ *   sink_calls_30_s              Within 30 s.
+ *   sink_calls_60_s              Within 60 s.
+ *   sink_calls                   Calls to the sink that were answered, whatever the answer.
+ *   sink_micros                  Microseconds that they took together.
+ *   slots                        Slots that the outbox has, under shared = true; otherwise 0.
+ *   adopted_slots                Slots of processes that have ended that this producer is sending. What is counted
+ *       above is of these and its own slot, but the dead letters, which are those of all slots.
  *
  * Sinks and their options: unistream_sink_open(url_or_kind, options, &sink)
  *
@@ -681,6 +708,25 @@ typedef struct {
 typedef int32_t unistream_outcome;
 
 /**
+ * What became of a record, as `unistream_producer_put_reported()` tells it.
+ */
+typedef int32_t unistream_delivery;
+
+/**
+ * Hears what became of the record `seq`: once, on the thread that found out, which may be the one that puts, before its put
+ * has returned. `delivery` is one of the `unistream_delivery` numbers. `reason` says why a record is in the dead letters, and is
+ * empty else; `receipt` is what the sink says of a record that it took, such as its offset, or NULL. Both live for the call.
+ *
+ * It must return soon, must not throw or longjmp, and must not call the same producer (`UNISTREAM_ERROR_REENTRANT`),
+ * `unistream_producer_stats()` excepted. No lock is held while it runs.
+ */
+typedef void (*unistream_delivery_callback)(void *user_data,
+                                            uint64_t seq,
+                                            unistream_delivery delivery,
+                                            const char *reason,
+                                            const char *receipt);
+
+/**
  * Makes a sink of a registered kind, by one of the functions that make sinks, and hands it over; NULL refuses the options.
  * `options` are keys and values in turn, with NULL behind the last, lent for the call: `place` first, what stands in the
  * URL between the scheme and `?`, as it is written; then the others. Called on the thread that opens. It must not throw or
@@ -973,6 +1019,37 @@ typedef int32_t unistream_state;
  * Closed.
  */
 #define UNISTREAM_STATE_CLOSED 4
+
+/**
+ * The sink has it.
+ */
+#define UNISTREAM_DELIVERY_DELIVERED 0
+
+/**
+ * It is in the dead letters: the sink rejected it, or the last attempt has failed. The reason says why.
+ */
+#define UNISTREAM_DELIVERY_DEAD_LETTERED 1
+
+/**
+ * It had expired before it could be sent: in the dead letters, or dropped, as `on_expired` says.
+ */
+#define UNISTREAM_DELIVERY_EXPIRED 2
+
+/**
+ * It was dropped because the log was full, under `when_full = drop_oldest`.
+ */
+#define UNISTREAM_DELIVERY_DROPPED 3
+
+/**
+ * The producer was closed before. The record is in the log, and the next producer sends it; or it was delivered and the
+ * answer came too late.
+ */
+#define UNISTREAM_DELIVERY_CLOSED 4
+
+/**
+ * Its bytes were damaged on disk before it could be sent.
+ */
+#define UNISTREAM_DELIVERY_LOST 5
 
 #ifdef __cplusplus
 extern "C" {
@@ -1359,6 +1436,22 @@ unistream_error *unistream_producer_replay(const unistream_producer *producer,
                                            const char *id,
                                            uint64_t *records);
 
+/**
+ * As `unistream_producer_put_record()`, and `callback` is told what became of the record, with `user_data`.
+ *
+ * It is called exactly once if the put succeeds and the process lives until the record is delivered, given up or the producer is
+ * closed; of a record that is in the log then it hears `UNISTREAM_DELIVERY_CLOSED`. It is not called if the put fails, after a
+ * crash, or in a forked child. A callback costs an allocation; puts without one cost nothing for it.
+ *
+ * Writes the record's sequence number to `seq`, unless NULL, on success. Errors: as of `unistream_producer_put()`.
+ */
+UNISTREAM_MUST_USE
+unistream_error *unistream_producer_put_reported(const unistream_producer *producer,
+                                                 const unistream_record *record,
+                                                 unistream_delivery_callback callback,
+                                                 void *user_data,
+                                                 uint64_t *seq);
+
 /* Batches ---------------------------------------------------------------------------------------------------------- */
 
 /**
@@ -1371,6 +1464,11 @@ const char *unistream_batch_id(const unistream_batch *batch);
  * How many records it holds. Those that the sink took or rejected in an earlier attempt are no longer in it.
  */
 size_t unistream_batch_count(const unistream_batch *batch);
+
+/**
+ * Whether somebody waits for what the sink says of a record, see `unistream_report_receipt()`.
+ */
+bool unistream_batch_wants_receipts(const unistream_batch *batch);
 
 /**
  * The sequence number of the first record that the batch was made of.
@@ -1584,6 +1682,15 @@ unistream_report *unistream_report_new(void);
 void unistream_report_record(unistream_report *report, size_t index, unistream_outcome outcome, const char *message);
 
 /**
+ * Says something of record `index`, if it is delivered, such as its partition and offset: the callback of
+ * `unistream_producer_put_reported()` hears it. Copied, at most 1024 bytes of it; NULL does nothing. Nobody else hears it, so
+ * that it may be left out where `unistream_batch_wants_receipts()` is false.
+ */
+void unistream_report_receipt(unistream_report *report,
+                              size_t index,
+                              const char *receipt);
+
+/**
  * Says, for the log, the error and the dead letter, why records were not delivered. Copied, at most 4096 bytes of it;
  * NULL takes it back.
  */
@@ -1648,6 +1755,21 @@ const char *unistream_stats_last_error(const unistream_stats *stats);
  * Frees a snapshot. NULL does nothing.
  */
 void unistream_stats_free(unistream_stats *stats);
+
+/**
+ * Writes the counters and the state as the text that Prometheus scrapes, with the labels `path` and, in an outbox, `slot`.
+ * Its type of content is `text/plain; version=0.0.4; charset=utf-8`. Allowed at any time: inside callbacks, and after the close.
+ *
+ * Writes it to `text` on success; free it with `unistream_text_free()`. Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT`.
+ */
+UNISTREAM_MUST_USE
+unistream_error *unistream_producer_prometheus(const unistream_producer *producer,
+                                               char **text);
+
+/**
+ * Frees a text that a call handed out as the caller's own. NULL does nothing.
+ */
+void unistream_text_free(char *text);
 
 /* Dead letters ----------------------------------------------------------------------------------------------------- */
 

@@ -152,6 +152,12 @@ pub(crate) struct Stat {
     /// Look at the files alone, and ask no process
     #[arg(long)]
     pub(crate) files: bool,
+    /// As the text that Prometheus scrapes
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) prometheus: bool,
+    /// The same into a file, which is replaced whole: for the textfile collector of the node exporter
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "prometheus"])]
+    pub(crate) textfile: Option<PathBuf>,
 }
 
 /// Print the records of a buffer that are not finished

@@ -12,6 +12,7 @@ pub mod intake;
 mod letters;
 mod live;
 mod look;
+mod metrics;
 mod ndjson;
 mod output;
 mod pages;

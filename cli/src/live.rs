@@ -53,6 +53,10 @@ impl Owners {
         earliest.map_or(0, u64::cast_signed)
     }
 
+    fn latest(&self, of: fn(&Stats) -> u64) -> i64 {
+        self.answers.iter().map(|(_, stats)| of(stats)).max().unwrap_or(0).cast_signed()
+    }
+
     /// The state that most needs looking after.
     pub(crate) fn state(&self) -> Option<State> {
         let urgency = |state: &State| match state {
@@ -83,6 +87,10 @@ impl Owners {
                 .with("state", self.state().map(State::name))
                 .with("put_records", self.sum(|stats| stats.put_records))
                 .with("put_bytes", self.sum(|stats| stats.put_bytes))
+                .with("put_records_per_second", self.sum(|stats| stats.put_records_per_second))
+                .with("put_bytes_per_second", self.sum(|stats| stats.put_bytes_per_second))
+                .with("delivered_records_per_second", self.sum(|stats| stats.delivered_records_per_second))
+                .with("delivered_bytes_per_second", self.sum(|stats| stats.delivered_bytes_per_second))
                 .with("delivered_records", self.sum(|stats| stats.delivered_records))
                 .with("attempts", self.sum(|stats| stats.attempts))
                 .with("failed_attempts", self.sum(|stats| stats.failed_attempts))
@@ -93,6 +101,8 @@ impl Owners {
                 .with("dropped_records", self.sum(|stats| stats.dropped_records))
                 .with("refused_puts", self.sum(|stats| stats.refused_puts))
                 .with("invalid_puts", self.sum(|stats| stats.invalid_puts))
+                .with("last_success", time(self.latest(|stats| stats.last_success)))
+                .with("last_failure", time(self.latest(|stats| stats.last_failure)))
                 .with("unavailable_since", at(|stats| stats.unavailable_since))
                 .with("unreadable_since", at(|stats| stats.unreadable_since))
                 .with("last_error", self.last_error());

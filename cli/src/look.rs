@@ -8,6 +8,7 @@ use crate::arguments::{Cat, Look, Options, Stat};
 use crate::context::Context;
 use crate::exit::{DAMAGED, Error, OK};
 use crate::live::Owners;
+use crate::metrics;
 use crate::output::{Item, Values};
 use crate::text;
 
@@ -21,6 +22,18 @@ pub(crate) fn stat(context: &Context, arguments: &Stat) -> Result<u8, Error> {
     let inspection = Inspection::open(&arguments.buffer)?;
     let letters = DeadLetters::open(&arguments.buffer).list()?;
     let dead_records: usize = letters.iter().map(|letter| letter.records.len()).sum();
+    if arguments.prometheus || arguments.textfile.is_some() {
+        let text = metrics::text(&arguments.buffer, &inspection, &owners, (letters.len(), dead_records))?;
+        match &arguments.textfile {
+            Some(file) => metrics::replace(file, &text)?,
+            None => {
+                let mut output = context.output()?;
+                output.bytes(text.as_bytes())?;
+                output.flush()?;
+            }
+        }
+        return Ok(OK);
+    }
     let all = values(&inspection.stats()?).with("dead_letters", letters.len()).with("dead_records", dead_records);
     let all = all.and(owners.values());
     let mut output = context.output()?;

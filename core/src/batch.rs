@@ -25,6 +25,8 @@ pub struct Batch {
     pub(crate) pieces: Vec<Piece>,
     /// The pending records.
     pub(crate) entries: Vec<Entry>,
+    /// Somebody waits for what the sink says of a record.
+    pub(crate) wants_receipts: bool,
     /// The process that has taken it.
     pub(crate) fork: ForkGuard,
 }
@@ -148,6 +150,12 @@ impl Batch {
         self.progress.memo.as_deref()
     }
 
+    /// Whether somebody waits for what the sink has to say of a record that it takes, see
+    /// [`Report::set_receipt`](crate::Report::set_receipt). If not, it may as well say nothing.
+    pub fn wants_receipts(&self) -> bool {
+        self.wants_receipts
+    }
+
     /// Record `index`, if there are so many.
     pub fn get(&self, index: usize) -> Option<Record<'_>> {
         self.shown().get(index).map(|entry| self.record(entry))
@@ -182,6 +190,7 @@ impl Batch {
             progress: Progress::default(),
             pieces: vec![Piece { chunk: Chunk::Heap(bytes.into()), salt: 0 }],
             entries,
+            wants_receipts: false,
             fork: ForkGuard::new(),
         }
     }

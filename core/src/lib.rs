@@ -28,8 +28,8 @@
 //! - [`Options`]: every option with its range and default, in one table.
 //! - [`Sink`], [`sink::from_fn`], [`FileSink`]: where batches go, and what a sink may answer.
 //! - [`Schedule`]: the waits between attempts, and when to give up.
-//! - [`DeadLetters`]: what was given up on.
-//! - [`Event`] and [`Stats`]: what can be observed.
+//! - [`DeadLetters`]: what was given up on. [`DeliveryReport`]: what became of one record ([`Producer::put_with`]).
+//! - [`Event`] and [`Stats`]: what can be observed; [`prometheus`]: as a text to scrape.
 //! - [`Buffer`]: the durable queue by itself. [`Inspection`]: a look at one without owning it. [`Admin`]: asks the process that owns it.
 //! - [`Error`]: each [kind](ErrorKind) says what the caller can do now.
 //! - [`limits`]: what is bounded. [`time`]: the times that records carry.
@@ -49,6 +49,7 @@ mod batch;
 mod buffer;
 mod checksum;
 mod dead_letters;
+mod delivery_report;
 mod error;
 mod event;
 mod features;
@@ -62,6 +63,7 @@ mod order;
 mod outbox;
 mod platform;
 mod producer;
+pub mod prometheus;
 mod record;
 mod request;
 mod schedule;
@@ -81,6 +83,7 @@ pub use attributes::{Headers, HeadersIter};
 pub use batch::Batch;
 pub use buffer::{Buffer, Damage};
 pub use dead_letters::{DeadLetter, DeadLetters, DeadRecord};
+pub use delivery_report::{Delivery, DeliveryReport};
 pub use error::{Cause, Error, ErrorKind, Result};
 pub use event::{Event, Level, Observer};
 pub use inspection::{Inspection, InspectionStats, Verification};
@@ -90,8 +93,8 @@ pub use options::{
     WhenFull,
 };
 pub use outbox::DrainTurn;
-pub use producer::{Builder, Producer, PutManyError};
+pub use producer::{Builder, Confirmation, Producer, PutManyError, Reporting};
 pub use record::{NewRecord, Record};
 pub use schedule::{Jitter, Schedule};
 pub use sink::{FileSink, Framing, NullSink, Outcome, Report, SendError, Sink};
-pub use stats::{State, Stats};
+pub use stats::{Metric, State, Stats};

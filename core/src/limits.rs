@@ -10,6 +10,8 @@ pub use crate::schedule::MAX_WAIT;
 
 /// The longest reason that is kept of a record, in bytes of UTF-8. Longer ones are cut, between characters.
 pub const MAX_REASON_BYTES: usize = 4096;
+/// The most bytes of what a sink says of a record that it took.
+pub const MAX_RECEIPT_BYTES: usize = 1024;
 
 /// The longest memo that a sink keeps with a batch, in bytes: the checkpoint holds it, and is written with every answer.
 pub const MAX_MEMO_BYTES: usize = 4096;

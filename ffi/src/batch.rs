@@ -63,6 +63,12 @@ pub extern "C" fn unistream_batch_count(batch: Option<&unistream_batch<'_>>) -> 
     batch.map_or(0, |view| view.batch.len())
 }
 
+/// Whether somebody waits for what the sink says of a record, see `unistream_report_receipt()`.
+#[unsafe(no_mangle)]
+pub extern "C" fn unistream_batch_wants_receipts(batch: Option<&unistream_batch<'_>>) -> bool {
+    batch.is_some_and(|view| view.batch.wants_receipts())
+}
+
 /// The sequence number of the first record that the batch was made of.
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_batch_first_seq(batch: Option<&unistream_batch<'_>>) -> u64 {

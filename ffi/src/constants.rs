@@ -1,6 +1,6 @@
 //! The numbers of the ABI. They are 32-bit integers on both sides: any value may come in, none is undefined.
 
-use engine::{ErrorKind, Level};
+use engine::{Delivery, ErrorKind, Level};
 
 /// What an error is about, and so what to do: `unistream_error_code()`.
 pub type unistream_code = i32;
@@ -89,6 +89,23 @@ pub const UNISTREAM_STATE_STOPPED: unistream_state = 3;
 /// Closed.
 pub const UNISTREAM_STATE_CLOSED: unistream_state = 4;
 
+/// What became of a record, as `unistream_producer_put_reported()` tells it.
+pub type unistream_delivery = i32;
+
+/// The sink has it.
+pub const UNISTREAM_DELIVERY_DELIVERED: unistream_delivery = 0;
+/// It is in the dead letters: the sink rejected it, or the last attempt has failed. The reason says why.
+pub const UNISTREAM_DELIVERY_DEAD_LETTERED: unistream_delivery = 1;
+/// It had expired before it could be sent: in the dead letters, or dropped, as `on_expired` says.
+pub const UNISTREAM_DELIVERY_EXPIRED: unistream_delivery = 2;
+/// It was dropped because the log was full, under `when_full = drop_oldest`.
+pub const UNISTREAM_DELIVERY_DROPPED: unistream_delivery = 3;
+/// The producer was closed before. The record is in the log, and the next producer sends it; or it was delivered and the
+/// answer came too late.
+pub const UNISTREAM_DELIVERY_CLOSED: unistream_delivery = 4;
+/// Its bytes were damaged on disk before it could be sent.
+pub const UNISTREAM_DELIVERY_LOST: unistream_delivery = 5;
+
 /// A time-out without end. The header has it among its macros, in parentheses.
 ///
 /// cbindgen:ignore
@@ -146,4 +163,16 @@ same! {
     UNISTREAM_ERROR_SEND_FAILED = SendFailed,
     UNISTREAM_ERROR_RESOURCE_EXHAUSTED = ResourceExhausted,
     UNISTREAM_ERROR_NOT_TRUSTED = NotTrusted,
+}
+
+macro_rules! same_delivery {
+    ($($code:ident = $delivery:ident),+ $(,)?) => { $(const _: () = assert!($code == Delivery::$delivery as i32);)+ };
+}
+same_delivery! {
+    UNISTREAM_DELIVERY_DELIVERED = Delivered,
+    UNISTREAM_DELIVERY_DEAD_LETTERED = DeadLettered,
+    UNISTREAM_DELIVERY_EXPIRED = Expired,
+    UNISTREAM_DELIVERY_DROPPED = Dropped,
+    UNISTREAM_DELIVERY_CLOSED = Closed,
+    UNISTREAM_DELIVERY_LOST = Lost,
 }

@@ -31,6 +31,8 @@ pub mod producer;
 
 pub mod record;
 
+pub mod delivery;
+
 pub mod batch;
 
 pub mod sink;

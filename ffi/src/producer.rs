@@ -37,9 +37,13 @@ impl Drop for DefectGuard<'_> {
 }
 
 impl unistream_producer {
+    pub(crate) fn engine(&self) -> &Producer {
+        &self.engine
+    }
+
     /// Every call goes through here: the handle is there and no earlier call has panicked.
     #[inline]
-    fn call(handle: Option<&Self>, work: impl FnOnce(&Producer) -> Result<()>) -> CResult {
+    pub(crate) fn call(handle: Option<&Self>, work: impl FnOnce(&Producer) -> Result<()>) -> CResult {
         fallible(|| {
             let producer = required(handle, "producer")?;
             if producer.defective.load(Ordering::Relaxed) {

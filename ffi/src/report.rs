@@ -20,6 +20,7 @@ pub struct unistream_report {
     message: Option<String>,
     retry_after: Option<Duration>,
     records: BTreeMap<usize, (unistream_outcome, Option<String>)>,
+    receipts: BTreeMap<usize, String>,
 }
 
 impl unistream_report {
@@ -30,7 +31,7 @@ impl unistream_report {
         let whole = self.outcome(outcome, self.message.as_deref())?;
         if self.records.is_empty() {
             return match whole {
-                Outcome::Delivered => Ok(Report::delivered()),
+                Outcome::Delivered => Ok(self.with_receipts(Report::delivered())),
                 Outcome::Failed { error } => Err(SendError::Failed(error)),
                 Outcome::Rejected { reason } => Err(SendError::Rejected(reason)),
                 Outcome::Unavailable { error, retry_after } => Err(SendError::Unavailable { error, retry_after }),
@@ -40,7 +41,14 @@ impl unistream_report {
         for (index, (outcome, message)) in &self.records {
             report.set(*index, self.outcome(*outcome, message.as_deref().or(self.message.as_deref()))?);
         }
-        Ok(report)
+        Ok(self.with_receipts(report))
+    }
+
+    fn with_receipts(&self, mut report: Report) -> Report {
+        for (index, receipt) in &self.receipts {
+            report.set_receipt(*index, receipt.as_str());
+        }
+        report
     }
 
     fn outcome(&self, outcome: unistream_outcome, message: Option<&str>) -> Result<Outcome, SendError> {
@@ -96,6 +104,24 @@ pub unsafe extern "C" fn unistream_report_record(
         let message = unsafe { self::message(message) };
         if let Some(report) = report {
             report.records.insert(index, (outcome, message));
+        }
+    });
+}
+
+/// Says something of record `index`, if it is delivered, such as its partition and offset: the callback of
+/// `unistream_producer_put_reported()` hears it. Copied, at most 1024 bytes of it; NULL does nothing. Nobody else hears it, so
+/// that it may be left out where `unistream_batch_wants_receipts()` is false.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn unistream_report_receipt(
+    report: Option<&mut unistream_report>,
+    index: usize,
+    receipt: *const c_char,
+) {
+    infallible(|| {
+        // SAFETY: the contract: NULL or a C string that lives for the call.
+        let receipt = unsafe { message(receipt) };
+        if let (Some(report), Some(receipt)) = (report, receipt) {
+            report.receipts.insert(index, receipt);
         }
     });
 }

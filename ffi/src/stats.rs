@@ -13,6 +13,7 @@ use crate::constants::{
 };
 use crate::error::{fallible, unistream_error};
 use crate::panics::infallible;
+use crate::producer::unistream_producer;
 use crate::text::c_text;
 
 /// A snapshot of a producer's counters and state. Immutable; any thread may read it.
@@ -103,4 +104,30 @@ pub extern "C" fn unistream_stats_last_error(stats: Option<&unistream_stats>) ->
 #[unsafe(no_mangle)]
 pub extern "C" fn unistream_stats_free(stats: Option<Box<unistream_stats>>) {
     drop(stats);
+}
+
+/// Writes the counters and the state as the text that Prometheus scrapes, with the labels `path` and, in an outbox, `slot`.
+/// Its type of content is `text/plain; version=0.0.4; charset=utf-8`. Allowed at any time: inside callbacks, and after the close.
+///
+/// Writes it to `text` on success; free it with `unistream_text_free()`. Errors: `UNISTREAM_ERROR_INVALID_ARGUMENT`.
+#[must_use]
+#[unsafe(no_mangle)]
+pub extern "C" fn unistream_producer_prometheus(
+    producer: Option<&unistream_producer>,
+    text: Option<&mut MaybeUninit<*mut c_char>>,
+) -> Option<Box<unistream_error>> {
+    fallible(|| {
+        let (producer, out) = (required(producer, "producer")?, required(text, "text")?);
+        out.write(c_text(producer.engine().prometheus()).into_raw());
+        Ok(())
+    })
+}
+
+/// Frees a text that a call handed out as the caller's own. NULL does nothing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn unistream_text_free(text: *mut c_char) {
+    if !text.is_null() {
+        // SAFETY: the contract: a call of this library has handed it out, and it was not freed before.
+        drop(unsafe { CString::from_raw(text) });
+    }
 }

@@ -103,7 +103,7 @@ fn preamble() -> String {
         format!("{what}{}", table(kind.options)).trim_end().to_owned()
     };
     let sinks: Vec<_> = sink::kinds().iter().map(sink).collect();
-    let counter = |(name, _, doc): (&str, u64, &str)| comment(&format!("{name:<21}"), &doc.replace('`', ""));
+    let counter = |(name, _, doc): (&str, u64, &str)| comment(&format!("{name:<28}"), &doc.replace('`', ""));
     let counters: String = Stats::default().counters().map(counter).collect();
     // The program without its opening comment, as it is built and run by the tests.
     let program = HELLO.lines().filter(|line| !line.starts_with("/*"));

@@ -8,6 +8,7 @@ mod buffer;
 mod channel;
 mod cli;
 mod dead_letter;
+mod delivery;
 mod error;
 mod event;
 mod extras;
@@ -16,6 +17,7 @@ mod intake;
 mod json;
 mod judge;
 mod kafka;
+mod metrics;
 mod options;
 mod parts;
 mod payload;
@@ -44,6 +46,8 @@ mod _native {
     #[pymodule_export]
     use crate::dead_letter::{DeadLetter, DeadLetters, DeadRecord};
     #[pymodule_export]
+    use crate::delivery::Reporting;
+    #[pymodule_export]
     use crate::event::Events;
     #[pymodule_export]
     use crate::http::HttpSink;
@@ -51,6 +55,8 @@ mod _native {
     use crate::intake::Intake;
     #[pymodule_export]
     use crate::kafka::KafkaSink;
+    #[pymodule_export]
+    use crate::metrics::metrics;
     #[pymodule_export]
     use crate::options::options;
     #[pymodule_export]

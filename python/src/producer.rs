@@ -10,6 +10,7 @@ use pyo3::types::{PyBytes, PyDict, PyIterator, PyString};
 use unistream::{ErrorKind, NewRecord, SendError, State};
 
 use crate::dead_letter::DeadLetters;
+use crate::delivery::Reporting;
 use crate::error::{OrRaise, raise};
 use crate::event;
 use crate::extras::Extras;
@@ -217,6 +218,19 @@ impl Producer {
         dict.set_item("state", stats.state.name())?;
         dict.set_item("last_error", stats.last_error)?;
         Ok(dict)
+    }
+
+    /// Announces that the next put's record is to be reported.
+    fn _reporting(&self, py: Python<'_>) -> PyResult<Reporting> {
+        let parts = self.here(py)?;
+        parts.refuse_reentry(py)?;
+        py.detach(|| parts.core().reporting()).map(Reporting::new).or_raise(py)
+    }
+
+    /// Return the counters and the state as the text that Prometheus scrapes, with the labels `path` and, in an outbox,
+    /// `slot`. May be called from anywhere, sinks included.
+    fn prometheus(&self, py: Python<'_>) -> String {
+        py.detach(|| self.parts().core().prometheus())
     }
 
     /// The buffer's directory.

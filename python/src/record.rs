@@ -67,6 +67,12 @@ impl Batch {
         memo.map(|memo| PyBytes::new(py, memo))
     }
 
+    /// Whether somebody waits for what the sink has to say of a record that it takes, see `Report.receipt`.
+    #[getter]
+    fn wants_receipts(&self) -> bool {
+        self.core.wants_receipts()
+    }
+
     /// The seq of the first record that the batch was sealed with.
     #[getter]
     fn first_seq(&self) -> u64 {

@@ -94,6 +94,17 @@ impl Report {
         Report::set(slf, index, Outcome::Unavailable { error: cause(error)?, retry_after })
     }
 
+    /// Say something of record `index`, if it is delivered, such as its partition and offset: who has put it by `put_reported`
+    /// hears it, and nobody else, so that it may be left out where `batch.wants_receipts` is false. At most 1,024 bytes.
+    fn receipt(slf: Bound<'_, Self>, index: Index, receipt: String) -> PyResult<Bound<'_, Self>> {
+        let index = index.0;
+        if slf.get().len.is_some_and(|len| index >= len) {
+            return Err(PyIndexError::new_err(format!("report index {index} out of range")));
+        }
+        lock(&slf.get().core).set_receipt(index, receipt);
+        Ok(slf)
+    }
+
     /// Whether every record was delivered.
     #[getter]
     fn delivered(&self) -> bool {

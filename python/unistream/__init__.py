@@ -21,6 +21,7 @@ background thread sends batches to a sink, retries on a schedule, and forgets wh
     Producer               puts records and sends them: put, put_many, flush, stats, dead_letters, close
     Buffer                 the durable FIFO alone
     Schedule               the waits between attempts, and when to give up
+    DeliveryReport         what became of one record, as `put_reported` and `put_confirmed` tell it
     Stats                  what a producer has done and is doing, as `producer.stats()` returns it
     Batch, Record          what a sink is given
     Report                 what a sink may return, to answer per record
@@ -35,6 +36,8 @@ background thread sends batches to a sink, retries on a schedule, and forgets wh
     Options, BufferOptions, HttpOptions, KinesisOptions, CloudWatchLogsOptions, KafkaOptions
                            the same as types of keywords
     unistream.logging      a handler for `logging`
+    unistream.prometheus, unistream.opentelemetry
+                           the numbers of producers for those who collect them
     unistream.api          the producers of unistream 0.1.2
 
 Every error is a `UnistreamError`, with `kind`, `retryable` and `record_accepted`:
@@ -47,6 +50,9 @@ Every error is a `UnistreamError`, with `kind`, `retryable` and `record_accepted
     of unistream           InternalError
 """
 
+from ._delivery import (
+    DeliveryReport as DeliveryReport,
+)
 from ._errors import (
     BatchRejected as BatchRejected,
 )

@@ -235,6 +235,7 @@ class Stats:
         put_records: records that `put` has accepted.
         put_bytes: their payload bytes.
         delivered_records: records that the sink has taken.
+        delivered_bytes: their payload bytes.
         attempts: attempts at a batch.
         failed_attempts: attempts that failed and counted.
         unavailable_attempts: attempts that found the sink unavailable, and counted nothing.
@@ -246,6 +247,7 @@ class Stats:
         dropped_bytes: their payload bytes.
         pending_records: records in the log that are neither delivered nor in the dead letters.
         pending_bytes: their payload bytes.
+        oldest_age_ms: milliseconds since the first of the pending records was created; 0 if there is none.
         buffer_bytes: disk that the log takes, spare segments included.
         dead_letters: how many dead letters there are.
         dead_letter_bytes: disk that they take.
@@ -261,6 +263,27 @@ class Stats:
         invalid_puts: puts that the caller got wrong: the record is too large, an argument is invalid.
         unavailable_since: since when the sink has been unavailable, in microseconds since 1970; 0 when it is not.
         unreadable_since: since when the log cannot be read, so that nothing is sent, likewise.
+        last_success: when the sink last took something, in microseconds since 1970; 0 if it has not.
+        last_failure: when an attempt last came to nothing, or to less than all, likewise.
+        in_flight: batches, or parts of them, that are handed out and not answered.
+        waiting: batches, or parts of them, that wait for their next attempt: of lanes, those that wait.
+        put_records_per_second: records put in a second, over the last ten seconds, rounded up.
+        put_bytes_per_second: their payload bytes.
+        delivered_records_per_second: records delivered in a second, likewise.
+        delivered_bytes_per_second: their payload bytes.
+        sink_calls_1_ms: calls to the sink that were answered within 1 ms; none is timed in manual mode.
+        sink_calls_5_ms: within 5 ms.
+        sink_calls_10_ms: within 10 ms.
+        sink_calls_50_ms: within 50 ms.
+        sink_calls_100_ms: within 100 ms.
+        sink_calls_500_ms: within 500 ms.
+        sink_calls_1_s: within 1 s.
+        sink_calls_5_s: within 5 s.
+        sink_calls_10_s: within 10 s.
+        sink_calls_30_s: within 30 s.
+        sink_calls_60_s: within 60 s.
+        sink_calls: calls to the sink that were answered, whatever the answer.
+        sink_micros: microseconds that they took together.
         slots: slots that the outbox has, with `shared=True`; otherwise 0.
         adopted_slots: slots of them, of processes that have ended, which this producer sends. What is counted above is
             of its own slot and of these, but for the dead letters, which are those of all slots.
@@ -272,6 +295,7 @@ class Stats:
     put_records: int
     put_bytes: int
     delivered_records: int
+    delivered_bytes: int
     attempts: int
     failed_attempts: int
     unavailable_attempts: int
@@ -283,6 +307,7 @@ class Stats:
     dropped_bytes: int
     pending_records: int
     pending_bytes: int
+    oldest_age_ms: int
     buffer_bytes: int
     dead_letters: int
     dead_letter_bytes: int
@@ -297,6 +322,27 @@ class Stats:
     invalid_puts: int
     unavailable_since: int
     unreadable_since: int
+    last_success: int
+    last_failure: int
+    in_flight: int
+    waiting: int
+    put_records_per_second: int
+    put_bytes_per_second: int
+    delivered_records_per_second: int
+    delivered_bytes_per_second: int
+    sink_calls_1_ms: int
+    sink_calls_5_ms: int
+    sink_calls_10_ms: int
+    sink_calls_50_ms: int
+    sink_calls_100_ms: int
+    sink_calls_500_ms: int
+    sink_calls_1_s: int
+    sink_calls_5_s: int
+    sink_calls_10_s: int
+    sink_calls_30_s: int
+    sink_calls_60_s: int
+    sink_calls: int
+    sink_micros: int
     slots: int
     adopted_slots: int
     state: Literal["running", "on_hold", "unavailable", "stopped", "closed"]

@@ -6,15 +6,17 @@ import dataclasses
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypedDict
 
 from ._native import Record
 
 if TYPE_CHECKING:
-    from datetime import date, time
+    from datetime import date, datetime, time
     from decimal import Decimal
     from enum import Enum
     from uuid import UUID
+
+    from ._options import Seconds
 
 if sys.version_info >= (3, 12):
     from collections.abc import Buffer as BytesLike
@@ -80,3 +82,15 @@ def check_hooks(default: Default | None, serializer: Serializer | None) -> None:
     for name, hook in (("default", default), ("serializer", serializer)):
         if hook is not None and not callable(hook):
             raise TypeError(f"{name} must be callable, and {type(hook).__name__} is not")
+
+
+class PutExtras(TypedDict, total=False):
+    """What `put` takes besides the payload, as keywords."""
+
+    id: str | None
+    key: bytes | str | None
+    created_at: datetime | float | None
+    headers: Headers | None
+    topic: str | None
+    expires_at: datetime | float | None
+    max_age: Seconds | None

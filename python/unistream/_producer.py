@@ -14,7 +14,7 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, cast
 
-from . import _ending, _green, _logging, _native, _outage
+from . import _delivery, _ending, _green, _logging, _native, _outage
 from ._errors import Reentrant, Timeout, WrongMode
 from ._logging import logger
 from ._options import BufferOptions, Options, Schedule, Seconds, Stats
@@ -23,10 +23,13 @@ from ._sink import AsyncSend, Send, Sink, check_arity, is_async, name_of, on_loo
 
 if TYPE_CHECKING:
     import asyncio
+    import concurrent.futures
     from collections.abc import Callable
     from types import TracebackType
 
+    from ._delivery import DeliveryReport
     from ._outage import Unavailable
+    from ._payload import Payload, PutExtras
 
 CLOSE_TIMEOUT = 30.0
 """Seconds that `close()` and the end of a `with` block spend on delivering what is left, unless told otherwise."""
@@ -229,6 +232,29 @@ class Producer(_native.Producer):
     @property
     def _loop(self) -> asyncio.AbstractEventLoop | None:
         return self._loops[0]
+
+    def put_reported(
+        self, data: Payload, on_report: Callable[[DeliveryReport], object] | None = None, **extras: Unpack[PutExtras]
+    ) -> concurrent.futures.Future[DeliveryReport]:
+        """Put a record as `put` does, and return a future of what becomes of it.
+
+        The future cannot be cancelled, since the record is in the log. It lives as long as the process: after a crash, in a
+        forked child, and while a stopped producer is not resumed nobody is told; when the producer is closed it is `"closed"` of what is left. Puts without
+        a report cost nothing for it.
+
+        Args:
+            data: as of `put`, and so are the keywords.
+            on_report: is called with the report, too, on the thread that finds out, which may be this one. It must not call this producer.
+            **extras: `id`, `key`, `created_at`, `headers`, `topic`, `expires_at`, `max_age`.
+        """
+        return _delivery.put_reported(self, data, on_report, dict(extras))
+
+    async def put_confirmed(self, data: Payload, **extras: Unpack[PutExtras]) -> DeliveryReport:
+        """Put a record as `put` does, and wait on the running loop until it is known what became of it.
+
+        A batch that is not full waits for its `linger` first. Cancelling the wait changes nothing for the record.
+        """
+        return await _delivery.confirmed(self.put_reported(data, **extras))
 
     def stats(self) -> Stats:
         """Return what the producer has done and what it is doing. May be called from anywhere, sinks included."""

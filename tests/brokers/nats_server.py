@@ -32,7 +32,7 @@ class Nats:
         ports = [free_port() for _ in range(count)]
         routes = [free_port() for _ in range(count)]
         self.servers: Sequence[Server] = [
-            self._server(nth, ports[nth], routes, extra if count == 1 else extra + self._cluster(routes, nth))
+            self._server(nth, ports[nth], extra if count == 1 else extra + self._cluster(routes, nth))
             for nth in range(count)
         ]
 
@@ -42,7 +42,7 @@ class Nats:
             cluster {{ name: c, listen: "127.0.0.1:{routes[nth]}", routes: [{listed}] }}
         """
 
-    def _server(self, nth: int, port: int, routes: list[int], extra: str) -> Server:
+    def _server(self, nth: int, port: int, extra: str) -> Server:
         home = self.place / f"n{nth}"
         home.mkdir(parents=True)
         config = home / "nats.conf"

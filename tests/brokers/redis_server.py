@@ -77,7 +77,7 @@ class Redis:
             server.spawn()
         for server in self.servers:
             server.wait()
-            patiently(lambda server=server: self.client(server).ping())  # type: ignore[misc]
+            patiently(lambda server=server: self.client(server).ping())
 
     def stop(self) -> None:
         for server in self.servers:
@@ -121,7 +121,7 @@ class Redis:
             self.client(server).execute_command("CLUSTER", "MEET", "127.0.0.1", first.port, self._bus(first))
         for nth, server in enumerate(self.servers[masters:]):
             master = self.client(self.servers[nth % masters]).execute_command("CLUSTER", "MYID")
-            patiently(lambda s=server, m=master: self.client(s).execute_command("CLUSTER", "REPLICATE", m))  # type: ignore[misc]
+            patiently(lambda s=server, m=master: self.client(s).execute_command("CLUSTER", "REPLICATE", m))
         self.settle()
 
     def _bus(self, server: Server) -> int:
@@ -133,8 +133,10 @@ class Redis:
 
         def check() -> None:
             for server in self.servers:
-                info = self.client(server).execute_command("CLUSTER", "INFO")
-                assert info["cluster_state"] == "ok" and info["cluster_slots_ok"] == "16384", info
+                said = self.client(server).execute_command("CLUSTER", "INFO")
+                info = dict(line.split(":", 1) for line in said.split())
+                assert info["cluster_state"] == "ok", info
+                assert info["cluster_slots_ok"] == "16384", info
                 assert info["cluster_known_nodes"] == str(len(self.servers)), info
 
         patiently(check)
@@ -142,16 +144,18 @@ class Redis:
 
 @contextmanager
 def serving(
-    place: Path, count: int = 1, extra: str = "", cluster: bool = False, replicas: int = 0
+    place: Path,
+    count: int = 1,
+    extra: str = "",
+    cluster: bool = False,
+    replicas: int = 0,
+    options: dict[str, Any] | None = None,
 ) -> Iterator[Redis]:
     """Run servers until the block ends."""
     servers = Redis(place, count, extra, cluster)
+    servers.options = options or {}
     try:
-        if not servers.options and "requirepass" not in extra and "tls-port" not in extra:
-            servers.start()
-        else:
-            for server in servers.servers:
-                server.start()
+        servers.start()
         if cluster:
             servers.join(replicas)
         yield servers

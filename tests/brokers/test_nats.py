@@ -3,12 +3,13 @@
 import json
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from chaos import prove
-from conftest import COMMAND, FAILURES, run
+from conftest import COMMAND, FAILURES, lose_reply, run
 from nats_server import Nats, NatsBroker, serving
 
 
@@ -30,7 +31,8 @@ def numbers_in(servers: Nats, stream: str) -> list[int]:
 @pytest.mark.parametrize("atomic", ["never", "auto", "require"])
 def test_a_stream_has_what_was_put_in_order(server: Nats, tmp_path: Path, numbers: Path, atomic: str) -> None:
     server.make_stream(f"PLAIN-{atomic}", f"plain.{atomic}", allow_atomic=atomic == "require")
-    done = put(tmp_path / "outbox", numbers, server.at(f"plain.{atomic}") + f"?atomic={atomic}", "--header", "source=shop")
+    url = server.at(f"plain.{atomic}") + f"?atomic={atomic}"
+    done = put(tmp_path / "outbox", numbers, url, "--header", "source=shop")
     assert done.returncode == 0, done.stderr
     messages = server.messages(f"PLAIN-{atomic}")
     assert [json.loads(message.data or b"")["n"] for message in messages] == list(range(5000))
@@ -46,6 +48,28 @@ def test_what_is_put_again_is_there_once(server: Nats, tmp_path: Path, numbers: 
         done = put(tmp_path / f"outbox-{nth}", numbers, server.at("again") + options)
         assert done.returncode == 0, done.stderr
         assert len(numbers_in(server, "AGAIN")) == (10000 if "false" in options else 5000)
+
+
+def test_an_acknowledgement_that_is_lost_changes_nothing_within_the_window(server: Nats, tmp_path: Path) -> None:
+    server.make_stream("LOST", "lost")
+    url = server.at("lost") + "?timeout=0.5&connect_timeout=0.5"
+    lose_reply(server.servers[0], tmp_path / "outbox", url, lambda: numbers_in(server, "LOST"))
+    done = run("drain", tmp_path / "outbox", "--to", url, "--timeout", "60")
+    assert done.returncode == 0, done.stderr
+    assert "twice" not in done.stderr, done.stderr
+    assert numbers_in(server, "LOST") == [0, 1]
+
+
+def test_a_window_that_is_over_is_told(server: Nats, tmp_path: Path) -> None:
+    server.make_stream("SHORT", "short", duplicate_window=500_000_000)
+    url = server.at("short") + "?timeout=0.5&connect_timeout=0.5"
+    lose_reply(server.servers[0], tmp_path / "outbox", url, lambda: numbers_in(server, "SHORT"))
+    time.sleep(1)
+    done = run("drain", tmp_path / "outbox", "--to", url, "--timeout", "60")
+    assert done.returncode == 0, done.stderr
+    assert "may have arrived twice" in done.stderr, done.stderr
+    assert "remembers ids for 0.5 s" in done.stderr
+    assert numbers_in(server, "SHORT") == [0, 1, 1]
 
 
 @pytest.mark.parametrize(("count", "atomic"), [(1, "never"), (3, "require")])
@@ -66,7 +90,8 @@ def waits(tmp_path: Path, url: str, why: str, *arguments: object) -> Path:
     outbox, file = place / "waiting", place / "one.ndjson"
     file.write_text('{"n": 0, "id": "r-0", "key": "k"}\n')
     done = put(outbox, file, url, "--timeout", "1", "-o", "schedule_multiplier=0.05", *arguments)
-    assert done.returncode != 0 and why in done.stderr, done.stderr
+    assert done.returncode != 0, done.stderr
+    assert why in done.stderr, done.stderr
     return outbox
 
 

@@ -52,7 +52,8 @@ def test_lanes_side_by_side_keep_the_order_of_each_key(server: Redis, tmp_path: 
     for key in range(7):
         assert [n for n in found if n % 7 == key] == list(range(key, 5000, 7))
     refused = put(tmp_path / "other", numbers, server.at("0/lanes"), "-o", "order=none", "-o", "max_in_flight=4")
-    assert "order" in refused.stderr and refused.returncode != 0
+    assert "order" in refused.stderr
+    assert refused.returncode != 0
 
 
 def test_fields_and_trimming(server: Redis, tmp_path: Path, numbers: Path) -> None:
@@ -60,12 +61,14 @@ def test_fields_and_trimming(server: Redis, tmp_path: Path, numbers: Path) -> No
     done = put(tmp_path / "outbox", numbers, server.at("0/fields") + options, "--header", "a=b")
     assert done.returncode == 0, done.stderr
     entries = server.entries("fields")
-    assert len(entries) == 100 and set(entries[0]) == {"p", "a"}
+    assert len(entries) == 100
+    assert set(entries[0]) == {"p", "a"}
 
 
 def test_streams_are_topics_or_made_of_what_records_have(server: Redis, tmp_path: Path) -> None:
     file = tmp_path / "some.ndjson"
-    file.write_text("".join(f'{{"n": {n}, "key": "k{n % 3}"}}\n' for n in range(300)) + '{"n": 300, "key": "k", "topic": "made:t"}\n')
+    lines = [f'{{"n": {n}, "key": "k{n % 3}"}}\n' for n in range(300)]
+    file.write_text("".join(lines) + '{"n": 300, "key": "k", "topic": "made:t"}\n')
     done = run("put", tmp_path / "o", file, "--to", server.at() + "?stream=made:%7Bkey%7D", "--format", "ndjson",
                "--key", "key", "--topic-field", "topic")  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -80,7 +83,8 @@ def waits(tmp_path: Path, url: str, why: str, *arguments: object) -> Path:
     outbox, file = place / "waiting", place / "one.ndjson"
     file.write_text('{"n": 0, "id": "r-0", "key": "k"}\n')
     done = put(outbox, file, url, "--timeout", "1", "-o", "schedule_multiplier=0.05", *arguments)
-    assert done.returncode != 0 and why in done.stderr, done.stderr
+    assert done.returncode != 0, done.stderr
+    assert why in done.stderr, done.stderr
     return outbox
 
 

@@ -471,6 +471,8 @@ static void look_at_stats(const unistream_producer *producer) {
   unistream_stats_free(stats);
   stats = NULL;
   checked(unistream_producer_stats(producer, &stats));
+  char *scraped = NULL;
+  if (checked(unistream_producer_prometheus(producer, &scraped)) == UNISTREAM_ERROR_NONE) unistream_text_free(scraped);
   for (size_t i = 0; i <= unistream_stats_count(stats); i++) {
     const char *name = unistream_stats_name(stats, i);
     if (name) MUST(checked(unistream_stats_get(stats, name, &value)) == UNISTREAM_ERROR_NONE);

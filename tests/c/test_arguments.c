@@ -89,6 +89,9 @@ static void a_null_handle_is_an_error(void) {
   FAILS(invalid, unistream_sink_callback_async(NULL, NULL, NULL, &sink));
   FAILS(invalid, unistream_producer_put(NULL, "x", 1));
   FAILS(invalid, unistream_producer_put_record(NULL, &record, &number));
+  FAILS(invalid, unistream_producer_put_reported(NULL, &record, NULL, NULL, &number));
+  unistream_report_receipt(NULL, 0, "nobody hears it");
+  CHECK(!unistream_batch_wants_receipts(NULL));
   FAILS(invalid, unistream_producer_put_many(NULL, &record, 1, &accepted));
   CHECK(accepted == 0); /* The one out parameter that is written on failure too. */
   FAILS(invalid, unistream_producer_flush(NULL, 0));
@@ -96,6 +99,10 @@ static void a_null_handle_is_an_error(void) {
   FAILS(invalid, unistream_producer_resume(NULL));
   FAILS(invalid, unistream_producer_close(NULL, 0, &number));
   FAILS(invalid, unistream_producer_stats(NULL, &stats));
+  char *scraped = NULL;
+  FAILS(invalid, unistream_producer_prometheus(NULL, &scraped));
+  CHECK(scraped == NULL);
+  unistream_text_free(NULL);
   FAILS(invalid, unistream_producer_next_batch(NULL, &batch));
   FAILS(invalid, unistream_producer_next_wait(NULL, &wait));
   FAILS(invalid, unistream_producer_commit(NULL, NULL));
@@ -128,6 +135,7 @@ static void a_null_out_parameter_is_an_error(void) {
   CHECK(kept_sink.destroyed == 2);
   OK(open_kept(fresh_path(), &kept_sink, NULL, &producer));
   FAILS(invalid, unistream_producer_stats(producer, NULL));
+  FAILS(invalid, unistream_producer_prometheus(producer, NULL));
   FAILS(invalid, unistream_producer_dead_letters(producer, NULL));
   FAILS(invalid, unistream_dead_letters_open(fresh_path(), NULL));
   OK(unistream_producer_stats(producer, &stats));

@@ -321,6 +321,11 @@ static void retry_after_is_a_floor(void) {
   CHECK(strcmp(unistream_stats_state_name(stats), "unavailable") == 0);
   CHECK(strstr(unistream_stats_last_error(stats), "come again in an hour") != NULL);
   unistream_stats_free(stats);
+  char *text = NULL;
+  OK(unistream_producer_prometheus(producer, &text));
+  CHECK(strstr(text, "\nunistream_unavailable_attempts_total{path=\"") != NULL);
+  CHECK(strstr(text, "state=\"unavailable\"} 1\n") != NULL);
+  unistream_text_free(text);
   unistream_producer_free(producer);
 }
 
@@ -362,6 +367,73 @@ static void a_sink_answers_for_each_record(void) {
   EVENTUALLY(counter(producer, "dead_letters") == 1);
   unistream_producer_free(producer);
   CHECK(sink.destroyed == 1);
+}
+
+/* What was reported, by the first letter of the record's text. */
+typedef struct {
+  pthread_mutex_t lock;
+  int told;
+  unistream_delivery delivery[8];
+  char said[8][64];
+} reports;
+
+static void on_report(void *user_data, uint64_t seq, unistream_delivery delivery, const char *reason,
+                      const char *receipt) {
+  reports *all = (reports *)user_data;
+  pthread_mutex_lock(&all->lock);
+  all->told++;
+  all->delivery[seq] = delivery;
+  snprintf(all->said[seq], sizeof all->said[seq], "%s%s", reason, receipt ? receipt : "");
+  pthread_mutex_unlock(&all->lock);
+}
+
+static int told(reports *all) {
+  pthread_mutex_lock(&all->lock);
+  int count = all->told;
+  pthread_mutex_unlock(&all->lock);
+  return count;
+}
+
+static unistream_error *put_reported(unistream_producer *producer, const char *text, reports *all) {
+  unistream_record record = UNISTREAM_RECORD_INIT;
+  record.data = text;
+  record.data_length = strlen(text);
+  return unistream_producer_put_reported(producer, &record, on_report, all, NULL);
+}
+
+/* As by_record, and says where a record is. */
+static unistream_outcome with_receipts(void *user_data, const unistream_batch *batch, unistream_report *report) {
+  if (unistream_batch_wants_receipts(batch)) unistream_report_receipt(report, 0, "offset 7");
+  unistream_report_receipt(report, 1, NULL);
+  return by_record(user_data, batch, report);
+}
+
+static void a_record_is_reported_once(void) {
+  const char *const once_full[] = {"linger", "none", "max_records", "4", "max_attempts", "1", NULL};
+  kept sink = KEPT_INIT;
+  reports all = {PTHREAD_MUTEX_INITIALIZER, 0, {0}, {{0}}};
+  unistream_config *config = config_of(once_full);
+  unistream_sink *handle = NULL;
+  unistream_producer *producer = NULL;
+  sink.failures = 1;
+  OK(unistream_sink_callback(with_receipts, &sink, kept_destroy, &handle));
+  OK(unistream_producer_open(fresh_path(), handle, config, &producer));
+  unistream_config_free(config);
+  OK(put_reported(producer, "d1", &all));
+  OK(put_reported(producer, "r2", &all));
+  OK(put_reported(producer, "f3", &all));
+  OK(put_text(producer, "d4"));
+  OK(unistream_producer_flush(producer, PATIENCE_MS));
+  EVENTUALLY(told(&all) == 3);
+  OK(put_reported(producer, "d5", &all));
+  FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_producer_put_reported(producer, NULL, on_report, &all, NULL));
+  OK(unistream_producer_close(producer, 0, NULL));
+  unistream_producer_free(producer);
+  CHECK(told(&all) == 4);
+  CHECK(all.delivery[1] == UNISTREAM_DELIVERY_DELIVERED && strcmp(all.said[1], "offset 7") == 0);
+  CHECK(all.delivery[2] == UNISTREAM_DELIVERY_DEAD_LETTERED && strcmp(all.said[2], "begins with r") == 0);
+  CHECK(all.delivery[3] == UNISTREAM_DELIVERY_DEAD_LETTERED && strcmp(all.said[3], "the sink failed") == 0);
+  CHECK(all.delivery[5] == UNISTREAM_DELIVERY_CLOSED || all.delivery[5] == UNISTREAM_DELIVERY_DELIVERED);
 }
 
 /* Answers nonsense the first time. */
@@ -555,6 +627,7 @@ int main(void) {
   RUN(an_unavailable_sink_uses_up_no_attempts);
   RUN(retry_after_is_a_floor);
   RUN(a_sink_answers_for_each_record);
+  RUN(a_record_is_reported_once);
   RUN(a_senseless_answer_is_a_failed_attempt);
   RUN(a_sink_states_its_limits);
   RUN(the_file_sink_writes_lines);

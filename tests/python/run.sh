@@ -13,7 +13,7 @@ echo "== types"
 export MYPY_CACHE_DIR=target/mypy
 $venv/bin/mypy --config-file python/pyproject.toml python/unistream python/examples tests/python
 MYPYPATH=tests $venv/bin/mypy --config-file python/pyproject.toml tests/compat/*.py
-$venv/bin/mypy --config-file python/pyproject.toml tests/brokers/*.py
+$venv/bin/mypy --config-file python/pyproject.toml tests/brokers/{chaos,proxy,server}.py
 $venv/bin/pyright --project python/examples/pyrightconfig.json --pythonpath $venv/bin/python
 # From a folder without the sources, so that what was installed is what is checked.
 (cd tests/python && MYPY_CACHE_DIR=../../target/mypy ../../$venv/bin/stubtest unistream \

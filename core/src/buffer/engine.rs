@@ -10,6 +10,7 @@ use super::format::Body;
 use super::group_commit::GroupCommit;
 use super::losses::{DamageReport, Losses};
 use super::maintenance::{MaintenanceSignal, MaintenanceState};
+use super::oldest::Oldest;
 use super::position::Position;
 use super::reader::Reader;
 use super::segment::Access;
@@ -58,6 +59,7 @@ pub(crate) struct Core {
     pub(crate) when_waiting: OnceLock<Box<dyn Fn(Duration) + Send + Sync>>,
     /// Called by a put that has dropped the oldest batches, in the same way.
     pub(crate) when_dropped: OnceLock<Box<dyn Fn(&Dropped) + Send + Sync>>,
+    pub(super) oldest: Oldest,
     /// What the log's thread does beside the log.
     pub(crate) tick: Tick,
     pub(super) group: GroupCommit,
@@ -402,22 +404,36 @@ impl Core {
         let (records, bytes) = self.pending();
         stats.pending_records = records;
         stats.pending_bytes = bytes;
+        if records > 0 {
+            let oldest = self.oldest_created_at();
+            let age = oldest.map_or(0, |at| self.env.clock.wall().saturating_sub(at).max(0));
+            stats.oldest_age_ms = age.cast_unsigned() / 1000;
+        }
         {
             let reader = lock(&self.reader);
+            let parts = || reader.heads.iter().flat_map(|head| &head.parts);
+            stats.in_flight = parts().filter(|part| part.out.is_some()).count() as u64;
+            let now = self.env.clock.monotonic();
+            stats.waiting = parts().filter(|part| part.out.is_none() && part.ready_at > now).count() as u64;
             if let Some(part) = reader.heads.front().and_then(|head| head.parts.first()) {
-                let wait = part.ready_at.saturating_sub(self.env.clock.monotonic());
+                let wait = part.ready_at.saturating_sub(now);
                 stats.next_attempt_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
                 stats.head_attempts = u64::from(part.progress.attempts);
             }
         }
+        (stats.put_records, stats.put_bytes) = self.put_totals();
         let log = lock(&self.log);
-        stats.put_records = log.records - log.opened_at.0;
-        stats.put_bytes = log.bytes - log.opened_at.1;
         stats.buffer_bytes = log.disk_bytes;
         stats.next_seq = log.next_seq;
         stats.syncs = self.counts.syncs.load(Ordering::Relaxed);
         let Losses { regions, bytes, records } = self.damage.totals();
         (stats.corrupt_regions, stats.corrupt_bytes, stats.lost_records) = (regions, bytes, records);
+    }
+
+    /// Records and bytes put since the opening.
+    pub(crate) fn put_totals(&self) -> (u64, u64) {
+        let log = lock(&self.log);
+        (log.records - log.opened_at.0, log.bytes - log.opened_at.1)
     }
 
     pub(super) fn close(&self) -> Result<()> {

@@ -159,6 +159,7 @@ impl Head {
             progress: part.progress.clone(),
             pieces: self.pieces.clone(),
             entries: part.entries.clone(),
+            wants_receipts: false,
             fork: ForkGuard::new(),
         }
     }

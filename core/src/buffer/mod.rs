@@ -17,6 +17,7 @@ pub(crate) mod lanes;
 pub(crate) mod losses;
 mod maintenance;
 mod memo;
+mod oldest;
 mod opening;
 pub(crate) mod position;
 mod quarantine;

@@ -10,6 +10,7 @@ use super::engine::{Core, Counts};
 use super::group_commit::GroupCommit;
 use super::losses::DamageReport;
 use super::maintenance::MaintenanceSignal;
+use super::oldest::Oldest;
 use super::position::Position;
 use super::reader::Reader;
 use super::recovery::{self, Recovered};
@@ -165,6 +166,7 @@ impl Core {
             when_waiting: OnceLock::new(),
             when_dropped: OnceLock::new(),
             when_sealed: OnceLock::new(),
+            oldest: Oldest::default(),
             tick: Tick::default(),
             group: GroupCommit::default(),
             dir_unsynced: AtomicBool::new(false),

@@ -131,6 +131,7 @@ impl DeadLetter {
             progress,
             pieces: vec![Piece { chunk: Chunk::Heap(bytes.into()), salt: 0 }],
             entries,
+            wants_receipts: false,
             fork: ForkGuard::new(),
         })
     }

@@ -13,6 +13,7 @@ use crate::options::Trust;
 use crate::outbox;
 use crate::platform::{Directory, Disk, OsDisk};
 use crate::record::Record;
+use crate::stats::{State, Stats};
 
 /// A read-only look at a buffer's directory, or at all slots of an outbox. Nothing in it is changed, and a live producer is not
 /// disturbed.
@@ -214,6 +215,27 @@ impl Inspection {
 }
 
 impl InspectionStats {
+    /// As the [`Stats`] of a buffer that no process has, for those who show both: what is there, and no counter of what was
+    /// done. `now` is the time in microseconds since the epoch, from which the age of the oldest record counts.
+    pub fn to_stats(&self, now: i64) -> Stats {
+        let age = self.oldest_created_at.map_or(0, |at| now.saturating_sub(at).max(0));
+        Stats {
+            pending_records: self.pending_records,
+            pending_bytes: self.pending_bytes,
+            oldest_age_ms: age.cast_unsigned() / 1000,
+            buffer_bytes: self.buffer_bytes,
+            head_attempts: self.head_attempts.into(),
+            last_failure: self.head_last_attempt.max(0).cast_unsigned(),
+            corrupt_regions: self.corrupt_regions,
+            corrupt_bytes: self.corrupt_bytes,
+            lost_records: self.lost_records,
+            next_seq: self.next_seq,
+            state: State::Closed,
+            last_error: self.last_errors.last().cloned().unwrap_or_default(),
+            ..Stats::default()
+        }
+    }
+
     /// Adds another slot.
     fn add(&mut self, other: InspectionStats) {
         self.owner_pid = self.owner_pid.or(other.owner_pid);

@@ -11,6 +11,7 @@ use super::statistics::Head;
 use crate::batch::{Batch, Progress};
 use crate::buffer::Settle;
 use crate::dead_letters::{AttemptHistory, Undelivered};
+use crate::delivery_report::{Delivery, DeliveryReport};
 use crate::error::{Cause, Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::limits::MAX_REASON_BYTES;
@@ -47,7 +48,7 @@ impl Shared {
             self.notify(&Event::OnceEnded { batch_id: &batch.id(), reason });
         }
         let settled = match answer.unwrap_or_else(|error| Report::all(len, error.into_outcome())) {
-            report if report.is_delivered() => self.succeed(&batch, elapsed),
+            report if report.is_delivered() => self.succeed(&batch, &report, elapsed),
             // Each handing-out takes one answer; a second one must not write dead letters.
             report => match self.core().claim(&mut batch) {
                 Ok(()) => self.handle_undelivered(&batch, &report, interrupted, elapsed),
@@ -65,11 +66,15 @@ impl Shared {
         settled
     }
 
-    fn succeed(&self, batch: &Batch, elapsed: Duration) -> Result<()> {
+    fn succeed(&self, batch: &Batch, report: &Report, elapsed: Duration) -> Result<()> {
         let known = Cell::new(false);
+        let bytes = batch.iter().map(|record| record.data.len() as u64).sum();
         let count = || {
             known.set(true);
             self.statistics.delivered.fetch_add(batch.len() as u64, Ordering::Relaxed);
+            self.statistics.delivered_bytes.fetch_add(bytes, Ordering::Relaxed);
+            let now = self.core().env.clock.wall().max(1).cast_unsigned();
+            self.statistics.last_success.store(now, Ordering::Relaxed);
         };
         let noted = self.core().settle(batch, Settle { finished: true, ..Settle::default() }, count);
         if !known.get() {
@@ -79,6 +84,7 @@ impl Shared {
         self.statistics.set_head(Head::Clear);
         self.notify(&Event::SendSucceeded { batch, elapsed });
         self.sink_is_up();
+        self.report_batch(batch, |index, seq| Some(has(report, index, seq)));
         noted
     }
 
@@ -102,6 +108,7 @@ impl Shared {
             given_up.extend(&sorted.failed);
             if options.count_unavailable {
                 given_up.extend(&sorted.unavailable);
+                given_up.sort_unstable();
             }
         }
 
@@ -135,11 +142,19 @@ impl Shared {
         let settle =
             Settle { finished: left == 0, done: places, progress: Some(progress), ready_at: clock.monotonic() + wait };
         let statistics = &self.statistics;
+        let delivered = sorted.delivered.iter().filter_map(|index| batch.get(*index));
+        let delivered_bytes = delivered.map(|record| record.data.len() as u64).sum();
         let known = Cell::new(false);
         let noted = core.settle(batch, settle, || {
             known.set(true);
             statistics.delivered.fetch_add(sorted.delivered.len() as u64, Ordering::Relaxed);
+            statistics.delivered_bytes.fetch_add(delivered_bytes, Ordering::Relaxed);
+            let wall = now.max(1).cast_unsigned();
+            if sorted.sink_took_some() {
+                statistics.last_success.store(wall, Ordering::Relaxed);
+            }
             if error.is_some() && !interrupted {
+                statistics.last_failure.store(wall, Ordering::Relaxed);
                 if counts { &statistics.failed } else { &statistics.unavailable }.fetch_add(1, Ordering::Relaxed);
             }
             if unwritten.is_none() {
@@ -171,6 +186,14 @@ impl Shared {
                 self.notify(&Event::Skipped { batch_id: &id, records: given_up.len(), error });
             }
         }
+        self.report_batch(batch, |index, seq| match report.outcome(index) {
+            Outcome::Delivered => Some(has(report, index, seq)),
+            Outcome::Rejected { reason } => unwritten.is_none().then(|| dead(seq, reason.clone())),
+            _ if unwritten.is_none() && given_up.binary_search(&index).is_ok() => {
+                Some(dead(seq, reason(report, index, MAX_REASON_BYTES)))
+            }
+            _ => None,
+        });
         if left == 0 && error.is_none() && !sorted.delivered.is_empty() {
             self.notify(&Event::SendSucceeded { batch, elapsed });
         }
@@ -323,6 +346,17 @@ fn reason(report: &Report, index: usize, most: usize) -> String {
         Outcome::Failed { error } | Outcome::Unavailable { error, .. } => bounded(error, most),
         Outcome::Delivered | Outcome::Rejected { .. } => String::new(),
     }
+}
+
+/// The sink has a record.
+fn has(report: &Report, index: usize, seq: u64) -> DeliveryReport {
+    let receipt = report.receipt(index).map(str::to_owned);
+    DeliveryReport { receipt, ..DeliveryReport::new(seq, Delivery::Delivered) }
+}
+
+/// A record is in the dead letters.
+fn dead(seq: u64, reason: String) -> DeliveryReport {
+    DeliveryReport { reason, ..DeliveryReport::new(seq, Delivery::DeadLettered) }
 }
 
 /// Displays an error and its causes, one a line.

@@ -6,6 +6,7 @@ use super::Shared;
 use crate::batch::Batch;
 use crate::buffer::Settle;
 use crate::dead_letters::{AttemptHistory, Undelivered};
+use crate::delivery_report::{Delivery, DeliveryReport};
 use crate::error::{ErrorKind, Result};
 use crate::event::Event;
 use crate::options::{NEVER, OnExpired, Options};
@@ -101,6 +102,10 @@ impl Shared {
                 statistics.expired.fetch_add(records as u64, Ordering::Relaxed);
                 statistics.expired_bytes.fetch_add(bytes, Ordering::Relaxed);
                 self.notify(&Event::Expired { batch_id: &batch.id(), records, bytes, dropped });
+                let expired = |index: usize| old.binary_search(&index).is_ok();
+                self.report_batch(batch, |index, seq| {
+                    expired(index).then(|| DeliveryReport::new(seq, Delivery::Expired))
+                });
                 if let Err(error) = settled {
                     statistics.note_error(&error);
                 }

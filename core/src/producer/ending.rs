@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::lifecycle::Phase;
-use super::{Producer, Shared};
+use super::{Inner, Producer, Shared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::lock;
 use crate::platform::sync::Mutex;
@@ -84,9 +84,32 @@ impl Producer {
             self.inner().shared.lifecycle.close();
             return Ok(0);
         };
-        let shared = &*inner.shared;
+        inner.shared.check_caller()?;
+        let closed = inner.close(timeout);
+        // With no lock held, and once what was left is known to stay.
+        inner.shared.report_closed();
+        closed
+    }
+
+    /// Goes on after a stop, with a fresh round of attempts. In a running producer, batches that wait for their next
+    /// attempt, whatever the schedule or the sink's `retry_after` says, may go out now; their attempts stay counted. In
+    /// inline mode the next `put` or `flush` sends, in manual mode [`next_batch`](Self::next_batch) has them.
+    ///
+    /// # Errors
+    /// `Closed`; `DiskFull` or `Io` if the fresh round could not be noted.
+    pub fn resume(&self) -> Result<()> {
+        let shared = &*self.here()?.shared;
+        shared.refuse_closed()?;
         shared.check_caller()?;
-        let mut senders = lock(&inner.senders);
+        shared.go_on()?;
+        shared.household.as_ref().map_or(Ok(()), |household| household.resume())
+    }
+}
+
+impl Inner {
+    fn close(&self, timeout: Duration) -> Result<u64> {
+        let shared = &*self.shared;
+        let mut senders = lock(&self.senders);
         if let Some(left) = shared.common.ending.left() {
             return Ok(left);
         }
@@ -128,19 +151,5 @@ impl Producer {
             Err(error) if !matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Closed) => Err(error),
             _ => closed.map(|()| left),
         }
-    }
-
-    /// Goes on after a stop, with a fresh round of attempts. In a running producer, batches that wait for their next
-    /// attempt, whatever the schedule or the sink's `retry_after` says, may go out now; their attempts stay counted. In
-    /// inline mode the next `put` or `flush` sends, in manual mode [`next_batch`](Self::next_batch) has them.
-    ///
-    /// # Errors
-    /// `Closed`; `DiskFull` or `Io` if the fresh round could not be noted.
-    pub fn resume(&self) -> Result<()> {
-        let shared = &*self.here()?.shared;
-        shared.refuse_closed()?;
-        shared.check_caller()?;
-        shared.go_on()?;
-        shared.household.as_ref().map_or(Ok(()), |household| household.resume())
     }
 }

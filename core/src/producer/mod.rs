@@ -15,10 +15,12 @@ mod household;
 mod inline;
 mod lifecycle;
 mod manual;
+mod measure;
 mod opening;
 mod outage;
 mod put_many;
 mod reentrancy;
+mod reports;
 mod requests;
 mod sender;
 mod shared;
@@ -35,6 +37,7 @@ use crate::options::{Mode, Options};
 use crate::platform::PerProcess;
 use crate::platform::sync::Mutex;
 use crate::platform::sync::thread::JoinHandle;
+use crate::prometheus;
 use crate::record::NewRecord;
 use crate::stats::Stats;
 
@@ -42,6 +45,7 @@ pub use builder::Builder;
 use fork::Anew;
 use household::Household;
 pub use put_many::PutManyError;
+pub use reports::{Confirmation, Reporting};
 use shared::Shared;
 
 /// Puts records into a durable buffer and sends them, in batches and in order, to a sink.
@@ -208,6 +212,13 @@ impl Producer {
     /// A snapshot of what the producer did and has. May be called from anywhere.
     pub fn stats(&self) -> Stats {
         self.inner().stats()
+    }
+
+    /// The same as the text that Prometheus scrapes, with the labels `path` and, in an outbox, `slot`. May be called from anywhere.
+    pub fn prometheus(&self) -> String {
+        let (path, slot) = (self.path().display().to_string(), self.slot());
+        let labels = [("path", &*path), ("slot", slot.as_deref().unwrap_or_default())];
+        prometheus::text(&[(&labels[..1 + usize::from(slot.is_some())], &self.stats())])
     }
 
     /// The options in force.

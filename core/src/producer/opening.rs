@@ -56,7 +56,6 @@ impl Inner {
         };
         shared.letters.scan(true)?;
         shared.begin()?;
-        shared.begin_requests();
         if was_alone {
             shared.notify(&Event::Shared);
         }
@@ -65,6 +64,8 @@ impl Inner {
         if mode == Mode::Background && threads {
             inner.start_senders(max_in_flight).inspect_err(|_| inner.end_senders())?;
         }
+        // Last: the thread that looks for them may keep the producer for a moment, which is then closed in order.
+        inner.shared.begin_requests();
         Ok(inner)
     }
 }

@@ -21,8 +21,15 @@ impl Shared {
     /// Begins to look for requests.
     pub(super) fn begin_requests(self: &Arc<Self>) {
         if self.core().dir.takes_requests() {
+            self.note_rates();
             let weak = Arc::downgrade(self);
-            self.core().tick.begin(move || weak.upgrade().is_some_and(|shared| shared.answer_requests()));
+            self.core().tick.begin(move || {
+                weak.upgrade().is_some_and(|shared| {
+                    shared.note_rates();
+                    shared.report_lost();
+                    shared.answer_requests()
+                })
+            });
         }
     }
 

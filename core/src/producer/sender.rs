@@ -240,6 +240,7 @@ impl Shared {
     pub(super) fn send(&self, mut batch: Batch) {
         let Some(sink) = &self.common.sink else { return };
         self.begin_attempt(&batch);
+        batch.wants_receipts = self.wants_receipts(&batch);
         let clock = &*self.core().env.clock;
         let start = clock.monotonic();
         let panicked = || SendError::failed("the sink panicked");
@@ -254,6 +255,7 @@ impl Shared {
             return;
         }
         let elapsed = clock.monotonic().saturating_sub(start);
+        self.statistics.latency.add(elapsed);
         if let Err(error) = self.settle(batch, answer, elapsed) {
             self.statistics.note_error(&error);
         }

@@ -9,6 +9,7 @@ use super::household::Household;
 use super::lifecycle::{Lifecycle, Phase};
 use super::outage::Outage;
 use super::reentrancy;
+use super::reports::Reports;
 use super::sender::Senders;
 use super::statistics::Statistics;
 use crate::buffer::{self, Appended, Buffer, Core, Dropped, Wait};
@@ -41,6 +42,7 @@ pub(super) struct Shared {
     /// Milliseconds on the monotonic clock before which `PutWaiting` is not reported again.
     next_waiting: AtomicU64,
     pub(super) statistics: Statistics,
+    pub(super) reports: Reports,
     /// The outbox that this is the producer's own slot of.
     pub(super) household: Option<Household>,
 }
@@ -69,6 +71,7 @@ impl Shared {
             unreadable: Outage::default(),
             next_waiting: AtomicU64::new(0),
             statistics: Statistics::default(),
+            reports: Reports::default(),
             household,
         });
         // A weak reference, here and below: the buffer that keeps it is a part of the producer.
@@ -78,6 +81,7 @@ impl Shared {
                 let Dropped { records, bytes, first_seq, last_seq } = *dropped;
                 shared.finished.notify();
                 shared.notify(&Event::Dropped { records, bytes, first_seq, last_seq });
+                shared.report_dropped(first_seq, last_seq);
             }
         };
         let _ = shared.core().when_dropped.set(Box::new(report));

@@ -2,6 +2,7 @@
 
 use super::Shared;
 use super::lifecycle::Phase;
+use super::measure::{Latency, Rates};
 use crate::error::{Error, ErrorKind};
 use crate::limits::MAX_REASON_BYTES;
 use crate::platform::lock;
@@ -14,6 +15,7 @@ use crate::text::bounded;
 #[derive(Default)]
 pub(super) struct Statistics {
     pub(super) delivered: AtomicU64,
+    pub(super) delivered_bytes: AtomicU64,
     pub(super) attempts: AtomicU64,
     pub(super) failed: AtomicU64,
     pub(super) unavailable: AtomicU64,
@@ -24,6 +26,11 @@ pub(super) struct Statistics {
     refused_puts: AtomicU64,
     invalid_puts: AtomicU64,
     head: AtomicU8,
+    /// Wall-clock times in microseconds.
+    pub(super) last_success: AtomicU64,
+    pub(super) last_failure: AtomicU64,
+    pub(super) latency: Latency,
+    pub(super) rates: Rates,
     last_error: Mutex<String>,
 }
 
@@ -79,7 +86,20 @@ impl Statistics {
     }
 }
 
+fn throughput(stats: &Stats) -> [u64; 4] {
+    [stats.put_records, stats.put_bytes, stats.delivered_records, stats.delivered_bytes]
+}
+
 impl Shared {
+    /// Notes what went in and out until now, for the rates.
+    pub(super) fn note_rates(&self) {
+        let mut stats = Stats::default();
+        (stats.put_records, stats.put_bytes) = self.core().put_totals();
+        stats.delivered_records = self.statistics.delivered.load(Ordering::Relaxed);
+        stats.delivered_bytes = self.statistics.delivered_bytes.load(Ordering::Relaxed);
+        self.statistics.rates.note(self.core().env.clock.monotonic(), throughput(&stats));
+    }
+
     pub(super) fn stats(&self) -> Stats {
         let mut stats = self.own_stats();
         if let Some(household) = self.household.as_ref().filter(|_| !self.core().fork.is_forked()) {
@@ -99,6 +119,7 @@ impl Shared {
         let statistics = &self.statistics;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         stats.delivered_records = read(&statistics.delivered);
+        stats.delivered_bytes = read(&statistics.delivered_bytes);
         stats.attempts = read(&statistics.attempts);
         stats.failed_attempts = read(&statistics.failed);
         stats.unavailable_attempts = read(&statistics.unavailable);
@@ -109,6 +130,13 @@ impl Shared {
         (stats.dropped_records, stats.dropped_bytes) = self.core().dropped();
         stats.refused_puts = read(&statistics.refused_puts);
         stats.invalid_puts = read(&statistics.invalid_puts);
+        stats.last_success = read(&statistics.last_success);
+        stats.last_failure = read(&statistics.last_failure);
+        statistics.latency.fill(&mut stats);
+        let now = self.core().env.clock.monotonic();
+        let rates = statistics.rates.per_second(now, throughput(&stats));
+        [stats.put_records_per_second, stats.put_bytes_per_second, ..] = rates;
+        [.., stats.delivered_records_per_second, stats.delivered_bytes_per_second] = rates;
         stats.unavailable_since = self.common.unavailable.micros();
         stats.unreadable_since = self.unreadable.since();
         (stats.dead_letters, stats.dead_letter_bytes) = self.letters.usage();

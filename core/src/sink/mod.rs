@@ -42,7 +42,7 @@ pub use renewable::{Maker, renew, renewable};
 
 use crate::batch::Batch;
 use crate::error::Cause;
-pub use crate::limits::{Limits, MAX_REASON_BYTES};
+pub use crate::limits::{Limits, MAX_REASON_BYTES, MAX_RECEIPT_BYTES};
 use crate::record::NewRecord;
 use crate::text::cut;
 
@@ -183,6 +183,8 @@ pub(crate) fn reason_bytes(records: usize) -> usize {
 pub struct Report {
     /// By index; what is not here was delivered.
     exceptions: BTreeMap<usize, Outcome>,
+    /// What the sink says of records that it took, by index.
+    receipts: BTreeMap<usize, Box<str>>,
     /// One more than the highest index that was ever set.
     named: usize,
     /// Why records may have arrived twice, which the sink delivers once otherwise.
@@ -235,7 +237,7 @@ impl Report {
             Outcome::Delivered => BTreeMap::new(),
             other => (0..len).map(|index| (index, other.clone())).collect(),
         };
-        Report { exceptions, named: len, once_ended: None }
+        Report { exceptions, named: len, ..Report::default() }
     }
 
     /// Record `index` failed and is to be tried again.
@@ -286,6 +288,22 @@ impl Report {
     /// Why records may have arrived twice, if that is so.
     pub fn once_ended(&self) -> Option<&str> {
         self.once_ended.as_deref()
+    }
+
+    /// Says something of a record that was delivered, such as its partition and offset: who has put it by
+    /// [`Producer::put_with`](crate::Producer::put_with) hears of it. Nobody else does, so that it may be left out unless
+    /// [`Batch::wants_receipts`]. Cut to [`MAX_RECEIPT_BYTES`].
+    pub fn set_receipt(&mut self, index: usize, receipt: impl Into<String>) {
+        self.named = self.named.max(index.saturating_add(1));
+        self.receipts.insert(index, cut(receipt.into(), MAX_RECEIPT_BYTES).into());
+    }
+
+    /// What was said of record `index`, if it was delivered.
+    pub fn receipt(&self, index: usize) -> Option<&str> {
+        self.receipts
+            .get(&index)
+            .map(|receipt| &**receipt)
+            .filter(|_| matches!(self.outcome(index), Outcome::Delivered))
     }
 
     /// What became of record `index`.

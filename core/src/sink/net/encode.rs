@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 /// Percent-encodes all but letters, digits, `-_.~` and the bytes in `safe`.
-pub(crate) fn percent(text: impl AsRef<[u8]>, safe: &[u8]) -> String {
+pub(crate) fn percent(text: &(impl AsRef<[u8]> + ?Sized), safe: &[u8]) -> String {
     let text = text.as_ref();
     let mut encoded = String::with_capacity(text.len());
     for byte in text.iter().copied() {

@@ -243,6 +243,8 @@ impl Client {
             if let Some(command) = login.command()? {
                 session.say(&command)?;
                 session.asked(wait)?;
+            } else {
+                session.ping(wait)?;
             }
             if database != 0 {
                 session.ask(&["SELECT", &database.to_string()], wait)?;

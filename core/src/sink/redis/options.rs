@@ -23,8 +23,8 @@ option_table! {
     /// Store with each stream how far this buffer's records are in it, in one step with them, so that each is there once.
     once: bool = "true", "true, false", |_| true;
     /// How long that is kept after the last record of a buffer.
-    once_expiry: Duration = "2592000", "60 to 31536000, or none: for ever",
-        |v| *v == NEVER || (Duration::from_secs(60)..=Duration::from_secs(31_536_000)).contains(v);
+    once_expiry: Duration = "2592000", "1 to 31536000, or none: for ever",
+        |v| *v == NEVER || (Duration::from_secs(1)..=Duration::from_secs(31_536_000)).contains(v);
     /// The field that has the payload.
     payload_field: Text = "data", "a name", |v| !v.is_empty();
     /// The field that has the record's id; empty: none.

@@ -80,6 +80,23 @@ impl Session {
 
     /// Whether the server still listens, if nothing was heard of it for a while: it may have closed the connection meanwhile.
     pub(super) fn is_alive(&mut self, after: Duration, wait: Duration) -> bool {
-        self.used.elapsed() < after || self.ask(&["PING"], wait).is_ok()
+        self.used.elapsed() < after || self.ping(wait).is_ok()
+    }
+
+    /// Asks for a sign of life. A user who may not ask gets one, too.
+    ///
+    /// # Errors
+    /// Of the connection, and if nobody is signed in who must be: a large command would then be no more than an error of the
+    /// protocol.
+    pub(super) fn ping(&mut self, wait: Duration) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        command([&b"PING"[..]].into_iter(), &mut bytes);
+        self.say(&bytes)?;
+        match self.reply(wait)? {
+            Reply::Error(error) if error.starts_with("NOAUTH") => {
+                Err(io::Error::new(ErrorKind::PermissionDenied, format!("the server says: {error}")))
+            }
+            _ => Ok(()),
+        }
     }
 }
