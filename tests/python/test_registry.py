@@ -217,7 +217,7 @@ except AttributeError as error:
     ended = run(package, "-c", program)
     assert ended.stderr == ""
     assert ended.stdout.splitlines() == [
-        "['cloudwatch-logs', 'file', 'http', 'kafka', 'kinesis', 'lame', 'null', 'pigeon']",
+        "['cloudwatch-logs', 'file', 'http', 'kafka', 'kinesis', 'lame', 'nats', 'null', 'pigeon', 'redis']",
         "not yet",
         "loaded",
         "roof south coo",
