@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from server import Server
 
 COMMAND = os.environ["BROKERS_TEST_COMMAND"]
-FAILURES = int(os.environ.get("BROKERS_FAILURES", "20"))
+FAILURES = int(os.environ.get("BROKERS_FAILURES", "16"))
 """How many failures each proof lets happen."""
 
 

@@ -97,6 +97,12 @@ class Nats:
         # A cluster takes a moment until it has a leader who makes streams.
         patiently(lambda: self.ask(make))
 
+    def count(self, stream: str) -> int:
+        async def count(client: Client) -> int:
+            return int((await client.jetstream(timeout=5).stream_info(stream)).state.messages)
+
+        return patiently(lambda: self.ask(count))
+
     def messages(self, stream: str) -> list[RawStreamMsg]:
         """Read all messages of a stream, in order."""
 

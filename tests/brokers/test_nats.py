@@ -47,7 +47,7 @@ def test_what_is_put_again_is_there_once(server: Nats, tmp_path: Path, numbers: 
     for nth, options in enumerate(["", "?atomic=require", "?deduplicate=false"]):
         done = put(tmp_path / f"outbox-{nth}", numbers, server.at("again") + options)
         assert done.returncode == 0, done.stderr
-        assert len(numbers_in(server, "AGAIN")) == (10000 if "false" in options else 5000)
+        assert server.count("AGAIN") == (10000 if "false" in options else 5000)
 
 
 def test_an_acknowledgement_that_is_lost_changes_nothing_within_the_window(server: Nats, tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_the_example_in_c(server: Nats, tmp_path: Path, numbers: Path) -> None:
     """It stands on what the command line stands on; Python's is run in tests/python."""
     server.make_stream("EXAMPLE", "example")
     run_example(in_c(tmp_path), tmp_path / "outbox", server.at("example"), numbers)
-    assert numbers_in(server, "EXAMPLE") == list(range(5000))
+    assert server.count("EXAMPLE") == 5000
 
 
 @pytest.mark.parametrize(("count", "atomic"), [(1, "never"), (3, "require")])

@@ -85,6 +85,8 @@ def test_sentinels_tell_who_the_master_is(tmp_path: Path, numbers: Path) -> None
             wait_for(lambda: servers.client(master).xlen("s") > 500)
             ask.execute_command("SENTINEL", "FAILOVER", "mymaster")
             wait_for(lambda: servers.client(replica).role()[0] == "master")
+            # The Sentinel would do so, too, some ten seconds later.
+            servers.client(master).replicaof("127.0.0.1", replica.port)
             ends_well(program)
             entries = servers.client(replica).xrange("s")
             assert [json.loads(fields["data"])["n"] for _, fields in entries] == list(range(5000))
