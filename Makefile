@@ -3,7 +3,7 @@ CARGO ?= cargo
 PYTHON ?= python3
 export PYTHON
 
-.PHONY: demo test test-rust test-c test-cli test-python test-compat test-aws test-http lint requirements notices advisories reproduce bench torture fuzz clean
+.PHONY: site demo test test-rust test-c test-cli test-python test-compat test-aws test-http lint requirements notices advisories reproduce bench torture fuzz clean
 .DEFAULT_GOAL := test
 
 include ffi/install.mk
@@ -77,6 +77,10 @@ test-aws:
 # The HTTP sink against servers and proxies that others wrote, on loopback.
 test-http:
 	tests/http/run.sh
+
+# The documents as static pages, with every link checked, in target/site/html.
+site:
+	docs/site/build.sh
 
 # Figures of all three languages and of the AWS and HTTP sinks, each beside its limit or its rivals; all in
 # target/bench/results.json at the end.
