@@ -2,8 +2,10 @@
 CARGO ?= cargo
 PYTHON ?= python3
 export PYTHON
+# Every feature of the core.
+FEATURES = aws async http kafka nats redis tracing zstd
 
-.PHONY: site demo test test-rust test-c test-cli test-python test-compat test-aws test-http lint requirements notices advisories reproduce bench torture fuzz clean
+.PHONY: site demo test test-rust test-c test-cli test-python test-compat test-aws test-http test-kafka test-brokers lint requirements notices advisories reproduce bench torture fuzz clean
 .DEFAULT_GOAL := test
 
 include ffi/install.mk
@@ -13,8 +15,10 @@ demo:
 	$(CARGO) run --quiet --release --locked -p unistream --example demo
 	python/examples/run.sh simple_producer.py
 
-# Each part says how long it took.
-test: $(addprefix timed-,lint test-rust test-c test-cli test-python test-compat test-aws test-http)
+# Each part says how long it took. What mostly waits, for servers and for programs that die, goes side by side.
+test: $(addprefix timed-,lint test-rust)
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target \
+	  $(addprefix timed-,test-python test-c test-compat test-aws test-http test-kafka test-brokers test-cli)
 
 timed-%:
 	@start=$$(date +%s) && $(MAKE) --no-print-directory $* && echo "== $*: $$(($$(date +%s) - start)) s"
@@ -24,9 +28,9 @@ lint:
 	$(CARGO) clippy --quiet --locked -p unistream --all-targets -- -D warnings
 	$(CARGO) clippy --quiet --locked -p unistream --features net -- -D warnings
 	$(CARGO) clippy --quiet --locked --workspace --all-targets \
-	  --features unistream/aws,unistream/async,unistream/http,unistream/tracing,unistream/zstd,unistream-torture/scheduled -- -D warnings
+	  --features "$(FEATURES:%=unistream/%) unistream-torture/scheduled" -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps -p unistream
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps -p unistream --features aws,async,http,tracing,zstd
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps -p unistream --features "$(FEATURES)"
 	tests/documents.sh
 	tests/supply_chain/run.sh
 
@@ -49,7 +53,7 @@ reproduce:
 # The lean build; the one with the network's sinks, async ones and the layer for tracing; the bounded part of the proofs, with every unit test beside them.
 test-rust:
 	$(CARGO) test --locked -p unistream
-	$(CARGO) test --locked -p unistream --features aws,async,http,tracing,zstd --test aws --test async_sink --test http --test tracing
+	$(CARGO) test --locked -p unistream --features "$(FEATURES)" --test aws --test async_sink --test http --test tracing
 	$(CARGO) test --locked -p unistream-torture --lib
 	$(CARGO) test --locked -p unistream-torture --lib --no-default-features --features scheduled -- torture::threads
 
@@ -82,6 +86,14 @@ test-http:
 site:
 	docs/site/build.sh
 
+# The Kafka sink against Apache Kafka itself, on loopback; three brokers of it, killed and cut off.
+test-kafka:
+	tests/kafka/run.sh
+
+# The NATS and Redis sinks against servers of those, on loopback; alone and as clusters, killed and cut off.
+test-brokers:
+	tests/brokers/run.sh
+
 # Figures of all three languages and of the AWS and HTTP sinks, each beside its limit or its rivals; all in
 # target/bench/results.json at the end.
 bench:
@@ -100,6 +112,8 @@ torture:
 	$(CARGO) run --quiet --release --locked -p unistream-torture --no-default-features --features scheduled --bin schedules 10
 	UNISTREAM_SOAK_SECONDS=600 $(CARGO) test --release --locked -p unistream --test outbox sixteen -- --nocapture
 	tests/torture.sh
+	KAFKA_FAILURES=200 tests/kafka/run.sh -s -k once_whatever_fails
+	BROKERS_FAILURES=200 tests/brokers/run.sh -s -k whatever_fails
 
 # Fuzzing with coverage, so many seconds for each target: `cargo install cargo-fuzz`, and clang for the C ABI.
 FUZZ_SECONDS ?= 600

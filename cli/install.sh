@@ -4,6 +4,7 @@
 #
 #   PREFIX=/usr/local  DESTDIR=  BINDIR=$PREFIX/bin  MANDIR=$PREFIX/share/man  DOCDIR=$PREFIX/share/doc/unistream-cli
 #   COMMAND=target/release/unistream    the binary that was built
+#   REMOVE=1                            removes what it lays down instead
 #   RUN=$COMMAND                        one that runs on this machine, to write the pages
 set -eu
 
@@ -15,6 +16,14 @@ docdir=${DOCDIR:-$prefix/share/doc/unistream-cli}
 destdir=${DESTDIR:-}
 command=${COMMAND:-${CARGO_TARGET_DIR:-$root/target}/release/unistream}
 run=${RUN:-$command}
+
+if [ -n "${REMOVE:-}" ]; then
+  rm -f "$destdir$bindir/unistream" "$destdir$mandir/man1/unistream.1" "$destdir$mandir"/man1/unistream-*.1 \
+    "$destdir$prefix/share/bash-completion/completions/unistream" "$destdir$prefix/share/zsh/site-functions/_unistream" \
+    "$destdir$prefix/share/fish/vendor_completions.d/unistream.fish"
+  rm -rf "$destdir$docdir"
+  exit 0
+fi
 
 install -d "$destdir$bindir" "$destdir$docdir"
 install -s -m 755 "$command" "$destdir$bindir/unistream"

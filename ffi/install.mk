@@ -4,20 +4,36 @@ PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 
-.PHONY: install install-library install-command header
+MANDIR ?= $(PREFIX)/share/man
+
+.PHONY: install install-library install-command uninstall dist header
 
 # Everything below $(DESTDIR)$(PREFIX)
 install: install-library install-command
 
-# libunistream, unistream.h and unistream.pc
+PLACES = PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' MANDIR='$(MANDIR)' DESTDIR='$(DESTDIR)'
+
+# libunistream, unistream.h and what compilers, pkg-config, CMake, man and debuggers look for
 install-library:
-	$(CARGO) build --release --locked -p unistream-ffi
-	PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' DESTDIR='$(DESTDIR)' ffi/install.sh
+	RUSTFLAGS="$$(ffi/remap.sh)" $(CARGO) build --release --locked -p unistream-ffi
+	$(PLACES) ffi/install.sh
 
 # The command unistream, its man pages, completions of shells
 install-command:
-	$(CARGO) build --release --locked -p unistream-cli
-	PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' cli/install.sh
+	RUSTFLAGS="$$(ffi/remap.sh)" $(CARGO) build --release --locked -p unistream-cli
+	$(PLACES) cli/install.sh
+
+# What `install` with the same places has laid down
+uninstall:
+	$(PLACES) REMOVE=1 ffi/install.sh
+	$(PLACES) REMOVE=1 cli/install.sh
+
+# The source, as it is committed, with its checksum, in target/dist
+dist:
+	mkdir -p target/dist
+	name=unistream-$$(sed -n 's/^.define UNISTREAM_VERSION "\(.*\)"$$/\1/p' include/unistream.h) && \
+	  git archive --format=tar.gz --prefix="$$name/" --output="target/dist/$$name.tar.gz" HEAD && \
+	  cd target/dist && sha256sum "$$name.tar.gz" > "$$name.tar.gz.sha256"
 
 # Writes include/unistream.h anew from the source of the library.
 header:

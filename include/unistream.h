@@ -410,6 +410,49 @@
  *   connect_timeout (duration: 0.01 to 600; default 5) The longest time to connect, TLS included.
  *   timeout (duration: 0.01 to 600; default 30) The longest time of one call, from connecting to the last byte of the
  *       answer.
+ *
+ * kafka://BROKERS/TOPIC
+ *   Sends records to topics of Apache Kafka, and of what speaks its protocol. Exactly once, also when programs and
+ *       brokers are killed, as long as the brokers remember the producer (a day, by default): a producer id, epoch
+ *       and sequence numbers are kept with each batch. Under once=none at least once.
+ *   brokers (text: such as host:9092,host2:9092; the port may be left out; default empty) Brokers to begin with, from
+ *       which the others are learned.
+ *   topic (text: 1 to 249 letters, digits, ., _ and -, or empty; default empty) The topic of records that name none;
+ *       empty: each must name its own.
+ *   once (choice: idempotence, none; default idempotence) By what means a record arrives once.
+ *   producer_id_expiration (duration: 1 to 31536000; default 86400) For how long the brokers remember a producer that
+ *       is silent (their producer.id.expiration.ms). A batch that comes again later may be there twice, and is told
+ *       of.
+ *   compression (choice: none, gzip, snappy, lz4, zstd; default none) How batches are compressed.
+ *   max_message_bytes (bytes: 1KiB to 256MiB; default 1000000) The most bytes of a batch, before compression: no more
+ *       than the topic's max.message.bytes, or batches have to be divided.
+ *   id_header (text: a name of at most 256 bytes, or empty; default empty) The name of a header that carries the
+ *       record's id; empty: none.
+ *   create_topics (boolean: true, false; default false) Whether brokers may make topics that do not exist, where they
+ *       are configured to (auto.create.topics.enable).
+ *   client_id (text: 1 to 249 bytes; default unistream) The name by which brokers know the sink, in their logs and
+ *       quotas.
+ *   tls (boolean: true, false; default false) TLS.
+ *   sasl (choice: none, plain, scram-sha-256, scram-sha-512, oauthbearer; default none) How the sink proves who it
+ *       is.
+ *   username (text: a name, or empty; default empty) The user of plain and SCRAM.
+ *   password (secret: a password, or empty; default empty) The password of plain and SCRAM.
+ *   password_file (text: a path, or empty; default empty) A file with that password, read anew for every connection,
+ *       so that it can be rotated.
+ *   token (secret: a token, or empty; default empty) The token of oauthbearer.
+ *   token_file (text: a path, or empty; default empty) A file with that token, read anew for every connection, so
+ *       that it can be rotated.
+ *   token_extensions (text: such as logicalCluster=lkc-1,identityPoolId=pool-1, or empty; default empty) What else
+ *       oauthbearer tells the broker.
+ *   client_cert (text: a path, or empty; default empty) A PEM file with the certificate that a broker asks for
+ *       (mutual TLS), and those between it and its authority.
+ *   client_key (text: a path, or empty; default empty) A PEM file with the private key of client_cert; empty: it
+ *       stands in the same file.
+ *   ca_bundle (text: a path, or empty; default empty) A PEM file of the authorities to trust instead of Mozilla's.
+ *   use_environment (boolean: true, false; default true) Read the variable that names authorities (SSL_CERT_FILE). A
+ *       program that is setuid, setgid or has capabilities of its file never reads it.
+ *   connect_timeout (duration: 0.01 to 600; default 5) The longest time to connect, TLS included.
+ *   timeout (duration: 0.01 to 600; default 30) The longest time that a broker may take to answer.
  */
 
 
@@ -1128,7 +1171,7 @@ void unistream_config_free(unistream_config *config);
 
 /**
  * What happened: `put`, `on_hold`, `should_not_emit`, `send_started`, `send_succeeded`, `send_failed`, `rejected`,
- * `skipped`, `expired` (records had become too old to be sent), `dropped` (the oldest made room for others), `stopped`, `recovered`, `corrupt`, `shared` (the directory of
+ * `once_ended` (records that the sink delivers once otherwise may have arrived twice), `skipped`, `expired` (records had become too old to be sent), `dropped` (the oldest made room for others), `stopped`, `recovered`, `corrupt`, `shared` (the directory of
  * one producer became an outbox that processes share), `adopted` (a slot whose process has ended is sent from now on), `put_waiting` (a put waits for space; reported at most once a
  * minute), `sink_down` (attempts fail or find the sink unavailable: reported when that begins, while it lasts after
  * 1, 2, 4 ... minutes and then every hour), `sink_up` (it takes batches again), `log_unreadable` (the log cannot be

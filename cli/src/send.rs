@@ -29,6 +29,8 @@ pub(crate) struct Run<'a> {
     shown: Instant,
     shows: bool,
     before: InspectionStats,
+    /// What is left of processes that have ended, where the time was over before all of it was sent.
+    left_of_others: Option<unistream::Error>,
 }
 
 impl<'a> Run<'a> {
@@ -46,6 +48,7 @@ impl<'a> Run<'a> {
             shown: Instant::now(),
             shows: context.screen.shows_progress() && !sending.quiet,
             before: Inspection::open(buffer).and_then(|found| found.stats()).unwrap_or_default(),
+            left_of_others: None,
         }
     }
 
@@ -64,6 +67,7 @@ impl<'a> Run<'a> {
                 Err(error) if error.kind() == ErrorKind::Timeout => {
                     self.show(producer, None);
                     if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                        self.left_of_others = is_shared.then_some(error);
                         return Ok(());
                     }
                 }
@@ -172,6 +176,12 @@ impl<'a> Run<'a> {
         }
         if delivers && left > 0 {
             screen.complain(&format!("{left} records are left in {buffer}; the same command again goes on"));
+            code = LEFT;
+        } else if let Some(error) = &self.left_of_others {
+            screen.complain(&format!(
+                "{}; the same command again goes on, with --follow until it is told to end",
+                error.message()
+            ));
             code = LEFT;
         }
         let regions = stats.corrupt_regions.saturating_sub(self.before.corrupt_regions);

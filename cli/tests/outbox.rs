@@ -147,6 +147,26 @@ fn one_drains_while_others_put_and_the_next_takes_over() {
     assert_eq!(Inspection::open(folder.join("outbox")).unwrap().stats().unwrap().pending_records, 0);
 }
 
+/// What a living process has adopted, and does not send, is left: that is said, and one that follows gets it.
+#[test]
+fn a_drain_says_what_living_processes_have_adopted() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path();
+    let open = || Producer::builder(folder.join("outbox")).shared(true).max_records(1).open_manual(Limits::default());
+    let (keeps, dead) = (open().unwrap(), open().unwrap());
+    dead.put("left").unwrap();
+    assert_eq!(dead.close(Duration::ZERO).unwrap(), 1);
+    wait_until("it has adopted the slot", || keeps.next_batch().unwrap().is_some());
+    let drained = run(folder, &["drain", "outbox", "--to", "file:out.log", "--timeout", "0.5", "--quiet"]);
+    assert_eq!(drained.status.code(), Some(3), "{drained:?}");
+    assert!(text(&drained.stderr).contains("other living processes have adopted 1 more slots"), "{drained:?}");
+    let follows = ["drain", "outbox", "--to", "file:out.log", "--follow", "--quiet"];
+    let follows = Ends(command(folder, &follows).spawn().unwrap());
+    drop(keeps);
+    wait_until("it is sent", || fs::read_to_string(folder.join("out.log")).is_ok_and(|text| text == "left\n"));
+    drop(follows);
+}
+
 #[test]
 fn put_takes_no_outbox_of_others() {
     let root = tempfile::tempdir().unwrap();

@@ -6,14 +6,12 @@
 //! `libunistream-lean.so`, whose sizes are a row too.
 #![allow(missing_docs, clippy::print_stdout)]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
-use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::thread;
+mod common;
+
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use common::{median, null_server, number, python};
+use serde_json::json;
 use unistream::sink::aws::{Credentials, Environment, KinesisSink};
 use unistream::{Batch, NewRecord, Sink};
 
@@ -33,7 +31,7 @@ struct Round {
 }
 
 fn main() {
-    let url = null_server();
+    let url = null_server(Duration::ZERO, &answer());
     let ours: Vec<Round> = {
         let sink = KinesisSink::builder("null")
             .region("eu-west-1")
@@ -57,12 +55,7 @@ fn main() {
             })
             .collect()
     };
-    let theirs = std::env::var("UNISTREAM_BENCH_PYTHON").ok().map(|python| boto3(&python, &url));
-    let median = |rounds: &[Round], of: fn(&Round) -> f64| {
-        let mut values: Vec<f64> = rounds.iter().map(of).collect();
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
+    let theirs = boto3(&url);
     let row = |row: &str, unit: &str, factor: f64, of: fn(&Round) -> f64| {
         let value = median(&ours, of) * factor;
         let limit = theirs.as_deref().map(|rounds| median(rounds, of) * factor);
@@ -84,24 +77,11 @@ fn main() {
     println!("{}", serde_json::to_string_pretty(&rows).expect("rows have a JSON form"));
 }
 
-fn boto3(python: &str, url: &str) -> Vec<Round> {
+fn boto3(url: &str) -> Option<Vec<Round>> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/aws/boto3_calls.py");
     let numbers = [RECORDS, SIZE, BOTO3_CALLS, ROUNDS].map(|number| number.to_string());
-    let mut command = Command::new(python);
-    command.arg(script).arg(url).args(numbers).stderr(Stdio::inherit());
-    for name in ["AWS_CA_BUNDLE", "AWS_PROFILE", "HTTP_PROXY", "http_proxy"] {
-        command.env_remove(name);
-    }
-    let output = command.output().expect("Python runs");
-    assert!(output.status.success(), "boto3 failed");
-    let rounds = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    rounds
-        .map(|line| {
-            let round: Value = serde_json::from_slice(line).expect("a round is a line of JSON");
-            let number = |key: &str| round[key].as_f64().expect("a number");
-            Round { calls: number("calls"), cpu: number("cpu") }
-        })
-        .collect()
+    let rounds = python(script, &[&[url.to_owned()], &numbers[..]].concat())?;
+    Some(rounds.iter().map(|round| Round { calls: number(round, "calls"), cpu: number(round, "cpu") }).collect())
 }
 
 /// Processor time of this thread. A sink calls on the thread that sends.
@@ -110,50 +90,13 @@ fn thread_time() -> Duration {
     Duration::from_nanos(text.split_whitespace().next().and_then(|nanos| nanos.parse().ok()).expect("nanoseconds"))
 }
 
-/// Answers every call at once that all of its records are in. It ends with the process.
-fn null_server() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
-    let url = format!("http://{}", listener.local_addr().expect("an address"));
+/// All records of a call are in.
+fn answer() -> Vec<u8> {
     let entry = json!({
         "SequenceNumber": "49546986683135544286507457936321625675700192471156785154",
         "ShardId": "shardId-000000000000",
     });
     let body = json!({"FailedRecordCount": 0, "Records": vec![entry; RECORDS]}).to_string();
     let head = "HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.1\r\nContent-Length: ";
-    let answer: Arc<[u8]> = format!("{head}{}\r\n\r\n{body}", body.len()).into_bytes().into();
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let answer = answer.clone();
-            thread::spawn(move || {
-                let _ = stream.set_nodelay(true);
-                let mut stream = BufReader::with_capacity(256 * 1024, stream);
-                let mut body = Vec::new();
-                while let Some(length) = read_head(&mut stream) {
-                    body.resize(length, 0);
-                    if stream.read_exact(&mut body).is_err() || stream.get_mut().write_all(&answer).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    url
-}
-
-/// The length of the request's body; `None` when there is no further request.
-fn read_head(stream: &mut impl BufRead) -> Option<usize> {
-    let mut length = None;
-    loop {
-        let mut line = String::new();
-        if stream.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        if line.trim().is_empty() {
-            return length;
-        }
-        let (name, value) = line.split_once(':').unwrap_or_default();
-        if name.eq_ignore_ascii_case("content-length") {
-            length = value.trim().parse().ok();
-        }
-    }
+    format!("{head}{}\r\n\r\n{body}", body.len()).into_bytes()
 }

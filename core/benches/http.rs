@@ -6,13 +6,14 @@
 //! only our own rows are measured. Ours are durable on disk before they are sent, theirs are in memory.
 #![allow(missing_docs, clippy::print_stdout)]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+mod common;
+
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use common::{median, null_server, number, python};
+use serde_json::json;
 use unistream::sink::http::{BodyForm, Environment, HttpSink};
 use unistream::{Order, Producer};
 
@@ -49,9 +50,8 @@ fn main() {
         for in_flight in IN_FLIGHT {
             let count = requests(round_trip, in_flight);
             let ours = ours(&server.url, in_flight, count);
-            let python = std::env::var("UNISTREAM_BENCH_PYTHON").ok();
-            let theirs = |client| python.as_ref().map(|python| clients(python, client, &server.url, in_flight, count));
-            for (client, theirs) in [("httpx", theirs("httpx")), ("aiohttp", theirs("aiohttp"))] {
+            for client in ["httpx", "aiohttp"] {
+                let theirs = clients(client, &server.url, in_flight, count);
                 let mut row = |what: &str, unit: &str, factor: f64, of: fn(&Round) -> f64| {
                     let row = format!(
                         "http sink, {what}, {round_trip} ms round trip, {in_flight} in flight, beside {client}"
@@ -67,12 +67,6 @@ fn main() {
         }
     }
     println!("{}", serde_json::to_string_pretty(&rows).expect("rows have a JSON form"));
-}
-
-fn median(rounds: &[Round], of: fn(&Round) -> f64) -> f64 {
-    let mut values: Vec<f64> = rounds.iter().map(of).collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 /// Records that lie in the buffer go to the server.
@@ -101,26 +95,13 @@ fn ours(url: &str, in_flight: u64, requests: u64) -> Vec<Round> {
         .collect()
 }
 
-fn clients(python: &str, client: &str, url: &str, in_flight: u64, requests: u64) -> Vec<Round> {
+fn clients(client: &str, url: &str, in_flight: u64, requests: u64) -> Option<Vec<Round>> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/http/clients.py");
     // They take longer where nothing but the processor bounds them.
     let requests = requests.min(400);
     let numbers = [RECORDS, SIZE as u64, in_flight, requests, ROUNDS as u64].map(|number| number.to_string());
-    let mut command = Command::new(python);
-    command.arg(script).arg(client).arg(url).args(numbers).stderr(Stdio::inherit());
-    for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
-        command.env_remove(name);
-    }
-    let output = command.output().expect("Python runs");
-    assert!(output.status.success(), "{client} failed");
-    let rounds = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    rounds
-        .map(|line| {
-            let round: Value = serde_json::from_slice(line).expect("a round is a line of JSON");
-            let number = |key: &str| round[key].as_f64().expect("a number");
-            Round { records: number("records"), cpu: number("cpu") }
-        })
-        .collect()
+    let rounds = python(script, &[&[client.to_owned(), url.to_owned()], &numbers[..]].concat())?;
+    Some(rounds.iter().map(|round| Round { records: number(round, "records"), cpu: number(round, "cpu") }).collect())
 }
 
 /// Processor time of this process, all of its threads together, also those that have ended.
@@ -158,44 +139,6 @@ impl Drop for Server {
 
 /// Answers every request after so long, until standard input ends.
 fn serve(delay: Duration) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
-    println!("http://{}/", listener.local_addr().expect("an address"));
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            thread::spawn(move || {
-                let _ = stream.set_nodelay(true);
-                let mut stream = BufReader::with_capacity(256 * 1024, stream);
-                let mut body = Vec::new();
-                while let Some(length) = read_head(&mut stream) {
-                    body.resize(length, 0);
-                    if stream.read_exact(&mut body).is_err() {
-                        return;
-                    }
-                    thread::sleep(delay);
-                    if stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-    });
+    println!("{}/", null_server(delay, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"));
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
-}
-
-/// The length of the request's body; `None` when there is no further request.
-fn read_head(stream: &mut impl BufRead) -> Option<usize> {
-    let mut length = None;
-    loop {
-        let mut line = String::new();
-        if stream.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        if line.trim().is_empty() {
-            return length;
-        }
-        let (name, value) = line.split_once(':').unwrap_or_default();
-        if name.eq_ignore_ascii_case("content-length") {
-            length = value.trim().parse().ok();
-        }
-    }
 }

@@ -77,6 +77,14 @@ pub enum Event<'a> {
         /// The first one's reason.
         reason: &'a str,
     },
+    /// Records that the sink delivers once otherwise may have arrived twice: what it goes by did not hold this time. A sink's page
+    /// says what ends it.
+    OnceEnded {
+        /// The batch's id.
+        batch_id: &'a str,
+        /// What ended it.
+        reason: &'a str,
+    },
     /// The attempts are used up; what was left of the batch is in the dead letters.
     Skipped {
         /// The batch's id.
@@ -209,6 +217,7 @@ impl Event<'_> {
             Event::SendSucceeded { .. } => "send_succeeded",
             Event::SendFailed { .. } => "send_failed",
             Event::Rejected { .. } => "rejected",
+            Event::OnceEnded { .. } => "once_ended",
             Event::Skipped { .. } => "skipped",
             Event::Expired { .. } => "expired",
             Event::Dropped { .. } => "dropped",
@@ -236,6 +245,7 @@ impl Event<'_> {
             // A dead letter that could not be written is no fault of the sink.
             Event::SendFailed { .. } | Event::PutWaiting { .. } => Level::Warning,
             Event::SinkDown { .. } | Event::LogUnreadable { .. } => Level::Warning,
+            Event::OnceEnded { .. } => Level::Warning,
             // At the level of the beginning, so that whoever saw it begin sees it end.
             Event::SinkUp { .. } | Event::LogReadable { .. } => Level::Warning,
             Event::Rejected { .. } | Event::Skipped { .. } => Level::Error,
@@ -265,6 +275,9 @@ impl Event<'_> {
             }
             Event::Rejected { batch_id, records, reason } => {
                 format!("{records} records of batch {batch_id} rejected into the dead letters: {reason}")
+            }
+            Event::OnceEnded { batch_id, reason } => {
+                format!("records of batch {batch_id} may have arrived twice: {reason}")
             }
             Event::Skipped { batch_id, records, error } => {
                 format!("{records} records of batch {batch_id} skipped into the dead letters: {error}")

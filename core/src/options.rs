@@ -134,7 +134,7 @@ option_table! {
     /// or because the log is of plain files, is in it in either case.
     core_dumps: CoreDumps = "include", "include, exclude", |_| true;
     /// Whose directory and files the buffer goes by: the process's own user's, those that the directory's group may write to,
-    /// or anyone's.
+    /// or anyone's. In a directory of a group (mode 2770) what is made is the group's, too, so that its users share it.
     trust: Trust = "owner", "owner, group, anyone", |_| true;
     /// Who sends.
     mode: Mode = "background", "background, inline, manual", |_| true;

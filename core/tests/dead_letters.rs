@@ -231,13 +231,18 @@ fn letter_bytes(folder: &Path) -> u64 {
 /// The names of a letter and of its file come back once it is deleted: they do not say that it is the one that was read.
 #[test]
 fn a_replay_deletes_the_records_that_it_read_and_no_others() {
-    let replayed = |letters: &DeadLetters, id: &str| {
-        assert_eq!(letters.replay(id, |_| Ok(0), || Ok(())).unwrap(), 1);
+    let refused = |dir: &Path, id: &str| {
+        let letters = DeadLetters::open(dir);
+        let both = [letters.replay(id, |_| Ok(0), || Ok(())).map(drop), letters.delete(id)];
+        both.into_iter().for_each(|result| assert_eq!(result.unwrap_err().kind(), ErrorKind::InUse));
     };
-    let deleted = |letters: &DeadLetters, id: &str| letters.delete(id).unwrap();
-    let nothing = |_: &DeadLetters, _: &str| {};
-    // By another process, which no turn holds up.
-    let meanwhile: [(&dyn Fn(&DeadLetters, &str), bool); 3] = [(&replayed, false), (&deleted, false), (&nothing, true)];
+    let by_hand = |dir: &Path, id: &str| {
+        for name in [format!("{id}.json"), format!("{id}.0.records")] {
+            fs::remove_file(dir.join("dead-letters").join(name)).unwrap();
+        }
+    };
+    let nothing = |_: &Path, _: &str| {};
+    let meanwhile: [(&dyn Fn(&Path, &str), bool); 3] = [(&refused, true), (&by_hand, false), (&nothing, true)];
     for (before_the_burial, counted) in meanwhile {
         let dir = scratch();
         let (producer, id) = rejecting_the_first(dir.path());
@@ -248,7 +253,7 @@ fn a_replay_deletes_the_records_that_it_read_and_no_others() {
             Ok(0)
         };
         let done = || {
-            before_the_burial(&DeadLetters::open(dir.path()), &id);
+            before_the_burial(dir.path(), &id);
             exhaust(&producer);
             Ok(())
         };

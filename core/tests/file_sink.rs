@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use common::*;
+use common::{format, *};
 use unistream::*;
 
 /// A batch of a buffer of its own, so that no two have the same id.
@@ -54,13 +54,13 @@ fn a_batch_that_is_sent_again_is_not_written_again() {
 }
 
 /// As many batches of one buffer, of one record each.
-fn batches(texts: &[&str]) -> Vec<Batch> {
+fn batches<T: AsRef<str>>(texts: &[T]) -> Vec<Batch> {
     let dir = scratch();
     let mut options = Options::default();
     (options.max_records, options.segment_bytes) = (1, 64 << 10);
     let buffer = Buffer::open(dir.path(), options, Limits::default()).unwrap();
-    let next = |text: &&str| {
-        buffer.put(*text).unwrap();
+    let next = |text: &T| {
+        buffer.put(text.as_ref()).unwrap();
         let batch = buffer.emit().unwrap().unwrap();
         buffer.commit(&batch).unwrap();
         batch
@@ -81,6 +81,89 @@ fn batches_that_come_again_in_any_order_are_not_written_again() {
         all.iter().for_each(|batch| assert!(sink.send(batch).unwrap().is_delivered()));
         assert_eq!(text(&place.path), "a\nc\nb\nd\n");
     }
+}
+
+/// The buffers of several producers count their records from 1 each: of two records of one seq the later one once took the place
+/// of the other in the sidecar, which then was written again when its batch came again.
+#[test]
+fn buffers_with_the_same_seqs_keep_out_of_each_others_way() {
+    for sync in [false, true] {
+        let place = place();
+        let buffers = ["a", "b", "c"].map(|name| batches(&[0, 1, 2].map(|number| format!("{name}{number}"))));
+        let open = || FileSink::create(&place.path).unwrap().sync(sync);
+        let send = |sink: &FileSink, batch: &Batch| assert!(sink.send(batch).unwrap().is_delivered());
+        let sink = open();
+        send(&sink, &buffers[0][0]);
+        for number in 0..3 {
+            buffers[1..].iter().for_each(|batches| send(&sink, &batches[number]));
+        }
+        let written = "a0\nb0\nc0\nb1\nc1\nb2\nc2\n";
+        let again = |sink: &FileSink| {
+            buffers[1..].iter().flatten().chain(&buffers[0][..1]).for_each(|batch| send(sink, batch));
+            assert_eq!(text(&place.path), written, "{sync}");
+        };
+        again(&sink);
+        drop(sink);
+        again(&open());
+    }
+}
+
+/// Slots come and go, and each is a buffer: the memory of the sidecar is bounded, and those that still write keep theirs.
+#[test]
+fn who_still_writes_is_remembered_over_thousands_of_buffers() {
+    let place = place();
+    let sink = FileSink::create(&place.path).unwrap();
+    let slow = batches(&(0..30).map(|number| format!("slow {number}")).collect::<Vec<_>>());
+    for (number, of_slow) in slow.iter().enumerate() {
+        sink.send(of_slow).unwrap();
+        for other in 0..80 {
+            sink.send(&batch(&[&format!("{number} {other}")])).unwrap();
+        }
+    }
+    drop(sink);
+    let before = text(&place.path);
+    assert_eq!(before.lines().count(), 30 * 81);
+    let sink = FileSink::create(&place.path).unwrap();
+    slow.iter().for_each(|batch| assert!(sink.send(batch).unwrap().is_delivered()));
+    assert_eq!(text(&place.path), before);
+    let sidecar = fs::metadata(place.path.with_file_name("out.log.unistream")).unwrap();
+    assert!(sidecar.len() <= 10_552_320 + (64 << 10), "{}", sidecar.len());
+}
+
+/// A sidecar of a version that knew neither tags nor whose records a piece had.
+#[test]
+fn a_sidecar_without_tags_is_read_and_goes_on() {
+    let place = place();
+    let texts: Vec<String> = (0..1100).map(|number| format!("old {number}")).collect();
+    let old = batches(&texts);
+    let sink = FileSink::create(&place.path).unwrap();
+    old.iter().for_each(|batch| assert!(sink.send(batch).unwrap().is_delivered()));
+    drop(sink);
+    let sidecar = place.path.with_file_name("out.log.unistream");
+    let mut bytes = fs::read(&sidecar).unwrap();
+    // What that version wrote of one buffer stands at the same places.
+    bytes.truncate(10_552_320);
+    for area in [0, 1_081_856] {
+        let header = &mut bytes[area..area + 512];
+        assert!(header.starts_with(b"unimark3") && header[72..80] != [0; 8]);
+        header[72..80].fill(0);
+        let crc = format::crc32c(&[&header[..508]]);
+        header[508..].copy_from_slice(&crc.to_le_bytes());
+    }
+    fs::write(&sidecar, bytes).unwrap();
+    let whole: String = texts.iter().map(|text| format!("{text}\n")).collect();
+    let mut expected = whole.clone();
+    for round in 0..2 {
+        let sink = FileSink::create(&place.path).unwrap();
+        old.iter().for_each(|batch| assert!(sink.send(batch).unwrap().is_delivered()));
+        assert_eq!(text(&place.path), expected, "{round}");
+        // Others, which take pages that are free: not those of what was written last.
+        for number in 0..5 {
+            sink.send(&batch(&[&format!("new {round} {number}")])).unwrap();
+            expected += &format!("new {round} {number}\n");
+        }
+    }
+    assert_eq!(text(&place.path), expected);
 }
 
 #[test]

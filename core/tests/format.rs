@@ -447,6 +447,8 @@ fn the_page_describes_dead_letters_and_the_sidecar() {
     [1u64, of.dev(), of.ino(), 0, 8].iter().for_each(|word| area.extend(word.to_le_bytes()));
     let words = [format::crc32c(&[b"one\ntwo\n"]), 0, 2, 8, format::crc32c(&[&body])];
     words.iter().for_each(|word| area.extend(word.to_le_bytes()));
+    area.resize(72, 0);
+    area.extend(buffer_id.to_le_bytes());
     area.resize(508, 0);
     let crc = format::crc32c(&[&area]);
     area.extend(crc.to_le_bytes());
@@ -455,5 +457,10 @@ fn the_page_describes_dead_letters_and_the_sidecar() {
     // With the next piece they are remembered.
     sink.send(&Batch::from_records([NewRecord::new(b"three")])).unwrap();
     let bytes: Vec<u8> = prints.iter().flat_map(|print| print.to_le_bytes()).collect();
-    assert_eq!(sidecar()[2_163_712 + 8..], bytes);
+    assert_eq!(sidecar()[2_163_712 + 8..][..bytes.len()], bytes);
+    let mut tag: Vec<u8> = [buffer_id, 0, 1].iter().flat_map(|word| word.to_le_bytes()).collect();
+    let crc = format::crc32c(&[&tag]);
+    tag.extend(crc.to_le_bytes());
+    tag.extend([0; 4]);
+    assert_eq!(sidecar()[10_552_320..], tag);
 }

@@ -54,7 +54,7 @@ impl EventCallback {
 }
 
 /// What happened: `put`, `on_hold`, `should_not_emit`, `send_started`, `send_succeeded`, `send_failed`, `rejected`,
-/// `skipped`, `expired` (records had become too old to be sent), `dropped` (the oldest made room for others), `stopped`, `recovered`, `corrupt`, `shared` (the directory of
+/// `once_ended` (records that the sink delivers once otherwise may have arrived twice), `skipped`, `expired` (records had become too old to be sent), `dropped` (the oldest made room for others), `stopped`, `recovered`, `corrupt`, `shared` (the directory of
 /// one producer became an outbox that processes share), `adopted` (a slot whose process has ended is sent from now on), `put_waiting` (a put waits for space; reported at most once a
 /// minute), `sink_down` (attempts fail or find the sink unavailable: reported when that begins, while it lasts after
 /// 1, 2, 4 ... minutes and then every hour), `sink_up` (it takes batches again), `log_unreadable` (the log cannot be

@@ -56,7 +56,7 @@ class Console:
         lines = [before + line if line else before.rstrip() for line in msg.split("\n")]
         if self.enabled:
             for line in lines:
-                print(line)
+                _print(line)
         return lines[-1]
 
     warning = error = critical = info
@@ -86,7 +86,7 @@ class Console:
         middle = f"{f' {msg} ':{char}{getattr(align, 'value', align)}{width}}"
         line = f"{outer}{corner}{char * left_padding}{middle}{char * right_padding}{corner}"
         if self.enabled:
-            (func or print)(line)
+            (func or _print)(line)
         return line
 
     @contextlib.contextmanager
@@ -188,6 +188,18 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _print(line: str) -> None:
+    """Print a line if that can be done: what is told about a record never stops the record."""
+    try:
+        print(line)
+    except UnicodeEncodeError as error:
+        with contextlib.suppress(OSError, ValueError):
+            print(line.encode(error.encoding, "backslashreplace").decode(error.encoding))
+    except (OSError, ValueError):
+        # A full disk, a closed pipe, a closed file.
+        pass
 
 
 def _padded(pipe: str) -> str:

@@ -91,6 +91,7 @@ programs() {
 missing=
 has valgrind || missing="$missing valgrind"
 has clang || missing="$missing clang"
+has cmake || missing="$missing cmake"
 if [ -n "$missing" ] && [ -z "${NO_INSTALL:-}" ] && [ "$(id -u)" -eq 0 ] && has apt-get; then
   # shellcheck disable=SC2086
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing > /dev/null 2>&1 ||
@@ -121,6 +122,65 @@ has_notices() {
     grep -q '"pkg:cargo/ring@' "$doc/unistream.cdx.json"
 }
 check "the licences of all that is linked, and the bill of materials" has_notices
+
+# What is installed has no debug information in it and no path of the machine that built it, and debuggers find theirs.
+is_stripped() {
+  ! readelf -SW "$library" | grep -q '\.debug_' && readelf -SW "$tree/usr/lib/.debug/$(basename "$(readlink -f "$library")").debug" | grep -q '\.debug_line' &&
+    readelf --string-dump=.gnu_debuglink "$library" | grep -q "$(basename "$(readlink -f "$library")").debug" || return 1
+  for file in "$library" "$tree/usr/lib/libunistream.a"; do
+    if strings -a "$file" | grep -F -e "$root" -e "${CARGO_HOME:-$HOME/.cargo}"; then return 1; fi
+  done
+}
+check "the library is stripped, and says nothing of where it was built" is_stripped
+
+is_removed() {
+  make -s -f ffi/install.mk install-library PREFIX=/opt/here DESTDIR="$scratch/other" &&
+    touch "$scratch/other/opt/here/lib/of-others" &&
+    PREFIX=/opt/here DESTDIR="$scratch/other" REMOVE=1 ffi/install.sh &&
+    [ "$(find "$scratch/other" ! -type d)" = "$scratch/other/opt/here/lib/of-others" ]
+}
+check "uninstall removes what was installed, and that alone" is_removed
+
+by_cmake() {
+  mkdir -p "$scratch/cmake" "$scratch/moved"
+  # A tree may be moved.
+  cp -a "$tree/usr" "$scratch/moved/"
+  cp "$root/ffi/examples/hello.c" "$scratch/cmake/"
+  cat > "$scratch/cmake/CMakeLists.txt" << 'EOF'
+cmake_minimum_required(VERSION 3.13)
+project(hello C)
+find_package(unistream 0.2 REQUIRED)
+add_executable(shared hello.c)
+target_link_libraries(shared unistream::unistream)
+add_executable(static hello.c)
+target_link_libraries(static unistream::static)
+find_package(unistream 9.0 QUIET)
+if(unistream_FOUND)
+  message(FATAL_ERROR "0.2 is not 9.0")
+endif()
+EOF
+  cmake -S "$scratch/cmake" -B "$scratch/cmake/build" -DCMAKE_PREFIX_PATH="$scratch/moved/usr" &&
+    cmake --build "$scratch/cmake/build" &&
+    (cd "$scratch/cmake/build" && ./shared && ./static && [ "$(cat events.log)" = "$(printf 'hello\nhello')" ]) &&
+    ldd "$scratch/cmake/build/shared" | grep -q libunistream && ! ldd "$scratch/cmake/build/static" | grep -q libunistream
+}
+if has cmake; then
+  check "CMake finds it, shared and static" by_cmake
+else
+  skip cmake
+fi
+
+has_manual() {
+  page=$tree/usr/share/man/man3/unistream.3
+  # Every function has its prototype in it.
+  grep -o 'unistream_[a-z_]*(' include/unistream.h | sort -u > "$scratch/functions"
+  while read -r function; do
+    grep -q "^\.B .*$(echo "$function" | sed 's/-/\\\\-/g')" "$page" || grep -q "(\*$function" include/unistream.h ||
+      ! grep -q "^[a-zA-Z].*[ *]$function" include/unistream.h || { echo "$function is not in the page"; return 1; }
+  done < "$scratch/functions"
+  ! has man || { man --warnings -l "$page" > "$scratch/page" 2> "$scratch/warnings" && [ ! -s "$scratch/warnings" ] && grep -q '^OWNERSHIP' "$scratch/page"; }
+}
+check "the manual page has every function" has_manual
 
 # ------------------------------------------------------------------------------------------------------- the header
 
@@ -163,6 +223,9 @@ grep -v '^unistream_' "$scratch/exported" > "$scratch/foreign"
 comm -3 "$scratch/exported" "$scratch/declared" > "$scratch/undeclared"
 comm -23 "$scratch/exported" "$scratch/used" > "$scratch/unused"
 check "the library exports nothing but unistream_*" none "$scratch/foreign"
+nm -g --defined-only "$tree/usr/lib/libunistream.a" | awk 'NF == 3 { print $3 }' | sort > "$scratch/static_exported"
+comm -3 "$scratch/exported" "$scratch/static_exported" > "$scratch/static_foreign"
+check "the static library shows the same symbols" none "$scratch/static_foreign"
 check "the library exports what the header declares" none "$scratch/undeclared"
 check "the tests use every exported symbol" none "$scratch/unused"
 
@@ -179,7 +242,7 @@ fi
 programs "address and undefined sanitizers" \
   "gcc -std=c99 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" "$tests"
 programs "thread sanitizer" "gcc -std=c99 -O1 -fsanitize=thread" "test_threads test_async test_events" \
-  env TSAN_OPTIONS="suppressions=$here/tsan.supp exitcode=66"
+  env TSAN_OPTIONS="suppressions=$tree/usr/share/unistream/tsan.supp exitcode=66"
 if has valgrind; then
   # With the library as it is developed: optimised code computes with bytes whose value does not matter.
   # Without the processes that fork and end as they like: what they leave to their parent counts as leaked there.
@@ -254,8 +317,33 @@ statically() {
     ! readelf -d "$scratch/static/hello" | grep -q libunistream &&
     (cd "$scratch/static" && timeout 120 ./hello && [ "$(cat events.log)" = hello ])
 }
+# A program of libraries alone, with nothing that is loaded.
+all_static() {
+  # shellcheck disable=SC2046
+  gcc -std=c99 -static -o "$scratch/static/alone" "$root/ffi/examples/hello.c" $(pkg-config --static --cflags --libs unistream) &&
+    readelf -d "$scratch/static/alone" | grep -q 'no dynamic section' &&
+    (cd "$scratch/static" && rm -f events.log && timeout 120 ./alone && [ "$(cat events.log)" = hello ])
+}
+# Another library that was made with Rust, whose standard library is in it too; with link-time optimisation of the program.
+beside_another() {
+  cat > "$scratch/second.rs" << 'EOF'
+#[unsafe(no_mangle)]
+pub extern "C" fn second(n: u32) -> u32 {
+    std::panic::catch_unwind(|| if n > 3 { panic!("more than three") } else { n }).unwrap_or(99)
+}
+EOF
+  rustc --edition 2024 --crate-type staticlib -O -o "$scratch/libsecond.a" "$scratch/second.rs" || return 1
+  sed 's/int main(void) {/unsigned second(unsigned);\nint main(void) {\n  if (second(1) != 1 || second(9) != 99) return 7;/' \
+    "$root/ffi/examples/hello.c" > "$scratch/two.c"
+  # shellcheck disable=SC2046
+  gcc -std=c99 -O2 -flto -I"$tree/usr/include" -o "$scratch/static/two" "$scratch/two.c" "$tree/usr/lib/libunistream.a" "$scratch/libsecond.a" \
+    $(pkg-config --static --libs-only-l unistream | sed 's/-lunistream//') &&
+    (cd "$scratch/static" && rm -f events.log && timeout 120 ./two && [ "$(cat events.log)" = hello ])
+}
 check "example: hello, by pkg-config alone" hello
 check "example: hello, linked statically" statically
+check "example: hello, all of it static, by pkg-config --static" all_static
+check "example: hello, beside a second library of Rust, with link-time optimisation" beside_another
 check "example: a sink that posts to a socket" socket_sink
 check "example: an event loop in mode manual" event_loop
 check "example: lanes, with the order of every key checked" lanes

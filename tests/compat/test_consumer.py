@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -412,6 +413,17 @@ def fails(record: DataClassRecord) -> None:
     raise KeyError(record.id)
 
 
+@dataclasses.dataclass
+class Fails(Consumer):
+    aside: list[str] = dataclasses.field(default_factory=list)
+
+    def process_record(self, record: DataClassRecord) -> None:
+        raise KeyError(record.id)
+
+    def process_failed_record(self, record: DataClassRecord) -> None:
+        self.aside.append(record.id)
+
+
 def test_who_dies_while_it_waits_passes_nothing_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Attempts of earlier runs count, and a record that failed for good is put aside before the next is begun."""
 
@@ -487,6 +499,116 @@ def test_a_checkpoint_that_cannot_be_stored_is_no_failure_of_the_record(tmp_path
         consumer.process_batch()
     assert consumer.seen == ["1"]
     assert full.start_pointer == 1
+
+
+def test_records_of_a_batch_that_could_not_be_stored_are_not_passed_over(tmp_path: Path) -> None:
+    """Their ids are those of the batch before, so that nothing but the failure shows it."""
+
+    class Full(SimpleCheckpoint):
+        is_full = False
+
+        def dump_records(self, records: Any) -> None:
+            if self.is_full:
+                raise OSError(28, "No space left on device")
+            super().dump_records(records)
+
+    class Sees(Consumer):
+        def process_record(self, record: DataClassRecord) -> None:
+            self.seen.append(record.create_at)
+
+    with (tmp_path / "source.log").open("w") as file:
+        file.writelines(DataClassRecord(str(number % 2), f"at {number}").serialize() + "\n" for number in range(6))
+    consumer = make(tmp_path, Sees, limit=2)
+    full = consumer.checkpoint = Full.load(str(tmp_path / "full.json"), str(tmp_path / "records.json"))
+    consumer.process_batch()
+    full.is_full = True
+    with pytest.raises(OSError, match="No space left"):
+        consumer.process_batch()
+    full.is_full = False
+    consumer.process_batch()
+    consumer.process_batch()
+    assert consumer.seen == [f"at {number}" for number in range(6)]
+
+
+@pytest.mark.parametrize("name", ["dump_as_in_progress", "dump_as_succeeded", "dump_as_failed_or_exhausted"])
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, TimeoutError])
+def test_who_is_interrupted_while_it_stores_leaves_no_lock(
+    tmp_path: Path, name: str, when: str, error: type[BaseException]
+) -> None:
+    write(tmp_path, 1)
+    interruptions = [error()]
+
+    class Interrupted(SimpleCheckpoint):
+        pass
+
+    def dump(self: SimpleCheckpoint, record: DataClassRecord) -> None:
+        if when == "before" and interruptions:
+            raise interruptions.pop()
+        SimpleCheckpoint.dump(self)
+        if interruptions:
+            raise interruptions.pop()
+
+    setattr(Interrupted, name, dump)
+    consumer = make(tmp_path, Fails if name == "dump_as_failed_or_exhausted" else Consumer)
+    consumer.checkpoint = Interrupted.load(
+        str(tmp_path / "checkpoint.json"), str(tmp_path / "records.json"), max_attempts=2
+    )
+    with contextlib.suppress(error):
+        consumer.process_batch()
+    assert not interruptions
+    found = load(tmp_path)
+    assert all(tracker.lock is None for tracker in found.batch.values())
+    again = make(tmp_path)
+    again.process_batch()
+    # A record that failed is put aside by this run, or tried again by the next.
+    assert consumer.seen + again.seen == (
+        [] if consumer.checkpoint.start_pointer and isinstance(consumer, Fails) else ["1"]
+    )
+    assert again.checkpoint.start_pointer == 1
+
+
+def test_a_checkpoint_that_leaves_records_out_is_asked_no_more(tmp_path: Path) -> None:
+    class LeavesOut(SimpleCheckpoint):
+        def mark_as_failed_or_exhausted(self, record: Any, *args: Any, **kwargs: Any) -> None:
+            super().mark_as_failed_or_exhausted(record, *args, **kwargs)
+            self.get_tracker(record).status = StatusEnum.ignored.value
+
+    write(tmp_path, 1, 2)
+    consumer = make(tmp_path, Fails)
+    consumer.checkpoint = LeavesOut.load(str(tmp_path / "own.json"), str(tmp_path / "records.json"), max_attempts=2)
+    consumer.process_batch()
+    assert isinstance(consumer, Fails)
+    assert consumer.aside == ["1", "2"]
+    assert consumer.checkpoint.start_pointer == 2
+
+
+def test_locks_that_0_1_2_has_stored_expire_whatever_is_configured_now(tmp_path: Path) -> None:
+    checkpoint, record = load(tmp_path, lock_expire=60), DataClassRecord(id="1")
+    checkpoint.update_for_new_batch([record])
+    checkpoint.mark_as_in_progress(record, now=NOW)
+    tracker = checkpoint.get_tracker(record)
+    tracker.lock_expire_time = (NOW + timedelta(days=900)).isoformat()
+    assert checkpoint.is_record_locked(record, now=NOW + timedelta(seconds=899))
+    assert not checkpoint.is_record_locked(record, now=NOW + timedelta(seconds=900))
+
+
+def test_files_that_cannot_be_replaced_are_written_in_place(tmp_path: Path) -> None:
+    device = tmp_path / "null"
+    os.mknod(device, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+    durable.write(device, "gone")
+    assert device.is_char_device()
+    # A file that is a mount of its own, as containers have them.
+    mounted, other = tmp_path / "mounted", tmp_path / "other"
+    mounted.write_text("old")
+    other.write_text("older")
+    subprocess.run(["mount", "--bind", other, mounted], check=True)
+    try:
+        durable.write(mounted, "new")
+    finally:
+        subprocess.run(["umount", mounted], check=True)
+    assert (mounted.read_text(), other.read_text()) == ("old", "new")
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_several_write_one_file(tmp_path: Path) -> None:

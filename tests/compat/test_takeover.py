@@ -146,3 +146,22 @@ for _ in range(int(sys.argv[2])):
         tracker[time] = (datetime.fromisoformat(tracker[time]) - timedelta(seconds=901)).isoformat()
     (tmp_path / "checkpoint.json").write_text(json.dumps(checkpoint))
     assert new(program, "none", 2).split() == ["17", "19", "20"]
+
+
+def test_a_class_that_cannot_read_it_takes_nothing(tmp_path: Path, old: Run) -> None:
+    """It is another one, or what it asks is away: the error comes out, and with the right class all is there."""
+
+    class Other(DataClassRecord):
+        @classmethod
+        def deserialize(cls, data: str) -> "Other":
+            raise error
+
+    old(WRITE, 13, 5, "rise")
+    held = in_files(tmp_path)
+    for error in (TypeError("no such field"), OSError("the keys are away"), ValueError("not of this kind")):
+        with pytest.raises(type(error), match=str(error)) as raised:
+            FileBuffer.new(record_class=Other, path_wal=tmp_path / "app.log", max_records=5)
+        assert raised.value.__notes__[-1].endswith(" of a file of unistream 0.1.2 is no Other; the file is as it was")
+        assert in_files(tmp_path) == held
+    assert take(tmp_path, max_records=5) == [*held, "more"]
+    assert not (tmp_path / "app.log.buffer" / "left-out.log").exists()

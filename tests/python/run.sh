@@ -7,12 +7,13 @@ python/install.sh
 venv=target/venv
 
 echo "== lint"
-$venv/bin/ruff check --config python/pyproject.toml python tests/python tests/compat tests/fixtures tests/supply_chain docs/site
-$venv/bin/ruff format --check --config python/pyproject.toml python tests/python tests/compat tests/fixtures tests/supply_chain docs/site
+$venv/bin/ruff check --config python/pyproject.toml python tests/python tests/brokers tests/compat tests/fixtures tests/kafka tests/supply_chain docs/site
+$venv/bin/ruff format --check --config python/pyproject.toml python tests/python tests/brokers tests/compat tests/fixtures tests/kafka tests/supply_chain docs/site
 echo "== types"
 export MYPY_CACHE_DIR=target/mypy
 $venv/bin/mypy --config-file python/pyproject.toml python/unistream python/examples tests/python
 MYPYPATH=tests $venv/bin/mypy --config-file python/pyproject.toml tests/compat/*.py
+$venv/bin/mypy --config-file python/pyproject.toml tests/brokers/{chaos,proxy,server}.py
 $venv/bin/pyright --project python/examples/pyrightconfig.json --pythonpath $venv/bin/python
 # From a folder without the sources, so that what was installed is what is checked.
 (cd tests/python && MYPY_CACHE_DIR=../../target/mypy ../../$venv/bin/stubtest unistream \

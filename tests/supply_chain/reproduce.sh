@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds the C library twice, from copies of what is committed in two directories, and compares every byte of what is
-# installed. What a directory or a home is called is kept out of the builds as packagers do it.
+# installed.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 commit=$(git -C "$root" rev-parse HEAD)
@@ -11,9 +11,7 @@ build() {
   place=$scratch/$1
   mkdir -p "$place"
   git -C "$root" archive "$commit" | tar -x -C "$place"
-  flags="--remap-path-prefix=$place=/unistream --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
-  (cd "$place" && unset CARGO_TARGET_DIR && RUSTFLAGS="$flags" cargo build --quiet --release --locked -p unistream-ffi &&
-    DESTDIR="$scratch/installed-$1" PREFIX=/usr ffi/install.sh)
+  (cd "$place" && unset CARGO_TARGET_DIR && make --silent --file=ffi/install.mk install-library DESTDIR="$scratch/installed-$1" PREFIX=/usr)
   rm -rf "$place"
 }
 build first

@@ -15,7 +15,7 @@ use super::position::Position;
 use super::reader::Reader;
 use super::recovery::{self, Recovered};
 use super::segment::Access;
-use super::space::Neighbours;
+use super::space::{self, Neighbours};
 use super::space_signal::SpaceSignal;
 use super::tick::Tick;
 use super::window::Window;
@@ -125,7 +125,8 @@ impl Core {
         };
         let access = Access { mapped, dumped: options.core_dumps == CoreDumps::Include };
         let lanes = if options.order == Order::Key { options.max_in_flight as u32 } else { 0 };
-        let site = Site { env: &env, dir: &*dir, segment_bytes, access, durable, lanes };
+        let limit_of_all = neighbours.as_deref().map(|neighbours| (neighbours, options.max_buffer_bytes));
+        let site = Site { env: &env, dir: &*dir, segment_bytes, limit_of_all, access, durable, lanes };
         found.keep(&*dir);
         let mut log = site.go_on(&mut found)?;
         log.divide(lanes);
@@ -190,6 +191,8 @@ struct Site<'a> {
     env: &'a Environment,
     dir: &'a dyn Directory,
     segment_bytes: u64,
+    /// Logs that count towards the same limit, and that.
+    limit_of_all: Option<(&'a dyn Neighbours, u64)>,
     access: Access,
     durable: bool,
     /// How many lanes batches are divided in from now on.
@@ -238,14 +241,14 @@ impl Site<'_> {
                 if log.jumped_from.is_none() {
                     log.jump(next_seq);
                 }
-                match self.make(log.index + 1) {
+                match self.make(log.index + 1, log.disk_bytes) {
                     Ok(spare) => {
                         log.disk_bytes += spare.length;
                         log.spare = Some(spare);
                         log.roll(self.env.clock.wall())?;
                     }
                     // What is there can be sent; the first put that finds space goes on in a segment of its own.
-                    Err(error) if error.kind() == ErrorKind::DiskFull => {}
+                    Err(error) if is_full(&error) => {}
                     Err(error) => return Err(error),
                 }
             }
@@ -272,9 +275,9 @@ impl Site<'_> {
             tail.sealed = begin;
             tail.open = Default::default();
         }
-        let spare = match (self.make(index), &found.last) {
+        let spare = match (self.make(index, disk_bytes), &found.last) {
             // What is there can be sent all the same, and makes room.
-            (Err(error), Some(last)) if error.kind() == ErrorKind::DiskFull => {
+            (Err(error), Some(last)) if is_full(&error) => {
                 past.pop_back();
                 let writer = segment::writer(last.file.clone(), last.length, Access::PLAIN);
                 let active = PreparedSegment { index: last.index, length: last.length, writer };
@@ -307,16 +310,29 @@ impl Site<'_> {
         Some((PreparedSegment { index: last.index, length: last.length, writer }, last.tail))
     }
 
-    fn make(&self, index: u64) -> Result<PreparedSegment> {
-        make_segment(
-            self.dir,
-            index,
-            self.segment_bytes,
-            LEAST_BYTES.min(self.segment_bytes),
-            self.access,
-            self.durable,
-        )
+    /// Makes a segment, beside those that take so many bytes.
+    fn make(&self, index: u64, own: u64) -> Result<PreparedSegment> {
+        let least = LEAST_BYTES.min(self.segment_bytes);
+        let mut length = self.segment_bytes;
+        let mut _turn = None;
+        if let Some((neighbours, cap)) = self.limit_of_all {
+            let failed = |error| Error::io("could not prepare a segment", error);
+            let (others, turn) = neighbours.disk().map_err(failed)?;
+            _turn = turn;
+            while !space::has_room(own + length, others, cap) {
+                length /= 2;
+                if length < least {
+                    return Err(space::full(cap));
+                }
+            }
+        }
+        make_segment(self.dir, index, length, least, self.access, self.durable)
     }
+}
+
+/// No room, on the disk or among all slots of an outbox.
+fn is_full(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::DiskFull | ErrorKind::BufferFull)
 }
 
 /// Makes a segment file: blocks reserved, name durable, header blank. It is of `length` bytes; shorter, but of no less

@@ -27,6 +27,11 @@ pub(crate) trait Neighbours: Send + Sync {
 /// The disk that a log with neighbours may always take, whatever they have: a segment to write and one that is finished.
 const OWN_SHARE: u64 = 2 * LEAST_BYTES;
 
+/// Whether a log with neighbours may take so many bytes.
+pub(super) fn has_room(own: u64, others: u64, cap: u64) -> bool {
+    own.saturating_add(others) <= cap || own <= OWN_SHARE
+}
+
 impl Core {
     /// Sees to it that a spare segment of at least `needed` bytes is there.
     pub(super) fn prepare(&self, needed: u64) -> Result<()> {
@@ -249,7 +254,7 @@ impl Core {
 }
 
 #[cold]
-fn full(cap: u64) -> Error {
+pub(super) fn full(cap: u64) -> Error {
     let message = format!("the buffer has reached max_buffer_bytes ({cap}); the sink has to catch up first");
     Error::new(ErrorKind::BufferFull, message)
 }

@@ -11,7 +11,7 @@ mod replay;
 mod usage;
 mod write;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub(crate) use self::write::{AttemptHistory, Undelivered};
 
 use self::file::{ReadError, json_of};
 use self::location::Location;
-use self::outbox::Member;
+use self::outbox::{Member, Seen};
 use self::usage::Usage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::features;
@@ -35,8 +35,12 @@ pub struct DeadLetters {
     location: Location,
     /// If they may be an outbox's: then these are of one slot.
     member: Option<Member>,
+    /// They are of another slot than the one that was asked for.
+    is_other: bool,
     usage: Arc<Usage>,
-    /// Held while a letter is read to be written anew or deleted.
+    /// What was counted of those of other slots, by slot.
+    seen: Arc<Mutex<BTreeMap<u64, Seen>>>,
+    /// Held while a letter is read to be written anew or deleted; a lock on the folder keeps other processes from it.
     changes: Arc<Mutex<()>>,
     /// The letters that are being replayed or deleted.
     replayed: Arc<Mutex<BTreeSet<String>>>,
@@ -76,7 +80,9 @@ impl DeadLetters {
         DeadLetters {
             location,
             member,
+            is_other: false,
             usage: Arc::default(),
+            seen: Arc::default(),
             changes: Arc::default(),
             replayed: Arc::default(),
             fork: ForkGuard::new(),
@@ -161,8 +167,10 @@ impl DeadLetters {
     pub fn delete(&self, id: &str) -> Result<()> {
         let _claim = self.claim(id)?;
         let keeper = self.keeper(id)?;
-        let _changes = keeper.change()?;
-        let letter = match keeper.get_here(id) {
+        let _held = keeper.hold(id)?;
+        let Some(folder) = keeper.folder()? else { return Err(not_found(id)) };
+        let _changes = keeper.change(&*folder)?;
+        let letter = match keeper.get_in(&*folder, id) {
             // One that cannot be read can still be deleted.
             Err(error) if error.kind() != ErrorKind::Io => return Err(error),
             result => result.ok(),
@@ -191,6 +199,8 @@ impl DeadLetters {
         match self.location.open(false) {
             Ok(folder) => Ok(Some(folder)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            // Those of another user's slot are not in the list.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && self.is_other => Ok(None),
             Err(error) => {
                 let path = self.location.path.display();
                 Err(Error::io(format_args!("could not open the dead letters of {path}"), error))

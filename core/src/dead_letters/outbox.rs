@@ -7,12 +7,20 @@ use super::location::Location;
 use crate::buffer::is_shared;
 use crate::error::{Error, ErrorKind, Result};
 use crate::outbox;
+use crate::platform::lock;
 
 /// An outbox, and which of its slots the letters are of.
 #[derive(Clone, Debug)]
 pub(super) struct Member {
     pub(super) root: Location,
     pub(super) slot: u64,
+}
+
+/// What a folder had at the last look.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    names: Vec<String>,
+    usage: (u64, u64),
 }
 
 impl DeadLetters {
@@ -30,11 +38,33 @@ impl DeadLetters {
             })?,
         };
         let others = numbers.into_iter().filter(|number| number != slot);
-        Ok(others.map(|slot| DeadLetters::at(Location { slot, ..root.clone() }, None)).collect())
+        let of = |slot| DeadLetters { is_other: true, ..DeadLetters::at(Location { slot, ..root.clone() }, None) };
+        Ok(others.map(of).collect())
+    }
+
+    /// As [`usage_of_others`](Self::usage_of_others), from one listing of each folder: a letter is opened only once its files have
+    /// other names than at the last look, and a letter that grows gets others.
+    pub(crate) fn glance_at_others(&self) -> Result<(u64, u64)> {
+        let others = self.others()?;
+        let mut seen = lock(&self.seen);
+        seen.retain(|slot, _| others.iter().any(|other| other.location.slot == *slot));
+        let mut sum = (0, 0);
+        for other in others {
+            let Some(folder) = other.folder()? else { continue };
+            let mut names = folder.list().map_err(|error| Error::io("could not list the dead letters", error))?;
+            names.sort_unstable();
+            let known = seen.entry(other.location.slot).or_default();
+            if known.names != names {
+                other.scan(false)?;
+                *known = Seen { names, usage: other.usage() };
+            }
+            sum = (sum.0 + known.usage.0, sum.1 + known.usage.1);
+        }
+        Ok(sum)
     }
 
     /// How many the others are, and the disk they take.
-    pub(crate) fn usage_of_others(&self) -> Result<(u64, u64)> {
+    pub(super) fn usage_of_others(&self) -> Result<(u64, u64)> {
         self.others()?.iter().try_fold((0, 0), |(letters, bytes), other| {
             other.scan(false)?;
             let (more, and) = other.usage();

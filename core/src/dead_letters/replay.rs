@@ -1,14 +1,27 @@
 //! Replaying a letter: its records are put again, then it is deleted.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
-use super::file::LetterRecords;
-use super::write::not_written;
-use super::{DeadLetter, DeadLetters};
+use super::file::{LetterRecords, json_of};
+use super::{DeadLetter, DeadLetters, check_id};
 use crate::buffer;
 use crate::error::{Error, ErrorKind, Result};
-use crate::platform::lock;
-use crate::platform::sync::MutexGuard;
+use crate::platform::sync::{MutexGuard, thread};
+use crate::platform::{Directory, lock};
+
+/// How often, and how long in between, to try for the lock on changes. Who has it writes or deletes a letter, which a slow disk may
+/// take seconds for.
+const TRIES: u32 = 1000;
+const TRY: Duration = Duration::from_millis(5);
+
+type Held = Box<dyn Send + Sync>;
+
+/// The right to change letters.
+pub(super) struct Change<'a> {
+    _held: Option<Held>,
+    _in_process: MutexGuard<'a, ()>,
+}
 
 /// The right to replay or delete a letter. One call at a time has it; dropping it gives it up.
 pub(super) struct Claim<'a> {
@@ -25,8 +38,7 @@ impl Drop for Claim<'_> {
 impl DeadLetters {
     /// Puts every record of a letter again with `put`, in order, with its id, key and time; then `done`, which
     /// must make them durable; then deletes the letter. Returns how many were put. Records that are added to the same
-    /// letter meanwhile stay in it. Beside a live producer use its own
-    /// [`dead_letters`](crate::Producer::dead_letters): those that are opened by path do not wait while it adds to one.
+    /// letter meanwhile stay in it, whichever process adds them.
     ///
     /// # Errors
     /// `NotFound`; `InUse` while another call replays it; those of `put` and `done`. The letter is still there then; what was
@@ -39,6 +51,7 @@ impl DeadLetters {
     ) -> Result<u64> {
         let _claim = self.claim(id)?;
         let keeper = self.keeper(id)?;
+        let _held = keeper.hold(id)?;
         let (letter, batch) = loop {
             let letter = keeper.get_here(id)?;
             match letter.batch() {
@@ -58,9 +71,10 @@ impl DeadLetters {
     /// Deletes the records that were replayed from the letter. They are told apart by their seqs, not by the names of the
     /// files: a letter that was deleted gets the same names again when more records of its batch are given up.
     fn forget(&self, read: &DeadLetter) -> Result<()> {
-        let _changes = self.change()?;
-        let now = match self.get_here(&read.id) {
-            // Somebody else deleted it.
+        // Where the folder is gone, somebody else deleted it.
+        let Some(folder) = self.folder()? else { return Ok(()) };
+        let _changes = self.change(&*folder)?;
+        let now = match self.get_in(&*folder, &read.id) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             now => now?,
         };
@@ -70,7 +84,6 @@ impl DeadLetters {
         }
         let mut records = LetterRecords::of(&now)?;
         records.0.retain(|seq, _| !read.contains(seq));
-        let folder = self.location.open(false).map_err(|error| not_written(&now.id, error))?;
         self.replace(&*folder, &now.id, &now.history(), &records, Some(&now), u64::MAX)
     }
 
@@ -80,14 +93,42 @@ impl DeadLetters {
         if self.fork.is_forked() {
             return Err(buffer::forked());
         }
-        if lock(&self.replayed).insert(id.to_owned()) {
-            return Ok(Claim { letters: self, id });
-        }
-        Err(Error::new(ErrorKind::InUse, format!("dead letter {id} is being replayed or deleted by another call")))
+        if lock(&self.replayed).insert(id.to_owned()) { Ok(Claim { letters: self, id }) } else { Err(in_use(id)) }
     }
 
-    /// The lock that is held while a letter is read and then replaced or deleted.
-    pub(super) fn change(&self) -> Result<MutexGuard<'_, ()>> {
-        if self.fork.is_forked() { Err(buffer::forked()) } else { Ok(lock(&self.changes)) }
+    /// The same for other processes, and for others that were opened on the same letters. (One that grows meanwhile is another file, which
+    /// another may replay from then on: what it then had is put by both.)
+    pub(super) fn hold(&self, id: &str) -> Result<Option<Held>> {
+        check_id(id)?;
+        let Some(folder) = self.folder()? else { return Ok(None) };
+        match folder.hold(Some(&json_of(id))) {
+            Ok(None) => Err(in_use(id)),
+            Ok(held) => Ok(held),
+            // What is no file, or cannot be read, or has no locks: nobody replays it.
+            Err(_) => Ok(None),
+        }
     }
+
+    /// The lock that is held while a letter is read and then replaced or deleted, by whichever process.
+    pub(super) fn change(&self, folder: &dyn Directory) -> Result<Change<'_>> {
+        if self.fork.is_forked() {
+            return Err(buffer::forked());
+        }
+        let _in_process = lock(&self.changes);
+        for _ in 0..TRIES {
+            match folder.hold(None) {
+                Ok(None) => thread::sleep(TRY),
+                Ok(held) => return Ok(Change { _held: held, _in_process }),
+                // A filesystem that has no locks on directories.
+                Err(_) => return Ok(Change { _held: None, _in_process }),
+            }
+        }
+        let message = format!("another process changes the dead letters in {}", folder.path().display());
+        Err(Error::new(ErrorKind::InUse, message))
+    }
+}
+
+#[cold]
+fn in_use(id: &str) -> Error {
+    Error::new(ErrorKind::InUse, format!("dead letter {id} is being replayed or deleted by another call"))
 }

@@ -36,7 +36,7 @@ impl DeadLetters {
         let id = undelivered.batch.id();
         let failed = |error| not_written(&id, error);
         let folder = self.location.open(true).map_err(failed)?;
-        let _changes = self.change()?;
+        let _changes = self.change(&*folder)?;
         let existing = match self.get_in(&*folder, &id).and_then(|letter| Ok((LetterRecords::of(&letter)?, letter))) {
             Ok(existing) => Some(existing),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -129,6 +129,6 @@ impl DeadLetters {
 }
 
 #[cold]
-pub(super) fn not_written(id: &str, error: io::Error) -> Error {
+fn not_written(id: &str, error: io::Error) -> Error {
     Error::io(format_args!("could not write dead letter {id}"), error)
 }

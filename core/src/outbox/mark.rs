@@ -1,6 +1,6 @@
 //! The file `shared`, which makes a directory an outbox: `uniboxs` and a line feed, the version of the layout, flags, and a
 //! checksum of them, little-endian. It is renamed into place, so that it is there whole or not at all; one that was damaged
-//! since still makes the directory an outbox, and is written anew.
+//! since still makes the directory an outbox, and stays as it is.
 
 use std::io;
 
@@ -13,6 +13,7 @@ use crate::platform::{Directory, Open};
 
 const MAGIC: [u8; 8] = *b"uniboxs\n";
 const BYTES: usize = 20;
+/// What it is called before it is whole: while this is there, somebody may be about to make the mark.
 const TEMPORARY: &str = "shared.tmp";
 
 fn bytes() -> Vec<u8> {
@@ -41,7 +42,12 @@ fn unsupported(version: u32, flags: u32) -> Error {
     features::unsupported("the outbox", version, flags)
 }
 
-/// Makes the mark, durably, unless it is there and whole. The caller has the lock of the directory.
+/// Whether somebody has begun to make the mark, or died while making it.
+pub(super) fn is_begun(root: &dyn Directory) -> io::Result<bool> {
+    Ok(root.list()?.iter().any(|name| name == TEMPORARY))
+}
+
+/// Makes the mark, durably. The caller has the lock of the directory.
 pub(super) fn write(root: &dyn Directory) -> io::Result<()> {
     let file = root.open(TEMPORARY, Open::New)?;
     file.write_at(&bytes(), 0)?;

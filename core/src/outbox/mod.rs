@@ -27,8 +27,10 @@ pub(crate) use space::Others;
 /// The name of the file whose lock the one process has that drains the outbox from outside.
 const DRAIN: &str = "drain";
 
-/// How often, and how long in between, to look for the mark that somebody is about to make.
-const TRIES: u32 = 100;
+/// How long to wait for who has the directory: he may be about to make the mark. As soon as the mark's temporary file is there, for
+/// as long as a slow disk may take to sync it. And how often to look.
+const MARKING: Duration = Duration::from_secs(1);
+const SYNCING: Duration = Duration::from_secs(60);
 const TRY: Duration = Duration::from_millis(10);
 
 /// An open outbox.
@@ -65,7 +67,8 @@ impl Outbox {
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
         let outbox = Outbox { root };
-        for _ in 0..TRIES {
+        let since = env.clock.monotonic();
+        loop {
             if is_shared(&*outbox.root).map_err(failed)? {
                 mark::check(&*outbox.root)?;
                 let slot = outbox.take(0).map_err(failed)?;
@@ -73,14 +76,21 @@ impl Outbox {
             }
             // Who has the lock of the directory itself makes the mark, so that no producer has it alone meanwhile.
             if let Some(slot) = outbox.enter(0).map_err(failed)? {
-                let was_alone = !is_shared(&*outbox.root).map_err(failed)? && slot.has_log().map_err(failed)?;
+                if is_shared(&*outbox.root).map_err(failed)? {
+                    mark::check(&*outbox.root)?;
+                    return Ok(Opened { outbox, slot, was_alone: false });
+                }
+                let was_alone = slot.has_log().map_err(failed)?;
                 mark::write(&*outbox.root).map_err(failed)?;
                 return Ok(Opened { outbox, slot, was_alone });
             }
+            let waited = env.clock.monotonic().saturating_sub(since);
+            if waited >= SYNCING || (waited >= MARKING && !mark::is_begun(&*outbox.root).map_err(failed)?) {
+                let holder = outbox.root.holder(LOCK).map_err(failed)?;
+                return Err(in_use(outbox.root.path(), holder.map_or(0, |holder| holder.pid)));
+            }
             env.clock.sleep(TRY);
         }
-        let holder = outbox.root.holder(LOCK).map_err(failed)?;
-        Err(in_use(outbox.root.path(), holder.map_or(0, |holder| holder.pid)))
     }
 }
 
@@ -106,14 +116,18 @@ impl DrainTurn {
         }
         let deadline = env.clock.monotonic().saturating_add(timeout);
         loop {
-            let holder = match root.lock_file(DRAIN).map_err(failed)? {
-                Ok(held) => return Ok(DrainTurn(held)),
-                Err(holder) => holder,
-            };
             let left = deadline.saturating_sub(env.clock.monotonic());
-            if left.is_zero() {
-                let message = format!("the process with pid {} drains the outbox {}", holder.pid, path.display());
-                return Err(Error::new(ErrorKind::Timeout, message));
+            match root.lock_file(DRAIN) {
+                Ok(Ok(held)) => return Ok(DrainTurn(held)),
+                Ok(Err(holder)) if left.is_zero() => {
+                    let message = format!("the process with pid {} drains the outbox {}", holder.pid, path.display());
+                    return Err(Error::new(ErrorKind::Timeout, message));
+                }
+                // A user of the same group has just made the file, and is about to share it.
+                Err(error) if left.is_zero() || error.kind() != io::ErrorKind::PermissionDenied => {
+                    return Err(failed(error));
+                }
+                Ok(Err(_)) | Err(_) => {}
             }
             env.clock.sleep(left.min(Duration::from_millis(200)));
         }

@@ -18,6 +18,8 @@ use crate::request::FOLDER as REQUESTS;
 pub(crate) const DEAD_LETTERS: &str = "dead-letters";
 /// Says of a slot that all in it is finished.
 const SPARE: &str = "spare";
+/// Says of a slot that somebody has that it is not his own.
+const ADOPTED: &str = "adopted";
 /// The most slots of an outbox.
 const MOST: u64 = 4096;
 
@@ -56,7 +58,7 @@ pub(crate) fn open(root: &Arc<dyn Directory>, number: u64) -> io::Result<Option<
 }
 
 /// `None` for what is gone or another user's: such a slot is not one that this process could have.
-fn foreign<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+pub(super) fn foreign<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => Ok(None),
@@ -96,10 +98,26 @@ impl Outbox {
         }
         let Some(Ok(owner)) = foreign(dir.lock(LOCK))? else { return Ok(None) };
         let slot = Slot { number, dir, owner };
-        if slot.dir.list()?.iter().any(|name| name == SPARE) {
+        let names = slot.dir.list()?;
+        if names.iter().any(|name| name == ADOPTED) {
+            slot.dir.remove(ADOPTED)?;
+        }
+        if names.iter().any(|name| name == SPARE) {
             slot.clear()?;
         }
         Ok(Some(slot))
+    }
+
+    /// How many slots another process has that are not its own, but of processes that have ended.
+    pub(crate) fn adopted_by_others(&self, own: impl Fn(u64) -> bool) -> io::Result<usize> {
+        let mut count = 0;
+        for number in numbers(&*self.root)?.into_iter().filter(|number| !own(*number)) {
+            // What is gone, or another user's, or unreadable, is nobody's to wait for.
+            let Ok(Some(dir)) = open(&self.root, number) else { continue };
+            let is_adopted = dir.list().is_ok_and(|names| names.iter().any(|name| name == ADOPTED));
+            count += usize::from(is_adopted && matches!(dir.holder(LOCK), Ok(Some(_))));
+        }
+        Ok(count)
     }
 
     /// Removes a slot, if nothing in it is anybody's: no record, no dead letter, no damaged bytes, no file of others.
@@ -124,6 +142,11 @@ impl Slot {
         name(self.number)
     }
 
+    /// Says that who has it has adopted it. This need not be durable: it counts for as long as the lock is held.
+    pub(crate) fn mark_adopted(&self) -> io::Result<()> {
+        self.dir.open(ADOPTED, Open::Create).map(drop)
+    }
+
     /// Whether there is a log in it.
     pub(crate) fn has_log(&self) -> io::Result<bool> {
         Ok(self.dir.list()?.iter().any(|name| is_checkpoint(name) || segment::index(name).is_some()))
@@ -146,7 +169,7 @@ impl Slot {
         for name in self.dir.list()? {
             let is_empty = match &*name {
                 CORRUPT | DEAD_LETTERS => self.dir.directory(&name, false)?.list()?.is_empty(),
-                LOCK | SPARE | REQUESTS => true,
+                LOCK | SPARE | ADOPTED | REQUESTS => true,
                 _ => is_checkpoint(&name) || segment::index(&name).is_some(),
             };
             if !is_empty {
@@ -161,6 +184,7 @@ impl Slot {
         for name in self.dir.list()? {
             match &*name {
                 CORRUPT | DEAD_LETTERS => self.dir.remove_directory(&name)?,
+                ADOPTED => self.dir.remove(&name)?,
                 REQUESTS => self.dir.forget_requests(&name)?,
                 _ if is_checkpoint(&name) || segment::index(&name).is_some() => self.dir.remove(&name)?,
                 _ => {}

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Outbox;
-use super::slots::{numbers, open};
+use super::slots::{foreign, numbers, open};
 use crate::buffer::{Neighbours, segment};
 use crate::platform::{Directory, Environment, Open};
 
 const SPACE: &str = "space";
 /// How often, and how long in between, to try for the lock, each time for the moment that taking a lock tries by itself. Who was
-/// stopped while it had the lock must not stop all others: then two may make a segment at once, and go beyond the limit by one.
+/// stopped while it had the lock must not stop all others, nor a file that another user made for itself: then two may make a segment
+/// at once, and go beyond the limit by one.
 const TRIES: u32 = 4;
 const TRY: Duration = Duration::from_millis(5);
 /// A slot's segments are so short that this many of them would fit if every slot had them.
@@ -29,7 +30,7 @@ impl Neighbours for Others {
     fn disk(&self) -> io::Result<(u64, Option<Box<dyn Send + Sync>>)> {
         let mut turn = None;
         for _ in 0..TRIES {
-            turn = self.outbox.root.lock_file(SPACE)?.ok();
+            turn = foreign(self.outbox.root.lock_file(SPACE))?.and_then(Result::ok);
             if turn.is_some() {
                 break;
             }

@@ -70,9 +70,13 @@ impl OsDirectory {
     }
 
     pub(super) fn subdirectory(&self, name: &str, create: bool) -> io::Result<OsDirectory> {
+        let mut made = false;
         if create {
             match single(name).and_then(|name| rustix::fs::mkdirat(&self.fd, name, Mode::from(0o700))) {
-                Ok(()) | Err(Errno::EXIST) => rustix::fs::fsync(&self.fd)?,
+                result @ (Ok(()) | Err(Errno::EXIST)) => {
+                    made = result.is_ok();
+                    rustix::fs::fsync(&self.fd)?;
+                }
                 Err(error) => return Err(naming(&name, error.into())),
             }
         }
@@ -87,7 +91,18 @@ impl OsDirectory {
                 error => naming(&name, error.into()),
             })
         })?;
+        if made {
+            self.share(&fd, &rustix::fs::fstat(&fd)?);
+        }
         OsDirectory::check(fd, self.path.join(name), self.trusted.policy())
+    }
+
+    /// Gives what was just made to the group that this directory is shared with.
+    fn share(&self, fd: impl AsFd, found: &Stat) {
+        if let Some(mode) = self.trusted.mode_of_new(found) {
+            // Where that is refused it stays this user's own.
+            let _ = rustix::fs::fchmod(fd, Mode::from(mode));
+        }
     }
 
     /// Opens the same directory once more. The new descriptor has locks of its own.
@@ -105,9 +120,10 @@ impl OsDirectory {
             Open::New => self.make(name, flags),
         };
         let file = apart_from_streams(|| single(name).and_then(open).map_err(|error| self.named(name, error)))?;
-        let length = self.check_file(name, &file)?;
-        if how.creates() && length == 0 {
+        let found = self.check_file(name, &file)?;
+        if how.creates() && found.st_size == 0 {
             write_in_place(&file);
+            self.share(&file, &found);
         }
         Ok(fs::File::from(file))
     }
@@ -127,14 +143,14 @@ impl OsDirectory {
         Err(Errno::EXIST)
     }
 
-    /// Checks that it is a regular file that can be trusted. Returns its length.
-    fn check_file(&self, name: &str, file: impl AsFd) -> io::Result<u64> {
+    /// Checks that it is a regular file that can be trusted. Returns what it is.
+    fn check_file(&self, name: &str, file: impl AsFd) -> io::Result<Stat> {
         let found = rustix::fs::fstat(file).map_err(|error| naming(&name, error.into()))?;
         match FileKind::of(&found) {
             FileKind::Regular => self.trusted.check_file(&found, &self.path, name)?,
             kind => return Err(is_no(&name, kind.name(), "file")),
         }
-        Ok(found.st_size.unsigned_abs())
+        Ok(found)
     }
 
     /// The error of a failed operation on a name, with the reason if it is the kind of thing that has the name.

@@ -60,6 +60,9 @@ pub(crate) trait Directory: Send + Sync {
     fn lock(&self, name: &str) -> io::Result<Result<Arc<dyn Ownership>, Holder>>;
     /// Takes the lock of a file for as long as the result lives. Unlike [`lock`](Self::lock), it is a lock on no more than the file.
     fn lock_file(&self, name: &str) -> io::Result<Result<Box<dyn Send + Sync>, Holder>>;
+    /// Takes the lock of a file that is there, or without a name of the directory, for as long as the result lives. Nothing is made or
+    /// written. `None`: another has it.
+    fn hold(&self, name: Option<&str>) -> io::Result<Option<Box<dyn Send + Sync>>>;
     /// Who has such a lock, if anybody has. Nothing is taken or made.
     fn holder(&self, name: &str) -> io::Result<Option<Holder>>;
     /// Removes a directory in this one, which must be empty; one that is gone already is no error.

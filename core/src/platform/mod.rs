@@ -63,6 +63,9 @@ pub(crate) use locking::{CachePadded, lock, lock_briefly};
 pub(crate) use os_disk::OsDisk;
 pub(crate) use per_process::PerProcess;
 pub(crate) use plain::{PlainReader, PlainWriter};
+#[cfg(feature = "net")]
+#[cfg_attr(not(feature = "nats"), allow(unused_imports, reason = "for the sinks that need one"))]
+pub(crate) use random::system_random;
 pub(crate) use requests::{Heard, Outgoing};
 pub(crate) use shared_file::open_stream;
 pub(crate) use stat::{FileId, FileKind, Seen};

@@ -108,6 +108,11 @@ impl Directory for OsDirectory {
         ownership::own_file(self, name)
     }
 
+    fn hold(&self, name: Option<&str>) -> io::Result<Option<Box<dyn Send + Sync>>> {
+        let open = || name.map_or_else(|| self.reopen(), |name| self.open_file(name, Open::Read));
+        Ok(file_lock::take(open, false)?.ok())
+    }
+
     fn holder(&self, name: &str) -> io::Result<Option<Holder>> {
         match self.open_file(name, Open::Read) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::fs::Stat;
 use rustix::process::{Gid, getegid, geteuid, getgroups};
 
-use super::stat::Seen;
+use super::stat::{FileKind, Seen};
 use crate::error::NotTrusted;
 
 /// Whose directory and files a buffer goes by. Links in the directory are never followed, whatever it is.
@@ -18,7 +18,8 @@ use crate::error::NotTrusted;
 pub enum Trust {
     /// Those of the user that the process runs as, or of root, which nobody else may write to.
     Owner,
-    /// Also those that the directory's group may write to, and other users' files in such a directory.
+    /// Also those that the directory's group may write to, and other users' files in such a directory. What is made in such a directory
+    /// the group may read and write, too, if it gets that group (mode 2770): its members share the buffer or outbox.
     Group,
     /// Anyone's: owners, modes and hard links are not looked at. For filesystems that make them up.
     Anyone,
@@ -50,7 +51,14 @@ pub(super) struct Trusted {
     /// Others can make names in it, also a second one for a file that is not theirs. Where nobody else can, a second name is
     /// this user's own doing: a backup of hard links.
     shared: bool,
+    /// A group that is to have what is made in it, and with which permissions, in their place in a mode.
+    group: Option<(u32, u32)>,
 }
+
+/// All permissions of a group.
+const GROUP: u32 = 0o070;
+/// What is made in the directory is of the directory's group.
+const SET_GROUP: u32 = 0o2000;
 
 impl Trusted {
     /// Checks a directory: nobody who is not trusted can have made it, or can change what is in it.
@@ -85,8 +93,22 @@ impl Trusted {
         };
         match complaint {
             Some(complaint) => Err(not_trusted(complaint)),
-            None => Ok(Trusted { trust, usable: (mode & OTHERS_SEARCH) << 1, shared: by_group || !is_ours }),
+            None => {
+                let group = by_group.then_some((found.st_gid, mode & GROUP));
+                Ok(Trusted { trust, usable: (mode & OTHERS_SEARCH) << 1, shared: by_group || !is_ours, group })
+            }
         }
+    }
+
+    /// The mode that something is to have which this process just made in the directory, if it is another than it has: a group that
+    /// may write in the directory may do with it what it may do there. Where the directory does not give its group to what is
+    /// made in it, it may be of another group, which gets nothing.
+    pub(super) fn mode_of_new(&self, found: &Stat) -> Option<u32> {
+        let (group, bits) = self.group?;
+        let bits = if FileKind::of(found) == FileKind::Directory { bits } else { bits & !OTHERS_SEARCH };
+        let mode = (found.st_mode & (0o700 | SET_GROUP)) | bits;
+        let is_its = found.st_gid == group && found.st_uid == geteuid().as_raw();
+        (is_its && mode != found.st_mode & 0o7777).then_some(mode)
     }
 
     /// Checks a file in the directory: nobody else can have made it, or can write to it, under this name or another.

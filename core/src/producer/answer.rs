@@ -42,6 +42,11 @@ impl Shared {
         let spoiled = (batch.is_faulted() || !delivered) && !batch.is_whole();
         let answer = if spoiled { Err(SendError::unavailable(SPOILED)) } else { answer };
         let interrupted = self.common.ending.was_interrupted() || matches!(answer, Err(SendError::Interrupted(_)));
+        if let Ok(report) = &answer
+            && let Some(reason) = report.once_ended()
+        {
+            self.notify(&Event::OnceEnded { batch_id: &batch.id(), reason });
+        }
         let settled = match answer.unwrap_or_else(|error| Report::all(len, error.into_outcome())) {
             report if report.is_delivered() => self.succeed(&batch, &report, elapsed),
             // Each handing-out takes one answer; a second one must not write dead letters.

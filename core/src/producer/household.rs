@@ -42,6 +42,8 @@ pub(super) struct Household {
     options: Options,
     env: Environment,
     adopted: Mutex<Vec<Arc<Adopted>>>,
+    /// Whose turn it is among them.
+    turn: AtomicU64,
     /// Held while a thread looks: slots that it lets alone, and until when.
     looking: Mutex<Vec<(u64, Duration)>>,
     /// When to look next, in milliseconds on the monotonic clock.
@@ -63,12 +65,17 @@ struct Adopted {
 }
 
 impl Adopted {
+    /// Works with it, unless it is about to be given back.
+    fn with<T>(&self, work: impl FnOnce(&Shared) -> T) -> Option<T> {
+        self.busy.fetch_add(1, Ordering::SeqCst);
+        let done = (!self.retires.load(Ordering::SeqCst)).then(|| work(&self.shared));
+        self.busy.fetch_sub(1, Ordering::SeqCst);
+        done
+    }
+
     /// A turn of a thread that sends; see `Shared::step`.
     fn step(&self) -> Option<Duration> {
-        self.busy.fetch_add(1, Ordering::SeqCst);
-        let turn = if self.retires.load(Ordering::SeqCst) { Some(LOOK) } else { self.shared.step() };
-        self.busy.fetch_sub(1, Ordering::SeqCst);
-        turn
+        self.with(Shared::step).unwrap_or(Some(LOOK))
     }
 
     /// Whether it may be given back with what is left: no thread is at it, and none begins.
@@ -101,6 +108,7 @@ impl Household {
             options: Options { segment_bytes: SEGMENT_BYTES, ..options },
             env: Environment { threads: false, ..env },
             adopted: Mutex::default(),
+            turn: AtomicU64::new(0),
             looking: Mutex::default(),
             next_look: AtomicU64::new(0),
             gone: Mutex::default(),
@@ -122,11 +130,21 @@ impl Household {
         if adopted.is_empty() { Vec::new() } else { adopted.clone() }
     }
 
+    /// The same, another one first each time.
+    fn adopted_in_turn(&self) -> Vec<Arc<Adopted>> {
+        let mut adopted = self.adopted();
+        if adopted.len() > 1 {
+            let first = self.turn.fetch_add(1, Ordering::Relaxed) as usize % adopted.len();
+            adopted.rotate_left(first);
+        }
+        adopted
+    }
+
     fn now(&self) -> u64 {
         u64::try_from(self.env.clock.monotonic().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// A turn of a thread that sends: looks for slots if it is time, and sends a batch of each that was adopted. Returns how
+    /// A turn of a thread that sends: looks for slots if it is time, and sends a batch of one that was adopted. Returns how
     /// long there is nothing to do; `None`: it has sent something.
     pub(super) fn turn(&self, own: &Shared) -> Option<Duration> {
         if own.lifecycle.phase() != Phase::Running || own.common.ending.has_begun() {
@@ -141,19 +159,22 @@ impl Household {
             self.look_if_due(own);
             wait = Some(LOOK);
         }
-        for adopted in self.adopted() {
+        for adopted in self.adopted_in_turn() {
             let shared = &adopted.shared;
-            match adopted.step() {
-                None => wait = None,
-                Some(_) if shared.is_drained() => self.give_back(&adopted),
-                Some(until) => wait = wait.map(|wait| wait.min(until)),
-            }
+            let step = adopted.step();
+            wait = wait.and_then(|wait| step.map(|until| wait.min(until)));
             if own.core().fork.is_forked() {
                 // The sink has forked, and this is the child: nothing here is its own.
                 return wait;
             }
-            if let Some(until) = shared.core().run_maintenance() {
+            if shared.is_drained() {
+                self.give_back(&adopted);
+            } else if let Some(until) = shared.core().run_maintenance() {
                 wait = wait.map(|wait| wait.min(until));
+            }
+            if wait.is_none() {
+                // The own slot comes between any two batches of others: one `put` in inline mode waits for one of them at most.
+                break;
             }
         }
         wait
@@ -180,6 +201,14 @@ impl Household {
     /// which may have seen less.
     pub(super) fn look(&self, own: &Shared) -> (usize, Result<()>) {
         self.look_with(own, lock(&self.looking))
+    }
+
+    /// How many slots of processes that have ended other living processes have adopted.
+    pub(super) fn adopted_by_others(&self) -> Result<usize> {
+        let adopted = self.adopted();
+        let is_ours = |number| number == self.number || adopted.iter().any(|adopted| adopted.slot.number == number);
+        let failed = |error: io::Error| Error::io("could not look for slots of the outbox", error);
+        self.outbox.adopted_by_others(is_ours).map_err(failed)
     }
 
     fn look_with(&self, own: &Shared, mut alone: MutexGuard<'_, Vec<(u64, Duration)>>) -> (usize, Result<()>) {
@@ -226,6 +255,8 @@ impl Household {
         if slot.is_finished().map_err(failed)? {
             return self.outbox.remove(slot).map_err(failed);
         }
+        // Who drains knows by this that it is not done. A full disk is no reason to let it lie.
+        let _ = slot.mark_adopted();
         let name = slot.name();
         let common: &Arc<Common> = &own.common;
         let place = Place { dir: slot.dir.clone(), owner: slot.owner.clone(), neighbours: None };
@@ -251,13 +282,18 @@ impl Household {
         Ok(())
     }
 
-    /// Says what is left in the slots that were adopted.
+    /// Says what is left in the slots that were adopted, here and by others.
     #[cold]
-    pub(super) fn late(&self) -> Error {
+    pub(super) fn late(&self, by_others: usize) -> Error {
         let adopted = self.adopted();
         let left: u64 = adopted.iter().map(|adopted| adopted.shared.core().pending().0).sum();
         let mut message =
             format!("{left} records of processes that have ended are not delivered yet; they stay in the outbox");
+        if by_others > 0 {
+            message.push_str(&format!(
+                "; other living processes have adopted {by_others} more slots, and send them or give them back"
+            ));
+        }
         if let Some(error) =
             adopted.iter().map(|adopted| adopted.shared.statistics.last_error()).find(|error| !error.is_empty())
         {
@@ -301,19 +337,23 @@ impl Household {
         adopted.find(|shared| shared.core().buffer_id() == buffer_id)
     }
 
-    /// Mode manual: looks if it is time, gives back what is empty, and returns the slots that were adopted.
-    pub(super) fn in_turn(&self, own: &Shared) -> Vec<Arc<Shared>> {
+    /// Mode manual: gives back what is empty.
+    pub(super) fn give_back_drained(&self) {
+        self.adopted().iter().filter(|adopted| adopted.shared.is_drained()).for_each(|adopted| self.give_back(adopted));
+    }
+
+    /// Mode manual: looks if it is time, gives back what is empty, and asks the slots that were adopted until one has something. What is
+    /// given back meanwhile is not asked.
+    pub(super) fn ask<T>(&self, own: &Shared, mut question: impl FnMut(&Shared) -> Option<T>) -> Option<T> {
         debug_assert_eq!(self.options.mode, Mode::Manual);
         if self.next_look.load(Ordering::Relaxed) <= self.now() {
             self.look_if_due(own);
         }
+        self.give_back_drained();
         for adopted in self.adopted() {
             let _ = adopted.shared.core().run_maintenance();
-            if adopted.shared.is_drained() {
-                self.give_back(&adopted);
-            }
         }
-        self.adopted().into_iter().map(|adopted| adopted.shared.clone()).collect()
+        self.adopted_in_turn().into_iter().find_map(|adopted| adopted.with(&mut question)?)
     }
 
     /// How long until the next look.
@@ -343,7 +383,7 @@ impl Household {
         }
         stats.adopted_slots = adopted.len() as u64;
         stats.slots = numbers(&*self.outbox.root).map_or(1, |numbers| numbers.len() as u64);
-        let (more, bytes) = letters.usage_of_others().unwrap_or_default();
+        let (more, bytes) = letters.glance_at_others().unwrap_or_default();
         stats.dead_letters += more;
         stats.dead_letter_bytes += bytes;
     }

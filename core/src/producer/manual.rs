@@ -23,13 +23,8 @@ impl Producer {
         shared.check_manual()?;
         let own = shared.next_batch()?;
         let Some(household) = shared.household.as_ref().filter(|_| own.is_none()) else { return Ok(own) };
-        for adopted in household.in_turn(shared) {
-            // What is wrong with another's slot is no reason to stop.
-            if let Ok(Some(batch)) = adopted.next_batch() {
-                return Ok(Some(batch));
-            }
-        }
-        Ok(None)
+        // What is wrong with another's slot is no reason to stop.
+        Ok(household.ask(shared, |adopted| adopted.next_batch().ok().flatten()))
     }
 
     /// Manual mode: keeps a memo with a batch that was handed out, of at most [`MAX_MEMO_BYTES`](crate::limits::MAX_MEMO_BYTES),
@@ -57,8 +52,12 @@ impl Producer {
         shared.check().ok()?;
         let own = shared.next_wait();
         let Some(household) = &shared.household else { return own };
-        let others = household.in_turn(shared).into_iter().filter_map(|adopted| adopted.next_wait());
-        others.chain(own).chain([household.until_look()]).min()
+        let mut wait = own.into_iter().chain([household.until_look()]).min();
+        household.ask(shared, |adopted| {
+            wait = adopted.next_wait().into_iter().chain(wait).min();
+            None::<()>
+        });
+        wait
     }
 
     /// Manual mode: says what became of a batch. What was not delivered is handed out again when the schedule
@@ -78,7 +77,11 @@ impl Producer {
             let refused = |error| Error::new(ErrorKind::InvalidArgument, format!("{error}"));
             report.check(batch.len()).map_err(refused)?;
         }
-        shared.adopted_with(&batch).as_deref().unwrap_or(shared).settle(batch, answer, Duration::ZERO)
+        let Some(adopted) = shared.adopted_with(&batch) else { return shared.settle(batch, answer, Duration::ZERO) };
+        let settled = adopted.settle(batch, answer, Duration::ZERO);
+        // There may be no call for long.
+        shared.household.as_ref().inspect(|household| household.give_back_drained());
+        settled
     }
 }
 

@@ -183,7 +183,8 @@ impl Producer {
         let Some(household) = &shared.household else { return Ok(()) };
         loop {
             let (left, looked) = household.look(shared);
-            if left == 0 {
+            let by_others = household.adopted_by_others()?;
+            if left == 0 && by_others == 0 {
                 // What can be sent was sent, before what cannot is said.
                 return looked;
             }
@@ -192,7 +193,7 @@ impl Producer {
                 shared.send_one()?;
             }
             if clock.monotonic() >= deadline {
-                return Err(household.late());
+                return Err(household.late(by_others));
             }
             clock.sleep(DRAIN_LOOK.min(deadline.saturating_sub(clock.monotonic())));
         }

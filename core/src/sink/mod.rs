@@ -6,7 +6,9 @@ pub mod aws;
 mod closure;
 mod file;
 pub mod http;
+pub mod kafka;
 mod kind;
+pub mod nats;
 #[cfg(feature = "net")]
 #[cfg_attr(
     not(feature = "aws"),
@@ -14,6 +16,7 @@ mod kind;
 )]
 pub(crate) mod net;
 mod null;
+pub mod redis;
 mod registry;
 mod renewable;
 mod url;
@@ -184,6 +187,8 @@ pub struct Report {
     receipts: BTreeMap<usize, Box<str>>,
     /// One more than the highest index that was ever set.
     named: usize,
+    /// Why records may have arrived twice, which the sink delivers once otherwise.
+    once_ended: Option<String>,
 }
 
 /// What became of one record.
@@ -272,6 +277,17 @@ impl Report {
             Outcome::Delivered => self.exceptions.remove(&index),
             outcome => self.exceptions.insert(index, outcome.cut(MAX_REASON_BYTES)),
         };
+    }
+
+    /// Tells that records which the sink delivers once otherwise may have arrived twice, and why; it becomes the event
+    /// [`OnceEnded`](crate::Event::OnceEnded).
+    pub fn set_once_ended(&mut self, reason: impl Into<String>) {
+        self.once_ended = Some(cut(reason.into(), MAX_REASON_BYTES));
+    }
+
+    /// Why records may have arrived twice, if that is so.
+    pub fn once_ended(&self) -> Option<&str> {
+        self.once_ended.as_deref()
     }
 
     /// Says something of a record that was delivered, such as its partition and offset: who has put it by

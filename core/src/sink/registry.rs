@@ -6,14 +6,23 @@ use std::sync::{OnceLock, PoisonError, RwLock};
 use super::aws::{cloudwatch_logs, kinesis};
 use super::kind::{Constructor, Kind};
 use super::url::SinkUrl;
-use super::{Sink, file, http, null, renewable};
+use super::{Sink, file, http, kafka, nats, null, redis, renewable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::option_table::unknown;
 use crate::secret::Secret;
 
 /// The sinks of this crate, in the order of the documentation. A new sink is a folder here beside, its `mod` in `mod.rs`,
 /// and a line in this list.
-static SINKS: &[&Kind] = &[&file::KIND, &null::KIND, &http::KIND, &kinesis::KIND, &cloudwatch_logs::KIND];
+static SINKS: &[&Kind] = &[
+    &file::KIND,
+    &null::KIND,
+    &http::KIND,
+    &kinesis::KIND,
+    &cloudwatch_logs::KIND,
+    &kafka::KIND,
+    &nats::KIND,
+    &redis::KIND,
+];
 
 /// Those of others. Each lives as long as the process.
 static REGISTERED: RwLock<Vec<&'static Kind>> = RwLock::new(Vec::new());
@@ -35,6 +44,9 @@ type Finder = dyn Fn(&str) -> Result<()> + Send + Sync;
 /// | `https://host/path?body=json-array` | `http::HttpSink`; `preset=elastic` and others speak to known services |
 /// | `kinesis://stream?region=eu-central-1` | `aws::KinesisSink`; in place of the name an ARN |
 /// | `cloudwatch-logs://group/stream?create_if_missing=true` | `aws::CloudWatchLogsSink`; the last `/` divides group and stream |
+/// | `kafka://host:9092,host2:9092/topic` | `kafka::KafkaSink` |
+/// | `nats://host:4222,host/subject?creds_file=user.creds` | `nats::NatsSink` |
+/// | `redis://host/0/stream?max_len=1000000`, `rediss://a,b/0/stream?cluster=true` | `redis::RedisSink` |
 ///
 /// What follows `?` are options of the sink, the keys and values of its table, divided by `&`. Reserved characters are
 /// percent-encoded. Secrets do not belong in URLs, where others see them, and are refused there; `options` takes them. An

@@ -70,14 +70,22 @@ impl<'a> SinkUrl<'a> {
         percent_decode(text).ok_or_else(|| self.bad("it is not percent-encoded UTF-8"))
     }
 
-    /// What stands behind `?` might hold a secret by mistake, so that no message repeats it.
+    /// A user with a password, the path of a webhook and what stands behind `?` may be secrets, by mistake or on purpose, so
+    /// that no message repeats them.
     fn bad(&self, why: &str) -> Error {
-        let shown = format!("{}:{}", self.scheme, self.place);
+        let place = match self.place.strip_prefix("//").map(|rest| rest.split_once('/').unwrap_or((rest, ""))) {
+            Some((host, path)) if !host.is_empty() => {
+                let host = host.rsplit('@').next().unwrap_or_default();
+                format!("//{host}{}", if path.is_empty() { "" } else { "/..." })
+            }
+            _ => self.place.to_owned(),
+        };
+        let shown = format!("{}:{place}", self.scheme);
         invalid(format!("{shown:?} is not the URL of a sink: {why}"))
     }
 }
 
-fn percent_decode(text: &str) -> Option<String> {
+pub(super) fn percent_decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {

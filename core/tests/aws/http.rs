@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use crate::certificates::{Ask, Authority};
 pub(crate) use crate::web::Request;
 use crate::web::{Listening, read_head};
 
@@ -43,21 +44,22 @@ impl<F: Fn(Request) -> Reply + Send + Sync + 'static> Handler for F {}
 
 pub(crate) struct Server {
     listening: Listening,
-    tls: Option<Certificates>,
+    bundle: Option<Bundle>,
 }
 
 impl Server {
     pub(crate) fn start(handler: impl Handler) -> Self {
-        Self::start_with(None, handler)
+        Self::start_with(None, None, handler)
     }
 
     /// With TLS, by a certificate for these names.
     pub(crate) fn start_tls(names: &[&str], handler: impl Handler) -> Self {
-        Self::start_with(Some(Certificates::new(names)), handler)
+        let (authority, bundle) = (Authority::new(), Bundle(scratch("ca.pem")));
+        std::fs::write(&bundle.0, authority.pem()).unwrap();
+        Self::start_with(Some(bundle), Some(authority.server(names, Ask::Nothing)), handler)
     }
 
-    fn start_with(tls: Option<Certificates>, handler: impl Handler) -> Self {
-        let config = tls.as_ref().map(|certificates| certificates.server.clone());
+    fn start_with(bundle: Option<Bundle>, config: Option<Arc<rustls::ServerConfig>>, handler: impl Handler) -> Self {
         let listening = Listening::start(move |stream| {
             // An error is the client's way to go away.
             let _ = match &config {
@@ -68,7 +70,7 @@ impl Server {
                 }
             };
         });
-        Server { listening, tls }
+        Server { listening, bundle }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -76,7 +78,7 @@ impl Server {
     }
 
     pub(crate) fn url(&self) -> String {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let scheme = if self.bundle.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.address())
     }
 
@@ -87,7 +89,7 @@ impl Server {
 
     /// The file with the certificate of the authority.
     pub(crate) fn ca_bundle(&self) -> String {
-        self.tls.as_ref().unwrap().bundle.to_str().unwrap().into()
+        self.bundle.as_ref().unwrap().0.to_str().unwrap().into()
     }
 }
 
@@ -120,39 +122,12 @@ fn read_request(stream: &mut impl BufRead) -> io::Result<Option<Request>> {
     Ok(Some(request))
 }
 
-/// An authority made for one server, and the server's certificate by it.
-struct Certificates {
-    server: Arc<rustls::ServerConfig>,
-    bundle: PathBuf,
-}
+/// The file with an authority's certificate.
+struct Bundle(PathBuf);
 
-impl Certificates {
-    fn new(names: &[&str]) -> Self {
-        let authority_key = rcgen::KeyPair::generate().unwrap();
-        let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let authority_certificate = authority.self_signed(&authority_key).unwrap();
-        let issuer = rcgen::Issuer::new(authority, authority_key);
-        let key = rcgen::KeyPair::generate().unwrap();
-        let names: Vec<String> = names.iter().map(|name| (*name).into()).collect();
-        let certificate = rcgen::CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
-        let private = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let server = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], private.into())
-            .unwrap();
-        let bundle = scratch("ca.pem");
-        std::fs::write(&bundle, authority_certificate.pem()).unwrap();
-        Certificates { server: Arc::new(server), bundle }
-    }
-}
-
-impl Drop for Certificates {
+impl Drop for Bundle {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.bundle);
+        let _ = std::fs::remove_file(&self.0);
     }
 }
 

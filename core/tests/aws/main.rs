@@ -1,6 +1,8 @@
 //! The AWS sinks against servers on loopback: a strict one of our own, TLS, proxies, sources of credentials.
 #![cfg(feature = "aws")]
 
+#[path = "../common/certificates.rs"]
+mod certificates;
 mod cloudwatch_logs;
 mod connect;
 mod credentials;

@@ -111,7 +111,12 @@ fn nothing_is_sent_where_acknowledgement_is_off() {
     let collector = collector(false, 1);
     let sink = acknowledged(&collector.server).build().unwrap();
     let (kinds, why) = send(&sink, &batch(&numbers(3)));
-    assert!(kinds == "fff" && why.contains("acknowledgement is off for this token"), "{kinds} {why}");
+    assert!(kinds == "uuu" && why.contains("acknowledgement is off for this token"), "{kinds} {why}");
+    // No record is to blame for that, nor for a collector that is busy when it is asked.
+    let busy = Reply::new(503, json!({"text": "Server is busy", "code": 9}).to_string());
+    collector.server.script([Fault::Answer(busy)]);
+    let (kinds, why) = send(&sink, &batch(&numbers(3)));
+    assert!(kinds == "uuu" && why.contains("busy"), "{kinds} {why}");
     assert!(collector.taken.lock().unwrap().is_empty());
     let wrong = unistream::sink::open("https://host/?preset=loki&acknowledge=true", &[]).err().unwrap();
     assert!(wrong.message().contains("splunk_hec"), "{wrong}");

@@ -1,11 +1,11 @@
 //! Who the sink proves to be, and that its secrets show nowhere.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use unistream::Sink;
 use unistream::sink::http::{Environment, HttpSink, Secret};
+use unistream::{ErrorKind, Sink};
 
+use crate::certificates::{Ask, Authority};
 use crate::server::{Reply, Server};
 use crate::{batch, numbers, send, sink};
 
@@ -66,45 +66,17 @@ fn secrets_that_a_service_repeats_show_nowhere() {
     assert!(!format!("{sink:?} {}", sink.name()).contains("quiet"));
 }
 
-/// An authority, and what it vouches for: a server's configuration that asks for a client's certificate, and the paths of
-/// the authority's and the client's certificates and the client's key.
-fn mutual(dir: &std::path::Path) -> (Arc<rustls::ServerConfig>, [String; 3]) {
-    let authority_key = rcgen::KeyPair::generate().unwrap();
-    let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
-    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let root = authority.self_signed(&authority_key).unwrap();
-    let issuer = rcgen::Issuer::new(authority, authority_key);
-    let made = |name: &str| {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = rcgen::CertificateParams::new(vec![name.into()]).unwrap().signed_by(&key, &issuer).unwrap();
-        (certificate, key)
-    };
-    let ((server, server_key), (client, client_key)) = (made("localhost"), made("client"));
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(root.der().clone()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_client_cert_verifier(verifier.build().unwrap())
-        .with_single_cert(
-            vec![server.der().clone()],
-            rustls::pki_types::PrivatePkcs8KeyDer::from(server_key.serialize_der()).into(),
-        )
-        .unwrap();
-    let write = |name: &str, text: String| {
-        std::fs::write(dir.join(name), text).unwrap();
-        dir.join(name).to_str().unwrap().to_owned()
-    };
-    let paths = [write("ca", root.pem()), write("cert", client.pem()), write("key", client_key.serialize_pem())];
-    (Arc::new(config), paths)
-}
-
 #[test]
 fn mutual_tls() {
     let dir = tempfile::tempdir().unwrap();
-    let (config, [ca, certificate, key]) = mutual(dir.path());
+    let file = |name: &str, text: String| {
+        std::fs::write(dir.path().join(name), text).unwrap();
+        dir.path().join(name).to_str().unwrap().to_owned()
+    };
+    let authority = Authority::new();
+    let (us, other) = (authority.client(), authority.client());
+    let (ca, certificate, key) = (file("ca", authority.pem()), file("cert", us.certificate), file("key", us.key));
+    let config = authority.server(&["localhost"], Ask::Demand(&authority));
     let server = Server::start_with(Some(config), |_| Reply::new(200, ""));
     let url = format!("https://localhost:{}/", server.address().port());
     let builder = HttpSink::builder(url).environment(Environment::empty()).ca_bundle(&ca);
@@ -119,6 +91,11 @@ fn mutual_tls() {
     for (certificate, key) in [(&key, &key), (&certificate, &certificate), (&ca, &"/nonexistent".to_owned())] {
         assert!(builder.clone().client_cert(certificate).client_key(key).build().is_err());
     }
+    let clear = HttpSink::builder("http://localhost/").client_cert(&certificate).client_key(&key).build().unwrap_err();
+    assert!(clear.message().contains("http://"), "{clear}");
+    let builder = builder.client_cert(&certificate).client_key(file("other", other.key));
+    let error = builder.build().unwrap_err();
+    assert!(error.kind() == ErrorKind::InvalidArgument && error.message().contains("another key"), "{error}");
     let strange = HttpSink::builder(format!("https://127.0.0.1:{}/", server.address().port()));
     let strange = strange.environment(Environment::empty()).ca_bundle(&ca).client_cert(&certificate).client_key(&key);
     let (kinds, why) = send(&strange.build().unwrap(), &one);

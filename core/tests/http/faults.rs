@@ -66,6 +66,12 @@ fn an_answer_before_the_body_was_sent_is_heard() {
     let (kinds, why) = send(&sink, &batch(&large));
     assert_eq!(kinds, "d".repeat(64), "in two halves: {why}");
     assert_eq!(server.requests().len(), 2);
+    // Nobody has taken what was not sent: more than the kernel keeps for a server that does not read.
+    let sink = crate::sink(&server, "/").expect_continue(1 << 40).max_call_bytes(1 << 30).build().unwrap();
+    let larger: Vec<String> = (0..64).map(|n| format!("\"{n}{}\"", "x".repeat(700_000))).collect();
+    server.script([Fault::Early(Reply::new(200, "{}"))]);
+    let (kinds, why) = send(&sink, &batch(&larger));
+    assert!(kinds == "u".repeat(64) && !why.is_empty(), "{kinds} {why}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use unistream::sink::http::{AnswerForm, BodyForm, Preset, RecordForm};
 use unistream::{Batch, Jitter, NewRecord, Order, Producer, Sink};
 
 use crate::server::{Fault, Reply, Server};
-use crate::{batch, numbers, send, sink};
+use crate::{batch, numbers, send, side_by_side, sink};
 
 fn raw(text: &str) -> Fault {
     Fault::Raw(text.replace('\n', "\r\n").into_bytes())
@@ -338,13 +338,7 @@ fn a_slow_request_holds_no_other() {
         Reply::new(200, "")
     });
     let dir = tempfile::tempdir().unwrap();
-    let producer = Producer::builder(dir.path().join("outbox"))
-        .max_records(10)
-        .max_in_flight(4)
-        .order(Order::None)
-        .open(sink(&server, "/").build().unwrap())
-        .unwrap();
-    (0..1000).for_each(|n| assert!(producer.put(n.to_string().as_bytes()).unwrap() > 0));
+    let producer = side_by_side(dir.path(), Order::None, sink(&server, "/").build().unwrap(), 1000);
     let deadline = Instant::now() + Duration::from_secs(10);
     while server.requests().len() < 99 {
         assert!(Instant::now() < deadline, "{} requests", server.requests().len());

@@ -3,20 +3,24 @@
 
 mod acknowledge;
 mod auth;
+#[path = "../common/certificates.rs"]
+mod certificates;
 mod faults;
 mod hostile;
 mod presets;
 mod producer;
 mod requests;
 mod server;
+mod transport;
 #[path = "../common/web.rs"]
 mod web;
 
+use std::path::Path;
 use std::time::Duration;
 
 use server::Server;
 use unistream::sink::http::{Environment, HttpBuilder, HttpSink};
-use unistream::{Batch, NewRecord, Outcome, Sink};
+use unistream::{Batch, NewRecord, Order, Outcome, Producer, Sink};
 
 /// A sink for a path of a server, that depends on nothing of the machine.
 fn sink(server: &Server, path: &str) -> HttpBuilder {
@@ -66,4 +70,12 @@ fn retry_after(sink: &impl Sink, batch: &Batch) -> Option<Duration> {
         Outcome::Unavailable { retry_after, .. } => *retry_after,
         other => panic!("{other:?}"),
     }
+}
+
+/// Puts numbers into a buffer, from which four requests of ten records each are under way at a time.
+fn side_by_side(dir: &Path, order: Order, sink: HttpSink, count: usize) -> Producer {
+    let builder = Producer::builder(dir.join("outbox")).max_records(10).max_in_flight(4).order(order);
+    let producer = builder.open(sink).unwrap();
+    numbers(count).iter().for_each(|number| assert!(producer.put(number.as_bytes()).unwrap() > 0));
+    producer
 }

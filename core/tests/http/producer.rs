@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use unistream::{Jitter, Producer};
+use unistream::{Jitter, Order, Producer};
 
 use crate::server::{Fault, Reply, Server};
-use crate::sink;
+use crate::{side_by_side, sink};
 
 /// A server that takes what has a key that it has not seen yet, and the lines that it took.
 fn deduplicating() -> (Server, Arc<Mutex<Vec<String>>>) {
@@ -64,14 +64,7 @@ fn as_many_connections_are_kept_as_batches_are_in_flight() {
         Reply::new(200, "")
     });
     let dir = tempfile::tempdir().unwrap();
-    let producer = Producer::builder(dir.path().join("outbox"))
-        .max_records(10)
-        .max_in_flight(4)
-        .open(sink(&server, "/").build().unwrap())
-        .unwrap();
-    for n in 0..1000 {
-        producer.put(n.to_string().as_bytes()).unwrap();
-    }
+    let producer = side_by_side(dir.path(), Order::Auto, sink(&server, "/").build().unwrap(), 1000);
     producer.flush(Duration::from_secs(60)).unwrap();
     assert_eq!(producer.stats().delivered_records, 1000);
     assert!((1..=4).contains(&server.connections()), "{}", server.connections());

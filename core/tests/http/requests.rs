@@ -163,6 +163,11 @@ fn options_that_do_not_fit_are_refused_when_the_sink_is_built() {
         ("http", &[][..], "url"),
         ("http://", &[], "url"),
         ("https://user:hush@host/", &[], "username and password"),
+        (
+            "https://user:hush@host/hush?hush",
+            &[],
+            "\"https://host/...\" is not the URL of a sink: an option has no value",
+        ),
         ("https://host/#hush", &[], "fragment"),
         ("https://host/?token=hush", &[], "does not belong in a URL"),
         ("https://host/", &[("headers", "X-Api-Key: hush")], "secret_headers"),
@@ -209,4 +214,8 @@ fn large_bodies_are_announced() {
     assert!(send(&sink, &batch(&["x".repeat(997)])).1.contains("413"));
     let why = send(&sink, &batch(&["x".repeat(997)])).1;
     assert!(why.contains("401: who?"), "{why}");
+    // Also where that is called a success, nobody has taken it.
+    server.script([Fault::Early(Reply::new(200, "{}"))]);
+    let (kinds, why) = send(&sink, &batch(&["x".repeat(997)]));
+    assert!(kinds == "u" && why.contains("before the body was sent"), "{kinds} {why}");
 }

@@ -111,9 +111,11 @@ class BaseCheckPoint(DataClass, AbcCheckPoint, BaseModel):
         if tracker.lock is None or tracker.lock == lock:
             return False
         expires = tracker.lock_expire_datetime
-        # 0.1.2 took the seconds for days; what it has stored is read as it was meant.
-        if expires - tracker.lock_datetime == timedelta(days=self.lock_expire):
-            expires = tracker.lock_datetime + timedelta(seconds=self.lock_expire)
+        # 0.1.2 took the seconds for days. That is read as it was meant, also if `lock_expire` has changed.
+        held = expires - tracker.lock_datetime
+        is_in_days = held >= timedelta(days=30) and held % timedelta(days=1) == timedelta(0)
+        if held == timedelta(days=self.lock_expire) or (is_in_days and held != timedelta(seconds=self.lock_expire)):
+            expires = tracker.lock_datetime + timedelta(seconds=held.days)
         return (now or get_utc_now()) < expires
 
     def mark_as_in_progress(self, record: AbcRecord, now: datetime | None = None, expire: int | None = None) -> None:

@@ -1,8 +1,10 @@
 """Consumers."""
 
+import contextlib
 import dataclasses
 import itertools
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
@@ -82,8 +84,9 @@ class BaseConsumer(AbcConsumer, BaseModel):
 
     def _process_record_with_checkpoint(self, record: Any) -> Any:
         """Process a record once, and store how that went."""
-        self.checkpoint.mark_as_in_progress(record)
+        self._has_failed = False
         try:
+            self.checkpoint.mark_as_in_progress(record)
             self.checkpoint.dump_as_in_progress(record)
         except BaseException:
             self._take_attempt_back(record)
@@ -91,27 +94,34 @@ class BaseConsumer(AbcConsumer, BaseModel):
         try:
             result = self.process_record(record)
         except Exception as error:
+            self._has_failed = True
             self.checkpoint.mark_as_failed_or_exhausted(record, error)
-            self.checkpoint.dump_as_failed_or_exhausted(record)
+            self._store(self.checkpoint.dump_as_failed_or_exhausted, record)
             raise
         except BaseException:
             # The program ends, by Ctrl-C perhaps: the attempt counts nothing, and nobody waits until its lock expires.
             self._take_attempt_back(record)
-            self.checkpoint.dump_as_failed_or_exhausted(record)
             raise
         self.checkpoint.mark_as_succeeded(record)
-        try:
-            self.checkpoint.dump_as_succeeded(record)
-        except (KeyboardInterrupt, SystemExit):
-            # What is processed is not to be processed again because the program ends just now.
-            self.checkpoint.dump_as_succeeded(record)
-            raise
+        self._store(self.checkpoint.dump_as_succeeded, record)
         return result
+
+    @staticmethod
+    def _store(dump: Callable[[Any], None], record: Any) -> None:
+        """Store what is so now. Where that is broken off it is done again, so that no lock is left behind."""
+        try:
+            dump(record)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                dump(record)
+            raise
 
     def _take_attempt_back(self, record: Any) -> None:
         tracker = self.checkpoint.get_tracker(record)
         tracker.status, tracker.lock = StatusEnum.pending.value, None
         tracker.attempts -= 1
+        with contextlib.suppress(Exception):
+            self.checkpoint.dump_as_failed_or_exhausted(record)
 
     def _process_record(self, record: Any) -> tuple[bool | None, Any]:
         """Process a record, as often as it takes. Attempts of earlier runs count.
@@ -130,14 +140,14 @@ class BaseConsumer(AbcConsumer, BaseModel):
             try:
                 return True, self._process_record_with_checkpoint(record)
             except Exception:
+                if not self._has_failed:
+                    # It is no failure of the record: the checkpoint could not be stored.
+                    raise
                 tracker = self.checkpoint.get_tracker(record)
-                if tracker.status == StatusEnum.exhausted:
+                if tracker.status == StatusEnum.exhausted or tracker.attempts >= self.checkpoint.max_attempts:
                     result = self._put_aside(record)
                     if self.skip_error:
                         return False, result
-                    raise
-                if tracker.status != StatusEnum.failed:
-                    # It is no failure of the record: the checkpoint could not be stored.
                     raise
             self._back_off(tracker.attempts)
 
@@ -167,9 +177,15 @@ class BaseConsumer(AbcConsumer, BaseModel):
         if records is None:
             records, next_pointer = self.get_records()
             self.checkpoint.update_for_new_batch(records, next_pointer)
-            # The records come first: a checkpoint never stands beside those of another batch.
-            self.checkpoint.dump_records(records)
-            self.checkpoint.dump()
+            try:
+                # The records come first: a checkpoint never stands beside those of another batch.
+                self.checkpoint.dump_records(records)
+                self.checkpoint.dump()
+            except BaseException:
+                # What is stored may be half of it: the batch is read again.
+                self.checkpoint.batch.clear()
+                self.checkpoint.next_pointer = None
+                raise
         for record in records:
             self._process_record(record)
         # What is still locked is waited for.
@@ -190,7 +206,7 @@ class BaseConsumer(AbcConsumer, BaseModel):
         records = list(self.checkpoint.load_records(record_class=self.record_class))
         stored, batch = {record.id for record in records}, self.checkpoint.batch
         # 0.1.2 stored the checkpoint first: where it died in between, the records are those of the batch before.
-        is_whole = stored <= batch.keys() and all(id in stored or is_finished(batch[id]) for id in batch)
+        is_whole = stored <= batch.keys() and all(id in stored or _is_done(batch[id]) for id in batch)
         return records if is_whole else None
 
     def process_batch(self, verbose: bool = False) -> None:

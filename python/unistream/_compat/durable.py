@@ -1,6 +1,7 @@
 """Small files of state."""
 
 import contextlib
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -11,9 +12,25 @@ def write(path: Path, text: str) -> None:
     """Replace a file: whatever ends the process or the machine, it has the old text or the new one, whole.
 
     After the death of the process it is the new one; after a power loss it may be the old one, until `settle`. A file
-    that is there keeps its mode, and a link stays one.
+    that is there keeps its mode, and a link stays one. A device, and a file that cannot be replaced because its folder
+    is read-only or it is a mount of its own, is written in place, which a crash may tear.
     """
     path = path.resolve()
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")
+        return
+    try:
+        _replace(path, text)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY) or not path.is_file():
+            raise
+        with path.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _replace(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     with _open_alone(temporary) as file:
         try:

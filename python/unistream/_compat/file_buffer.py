@@ -60,6 +60,19 @@ class FileBuffer(BaseBuffer):
             self._open()
             self._owners[self._directory] = self
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return itself, as nothing can be two owners of the files: so `dataclasses.asdict` of a producer works."""
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what it is opened with, and what a subclass keeps: the records are in the files."""
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Open the buffer again, also one that 0.1.2 has pickled, with what that kept in memory left out."""
+        FileBuffer.__init__(self, *(state[name] for name in ("record_class", "path_wal", "max_records", "max_bytes")))
+        vars(self).update({name: value for name, value in state.items() if not hasattr(FileBuffer, name)})
+
     @classmethod
     def _forked(cls) -> None:
         # The parent's buffers are none of its business, and the lock may be held by a thread that it does not have.
@@ -116,7 +129,7 @@ class FileBuffer(BaseBuffer):
         """Put a record; when this returns, it survives the death of the process."""
         self._buffer.put(record)
         waiting, filled = self._buffer.filling
-        if filled >= self.max_bytes:
+        if filled >= self.max_bytes or waiting >= self.max_records:
             self._buffer.seal()
             waiting = 0
         self._marker.show(waiting > 0)
@@ -134,8 +147,10 @@ class FileBuffer(BaseBuffer):
 
     def commit(self) -> None:
         """Forget the oldest batch."""
-        self._buffer.commit(self._head()[0])
+        batch, _ = self._head()
+        # First: whatever breaks this off, the buffer says the next time which batch is the oldest.
         self._emitted = None
+        self._buffer.commit(batch)
         self._mark()
 
     def _head(self) -> tuple[Batch, list[Any]]:

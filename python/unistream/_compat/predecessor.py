@@ -7,6 +7,7 @@ folder's handle, and no line of them is logged.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import re
 import stat
@@ -22,6 +23,31 @@ from .._producer import Buffer
 _LEFT_OUT = "left-out.log"
 
 
+#: With so many lines before the first record, the class is the wrong one. They lie far before an intake's first note.
+_MOST_UNREADABLE = 100
+
+
+@dataclasses.dataclass
+class _Lines:
+    """What is known of a file's lines."""
+
+    count: int
+    #: Whether the last one has no end.
+    is_torn: bool
+    has_record: bool = False
+    #: How many are no records.
+    unreadable: int = 0
+    #: Those that are not yet known to be damage.
+    pending: list[bytes] = dataclasses.field(default_factory=list)
+
+
+def _count(file: BinaryIO) -> _Lines:
+    count, last = 0, b"\n"
+    for line in file:
+        count, last = count + 1, line[-1:]
+    return _Lines(count, is_torn=last != b"\n")
+
+
 class Predecessor:
     """The files of 0.1.2 beside the directory of a buffer."""
 
@@ -35,7 +61,9 @@ class Predecessor:
             kind: what the records are, for messages.
         """
         self._path, self._directory, self._id_of, self._kind = path, directory, id_of, kind
-        #: The lines of the file being taken over that are no records, and why.
+        #: The file being taken over.
+        self._file = _Lines(0, is_torn=False)
+        #: Its lines that are no records, and why.
         self._left_out: dict[int, str] = {}
 
     def take_over(self, buffer: Buffer) -> None:
@@ -44,13 +72,17 @@ class Predecessor:
             wals = self._old_wals(folder)
             if not wals:
                 return
-            intake = Intake(self._directory, self._id_of_line, _log.warning)
-            left = [name for name in wals if not self._take_over_one(buffer, intake, folder, name)]
-            # What is left is gone on with the next time.
-            if not left:
-                intake.forget()
+            # An error's traceback holds what local names do, and one run at a time has the notes.
+            self._intake = Intake(self._directory, self._id_of_line, _log.warning)
+            try:
+                left = [name for name in wals if not self._take_over_one(buffer, folder, name)]
+                # What is left is gone on with the next time.
+                if not left:
+                    self._intake.forget()
+            finally:
+                del self._intake
 
-    def _take_over_one(self, buffer: Buffer, intake: Intake, folder: int, name: str) -> bool:
+    def _take_over_one(self, buffer: Buffer, folder: int, name: str) -> bool:
         """Put what a file of 0.1.2 holds and remove it, unless it has grown or another took its name."""
         self._left_out = {}
         handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
@@ -58,7 +90,8 @@ class Predecessor:
             read = os.fstat(handle)
             if not is_ours(read):
                 return False
-            length = intake.take(file.fileno(), name, lambda line, id: buffer.put(line, id=id), buffer.sync)
+            self._file = _count(file)
+            length = self._intake.take(file.fileno(), name, lambda line, id: buffer.put(line, id=id), buffer.sync)
             if self._left_out:
                 self._tell_left_out(name)
             try:
@@ -107,15 +140,34 @@ class Predecessor:
 
     def _id_of_line(self, line: bytes, number: int) -> str | None:
         """Return the id in a line of a 0.1.2 file; what is no record, as a line that a crash tore, is kept aside."""
+        file = self._file
         try:
             id = self._id_of(line.decode())
-        except Exception as error:  # noqa: BLE001 whatever a record class raises
+        except Exception as error:
+            is_torn = number == file.count and file.is_torn
+            file.unreadable += number not in self._left_out
+            # The class may be another one, or what it asks may be away: nothing is taken for damage then.
+            if not is_torn and (
+                not isinstance(error, ValueError)
+                or (not file.has_record and (number == file.count or file.unreadable > _MOST_UNREADABLE))
+            ):
+                error.add_note(f"line {number} of a file of unistream 0.1.2 is no {self._kind}; the file is as it was")
+                raise
             if number not in self._left_out:
                 self._left_out[number] = type(error).__name__
-                with self._left_out_file() as file:
-                    file.write(line + b"\n")
+                file.pending.append(line)
+            if file.has_record or is_torn:
+                self._keep_pending()
             return None
+        file.has_record = True
+        self._keep_pending()
         return id or ""
+
+    def _keep_pending(self) -> None:
+        if self._file.pending:
+            with self._left_out_file() as kept:
+                kept.writelines(line + b"\n" for line in self._file.pending)
+            self._file.pending.clear()
 
     def _left_out_file(self) -> BinaryIO:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

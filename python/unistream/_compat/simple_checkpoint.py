@@ -75,7 +75,7 @@ class SimpleCheckpoint(BaseCheckPoint):
             # The files may have been moved since.
             files = {"checkpoint_file": str(checkpoint_file), "records_file": str(records_file)}
             found = cls.from_dict({**stored, **files})
-        except (ValueError, TypeError, KeyError) as error:
+        except Exception as error:
             raise ValueError(f"{path} is no checkpoint, or a torn one; repair it or move it away: {error!r}") from error
         assert found is not None
         return found

@@ -14,12 +14,14 @@ use crate::platform::{Disk, lock};
 use crate::record::NewRecord;
 use crate::sink::Sink;
 
-const BATCHES: usize = 4;
+const BATCHES: usize = 5;
 const RECORDS: usize = 2;
 /// From this one on the batches are of a buffer that was brought back from a copy, which gives out the seqs of
 /// [`AS_BEFORE`] again.
 const BROUGHT_BACK: usize = 3;
 const AS_BEFORE: usize = 1;
+/// This one is of another buffer, which gives out the seqs of the one before it: its slot was adopted.
+const ADOPTED: usize = 4;
 /// Before this one somebody renames the file.
 const ROTATED: usize = 2;
 /// More operations than one process performs.
@@ -49,12 +51,16 @@ impl Lines {
 
 fn batch(number: usize, says: Lines) -> Batch {
     let lines: Vec<String> = (0..RECORDS).map(|at| says.line(number * RECORDS + at)).collect();
-    let place = if number == BROUGHT_BACK { AS_BEFORE } else { number };
+    let (buffer_id, place) = match number {
+        BROUGHT_BACK => (7, AS_BEFORE),
+        ADOPTED => (8, AS_BEFORE),
+        _ => (7, number),
+    };
     let first_seq = (place * RECORDS) as u64 + 1;
     // What tells them from those that had their seqs before, where the lines do not.
     let made = number as i64;
     Batch::of(
-        BatchId { buffer_id: 7, epoch: 0, first_seq, lane: None },
+        BatchId { buffer_id, epoch: 0, first_seq, lane: None },
         lines.iter().map(|line| NewRecord::new(line.as_bytes()).created_at(made)),
     )
 }

@@ -238,7 +238,8 @@ pub fn run(proof: &str, effort: Effort, figures: &mut Figures) -> Result<(), Str
             let seeds: Vec<u64> = (0..effort.outboxes).collect();
             for_all(&seeds, figures, |_, seed, figures| {
                 let depth = outbox::Depth { stride: effort.stride, powers: effort.powers, second: effort.second };
-                outbox::crash_everywhere(*seed, depth, figures)
+                outbox::crash_everywhere(*seed, depth, figures)?;
+                outbox::fail_everywhere(*seed, effort.fault_stride.min(41), figures)
             })
         }
         "programs" => {

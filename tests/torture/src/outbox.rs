@@ -7,11 +7,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::faults::TROUBLES;
 use super::world::SimulatedClock;
 use super::{Figures, caught};
 use crate::batch::Batch;
 use crate::options::{Durability, NEVER};
-use crate::platform::simulated::{Crash, Dice, SimulatedDisk, Snapshot};
+use crate::platform::simulated::{Crash, Dice, Fault, SimulatedDisk, Snapshot};
 use crate::platform::sync::Mutex as EngineMutex;
 use crate::platform::{Clock as _, lock};
 use crate::sink::{self, Report, SendError};
@@ -180,46 +181,10 @@ pub(super) fn crash_everywhere(seed: u64, depth: Depth, figures: &mut Figures) -
     let clock = SimulatedClock::new();
     let ledger = Shared::default();
     let pictures = record(&disk, &clock, &ledger, depth.stride, seed as usize);
-    let mut processes: [Option<(Producer, String, u64)>; PROCESSES] = Default::default();
+    let mut cast = Cast::new(&disk, &clock, &ledger, durability, seed);
     let told = |at: usize, step: &Step, what: String| format!("outbox {seed}, step {at}, {step:?}: {what}");
     for (at, step) in steps.iter().enumerate() {
-        let life = |process: usize| (at * PROCESSES + process) as u64;
-        match *step {
-            Step::Open(process) | Step::OpenAlone(process) => {
-                let own = disk.of_process(life(process));
-                let builder = builder(&own, &clock, durability, seed ^ life(process) << 20);
-                let producer = open(builder.shared(matches!(step, Step::Open(_))), &ledger);
-                let producer = producer.map_err(|error| told(at, step, error.to_string()))?;
-                processes[process] = Some((producer, format!("p{}", life(process)), 0));
-            }
-            Step::Put(process) => {
-                let Some((producer, name, number)) = &mut processes[process] else { continue };
-                let end = if dice.chance(7) { "!" } else { "" };
-                let text = format!("{name} {number:04}{end}");
-                *number += 1;
-                producer.put(&*text).map_err(|error| told(at, step, error.to_string()))?;
-                with(&ledger, |ledger| ledger.accepted.insert(text));
-            }
-            Step::Send(process) => {
-                let Some((producer, ..)) = &processes[process] else { continue };
-                caught(|| Ok(producer.do_sending())).map_err(|what| told(at, step, what))?;
-            }
-            Step::Chores(process) => {
-                let Some((producer, ..)) = &processes[process] else { continue };
-                producer.do_chores();
-            }
-            Step::Die(process) => {
-                let Some((producer, name, _)) = processes[process].take() else { continue };
-                std::mem::forget(producer);
-                disk.kill(name[1..].parse().unwrap_or_default());
-            }
-            Step::Close(process) => {
-                let Some((producer, ..)) = processes[process].take() else { continue };
-                producer.close(Duration::ZERO).map_err(|error| told(at, step, error.to_string()))?;
-            }
-            Step::Wait => clock.sleep(Duration::from_secs(2)),
-            Step::Mood(up) => with(&ledger, |ledger| ledger.is_up = up),
-        }
+        caught(|| cast.act(at, *step).map_err(|error| error.to_string())).map_err(|what| told(at, step, what))?;
         if let Some(wrong) = with(&ledger, |ledger| ledger.wrong.clone()) {
             return Err(told(at, step, wrong));
         }
@@ -232,7 +197,7 @@ pub(super) fn crash_everywhere(seed: u64, depth: Depth, figures: &mut Figures) -
             // Without syncs a power loss may take anything.
             let powers = (0..depth.powers).filter(|_| durability == Durability::Always).map(|_| Crash::Power);
             for crash in crashes.chain(powers) {
-                let then = Wreck { crash, durability, seed: dice.roll() };
+                let then = Wreck { crash, durability, seed: dice.roll(), dead: 1 };
                 figures.crashes += 1;
                 then.examine(&picture, depth.second, figures).map_err(|what| {
                     told(
@@ -247,19 +212,131 @@ pub(super) fn crash_everywhere(seed: u64, depth: Depth, figures: &mut Figures) -
     figures.operations += disk.operations().0;
     figures.records += with(&ledger, |ledger| ledger.accepted.len() as u64);
     disk.record(None);
-    // Those that live die now, all at once.
-    for (producer, name, _) in processes.into_iter().flatten() {
-        std::mem::forget(producer);
-        disk.kill(name[1..].parse().unwrap_or_default());
-    }
-    let at_end = Picture {
-        disk: disk.snapshot(),
-        ledger: with(&ledger, |ledger| ledger.clone()),
-        wall: clock.wall(),
-        operation: 0,
-    };
-    let then = Wreck { crash: Crash::Kill, durability, seed };
+    cast.die();
+    let at_end = cast.picture();
+    let then = Wreck { crash: Crash::Kill, durability, seed, dead: 1 };
     then.examine(&at_end, 0, figures).map_err(|what| format!("outbox {seed}, at the end: {what}"))
+}
+
+/// Runs a script on a disk that answers one operation, or all from there on, with an error, at every `stride`-th of them. Who is told
+/// so goes on. Then all die, the disk works again, and everything is there that was acknowledged.
+pub(super) fn fail_everywhere(seed: u64, stride: u64, figures: &mut Figures) -> Result<(), String> {
+    let mut dice = Dice::new(!seed);
+    let durability = [Durability::Always, Durability::Os][dice.below(2)];
+    let mapped = dice.chance(2);
+    let steps = script(&mut dice, 40);
+    let mut at = seed % stride;
+    for turn in seed.. {
+        let trouble = TROUBLES[turn as usize % TROUBLES.len()];
+        let fault = Fault { at, trouble, lasts: turn / TROUBLES.len() as u64 % 2 == 1 };
+        let told = |what: String| format!("outbox {seed}, {fault:?}: {what}");
+        let disk = SimulatedDisk::new(mapped);
+        let (clock, ledger) = (SimulatedClock::new(), Shared::default());
+        let mut cast = Cast::new(&disk, &clock, &ledger, durability, seed);
+        disk.set_fault(Some(fault));
+        for (at, step) in steps.iter().enumerate() {
+            // An error is an answer; a panic is none.
+            let acted = caught(|| Ok(cast.act(at, *step)));
+            drop(acted.map_err(|what| told(format!("step {at}, {step:?}: {what}")))?);
+        }
+        let (operations, faults) = disk.operations();
+        disk.set_fault(None);
+        figures.operations += operations;
+        figures.faults += faults.min(1);
+        figures.records += with(&ledger, |ledger| ledger.accepted.len() as u64);
+        cast.die();
+        let then = Wreck { crash: Crash::Kill, durability, seed: turn, dead: PROCESSES };
+        then.examine(&cast.picture(), 0, figures).map_err(told)?;
+        if faults == 0 {
+            break;
+        }
+        at += stride;
+    }
+    Ok(())
+}
+
+/// The processes, and what they work on.
+struct Cast<'a> {
+    disk: &'a SimulatedDisk,
+    clock: &'a Arc<SimulatedClock>,
+    ledger: &'a Shared,
+    durability: Durability,
+    seed: u64,
+    dice: Dice,
+    /// Each with its name and the number of its next record.
+    processes: [Option<(Producer, String, u64)>; PROCESSES],
+}
+
+impl<'a> Cast<'a> {
+    fn new(
+        disk: &'a SimulatedDisk,
+        clock: &'a Arc<SimulatedClock>,
+        ledger: &'a Shared,
+        durability: Durability,
+        seed: u64,
+    ) -> Cast<'a> {
+        Cast { disk, clock, ledger, durability, seed, dice: Dice::new(seed ^ 1), processes: Default::default() }
+    }
+
+    fn act(&mut self, at: usize, step: Step) -> crate::Result<()> {
+        let life = |process: usize| (at * PROCESSES + process) as u64;
+        match step {
+            Step::Open(process) | Step::OpenAlone(process) => {
+                let own = self.disk.of_process(life(process));
+                let builder = builder(&own, self.clock, self.durability, self.seed ^ life(process) << 20);
+                let opened = open(builder.shared(matches!(step, Step::Open(_))), self.ledger);
+                // Who could not open has ended.
+                let producer = opened.inspect_err(|_| self.disk.kill(life(process)))?;
+                self.processes[process] = Some((producer, format!("p{}", life(process)), 0));
+            }
+            Step::Put(process) => {
+                let end = if self.dice.chance(7) { "!" } else { "" };
+                let Some((producer, name, number)) = &mut self.processes[process] else { return Ok(()) };
+                let text = format!("{name} {number:04}{end}");
+                *number += 1;
+                let put = producer.put(&*text);
+                if put.as_ref().map_or_else(|error| error.record_accepted(), |_| true) {
+                    with(self.ledger, |ledger| ledger.accepted.insert(text));
+                }
+                put?;
+            }
+            Step::Send(process) => {
+                let Some((producer, ..)) = &self.processes[process] else { return Ok(()) };
+                producer.do_sending();
+            }
+            Step::Chores(process) => {
+                let Some((producer, ..)) = &self.processes[process] else { return Ok(()) };
+                producer.do_chores();
+            }
+            Step::Die(process) => self.kill(process),
+            Step::Close(process) => {
+                let Some((producer, name, _)) = self.processes[process].take() else { return Ok(()) };
+                let closed = producer.close(Duration::ZERO);
+                drop(producer);
+                self.disk.kill(name[1..].parse().unwrap_or_default());
+                closed?;
+            }
+            Step::Wait => self.clock.sleep(Duration::from_secs(2)),
+            Step::Mood(up) => with(self.ledger, |ledger| ledger.is_up = up),
+        }
+        Ok(())
+    }
+
+    fn kill(&mut self, process: usize) {
+        let Some((producer, name, _)) = self.processes[process].take() else { return };
+        std::mem::forget(producer);
+        self.disk.kill(name[1..].parse().unwrap_or_default());
+    }
+
+    /// Those that live die, all at once.
+    fn die(&mut self) {
+        (0..PROCESSES).for_each(|process| self.kill(process));
+    }
+
+    fn picture(&self) -> Picture {
+        let ledger = with(self.ledger, |ledger| ledger.clone());
+        Picture { disk: self.disk.snapshot(), ledger, wall: self.clock.wall(), operation: 0 }
+    }
 }
 
 /// A crash, and the process that comes after it.
@@ -268,6 +345,8 @@ struct Wreck {
     crash: Crash,
     durability: Durability,
     seed: u64,
+    /// How many processes may have died before they noted an answer.
+    dead: usize,
 }
 
 impl Wreck {
@@ -325,7 +404,7 @@ impl Wreck {
         with(&ledger, |ledger| ledger.check(&dead))?;
         // The death of a process takes the answer for one batch. (A power loss may take commits that were not synced.)
         let again = with(&ledger, |ledger| ledger.repeated()) - picture.ledger.repeated();
-        if self.crash == Crash::Kill && again > MOST_RECORDS as usize {
+        if self.crash == Crash::Kill && again > self.dead * MOST_RECORDS as usize {
             return Err(format!("{again} records came again, of which a batch has {MOST_RECORDS}"));
         }
         Ok(std::mem::take(&mut *lock(&pictures)))

@@ -32,7 +32,7 @@ pub(crate) fn make_file_dir(disk: &SimulatedDisk) {
 
 /// A sink for it, with a sidecar that is soon used up.
 pub(crate) fn file_sink_on(disk: Arc<dyn Disk>) -> Result<FileSink> {
-    let layout = Layout { records: 8, contents: 2048, remembered: 1024 };
+    let layout = Layout { records: 8, contents: 2048, page: 32, pages: 32, buffers: 4 };
     FileSink::create_on(disk, Path::new(FILE), &FileOptions::default(), layout)
 }
 

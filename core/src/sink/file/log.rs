@@ -107,12 +107,13 @@ impl Log {
         let mut report = Report::delivered();
         self.own()?;
         let mut start = self.follow()?;
+        let buffer = batch.id.buffer_id;
         self.piece.clear();
         self.new.clear();
-        let mut memory = self.sidecar.memory();
+        let mut look = self.sidecar.look();
         for (index, record) in batch.iter().enumerate() {
-            let entry = (record.seq, fingerprint(batch.id.buffer_id, &record));
-            if memory.has(entry)? {
+            let entry = (record.seq, fingerprint(buffer, &record));
+            if self.sidecar.has(&mut look, (buffer, entry.0, entry.1))? {
                 continue;
             }
             if framing == Framing::Lines && record.data.contains(&b'\n') {
@@ -125,13 +126,13 @@ impl Log {
         for &(index, entry) in &new {
             let Some(record) = batch.get(index) else { continue };
             if self.sidecar.is_full(&self.piece, record.data.len()) {
-                start = self.write(start)?;
+                start = self.write(buffer, start)?;
             }
             self.piece.add(framing, entry, record.data);
         }
         self.new = new;
         if !self.piece.entries.is_empty() {
-            self.write(start)?;
+            self.write(buffer, start)?;
         } else if sync {
             // All of it was here before, by a process that may have died before its sync.
             self.keep()?;
@@ -234,11 +235,12 @@ impl Log {
         }
     }
 
-    /// Writes the piece where the file ends, which is at `start` as far as is known. Returns where it ends then.
-    fn write(&mut self, mut start: u64) -> io::Result<u64> {
+    /// Writes the piece, of records of a buffer, where the file ends, which is at `start` as far as is known. Returns where it
+    /// ends then.
+    fn write(&mut self, buffer: u64, mut start: u64) -> io::Result<u64> {
         for _ in 0..ATTEMPTS {
             // If this fails the piece before it is still the last one.
-            start = self.begin(start)?;
+            start = self.begin(buffer, start)?;
             let written = self.send(start);
             if let Ok(Some(end)) = written {
                 self.piece.clear();
@@ -266,9 +268,9 @@ impl Log {
     }
 
     /// Marks the piece in the sidecar. Returns where the file ends.
-    fn begin(&mut self, start: u64) -> io::Result<u64> {
+    fn begin(&mut self, buffer: u64, start: u64) -> io::Result<u64> {
         let (start, ends_a_line) = self.look_for_half_a_line(start)?;
-        let mark = Mark { file: self.current.id, start, framing: self.framing, ends_a_line, ..Mark::default() };
+        let mark = Mark { file: self.current.id, start, framing: self.framing, ends_a_line, buffer, ..Mark::default() };
         if self.sync {
             // A cut, too: a mark must not meet a length from before the cut.
             self.keep()?;

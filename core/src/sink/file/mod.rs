@@ -6,6 +6,7 @@
 //! goes to the file that is there then.
 
 mod log;
+mod memory;
 mod options;
 mod piece;
 mod search;

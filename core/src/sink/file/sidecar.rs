@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::Framing;
+use super::memory::{Known, Look, Memory};
 use super::piece::{Entry, Piece, UNKNOWN};
 use crate::checksum::crc32c;
 use crate::little_endian::{le_u32, le_u64};
@@ -18,33 +19,32 @@ pub(crate) struct Layout {
     pub(crate) records: usize,
     /// Bytes of one piece. A larger record is a piece of its own, of which the sidecar has the beginning.
     pub(crate) contents: usize,
-    /// Records that are remembered.
-    pub(crate) remembered: u64,
+    /// Records that are remembered together, see [`Memory`].
+    pub(crate) page: u64,
+    /// So many times.
+    pub(crate) pages: usize,
+    /// So many buffers, those that wrote last, have their share of the pages at least.
+    pub(crate) buffers: usize,
 }
 
 impl Layout {
-    pub(crate) const DEFAULT: Layout = Layout { records: 2048, contents: 1 << 20, remembered: 1 << 20 };
+    pub(crate) const DEFAULT: Layout =
+        Layout { records: 2048, contents: 1 << 20, page: 512, pages: 2048, buffers: 128 };
 
-    fn area(&self) -> u64 {
+    pub(super) fn area(&self) -> u64 {
         (HEADER + self.records * ENTRY + self.contents).next_multiple_of(HEADER) as u64
     }
 
     fn place(&self, generation: u64) -> u64 {
         generation % 2 * self.area()
     }
-
-    /// Where a record is remembered, until a later one takes its place. Seqs jump by multiples of 2^31, and those behind such
-    /// a jump are not to take the places of those before it.
-    fn slot(&self, seq: u64) -> u64 {
-        let place = seq.wrapping_add((seq >> 31).wrapping_mul(0x9e37_79b1)) % self.remembered;
-        2 * self.area() + place * PRINT as u64
-    }
 }
 
 /// A sector: written whole or not at all.
 const HEADER: usize = 512;
 const ENTRY: usize = 16;
-const PRINT: usize = 8;
+/// Where the header says whose records they are.
+const BUFFER: usize = 72;
 /// Bytes that frame a record, and end a line that another began.
 const MOST_FRAMING: usize = 5;
 const MAGIC: [u8; 8] = *b"unimark3";
@@ -85,6 +85,8 @@ pub(super) struct Mark {
     pub(super) ends_a_line: bool,
     /// The piece before it is in the file.
     pub(super) preceded: bool,
+    /// Whose records they are; 0 in a sidecar of a version that did not say.
+    pub(super) buffer: u64,
     pub(super) entries: Vec<Entry>,
     /// Its first bytes: all of them, unless it is one large record.
     pub(super) contents: Vec<u8>,
@@ -99,9 +101,18 @@ pub(super) struct Sidecar {
     standing: Standing,
     in_file: usize,
     /// Records that are in the file, sorted; they are remembered with the next mark.
-    settled: Vec<Entry>,
+    settled: Vec<Known>,
+    memory: Memory,
     /// Used again for every mark.
     area: Vec<u8>,
+}
+
+impl Mark {
+    /// The first records of it, so many, as far as they can be told from others.
+    fn known(&self, count: usize) -> impl Iterator<Item = Known> + Clone {
+        let known = self.entries[..count].iter().filter(|(_, print)| *print != UNKNOWN);
+        known.map(|(seq, print)| (self.buffer, *seq, *print))
+    }
 }
 
 impl Sidecar {
@@ -118,11 +129,13 @@ impl Sidecar {
             && let Some((before, mark)) = areas.pop()
             && before + 1 == generation
         {
-            settled = mark.entries;
+            settled = mark.known(mark.entries.len()).collect();
             settled.sort_unstable();
         }
+        let untagged = (generation > 0 && last.buffer == 0).then(|| last.entries.last().map_or(0, |(seq, _)| *seq));
+        let memory = Memory::open(file.clone(), layout, untagged)?;
         let standing = if generation > 0 { Standing::Begun } else { Standing::Void };
-        Ok(Sidecar { file, layout, generation, last, standing, in_file: 0, settled, area: Vec::new() })
+        Ok(Sidecar { file, layout, generation, last, standing, in_file: 0, settled, memory, area: Vec::new() })
     }
 
     /// Whether another record of that size makes the piece too large.
@@ -154,12 +167,11 @@ impl Sidecar {
     pub(super) fn settle(&mut self, count: usize) {
         self.standing = if count == self.last.entries.len() { Standing::Settled } else { Standing::Void };
         self.in_file = count;
-        let new = self.last.entries[..count].iter().filter(|(_, print)| *print != UNKNOWN);
-        if let Some((least, _)) = new.clone().min() {
+        let new = self.last.known(count);
+        if let Some(least) = new.clone().min() {
             // Of one seq the last one counts.
-            if self.settled.last().is_some_and(|(most, _)| most >= least) {
-                let entries = &self.last.entries[..count];
-                self.settled.retain(|(seq, _)| entries.iter().all(|(other, _)| other != seq));
+            if self.settled.last().is_some_and(|most| *most >= least) {
+                self.settled.retain(|old| new.clone().all(|new| (new.0, new.1) != (old.0, old.1)));
             }
             self.settled.extend(new);
             self.settled.sort_unstable();
@@ -173,7 +185,8 @@ impl Sidecar {
 
     /// Marks a piece that is about to be written at `start`. It is known whether the one before it is in the file.
     pub(super) fn mark(&mut self, piece: &Piece, mark: Mark, sync: bool) -> io::Result<()> {
-        self.remember()?;
+        // Which records are in the file: with sync they are durable there already.
+        self.memory.remember(&self.settled, false)?;
         let bytes = piece.framed(mark.ends_a_line);
         let contents = &bytes[..bytes.len().min(self.layout.contents)];
         let generation = self.generation + 1;
@@ -199,32 +212,12 @@ impl Sidecar {
         Ok(())
     }
 
-    /// Writes down which records are in the file, where a later batch looks for them. With sync they are durable there
-    /// already.
-    fn remember(&mut self) -> io::Result<()> {
-        let mut rest = &self.settled[..];
-        while let Some((seq, _)) = rest.first() {
-            // Those that follow each other stand behind each other.
-            let place = |(at, (next, _)): (usize, &Entry)| {
-                (next.checked_sub(*seq) == Some(at as u64)
-                    && self.layout.slot(*next) == self.layout.slot(*seq) + (at * PRINT) as u64)
-                    .then_some(())
-            };
-            let run = rest.iter().enumerate().map_while(place).count();
-            self.area.clear();
-            rest[..run].iter().for_each(|(_, print)| self.area.extend_from_slice(&print.to_le_bytes()));
-            self.file.write_at(&self.area, self.layout.slot(*seq))?;
-            rest = &rest[run..];
-        }
-        Ok(())
-    }
-
-    /// As [`remember`](Self::remember), and durably.
+    /// Writes down, durably, which records are in the file.
     pub(super) fn remember_for_good(&mut self) -> io::Result<()> {
         if self.settled.is_empty() {
             return Ok(());
         }
-        self.remember()?;
+        self.memory.remember(&self.settled, true)?;
         self.file.sync()
     }
 
@@ -239,41 +232,14 @@ impl Sidecar {
     }
 
     /// A look at which records the file has.
-    pub(super) fn memory(&self) -> Memory<'_> {
-        Memory { sidecar: self, from: 0, prints: Vec::new() }
+    pub(super) fn look(&self) -> Look<'_> {
+        Look::new(&self.memory)
     }
-}
 
-/// Reads what is remembered, some of it at a time.
-pub(super) struct Memory<'a> {
-    sidecar: &'a Sidecar,
-    /// Where the ones at hand stand.
-    from: u64,
-    prints: Vec<u8>,
-}
-
-impl Memory<'_> {
-    const AT_ONCE: usize = 512 * PRINT;
-
-    /// Whether the file has just this record.
-    pub(super) fn has(&mut self, (seq, print): Entry) -> io::Result<bool> {
-        let Sidecar { file, layout, settled, .. } = self.sidecar;
-        if print == UNKNOWN {
-            return Ok(false);
-        }
-        if settled.last().is_some_and(|(last, _)| seq <= *last) && settled.binary_search(&(seq, print)).is_ok() {
-            return Ok(true);
-        }
-        let slot = layout.slot(seq);
-        if self.prints.is_empty() || slot < self.from || slot >= self.from + self.prints.len() as u64 {
-            let left = (2 * layout.area() + layout.remembered * PRINT as u64 - slot) as usize;
-            self.prints.clear();
-            self.prints.resize(left.min(Memory::AT_ONCE), 0);
-            // Behind the end nothing is remembered.
-            file.read_at(&mut self.prints, slot)?;
-            self.from = slot;
-        }
-        Ok(le_u64(&self.prints, (slot - self.from) as usize) == print)
+    /// Whether the file is known to have just this record.
+    pub(super) fn has(&self, look: &mut Look<'_>, (buffer, seq, print): Known) -> io::Result<bool> {
+        let of = |buffer| self.settled.binary_search(&(buffer, seq, print)).is_ok();
+        Ok((!self.settled.is_empty() && print != UNKNOWN && (of(buffer) || of(0))) || look.has((buffer, seq, print))?)
     }
 }
 
@@ -301,6 +267,7 @@ fn encode(area: &mut Vec<u8>, generation: u64, mark: &Mark, entries: &[Entry], c
     for (word, at) in words.iter().zip(header[48..].chunks_exact_mut(4)) {
         at.copy_from_slice(&word.to_le_bytes());
     }
+    header[BUFFER..BUFFER + 8].copy_from_slice(&mark.buffer.to_le_bytes());
     let crc = crc32c(&header[..HEADER - 4]);
     header[HEADER - 4..].copy_from_slice(&crc.to_le_bytes());
 }
@@ -341,6 +308,7 @@ fn decode(header: &[u8; HEADER], layout: &Layout) -> Option<(u64, Mark, Sizes)> 
         framing: if flags & LENGTH_PREFIXED != 0 { Framing::LengthPrefixed } else { Framing::Lines },
         ends_a_line: flags & ENDS_A_LINE != 0,
         preceded: flags & PRECEDED != 0,
+        buffer: le_u64(header, BUFFER),
         ..Mark::default()
     };
     let (entries, contents) = (le_u32(header, 56) as usize, le_u32(header, 60) as usize);

@@ -21,6 +21,9 @@ use crate::sink::net::redact::Mask;
 /// So many redirections are followed one after another.
 const MAX_REDIRECTS: usize = 5;
 
+/// For so many hosts where redirections led, connections are kept, besides those that are in use.
+const MAX_ELSEWHERE: usize = 16;
+
 /// The fastest level: smaller than gzip in a third of its time.
 #[cfg(feature = "zstd")]
 const ZSTD_LEVEL: i32 = 1;
@@ -47,8 +50,8 @@ pub(super) struct Client {
     way: Way,
     settings: Settings,
     http: Http,
-    /// The client for another host, where redirections last led, by its origin.
-    elsewhere: Mutex<Option<(Uri, Arc<Http>)>>,
+    /// The clients for other hosts, where redirections led, the latest last.
+    elsewhere: Mutex<Vec<Arc<Http>>>,
     /// How often the client was interrupted.
     interrupts: Mutex<u64>,
     interrupted: Condvar,
@@ -107,9 +110,7 @@ impl Client {
         self.interrupted.notify_all();
         self.http.interrupt();
         let elsewhere = lock(&self.elsewhere).clone();
-        if let Some((_, http)) = elsewhere {
-            http.interrupt();
-        }
+        elsewhere.iter().for_each(|http| http.interrupt());
     }
 
     /// Sends a body to a URL of the service and reads the answer, whatever its status.
@@ -133,11 +134,13 @@ impl Client {
             let mut answer = match is_home {
                 true => self.http.call(&session.connections, request),
                 false => {
+                    let http = self.client_for(&url).map_err(|error| unavailable(error.to_string()))?;
+                    let connections = http.connections();
+                    // In this order: an interrupt that is not seen here comes later, and ends these connections.
                     if *lock(&self.interrupts) != session.interrupts {
                         return Err(unavailable("interrupted".into()));
                     }
-                    let http = self.client_for(&url).map_err(|error| unavailable(error.to_string()))?;
-                    http.call(&http.connections(), request)
+                    http.call(&connections, request)
                 }
             }
             .map_err(unavailable)?;
@@ -234,15 +237,21 @@ impl Client {
 
     fn client_for(&self, url: &Uri) -> Result<Arc<Http>> {
         let place = origin(url)?;
-        if let Some((known, http)) = &*lock(&self.elsewhere)
-            && *known == place
+        let mut elsewhere = lock(&self.elsewhere);
+        let http = match elsewhere.iter().position(|http| *http.place() == place) {
+            Some(known) => elsewhere.remove(known),
+            None => {
+                // A certificate that names us is for the host that the sink was made for.
+                let settings = Settings { identity: None, ..self.settings.clone() };
+                Arc::new(Http::new(place, settings)?)
+            }
+        };
+        elsewhere.push(http.clone());
+        while elsewhere.len() > MAX_ELSEWHERE
+            && let Some(unused) = elsewhere.iter().position(|http| Arc::strong_count(http) == 1)
         {
-            return Ok(http.clone());
+            elsewhere.remove(unused);
         }
-        // A certificate that names us is for the host that the sink was made for.
-        let settings = Settings { identity: None, ..self.settings.clone() };
-        let http = Arc::new(Http::new(place.clone(), settings)?);
-        *lock(&self.elsewhere) = Some((place, http.clone()));
         Ok(http)
     }
 }

@@ -3,19 +3,11 @@
 use crate::error::Result;
 use crate::record::Record;
 use crate::sink::net::invalid;
+use crate::sink::net::template::Template;
 
 /// Names with their values, of the option `fields`: `service=web,host=web-1,tenant={key}`.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Fields(Vec<(String, Vec<Part>)>);
-
-#[derive(Clone, Debug)]
-enum Part {
-    Text(String),
-    Key,
-    Id,
-    Topic,
-    Header(String),
-}
+pub(super) struct Fields(Vec<(String, Template)>);
 
 impl Fields {
     /// # Errors
@@ -26,7 +18,7 @@ impl Fields {
             let (name, value) = entry.split_once('=')?;
             let name = name.trim();
             (!name.is_empty()).then_some(())?;
-            Some((name.to_owned(), parts(value.trim())?))
+            Some((name.to_owned(), Template::parse(value.trim())?))
         };
         let wrong =
             |entry: &str| invalid(format!("option fields: {entry:?} is not such as service=web or tenant={{key}}"));
@@ -50,45 +42,10 @@ impl Fields {
 
     /// The fields of a record. One that would be empty is left out.
     pub(super) fn of(&self, record: &Record<'_>, id: &str) -> Vec<(&str, String)> {
-        let value = |parts: &[Part]| {
-            parts.iter().fold(String::new(), |mut value, part| {
-                match part {
-                    Part::Text(text) => value.push_str(text),
-                    Part::Key => value.push_str(&String::from_utf8_lossy(record.key.unwrap_or_default())),
-                    Part::Id => value.push_str(id),
-                    Part::Topic => value.push_str(record.topic.unwrap_or_default()),
-                    Part::Header(name) => {
-                        let header = record.headers.get(name).unwrap_or_default();
-                        value.push_str(&String::from_utf8_lossy(header));
-                    }
-                }
-                value
-            })
-        };
-        let fields = self.0.iter().map(|(name, parts)| (&name[..], value(parts)));
+        let record = record.to_new();
+        let fields = self.0.iter().map(|(name, value)| (&name[..], value.of(&record, id)));
         fields.filter(|(_, value)| !value.is_empty()).collect()
     }
-}
-
-fn parts(mut text: &str) -> Option<Vec<Part>> {
-    let mut parts = Vec::new();
-    while let Some((before, rest)) = text.split_once('{') {
-        let (name, after) = rest.split_once('}')?;
-        if !before.is_empty() {
-            parts.push(Part::Text(before.into()));
-        }
-        parts.push(match name {
-            "key" => Part::Key,
-            "id" => Part::Id,
-            "topic" => Part::Topic,
-            name => Part::Header(name.strip_prefix("header.").filter(|name| !name.is_empty())?.into()),
-        });
-        text = after;
-    }
-    if !text.is_empty() {
-        parts.push(Part::Text(text.into()));
-    }
-    Some(parts)
 }
 
 #[cfg(test)]

@@ -73,25 +73,17 @@ pub(super) fn client(
     auth: Auth,
     environment: Option<Environment>,
 ) -> Result<Client> {
-    let proxies = match (environment, options.use_environment) {
-        (Some(_), false) => return Err(invalid("an environment is given, and use_environment is false")),
-        (Some(environment), true) => environment,
-        (None, true) => Environment::process(),
-        (None, false) => Environment::empty(),
-    };
-    let bundle = Some(&options.ca_bundle[..]).filter(|path| !path.is_empty()).or_else(|| proxies.get("SSL_CERT_FILE"));
-    let trust = bundle.map_or_else(|| Ok(Trust::default()), Trust::load)?;
+    let proxies = Environment::chosen(environment, options.use_environment)?;
+    let trust = Trust::chosen(&options.ca_bundle, &proxies)?;
     if options.compression == Compression::Zstd && !cfg!(feature = "zstd") {
         let missing = "this build of unistream has no compression zstd: it lacks the cargo feature \"zstd\"";
         return Err(Error::new(ErrorKind::Unsupported, missing));
     }
     let url = url(&options.url, &options.query, dialect)?;
-    let identity = match (&options.client_cert[..], &options.client_key[..]) {
-        ("", "") => None,
-        ("", _) => return Err(invalid("client_key is given without client_cert")),
-        (certificate, "") => Some(Identity::load(certificate, certificate)?),
-        (certificate, key) => Some(Identity::load(certificate, key)?),
-    };
+    let identity = Identity::of_options(&options.client_cert, &options.client_key)?;
+    if identity.is_some() && url.scheme_str() == Some("http") {
+        return Err(invalid("client_cert is given, and nobody asks for it where the URL begins with http://"));
+    }
     let (headers, secret_headers) = headers(options)?;
     let authorization = dialect.authorization();
     let given = if auth.is_basic() { "authorization" } else { authorization.0 };

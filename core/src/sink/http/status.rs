@@ -25,7 +25,7 @@ pub(super) enum Meaning {
 /// What the statuses mean that are not as in the table.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Statuses {
-    /// From and to, both included. The first that fits holds.
+    /// From and to, both included. The first that fits holds; single statuses stand before classes.
     overrides: Vec<(u16, u16, Meaning)>,
     /// The media type of the service's own answers; empty: all but HTML; `any`: all.
     answer_type: String,
@@ -57,12 +57,17 @@ impl Statuses {
         };
         let wrong =
             |entry: &str| invalid(format!("option statuses: {entry:?} is not such as 409=delivered or 4xx=failed"));
-        let overrides = entries.map(|entry| parse(entry).ok_or_else(|| wrong(entry))).collect::<Result<_>>()?;
+        let mut overrides =
+            entries.map(|entry| parse(entry).ok_or_else(|| wrong(entry))).collect::<Result<Vec<_>>>()?;
+        overrides.sort_by_key(|(from, to, _)| (to - from, *from));
+        if let Some(twice) = overrides.windows(2).find(|two| (two[0].0, two[0].1) == (two[1].0, two[1].1)) {
+            return Err(invalid(format!("option statuses: {} is given a meaning twice", twice[0].0)));
+        }
         Ok(Statuses { overrides, answer_type: answer_type.trim().to_ascii_lowercase() })
     }
 
     /// What the options say that a status means.
-    fn stated(&self, status: u16) -> Option<Meaning> {
+    pub(super) fn stated(&self, status: u16) -> Option<Meaning> {
         self.overrides.iter().find(|(from, to, _)| (*from..=*to).contains(&status)).map(|(.., meaning)| *meaning)
     }
 
@@ -121,7 +126,7 @@ pub(super) fn refusal(operation: &'static str, answer: &Answer, meaning: Meaning
     };
     let status = answer.status;
     let message = match ours {
-        false => format!("HTTP status {status}, in an answer that is not the service's"),
+        false => format!("HTTP status {status}, in an answer that is not the service's; see the option answer_type"),
         true => match said(answer) {
             Some(said) => format!("HTTP status {status}: {said}"),
             None => format!("HTTP status {status}"),
@@ -185,12 +190,16 @@ mod tests {
         ] {
             assert_eq!(of(&own, status, ""), meaning, "{status}");
         }
+        let reversed = Statuses::parse("4xx=rejected,409=delivered", "").unwrap();
+        assert_eq!(of(&reversed, 409, ""), Meaning::Delivered, "one status is stronger than a class");
         assert_eq!(of(&own, 409, "text/html"), Meaning::Unavailable, "of a proxy");
         assert_eq!(of(&own, 413, "text/html"), Meaning::Split, "of a proxy");
         let answer = Answer::new(404, &[], b"");
         assert_eq!(own.of(&answer, true, Some(Meaning::Split)), Meaning::Rejected, "the options are stronger");
         assert_eq!(Statuses::default().of(&answer, true, Some(Meaning::Split)), Meaning::Split);
-        for bad in ["409", "409=", "409=gone", "99=failed", "600=failed", "1xx=delivered", "x=failed"] {
+        for bad in
+            ["409", "409=", "409=gone", "99=failed", "600=failed", "1xx=delivered", "x=failed", "409=failed,409=failed"]
+        {
             assert!(Statuses::parse(bad, "").is_err(), "{bad}");
         }
     }

@@ -1,10 +1,10 @@
-//! TCP and TLS connections for sinks that speak a protocol of their own, such as Kafka's, NATS's or Redis's. HTTP has its
-//! own way, `http`, by the same rules for trust and proxies.
+//! Connections over TCP, through a proxy if need be, and over TLS: for HTTP, and for sinks that speak a protocol of their own,
+//! such as Kafka's, NATS's or Redis's.
 
+use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::net::{Ipv6Addr, Shutdown, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -14,8 +14,8 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::environment::Environment;
 use super::proxy::tunnel_for;
+use super::socket::{Patience, Socket, left};
 use super::trust::{Identity, Trust};
-use crate::platform::sync::thread;
 
 /// The longest head of a proxy's answer.
 const MAX_PROXY_ANSWER: usize = 16 * 1024;
@@ -31,7 +31,17 @@ pub(crate) struct Dialer {
     pub(crate) connect_timeout: Duration,
     /// The longest time that one read or write may wait for the other side.
     pub(crate) io_timeout: Duration,
+    /// Made once, so that a server may resume an earlier session.
+    tls: OnceLock<Arc<ClientConfig>>,
     open: Mutex<Open>,
+}
+
+/// What to connect to.
+pub(super) struct Target<'t> {
+    pub(super) host: &'t str,
+    pub(super) port: u16,
+    pub(super) tls: bool,
+    pub(super) proxy: Option<&'t ureq::Proxy>,
 }
 
 #[derive(Default)]
@@ -44,18 +54,17 @@ struct Open {
 /// `TimedOut`.
 pub(crate) struct Connection {
     stream: Box<dyn Stream>,
-    socket: Arc<TcpStream>,
+    /// The one at the bottom of the stream.
+    socket: Socket,
 }
 
-trait Stream: Read + Write + Send {}
-impl<S: Read + Write + Send> Stream for S {}
-
-/// The TCP socket at the bottom. Its time-outs are reported as `TimedOut`.
-struct Socket(Arc<TcpStream>);
+trait Stream: Read + Write + Send + Sync {}
+impl<S: Read + Write + Send + Sync> Stream for S {}
 
 impl Dialer {
     pub(crate) fn new(proxies: Environment, trust: Trust, connect_timeout: Duration, io_timeout: Duration) -> Self {
-        Dialer { proxies, trust, identity: None, connect_timeout, io_timeout, open: Mutex::default() }
+        let (tls, open) = Default::default();
+        Dialer { proxies, trust, identity: None, connect_timeout, io_timeout, tls, open }
     }
 
     /// Shows this certificate to servers that ask for one.
@@ -69,31 +78,38 @@ impl Dialer {
     /// Names the host and what went wrong, and no secret of the proxy's URL.
     pub(crate) fn connect(&self, host: &str, port: u16, tls: bool) -> io::Result<Connection> {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("{host}:{port}: {error}"));
-        self.dial(host, port, tls).map_err(named)
+        let tunnel = tunnel_for(host, port, tls, &self.proxies).map_err(io::Error::other)?;
+        let interrupts = self.lock().interrupts;
+        let target = Target { host, port, tls, proxy: tunnel.as_ref() };
+        let deadline = Instant::now() + self.connect_timeout;
+        self.dial(&target, deadline, &mut |tcp| self.register(tcp, interrupts)).map_err(named)
     }
 
-    fn dial(&self, host: &str, port: u16, tls: bool) -> io::Result<Connection> {
-        let deadline = Instant::now() + self.connect_timeout;
-        let interrupts = self.lock().interrupts;
-        let tunnel = tunnel_for(host, port, tls, &self.proxies).map_err(io::Error::other)?;
-        let (at, at_port) = tunnel.as_ref().map_or((host, port), |proxy| (proxy.host(), proxy.port()));
-        let socket = Arc::new(connect_tcp(at, at_port, deadline)?);
-        self.register(&socket, interrupts)?;
-        // Limit every read and write of the handshakes to what is left of the time to connect.
-        set_timeouts(&socket, left(deadline)?)?;
-        let mut stream: Box<dyn Stream> = Box::new(Socket(socket.clone()));
-        if let Some(proxy) = &tunnel {
+    /// Connects by the deadline. Whoever may end the connection, also while it is being made, is told of its socket by
+    /// `register`.
+    pub(super) fn dial(
+        &self,
+        target: &Target<'_>,
+        deadline: Instant,
+        register: &mut dyn FnMut(&Arc<TcpStream>) -> io::Result<()>,
+    ) -> io::Result<Connection> {
+        let Target { host, port, tls, proxy } = *target;
+        let (at, at_port) = proxy.map_or((host, port), |proxy| (proxy.host(), proxy.port()));
+        let socket = Socket::connect(at, at_port, deadline)?;
+        register(socket.tcp())?;
+        let mut stream: Box<dyn Stream> = Box::new(socket.clone());
+        if let Some(proxy) = proxy {
             if proxy.protocol() == ureq::ProxyProtocol::Https {
-                stream = self.wrap(stream, at)?;
+                // A certificate that names us is for the server.
+                stream = wrap(stream, at, self.configure(None)?)?;
             }
-            open_tunnel(&mut *stream, proxy, host, port, deadline)?;
+            open_tunnel(&mut *stream, proxy, host, port)?;
         }
         if tls {
-            set_timeouts(&socket, left(deadline)?)?;
-            stream = self.wrap(stream, host)?;
+            stream = wrap(stream, host, self.configuration()?)?;
         }
         left(deadline)?;
-        set_timeouts(&socket, self.io_timeout)?;
+        socket.set_patience(Patience::Each(self.io_timeout));
         Ok(Connection { stream, socket })
     }
 
@@ -104,10 +120,10 @@ impl Dialer {
     /// As of [`connect`](Self::connect).
     pub(crate) fn secure(&self, connection: Connection, host: &str) -> io::Result<Connection> {
         let Connection { stream, socket } = connection;
-        set_timeouts(&socket, self.connect_timeout)?;
+        socket.set_patience(Patience::Until(Instant::now() + self.connect_timeout));
         let named = |error: io::Error| io::Error::new(error.kind(), format!("{host}: {error}"));
-        let stream = self.wrap(stream, host).map_err(named)?;
-        set_timeouts(&socket, self.io_timeout)?;
+        let stream = self.configuration().and_then(|config| wrap(stream, host, config)).map_err(named)?;
+        socket.set_patience(Patience::Each(self.io_timeout));
         Ok(Connection { stream, socket })
     }
 
@@ -137,73 +153,52 @@ impl Dialer {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wraps a stream in TLS and does the handshake.
-    fn wrap(&self, stream: Box<dyn Stream>, host: &str) -> io::Result<Box<dyn Stream>> {
-        let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned());
-        let name = name.map_err(|_| io::Error::new(ErrorKind::InvalidInput, "no name of a server"))?;
-        let roots = self.trust.roots();
+    /// How TLS is spoken to servers.
+    fn configuration(&self) -> io::Result<Arc<ClientConfig>> {
+        if let Some(config) = self.tls.get() {
+            return Ok(config.clone());
+        }
+        let config = self.configure(self.identity.as_ref())?;
+        Ok(self.tls.get_or_init(|| config).clone())
+    }
+
+    fn configure(&self, identity: Option<&Identity>) -> io::Result<Arc<ClientConfig>> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(io::Error::other)?
-            .with_root_certificates(roots);
-        let config = match &self.identity {
+            .with_root_certificates(self.trust.roots());
+        Ok(Arc::new(match identity {
             None => config.with_no_client_auth(),
             Some(identity) => {
                 let (chain, key) = identity.rustls()?;
                 config.with_client_auth_cert(chain, key).map_err(io::Error::other)?
             }
-        };
-        let session = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
-        let mut stream = StreamOwned::new(session, stream);
-        while stream.conn.is_handshaking() {
-            stream.conn.complete_io(&mut stream.sock)?;
-        }
-        Ok(Box::new(stream))
+        }))
     }
 }
 
-/// Connects to the first address of a host that answers. Each address gets an equal share of the time that is left, so that
-/// one that is silent leaves time for the next.
-fn connect_tcp(host: &str, port: u16, deadline: Instant) -> io::Result<TcpStream> {
-    let addresses = resolve(host, port, left(deadline)?)?;
-    let mut last = io::Error::new(ErrorKind::NotFound, "the host has no address");
-    for (nth, address) in addresses.iter().enumerate() {
-        let share = left(deadline)? / (addresses.len() - nth) as u32;
-        match TcpStream::connect_timeout(address, share.max(Duration::from_millis(1))) {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                return Ok(stream);
-            }
-            Err(error) => last = error,
-        }
+impl fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dialer").field("trust", &self.trust).finish_non_exhaustive()
     }
-    Err(last)
 }
 
-/// Resolves a name in a thread of its own, because the system's resolver has no time limit. A thread that takes too long
-/// ends by itself later.
-fn resolve(host: &str, port: u16, time: Duration) -> io::Result<Vec<SocketAddr>> {
-    let host = host.trim_matches(['[', ']']).to_owned();
-    let (sender, receiver) = sync_channel(1);
-    thread::start(c"unistream-dns", move || {
-        let _ = sender.send((&host[..], port).to_socket_addrs());
-    })?;
-    match receiver.recv_timeout(time) {
-        Ok(addresses) => addresses.map(Iterator::collect),
-        Err(RecvTimeoutError::Timeout) => Err(late()),
-        Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("the resolver ended without an answer")),
+/// Wraps a stream in TLS and does the handshake.
+fn wrap(stream: Box<dyn Stream>, host: &str, config: Arc<ClientConfig>) -> io::Result<Box<dyn Stream>> {
+    let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned());
+    let name = name.map_err(|_| io::Error::new(ErrorKind::InvalidInput, "no name of a server"))?;
+    let session = ClientConnection::new(config, name).map_err(io::Error::other)?;
+    let mut stream = StreamOwned::new(session, stream);
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock)?;
     }
+    Ok(Box::new(stream))
 }
 
 /// Asks a proxy to connect to a host.
-fn open_tunnel(
-    stream: &mut dyn Stream,
-    proxy: &ureq::Proxy,
-    host: &str,
-    port: u16,
-    deadline: Instant,
-) -> io::Result<()> {
+fn open_tunnel(stream: &mut dyn Stream, proxy: &ureq::Proxy, host: &str, port: u16) -> io::Result<()> {
+    let host = if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.to_owned() };
     let mut request = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n");
     if proxy.username().is_some() || proxy.password().is_some() {
         let (user, password) = (proxy.username().unwrap_or_default(), proxy.password().unwrap_or_default());
@@ -218,7 +213,6 @@ fn open_tunnel(
         let mut byte = [0];
         stream.read_exact(&mut byte)?;
         head.push(byte[0]);
-        left(deadline)?;
         if head.len() > MAX_PROXY_ANSWER {
             return Err(io::Error::new(ErrorKind::InvalidData, "the proxy's answer is no HTTP"));
         }
@@ -233,28 +227,21 @@ fn open_tunnel(
     }
 }
 
-fn left(deadline: Instant) -> io::Result<Duration> {
-    deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()).ok_or_else(late)
-}
-
-fn late() -> io::Error {
-    io::Error::new(ErrorKind::TimedOut, "it takes too long")
-}
-
-fn set_timeouts(socket: &TcpStream, time: Duration) -> io::Result<()> {
-    socket.set_read_timeout(Some(time))?;
-    socket.set_write_timeout(Some(time))
-}
-
-/// Linux reports a read or write that timed out as `WouldBlock`.
-fn timed_out(error: io::Error) -> io::Error {
-    if error.kind() == ErrorKind::WouldBlock { late() } else { error }
-}
-
 impl Connection {
-    /// Sets the longest time that one read or write may wait from now on.
+    /// Sets the longest time that one read or write may wait from now on; it must not be zero.
     pub(crate) fn set_io_timeout(&self, time: Duration) -> io::Result<()> {
-        set_timeouts(&self.socket, time)
+        self.socket.set_patience(Patience::Each(time));
+        Ok(())
+    }
+
+    /// Sets when all reads and writes from now on must have ended.
+    pub(super) fn wait_until(&self, deadline: Instant) {
+        self.socket.set_patience(Patience::Until(deadline));
+    }
+
+    /// Whether the other side has neither closed the connection nor sent what nobody asked for.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.socket.is_quiet()
     }
 }
 
@@ -273,28 +260,15 @@ impl Write for Connection {
     }
 }
 
-impl Read for Socket {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        (&*self.0).read(buffer).map_err(timed_out)
-    }
-}
-
-impl Write for Socket {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        (&*self.0).write(bytes).map_err(timed_out)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 // The proofs compile this once more, without what these tests need.
 #[cfg(all(test, not(feature = "torture")))]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{SocketAddr, TcpListener};
+    use std::sync::mpsc::sync_channel;
     use std::thread;
 
     use super::*;
+    use crate::sink::net::certificates::{Ask, Authority, Issued};
 
     const LONG: Duration = Duration::from_secs(30);
 
@@ -325,20 +299,18 @@ mod tests {
         assert_eq!(&bytes, b"hello");
     }
 
-    /// A server's configuration for `localhost`, and the authority that vouches for it as a file.
-    fn certificate() -> (Arc<rustls::ServerConfig>, tempfile::NamedTempFile) {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap().self_signed(&key).unwrap();
+    /// The authority's certificate, as a sink is told of it.
+    fn trust(authority: &Authority) -> Trust {
         let bundle = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(bundle.path(), certificate.pem()).unwrap();
-        let private = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
-        let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], private.into())
-            .unwrap();
-        (Arc::new(config), bundle)
+        std::fs::write(bundle.path(), authority.pem()).unwrap();
+        Trust::load(bundle.path().to_str().unwrap()).unwrap()
+    }
+
+    fn identity(of: &Issued) -> Identity {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), format!("{}{}", of.certificate, of.key)).unwrap();
+        let path = file.path().to_str().unwrap();
+        Identity::load(path, path).unwrap()
     }
 
     fn serve_tls(config: Arc<rustls::ServerConfig>) -> SocketAddr {
@@ -353,8 +325,9 @@ mod tests {
         let dialer_plain = dialer(Environment::empty(), Trust::default());
         let at = serve(echo);
         echoes(&mut dialer_plain.connect("127.0.0.1", at.port(), false).unwrap());
-        let (config, bundle) = certificate();
-        let trusting = dialer(Environment::empty(), Trust::load(bundle.path().to_str().unwrap()).unwrap());
+        let authority = Authority::new();
+        let config = authority.server(&["localhost"], Ask::Nothing);
+        let trusting = dialer(Environment::empty(), trust(&authority));
         echoes(&mut trusting.connect("localhost", serve_tls(config.clone()).port(), true).unwrap());
         for (dialer, host) in [(&dialer_plain, "localhost"), (&trusting, "127.0.0.1")] {
             let error = dialer.connect(host, serve_tls(config.clone()).port(), true).err().unwrap();
@@ -366,32 +339,9 @@ mod tests {
     /// for answers is answered in order.
     #[test]
     fn tls_that_begins_later_and_shows_who_we_are() {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let client = rcgen::CertificateParams::new(vec!["client".into()]).unwrap().self_signed(&key).unwrap();
-        let mut known = rustls::RootCertStore::empty();
-        known.add(client.der().clone()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(known), provider.clone());
-        let server_key = rcgen::KeyPair::generate().unwrap();
-        let server = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap().self_signed(&server_key).unwrap();
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_client_cert_verifier(verifier.build().unwrap())
-            .with_single_cert(
-                vec![server.der().clone()],
-                rustls::pki_types::PrivatePkcs8KeyDer::from(server_key.serialize_der()).into(),
-            )
-            .unwrap();
-        let config = Arc::new(config);
-        let dir = tempfile::tempdir().unwrap();
-        let file = |name: &str, text: String| {
-            std::fs::write(dir.path().join(name), text).unwrap();
-            dir.path().join(name).to_str().unwrap().to_owned()
-        };
-        let trust = Trust::load(&file("ca", server.pem())).unwrap();
-        let identity = Identity::load(&file("cert", client.pem()), &file("key", key.serialize_pem())).unwrap();
-        for shown in [Some(identity), None] {
+        let authority = Authority::new();
+        let config = authority.server(&["localhost"], Ask::Demand(&authority));
+        for shown in [Some(identity(&authority.client())), None] {
             let config = config.clone();
             let at = serve(move |mut stream| {
                 stream.write_all(b"INFO\r\n").unwrap();
@@ -401,7 +351,7 @@ mod tests {
                 (0..3).for_each(|_| echo(&mut stream));
             });
             let is_known = shown.is_some();
-            let dialer = dialer(Environment::empty(), trust.clone()).identity(shown);
+            let dialer = dialer(Environment::empty(), trust(&authority)).identity(shown);
             let mut plain = dialer.connect("localhost", at.port(), false).unwrap();
             plain.read_exact(&mut [0; 6]).unwrap();
             plain.write_all(b"START").unwrap();
@@ -417,9 +367,12 @@ mod tests {
 
     #[test]
     fn through_a_proxy_that_asks_for_a_password() {
-        let (config, bundle) = certificate();
-        let target = serve_tls(config);
-        let proxy = serve(move |mut client| {
+        let authority = Authority::new();
+        let target = serve_tls(authority.server(&["localhost"], Ask::Demand(&authority)));
+        // It would take a certificate of ours, but is shown none.
+        let config = authority.server(&["127.0.0.1"], Ask::For(&authority));
+        let proxy = serve(move |stream| {
+            let mut client = StreamOwned::new(rustls::ServerConnection::new(config).unwrap(), stream);
             let mut head = Vec::new();
             while !head.ends_with(b"\r\n\r\n") {
                 let mut byte = [0];
@@ -429,15 +382,31 @@ mod tests {
             let head = String::from_utf8(head).unwrap();
             // "me:p@ss" in Base64.
             assert!(head.starts_with("CONNECT localhost:9093 ") && head.contains("Basic bWU6cEBzcw=="), "{head}");
-            let server = TcpStream::connect(target).unwrap();
+            assert!(client.conn.peer_certificates().is_none());
+            let mut server = TcpStream::connect(target).unwrap();
             client.write_all(b"HTTP/1.1 200 Connected\r\nX: y\r\n\r\n").unwrap();
-            let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-            thread::spawn(move || io::copy(&mut from, &mut to));
-            let _ = io::copy(&mut &server, &mut client);
+            client.flush().unwrap();
+            relay(&mut client, &mut server);
         });
-        let environment = Environment::empty().var("https_proxy", format!("http://me:p%40ss@{proxy}"));
-        let trust = Trust::load(bundle.path().to_str().unwrap()).unwrap();
-        echoes(&mut dialer(environment, trust).connect("localhost", 9093, true).unwrap());
+        let environment = Environment::empty().var("https_proxy", format!("https://me:p%40ss@{proxy}"));
+        let dialer = dialer(environment, trust(&authority)).identity(Some(identity(&authority.client())));
+        echoes(&mut dialer.connect("localhost", 9093, true).unwrap());
+    }
+
+    /// Copies between two sides, now from one and then from the other, until one is closed.
+    fn relay(client: &mut StreamOwned<rustls::ServerConnection, TcpStream>, server: &mut TcpStream) {
+        let short = Some(Duration::from_millis(2));
+        client.sock.set_read_timeout(short).unwrap();
+        server.set_read_timeout(short).unwrap();
+        fn pass(from: &mut impl Read, to: &mut impl Write) -> bool {
+            let mut bytes = [0; 4096];
+            match from.read(&mut bytes) {
+                Ok(0) => false,
+                Ok(length) => to.write_all(&bytes[..length]).and_then(|()| to.flush()).is_ok(),
+                Err(error) => error.kind() == ErrorKind::WouldBlock,
+            }
+        }
+        while pass(client, server) && pass(server, client) {}
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! A server may refuse a large body by its head alone: it answers 413, closes the connection, and the kernel resets what is
 //! still being sent. The answer has arrived by then, and says what to do; the error of the write says nothing. So a write
-//! that fails is not reported before there is nothing to read.
+//! that fails is not reported before there is nothing to read, or before what is read calls it a success, which it cannot be:
+//! nobody has taken what was not sent.
 
 use ureq::Error;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
@@ -55,6 +56,7 @@ impl<T: Transport> Transport for Patient<T> {
             return Ok(true);
         }
         match (self.inner.await_input(timeout), self.failed.take()) {
+            (Ok(true), Some(failed)) if is_success(self.inner.buffers().input()) => Err(failed),
             (Ok(true), failed) => {
                 (self.is_fresh, self.failed) = (true, failed);
                 Ok(true)
@@ -72,4 +74,9 @@ impl<T: Transport> Transport for Patient<T> {
     fn is_tls(&self) -> bool {
         self.inner.is_tls()
     }
+}
+
+/// Whether the head of an answer begins like that of a success: `HTTP/1.1 2`.
+fn is_success(head: &[u8]) -> bool {
+    head.starts_with(b"HTTP/1.") && head.get(8..10) == Some(b" 2")
 }

@@ -3,9 +3,10 @@
 use std::fmt::Write;
 
 /// Percent-encodes all but letters, digits, `-_.~` and the bytes in `safe`.
-pub(crate) fn percent(text: &str, safe: &[u8]) -> String {
+pub(crate) fn percent(text: &(impl AsRef<[u8]> + ?Sized), safe: &[u8]) -> String {
+    let text = text.as_ref();
     let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
+    for byte in text.iter().copied() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => encoded.push(byte.into()),
             byte if safe.contains(&byte) => encoded.push(byte.into()),

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use super::invalid;
+use crate::error::Result;
 use crate::secret::is_secure_execution;
 
 /// The variables and the home directory that configure a sink, in place of the process's own.
@@ -34,6 +36,23 @@ impl Environment {
         };
         let variables = std::env::vars_os().filter_map(text).collect();
         Environment { variables: Arc::new(variables), home: std::env::home_dir() }
+    }
+
+    /// What a builder was given, and what its option `use_environment` says.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if the two contradict each other.
+    #[cfg_attr(
+        not(any(feature = "http", feature = "nats", feature = "redis")),
+        allow(dead_code, reason = "for the sinks with this option")
+    )]
+    pub(crate) fn chosen(given: Option<Environment>, use_environment: bool) -> Result<Environment> {
+        match (given, use_environment) {
+            (Some(_), false) => Err(invalid("an environment is given, and use_environment is false")),
+            (Some(environment), true) => Ok(environment),
+            (None, true) => Ok(Environment::process()),
+            (None, false) => Ok(Environment::empty()),
+        }
     }
 
     /// No variables and no home directory: a sink so built depends on its options alone.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::http::Answer;
 use super::redact::brief;
-use crate::sink::Outcome;
+use crate::sink::{Outcome, SendError};
 
 /// What a failed call means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +82,17 @@ impl CallError {
     /// The error of a call whose answer is not what the service documents. Whoever answered, nothing counts as delivered.
     pub(crate) fn undocumented(operation: &'static str, what: impl fmt::Display) -> Self {
         CallError::unavailable(operation, brief(&format!("the answer is not as documented: {what}"), 1000))
+    }
+
+    /// The same as an answer for the whole batch.
+    #[cfg_attr(not(any(feature = "nats", feature = "redis")), allow(dead_code, reason = "for the sinks to brokers"))]
+    pub(crate) fn into_send_error(self) -> SendError {
+        match self.into_outcome() {
+            Outcome::Unavailable { error, retry_after } => SendError::Unavailable { error, retry_after },
+            Outcome::Rejected { reason } => SendError::Rejected(reason),
+            Outcome::Failed { error } => SendError::Failed(error),
+            Outcome::Delivered => SendError::failed("delivered"),
+        }
     }
 
     /// What becomes of the records of the call, unless the sink knows better.

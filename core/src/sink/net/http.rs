@@ -8,16 +8,18 @@ use std::io::Read;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use ureq::Agent;
 use ureq::config::AutoHeaderValue;
+use ureq::http::header::CONTENT_LENGTH;
 use ureq::http::{HeaderMap, HeaderValue, Method, Request, Uri};
-use ureq::unversioned::resolver::DefaultResolver;
-use ureq::unversioned::transport::{Connector, DefaultConnector};
+use ureq::unversioned::transport::Connector;
+use ureq::{Agent, SendBody};
 use zeroize::Zeroizing;
 
+use super::connect::Dialer;
 use super::date;
 use super::early::EarlyAnswers;
 use super::environment::Environment;
+use super::exchange::{Exchange, Unresolved};
 use super::proxy::proxy_for;
 use super::redact::Mask;
 use super::trust::{Identity, Trust};
@@ -31,7 +33,7 @@ pub(crate) struct Settings {
     pub(crate) trust: Trust,
     /// The certificate that we show to a server that asks for one.
     pub(crate) identity: Option<Identity>,
-    /// The longest time to connect, TLS included.
+    /// The longest time to connect: names, addresses, proxy and TLS together.
     pub(crate) connect_timeout: Duration,
     /// The longest time from connecting to the last byte of the answer.
     pub(crate) timeout: Duration,
@@ -42,7 +44,7 @@ pub(crate) struct Settings {
     pub(crate) compressed: bool,
 }
 
-/// A connection is closed after it was idle for so long.
+/// A connection that was idle for so long is not used again, and is closed by the next request.
 const MAX_IDLE: Duration = Duration::from_secs(60);
 
 /// So long a server may take to say whether it wants a body that is announced by `Expect: 100-continue`. Then it is sent: a
@@ -84,16 +86,28 @@ impl Http {
     /// Sends a request and reads the answer, whatever its status.
     ///
     /// # Errors
-    /// Why there is no complete answer, in words without secrets.
+    /// Why there is no complete answer, in words without secrets. A success that was answered before the body was sent is none:
+    /// nobody has taken what was not sent.
     pub(crate) fn call(&self, connections: &Connections, request: Request<&[u8]>) -> Result<Answer, String> {
         let lost = |error: ureq::Error| format!("{} ({})", describe(&error), self.place);
-        let (parts, body) = request.into_parts();
+        let (mut parts, mut unsent) = request.into_parts();
         // Only a GET has no body. Another request without one has a length all the same, which is 0: servers demand it.
-        let response = match parts.method == Method::GET {
-            true => connections.0.run(Request::from_parts(parts, ())),
-            false => connections.0.run(Request::from_parts(parts, body)),
+        let response = if parts.method == Method::GET {
+            connections.0.run(Request::from_parts(parts, ()))
+        } else if unsent.is_empty() {
+            connections.0.run(Request::from_parts(parts, unsent))
+        } else {
+            parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(unsent.len()));
+            connections.0.run(Request::from_parts(parts, SendBody::from_reader(&mut unsent)))
         };
         let mut response = response.map_err(lost)?;
+        if response.status().is_success() && !unsent.is_empty() {
+            let status = response.status().as_u16();
+            return Err(format!(
+                "status {status} before the body was sent, so that nobody has taken it ({})",
+                self.place
+            ));
+        }
         let received = SystemTime::now();
         let most = self.settings.max_answer;
         let mut body = Zeroizing::new(Vec::with_capacity(most.min(USUAL_ANSWER) + 1));
@@ -128,8 +142,8 @@ impl Connections {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .user_agent(concat!("unistream/", env!("CARGO_PKG_VERSION")))
-            .proxy(proxy_for(place, &settings.proxies)?)
-            .tls_config(settings.trust.tls(settings.identity.as_ref()))
+            // Proxies and TLS are the business of `Exchange`.
+            .proxy(None)
             .timeout_await_100(Some(CONTINUE_WITHIN))
             .timeout_connect(Some(settings.connect_timeout))
             .timeout_global(Some(settings.timeout))
@@ -140,8 +154,10 @@ impl Connections {
         if !settings.compressed {
             config = config.accept_encoding(AutoHeaderValue::None);
         }
-        let connector = DefaultConnector::default().chain(EarlyAnswers);
-        Ok(Connections(Agent::with_parts(config.build(), connector, DefaultResolver::default())))
+        let Settings { trust, identity, connect_timeout, timeout, .. } = settings.clone();
+        let dialer = Dialer::new(Environment::empty(), trust, connect_timeout, timeout).identity(identity);
+        let exchange = Exchange { dialer, proxy: proxy_for(place, &settings.proxies)? };
+        Ok(Connections(Agent::with_parts(config.build(), exchange.chain(EarlyAnswers), Unresolved)))
     }
 }
 

@@ -9,25 +9,40 @@
 //! | `proxy` | through which proxy a host is reached |
 //! | `early` | answers that come before the request was sent |
 //! | `http` | requests over kept connections: time limits, interruption, bounded answers |
-//! | `connect` | TCP and TLS connections for protocols other than HTTP |
+//! | `attempted` | since when a batch may have arrived, as a memo |
+//! | `crc16` | a checksum |
+//! | `exchange` | the connections that HTTP is spoken over |
+//! | `connect` | connections over TCP, proxies and TLS, for HTTP and for other protocols |
+//! | `socket` | TCP sockets: names, time limits, probes |
 //! | `date` | `Date` and `Retry-After` |
 //! | `failure` | the table from a failed call to the outcome of its records |
 //! | `delivery` | from the answers to calls to the report about a batch |
 //! | `redact` | masks secrets that a service repeats |
+//! | `template` | texts with `{key}`, `{topic}` and the like; where a record goes within a sink |
 //! | `encode` | percent-encoding, hexadecimal digits |
 
-#[cfg_attr(any(not(test), feature = "torture"), expect(dead_code, reason = "for the sinks that speak to brokers"))]
+#[cfg_attr(not(any(feature = "nats", feature = "redis")), allow(dead_code, reason = "for the sinks to brokers"))]
+pub(crate) mod attempted;
+#[cfg(all(test, not(feature = "torture")))]
+#[path = "../../../tests/common/certificates.rs"]
+mod certificates;
+#[allow(dead_code, reason = "each sink that speaks to brokers needs a part of it")]
 pub(crate) mod connect;
+#[cfg_attr(not(any(feature = "nats", feature = "redis")), allow(dead_code, reason = "for the sinks to brokers"))]
+pub(crate) mod crc16;
 pub(crate) mod date;
 pub(crate) mod delivery;
 mod early;
 pub(crate) mod encode;
 pub(crate) mod environment;
+mod exchange;
 pub(crate) mod failure;
 pub(crate) mod http;
 pub(crate) mod proxy;
 pub(crate) mod redact;
 pub(crate) mod secret_file;
+mod socket;
+pub(crate) mod template;
 pub(crate) mod trust;
 
 use crate::error::{Error, ErrorKind};

@@ -5,8 +5,10 @@ use std::{fmt, io};
 
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use ureq::tls::{ClientCert, PemItem, RootCerts, TlsConfig, parse_pem};
+use rustls::sign::CertifiedKey;
+use ureq::tls::{ClientCert, PemItem, RootCerts, parse_pem};
 
+use super::environment::Environment;
 use super::{invalid, secret_file};
 use crate::error::{Error, Result};
 
@@ -35,15 +37,20 @@ impl Trust {
         Ok(Trust { bundle: Some(RootCerts::from(certificates)) })
     }
 
-    pub(super) fn tls(&self, identity: Option<&Identity>) -> TlsConfig {
-        let mut config = TlsConfig::builder().client_cert(identity.map(|identity| identity.0.clone()));
-        if let Some(bundle) = &self.bundle {
-            config = config.root_certs(bundle.clone());
-        }
-        config.build()
+    /// The authorities of the file that an option names, else `SSL_CERT_FILE`, else the default.
+    ///
+    /// # Errors
+    /// As of [`load`](Self::load).
+    #[cfg_attr(
+        not(any(feature = "http", feature = "nats", feature = "redis")),
+        allow(dead_code, reason = "for the sinks with this option")
+    )]
+    pub(crate) fn chosen(bundle: &str, environment: &Environment) -> Result<Self> {
+        let bundle = Some(bundle).filter(|path| !path.is_empty()).or_else(|| environment.get("SSL_CERT_FILE"));
+        bundle.map_or_else(|| Ok(Trust::default()), Trust::load)
     }
 
-    /// The same for `rustls` itself.
+    /// In the form that TLS takes.
     pub(super) fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         match &self.bundle {
@@ -71,7 +78,10 @@ impl Identity {
     ///
     /// # Errors
     /// `Io` if a file cannot be read, `InvalidArgument` if it does not hold what it should.
-    #[cfg_attr(not(any(feature = "http", test)), expect(dead_code, reason = "for the sinks that show one"))]
+    #[cfg_attr(
+        not(any(feature = "http", feature = "nats", feature = "redis")),
+        allow(dead_code, reason = "for the sinks that show one")
+    )]
     pub(crate) fn load(certificate: &str, key: &str) -> Result<Self> {
         let read = |path: &str| {
             secret_file::read_text(Path::new(path))
@@ -90,8 +100,38 @@ impl Identity {
             Ok(PemItem::PrivateKey(key)) => Some(key),
             _ => None,
         });
-        let key = found.ok_or_else(|| invalid(format!("{key} holds no PEM private key that is not encrypted")))?;
-        Ok(Identity(ClientCert::new_with_certs(&chain, key)))
+        let private = found.ok_or_else(|| invalid(format!("{key} holds no PEM private key that is not encrypted")))?;
+        let identity = Identity(ClientCert::new_with_certs(&chain, private));
+        identity.check().map_err(|why| invalid(format!("{certificate} and {key}: {why}")))?;
+        Ok(identity)
+    }
+
+    /// # Errors
+    /// Why no server would be shown it.
+    fn check(&self) -> Result<(), String> {
+        let (chain, key) = self.rustls().map_err(|error| error.to_string())?;
+        let checked = CertifiedKey::from_der(chain, key, &rustls::crypto::ring::default_provider());
+        checked.map(|_| ()).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => "the certificate is for another key".into(),
+            other => format!("no certificate and key that TLS can use: {other}"),
+        })
+    }
+
+    /// What two options name: a certificate, and a key that may stand in the same file; `None` if both are empty.
+    ///
+    /// # Errors
+    /// As of [`load`](Self::load), and for a key without a certificate.
+    #[cfg_attr(
+        not(any(feature = "http", feature = "nats", feature = "redis")),
+        allow(dead_code, reason = "for the sinks that show one")
+    )]
+    pub(crate) fn of_options(certificate: &str, key: &str) -> Result<Option<Self>> {
+        match (certificate, key) {
+            ("", "") => Ok(None),
+            ("", _) => Err(invalid("client_key is given without client_cert")),
+            (certificate, "") => Identity::load(certificate, certificate).map(Some),
+            (certificate, key) => Identity::load(certificate, key).map(Some),
+        }
     }
 
     /// The same for `rustls` itself.

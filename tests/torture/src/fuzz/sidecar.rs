@@ -18,11 +18,14 @@ use crate::torture::world::make_file_dir;
 const LOG: &str = "/out/app.log";
 const SIDECAR: &str = "/out/app.log.unistream";
 /// A sidecar that few bytes fill.
-const LAYOUT: Layout = Layout { records: 4, contents: 256, remembered: 32 };
+const LAYOUT: Layout = Layout { records: 4, contents: 256, page: 4, pages: 8, buffers: 3 };
 /// Where the second of the two marks stands.
 const AREA: usize = 1024;
 const HEADER: usize = 512;
 const ENTRY: usize = 16;
+/// Where the tags of the pages stand.
+const TAGS: usize = 2 * AREA + LAYOUT.pages * LAYOUT.page as usize * 8;
+const TAG: usize = 32;
 /// No file gets longer by what is made up here.
 const MOST_BYTES: usize = 64 << 10;
 /// What is read at once: of the file as much as is searched for a piece; of the sidecar a mark.
@@ -52,7 +55,8 @@ pub(super) fn run(bytes: &[u8]) -> Result<(), String> {
         if source.is_empty() {
             break;
         }
-        match source.below(8) {
+        match source.below(9) {
+            8 => craft_tag(&mut sidecar, &mut source),
             0 | 1 => craft(&mut sidecar, inode, &log, &mut source),
             2 => {
                 // A part of the piece, as a crash leaves it, or with holes.
@@ -237,6 +241,18 @@ fn craft(sidecar: &mut Vec<u8>, inode: u64, log: &[u8], source: &mut Source<'_>)
     let at = (generation % 2) as usize * AREA;
     sidecar.resize(sidecar.len().max(at + header.len()), 0);
     sidecar[at..at + header.len()].copy_from_slice(&header);
+}
+
+/// Writes a tag with a right checksum.
+fn craft_tag(sidecar: &mut Vec<u8>, source: &mut Source<'_>) {
+    let mut tag = Vec::new();
+    for word in [source.number(7), source.number(0), source.number(1)] {
+        tag.extend(word.to_le_bytes());
+    }
+    tag.extend(crc32c::crc32c(&tag).to_le_bytes());
+    let at = TAGS + source.below(LAYOUT.pages) * TAG;
+    sidecar.resize(sidecar.len().max(at + TAG), 0);
+    sidecar[at..at + tag.len()].copy_from_slice(&tag);
 }
 
 /// Changes bytes, or the length.

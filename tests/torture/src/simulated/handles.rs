@@ -91,6 +91,14 @@ impl Directory for SimulatedDirectory {
         self.disk.lock(&self.path.join(name), false)
     }
 
+    fn hold(&self, name: Option<&str>) -> io::Result<Option<Box<dyn Send + Sync>>> {
+        let path = self.path.join(name.unwrap_or("."));
+        if let Some(name) = name {
+            self.open(name, Open::Read)?;
+        }
+        self.disk.hold(&path)
+    }
+
     fn holder(&self, name: &str) -> io::Result<Option<Holder>> {
         self.disk.enter(Op::Open, || None)?;
         let is_held = lock(&self.disk.shared.locked).contains_key(&self.path.join(name));

@@ -445,17 +445,26 @@ impl Disk for SimulatedDisk {
     fn lock(&self, path: &Path, _: bool) -> io::Result<Result<Box<dyn Send + Sync>, Holder>> {
         self.enter(Op::Lock, || None)?;
         drop(self.open_file(path, Open::Create)?);
-        let mut locked = lock(&self.shared.locked);
-        if locked.contains_key(path) {
-            return Ok(Err(Holder { pid: std::process::id() }));
-        }
-        locked.insert(path.to_path_buf(), self.process);
-        drop(locked);
-        Ok(Ok(Box::new(Held { disk: self.clone(), path: path.to_path_buf() })))
+        Ok(self.take(path).ok_or(Holder { pid: std::process::id() }))
     }
 }
 
 impl SimulatedDisk {
+    /// Takes a lock, if nobody has it.
+    fn take(&self, path: &Path) -> Option<Box<dyn Send + Sync>> {
+        let mut locked = lock(&self.shared.locked);
+        if locked.contains_key(path) {
+            return None;
+        }
+        locked.insert(path.to_path_buf(), self.process);
+        Some(Box::new(Held { disk: self.clone(), path: path.to_path_buf() }))
+    }
+
+    fn hold(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
+        self.enter(Op::Lock, || None)?;
+        Ok(self.take(path))
+    }
+
     fn open_file(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
         self.enter(Op::Open, || None)?;
         #[cfg(feature = "scheduled")]

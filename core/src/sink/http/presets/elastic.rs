@@ -145,11 +145,12 @@ fn by_item(answer: &[u8], entries: &[&Entry<'_>], statuses: &Statuses) -> Outcom
             let strange = || CallError::undocumented(BULK, format_args!("status {status} without an error"));
             return if taken { Outcome::Delivered } else { strange().into_outcome() };
         };
-        let meaning = match status {
+        let meaning = match (statuses.stated(status), status) {
+            (Some(stated), _) => stated,
             // It is there already: of an attempt whose answer we did not see.
-            409 => Meaning::Delivered,
-            400 if !OF_THE_DOCUMENT.contains(&&kind[..]) || is_of_all => Meaning::Failed,
-            status => statuses.meaning(status),
+            (None, 409) => Meaning::Delivered,
+            (None, 400) if !OF_THE_DOCUMENT.contains(&&kind[..]) || is_of_all => Meaning::Failed,
+            (None, status) => statuses.meaning(status),
         };
         record_outcome(BULK, meaning, brief(&format!("{kind}: {reason}"), 1000))
     };
@@ -173,12 +174,12 @@ mod tests {
             {"create":{"_id":"7","status":404,"error":{"type":"index_not_found_exception","reason":"none"}}},
             {"create":{"_id":"8","status":503,"error":{"type":"unavailable_shards_exception","reason":"none"}}},
             {"create":{"_id":"9","status":500}}]}"#;
-        let kinds = |answer: &str, documents: usize| {
+        let by = |statuses: &str, answer: &str, documents: usize| {
             let ids: Vec<String> = (1..=documents).map(|id| id.to_string()).collect();
             let batch = Batch::from_records(ids.iter().map(|id| NewRecord::new(b"{}").id(id)));
             let entries: Vec<_> = (0..documents).map(|index| Entry::new(index, batch.get(index).unwrap())).collect();
             let entries: Vec<_> = entries.iter().collect();
-            let outcomes = by_item(answer.as_bytes(), &entries, &Statuses::default()).ok()?;
+            let outcomes = by_item(answer.as_bytes(), &entries, &Statuses::parse(statuses, "").unwrap()).ok()?;
             let kind = |outcome: &Outcome| match outcome {
                 Outcome::Delivered => 'd',
                 Outcome::Unavailable { .. } => 'u',
@@ -187,7 +188,10 @@ mod tests {
             };
             Some(outcomes.iter().map(kind).collect::<String>())
         };
+        let kinds = |answer: &str, documents: usize| by("", answer, documents);
         assert_eq!(kinds(answer, 9).unwrap(), "ddrufuuuu");
+        let stated = by("409=rejected,400=unavailable", answer, 9).unwrap();
+        assert_eq!(stated, "druuuuuuu", "the options are stronger");
         assert_eq!(kinds(answer, 8), None);
         for bad in ["", "{}", "[]", "<html>", r#"{"errors":false}"#, r#"{"items":[{"create":{}}]}"#] {
             assert_eq!(kinds(bad, 1), None, "{bad}");

@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::record::{NewRecord, Record};
 use crate::sink::net::delivery::Outcomes;
 use crate::sink::net::encode::hex;
-use crate::sink::net::failure::{CallError, Fault};
+use crate::sink::net::failure::CallError;
 use crate::sink::net::http::Answer;
 use crate::sink::net::invalid;
 
@@ -70,8 +70,9 @@ fn ask_for(id: u64, channel: HeaderMap) -> Question {
                 }
                 _ => "no acknowledgement",
             };
+            // No record is to blame.
             let why = format!("{message} (code {code}): {}", said(answer).unwrap_or_default());
-            return Err(CallError { operation: ACK, fault: Fault::Failed, code: None, message: why });
+            return Err(CallError::unavailable(ACK, why));
         }
         let parsed: Acks = serde_json::from_slice(&answer.body).map_err(|error| CallError::undocumented(ACK, error))?;
         Ok(parsed.acks.get(&id.to_string()).copied().unwrap_or(false))

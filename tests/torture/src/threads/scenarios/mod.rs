@@ -2,11 +2,13 @@
 
 mod answers;
 mod endings;
+mod slots;
 
 use std::time::Duration;
 
 use answers::{lanes, manual, raise_and_resume, rate, replay};
 use endings::{closing, closing_a_buffer, dropping};
+use slots::{adoption, manual_adoption};
 
 use super::run::{HOUR, Mood, Run, SOON, join, locked, spawn};
 use super::scheduler::current;
@@ -15,7 +17,7 @@ use crate::platform::simulated::{Crash, Fault, Trouble};
 use crate::platform::sync::{scheduled, thread};
 
 /// The scenarios and their names.
-pub(super) const SCENARIOS: [(&str, fn(&Run)); 19] = [
+pub(super) const SCENARIOS: [(&str, fn(&Run)); 21] = [
     ("everything at once", everything_at_once),
     ("group commit", group_commit),
     ("a sync that fails", a_sync_that_fails),
@@ -35,6 +37,8 @@ pub(super) const SCENARIOS: [(&str, fn(&Run)); 19] = [
     ("replay", replay),
     ("lanes", lanes),
     ("a rate", rate),
+    ("adoption", adoption),
+    ("adoption in manual mode", manual_adoption),
 ];
 
 const LARGE: usize = 25_000;

@@ -1,0 +1,372 @@
+//! [`KafkaSink`]: from batches to topics.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::cluster::{Cluster, Known, Session, places};
+use super::connection::Way;
+use super::group::{Group, check_topic, divide, topics};
+use super::identity::{Memo, Numbers};
+use super::messages::METADATA;
+use super::options::{Compression, KafkaOptions, Once, Sasl, kafka_setters};
+use super::produce::{Producing, Verdict, cluster_of};
+use super::record_batch::{Form, HEAD_BYTES};
+use super::sasl::Credentials;
+use crate::batch::Batch;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::MAX_OWN_ID_BYTES;
+use crate::order::Order;
+use crate::record::NewRecord;
+use crate::sink::net::connect::Dialer;
+use crate::sink::net::delivery::{Delivery, Item, Outcomes};
+use crate::sink::net::environment::Environment;
+use crate::sink::net::failure::{CallError, Fault};
+use crate::sink::net::invalid;
+use crate::sink::net::trust::{Identity, Trust};
+use crate::sink::{Limits, Outcome, Report, SendError, Sink};
+
+/// How many batches at once are best: a request takes a round trip and the time of the replicas.
+const IN_FLIGHT: u64 = 8;
+
+/// What a record takes besides key, payload and headers, at most, where its headers are few.
+const RECORD_OVERHEAD: u64 = 32;
+
+/// A topic that is to be made is looked for so often, after so long.
+const CREATION: (u32, Duration) = (10, Duration::from_millis(200));
+
+/// Sends records to the topics of a Kafka cluster, and of what speaks its protocol.
+///
+/// A record goes to its own topic or that of the option, and to the partition that the Java client would choose for its key. Records
+/// without a key go to one partition a batch. All replicas that are in sync have a record before it counts as delivered.
+///
+/// ```no_run
+/// # fn main() -> unistream::Result<()> {
+/// use unistream::sink::kafka::KafkaSink;
+/// let sink = KafkaSink::builder("broker1:9092,broker2:9092").topic("clicks").build()?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct KafkaSink {
+    producing: Producing,
+    topic: String,
+    expiration: Duration,
+    brokers: String,
+}
+
+impl KafkaSink {
+    /// A sink for a cluster, by some of its brokers, such as `host:9092,host2:9092`.
+    pub fn builder(brokers: impl Into<String>) -> KafkaBuilder {
+        KafkaBuilder::of_options(KafkaOptions { brokers: brokers.into(), ..KafkaOptions::default() })
+    }
+
+    /// The topics of a batch, and what is known of them; some may not exist.
+    fn look_up(&self, topics: &[String]) -> Result<Known, CallError> {
+        let cluster = &self.producing.cluster;
+        let session = cluster.session();
+        let mut known = cluster.look_up(topics, None)?;
+        let (times, pause) = if cluster.creates_topics() { CREATION } else { (1, Duration::ZERO) };
+        for _ in 1..times {
+            if topics.iter().all(|topic| known.partitions(topic).is_some()) || !cluster.pause(session, pause) {
+                break;
+            }
+            known = cluster.look_up(topics, Some(known.number))?;
+        }
+        Ok(known)
+    }
+
+    /// Sends the records of a group in smaller parts, because the broker refuses them together.
+    fn halve(
+        &self,
+        batch: &Batch,
+        session: Session,
+        group: &Group,
+        refused: CallError,
+        delivery: &mut Delivery,
+        doubts: &mut Doubts,
+    ) -> Result<(), CallError> {
+        let mut known = Some(refused);
+        let mut call = |places: &[Place]| -> Outcomes {
+            // All of them together have been refused already.
+            if let Some(refused) = known.take() {
+                return Err(refused);
+            }
+            let mut parts = [group.part(places.iter().map(Item::index).collect())];
+            let verdict = self.producing.produce(batch, session, &mut parts).pop();
+            let verdict = verdict.unwrap_or_else(|| Err(CallError::unavailable("Produce", "there is no verdict")));
+            doubts.look_at(&parts[0], &verdict);
+            verdict.map(|outcome| vec![outcome; places.len()])
+        };
+        let places: Vec<Place> = group.records.iter().map(|index| Place(*index)).collect();
+        delivery.send(&places, &mut call)
+    }
+}
+
+/// A record by its place in the batch.
+struct Place(usize);
+
+impl Item for Place {
+    fn index(&self) -> usize {
+        self.0
+    }
+}
+
+/// Why records may be there twice.
+#[derive(Default)]
+struct Doubts(Option<String>);
+
+impl Doubts {
+    fn look_at(&mut self, group: &Group, verdict: &Verdict) {
+        let place = format_args!("partition {} of {}", group.partition, group.topic);
+        if group.was_renumbered {
+            self.0 = Some(format!(
+                "the broker of {place} did not take the numbers that the batch had, so that it was sent under new ones: what it \
+                 had taken before is there twice"
+            ));
+        } else if group.unanswered
+            && !group.is_kept
+            && let Err(error) = verdict
+        {
+            self.0 = Some(format!(
+                "a part of a batch for {place} was sent without numbers that are kept, and the answer did not come ({error}): if it \
+                 was taken, it is there twice"
+            ));
+        }
+    }
+}
+
+fn millis_now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
+
+impl Sink for KafkaSink {
+    fn prepare(&self, batch: &Batch) -> Result<Option<Vec<u8>>, SendError> {
+        if !self.producing.numbered {
+            return Ok(None);
+        }
+        let topics = topics(batch, &self.topic);
+        let failed = |error: CallError| SendError::unavailable(error);
+        let known = self.look_up(&topics).map_err(failed)?;
+        let counted: Vec<_> = topics.iter().filter_map(|topic| Some((&topic[..], known.partitions(topic)?))).collect();
+        if counted.is_empty() && !topics.is_empty() {
+            let error = missing(&known, &topics[0]);
+            return Err(SendError::unavailable(error));
+        }
+        let cluster = cluster_of(&known);
+        let producing = &self.producing;
+        let taken = producing.numbers.take(batch.id.buffer_id, cluster, || producing.cluster.producer_id(&known));
+        Ok(Some(Memo::new(taken.map_err(failed)?, cluster, millis_now(), &counted).encode()))
+    }
+
+    fn send(&self, batch: &Batch) -> Result<Report, SendError> {
+        let producing = &self.producing;
+        let session = producing.cluster.session();
+        let topics = topics(batch, &self.topic);
+        let known = self.look_up(&topics).map_err(SendError::unavailable)?;
+        let cluster = cluster_of(&known);
+        let memo = batch.memo().and_then(Memo::decode).filter(|memo| producing.numbered && memo.cluster == cluster);
+        let mut delivery = Delivery::new(batch.len());
+        let mut divided = divide(batch, &self.topic, memo.as_ref(), &known);
+        for (index, why) in divided.bad {
+            delivery.reject(index, why);
+        }
+        for (index, topic) in divided.homeless {
+            delivery.hold(index, missing(&known, &topic).into_outcome());
+        }
+        let verdicts = producing.produce(batch, session, &mut divided.groups);
+        let mut doubts = Doubts::default();
+        let mut stopped = None;
+        for (group, verdict) in divided.groups.iter().zip(verdicts) {
+            doubts.look_at(group, &verdict);
+            let places: Vec<Place> = group.records.iter().map(|index| Place(*index)).collect();
+            let ended = match verdict {
+                Err(error) if error.fault == Fault::Refused => {
+                    self.halve(batch, session, group, error, &mut delivery, &mut doubts)
+                }
+                verdict => delivery.send(&places, &mut |_| verdict.clone().map(|outcome| vec![outcome; places.len()])),
+            };
+            if let Err(error) = ended {
+                // The outcome of what the others do not speak of. What this group has not settled is its own.
+                for index in
+                    group.records.iter().filter(|index| !delivery.is_settled(**index)).copied().collect::<Vec<_>>()
+                {
+                    delivery.hold(index, error.clone().into_outcome());
+                }
+                stopped = Some(error);
+            }
+        }
+        let mut report = delivery.finish(stopped);
+        let is_finished = report.exceptions().all(|(_, outcome)| matches!(outcome, Outcome::Rejected { .. }));
+        if let Some(memo) = memo {
+            let age = millis_now().saturating_sub(memo.made_at);
+            if age > self.expiration.as_millis() as i64 {
+                doubts.0.get_or_insert_with(|| {
+                    format!(
+                        "the batch was numbered {} s ago, and the brokers may have forgotten its producer: what they had taken \
+                         before is there twice",
+                        age / 1000
+                    )
+                });
+            }
+            if is_finished {
+                producing.numbers.give_back(batch.id.buffer_id, cluster, memo.numbering);
+            }
+        }
+        if let Some(reason) = doubts.0.filter(|_| producing.numbered) {
+            report.set_once_ended(reason);
+        }
+        Ok(report)
+    }
+
+    fn limits(&self) -> Limits {
+        let most = (self.producing.max_bytes - HEAD_BYTES) as u64;
+        let of_id = self.producing.form.id_header.as_ref().map_or(0, |name| name.len() + 8 + MAX_OWN_ID_BYTES);
+        Limits {
+            max_bytes: Some(most),
+            max_record_bytes: Some(most),
+            overhead_bytes: RECORD_OVERHEAD + of_id as u64,
+            counts_key: true,
+            counts_headers: true,
+            order: Order::Key,
+            in_flight: IN_FLIGHT,
+            checks_records: true,
+            ..Limits::default()
+        }
+    }
+
+    fn admit(&self, record: &NewRecord<'_>) -> Result<(), String> {
+        check_topic(record.topic.unwrap_or(&self.topic))
+    }
+
+    fn name(&self) -> Cow<'_, str> {
+        Cow::Owned(match &self.topic[..] {
+            "" => format!("kafka:{}", self.brokers),
+            topic => format!("kafka:{topic}"),
+        })
+    }
+
+    fn interrupt(&self) {
+        self.producing.cluster.interrupt();
+    }
+}
+
+/// The error for a topic that is not there now.
+fn missing(known: &Known, topic: &str) -> CallError {
+    let code = known.topic(topic).map_or(3, |topic| topic.code);
+    let message = match super::codes::name(code).as_str() {
+        "UNKNOWN_TOPIC_OR_PARTITION" => format!("there is no topic {topic}; create it, or set create_topics"),
+        _ => format!("topic {topic}"),
+    };
+    CallError { code: Some(super::codes::name(code)), ..CallError::unavailable(METADATA.name, message) }
+}
+
+impl fmt::Debug for KafkaSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaSink").field("brokers", &self.brokers).field("topic", &self.topic).finish_non_exhaustive()
+    }
+}
+
+/// Options of a [`KafkaSink`] to be.
+#[derive(Clone, Default)]
+pub struct KafkaBuilder {
+    options: KafkaOptions,
+    environment: Option<Environment>,
+}
+
+impl KafkaBuilder {
+    /// With these options, and nothing besides.
+    pub(super) fn of_options(options: KafkaOptions) -> Self {
+        KafkaBuilder { options, environment: None }
+    }
+
+    kafka_setters!();
+
+    /// Sets an option from its text form.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for an unknown key or a value that it does not take.
+    pub fn set(mut self, key: &str, value: &str) -> Result<Self> {
+        self.options.set(key, value)?;
+        Ok(self)
+    }
+
+    /// Reads these variables instead of the process's own.
+    #[must_use]
+    pub fn environment(mut self, environment: Environment) -> Self {
+        self.environment = Some(environment);
+        self
+    }
+
+    /// Makes the sink. It calls nobody yet.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for an option that does not fit; `Io` if a file cannot be read; `Unsupported` for what this build lacks.
+    pub fn build(self) -> Result<KafkaSink> {
+        let KafkaBuilder { options, environment } = self;
+        options.check_ranges()?;
+        let unsupported = |message: &str| Err(Error::new(ErrorKind::Unsupported, message));
+        if options.once == Once::Transactions {
+            return unsupported(
+                "option once: this version has no transactions; idempotence is once for each record, too",
+            );
+        }
+        if options.compression == Compression::Zstd && !cfg!(feature = "zstd") {
+            return unsupported("this build of unistream has no compression zstd: it lacks the cargo feature \"zstd\"");
+        }
+        let first = places(&options.brokers).map_err(|why| invalid(format!("option brokers: {why}")))?;
+        if !options.topic.is_empty() {
+            check_topic(&options.topic).map_err(|why| invalid(format!("option topic: {why}")))?;
+        }
+        let environment = match (environment, options.use_environment) {
+            (Some(_), false) => return Err(invalid("an environment is given, and use_environment is false")),
+            (Some(environment), true) => environment,
+            (None, true) => Environment::process(),
+            (None, false) => Environment::empty(),
+        };
+        let has_tls_options =
+            [&options.ca_bundle, &options.client_cert, &options.client_key].iter().any(|path| !path.is_empty());
+        if has_tls_options && !options.tls {
+            return Err(invalid("ca_bundle, client_cert and client_key are for tls=true"));
+        }
+        let bundle = Some(&options.ca_bundle[..]).filter(|path| !path.is_empty());
+        let trust = match bundle.or_else(|| environment.get("SSL_CERT_FILE")).filter(|_| options.tls) {
+            Some(path) => Trust::load(path)?,
+            None => Trust::default(),
+        };
+        let identity = match (&options.client_cert[..], &options.client_key[..]) {
+            ("", "") => None,
+            ("", _) => return Err(invalid("client_key is given without client_cert")),
+            (certificate, "") => Some(Identity::load(certificate, certificate)?),
+            (certificate, key) => Some(Identity::load(certificate, key)?),
+        };
+        // What proxies the environment names are for HTTP.
+        let dialer =
+            Dialer::new(Environment::empty(), trust, options.connect_timeout, options.timeout).identity(identity);
+        let way = Way {
+            dialer,
+            tls: options.tls,
+            credentials: Credentials::of(&options)?,
+            client_id: options.client_id,
+            timeout: options.timeout,
+        };
+        let id_header = Some(options.id_header).filter(|name| !name.is_empty());
+        Ok(KafkaSink {
+            producing: Producing {
+                cluster: Cluster::new(way, first, options.create_topics),
+                form: Form { compression: options.compression, id_header },
+                numbered: options.once == Once::Idempotence,
+                numbers: Numbers::default(),
+                max_bytes: options.max_message_bytes as usize,
+            },
+            topic: options.topic,
+            expiration: options.producer_id_expiration,
+            brokers: options.brokers,
+        })
+    }
+}
+
+impl fmt::Debug for KafkaBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaBuilder").finish_non_exhaustive()
+    }
+}

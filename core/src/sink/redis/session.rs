@@ -1,0 +1,102 @@
+//! A connection to a server of Redis: commands go out together, replies come in their order.
+
+use std::io::{self, ErrorKind, Write};
+use std::time::{Duration, Instant};
+
+use super::place::Server;
+use super::resp::{Reader, Reply, command};
+use crate::sink::net::connect::Connection;
+
+/// So much is put together before it is written.
+const WRITE: usize = 256 * 1024;
+
+pub(super) struct Session {
+    pub(super) server: Server,
+    connection: Connection,
+    reader: Reader,
+    /// What is to be written.
+    pub(super) out: Vec<u8>,
+    used: Instant,
+}
+
+impl Session {
+    pub(super) fn new(server: Server, connection: Connection) -> Self {
+        Session { server, connection, reader: Reader::default(), out: Vec::new(), used: Instant::now() }
+    }
+
+    /// Writes what is to be written, if it is much.
+    pub(super) fn flush_if_much(&mut self) -> io::Result<()> {
+        if self.out.len() >= WRITE { self.flush() } else { Ok(()) }
+    }
+
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        let out = std::mem::take(&mut self.out);
+        self.say(&out)?;
+        self.out = out;
+        self.out.clear();
+        Ok(())
+    }
+
+    /// Writes bytes of a command, past what is to be written.
+    pub(super) fn say(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.connection.write_all(bytes)?;
+        self.connection.flush()
+    }
+
+    /// The next reply, which may take so long.
+    ///
+    /// # Errors
+    /// Of the connection; `TimedOut`.
+    pub(super) fn reply(&mut self, wait: Duration) -> io::Result<Reply> {
+        self.connection.set_io_timeout(wait)?;
+        let reply = self.reader.next(&mut self.connection)?;
+        self.used = Instant::now();
+        Ok(reply)
+    }
+
+    /// One command and its reply.
+    ///
+    /// # Errors
+    /// Of the connection, and what the server replies as an error.
+    pub(super) fn ask(&mut self, words: &[&str], wait: Duration) -> io::Result<Reply> {
+        let mut bytes = Vec::new();
+        command(words.iter().map(|word| word.as_bytes()), &mut bytes);
+        self.say(&bytes)?;
+        self.asked(wait)
+    }
+
+    /// The reply to one command that was said.
+    ///
+    /// # Errors
+    /// As of [`ask`](Self::ask).
+    pub(super) fn asked(&mut self, wait: Duration) -> io::Result<Reply> {
+        match self.reply(wait)? {
+            Reply::Error(error) => {
+                Err(io::Error::new(ErrorKind::PermissionDenied, format!("the server says: {error}")))
+            }
+            reply => Ok(reply),
+        }
+    }
+
+    /// Whether the server still listens, if nothing was heard of it for a while: it may have closed the connection meanwhile.
+    pub(super) fn is_alive(&mut self, after: Duration, wait: Duration) -> bool {
+        self.used.elapsed() < after || self.ping(wait).is_ok()
+    }
+
+    /// Asks for a sign of life. A user who may not ask gets one, too.
+    ///
+    /// # Errors
+    /// Of the connection, and if nobody is signed in who must be: a large command would then be no more than an error of the
+    /// protocol.
+    pub(super) fn ping(&mut self, wait: Duration) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        command([&b"PING"[..]].into_iter(), &mut bytes);
+        self.say(&bytes)?;
+        match self.reply(wait)? {
+            Reply::Error(error) if error.starts_with("NOAUTH") => {
+                Err(io::Error::new(ErrorKind::PermissionDenied, format!("the server says: {error}")))
+            }
+            _ => Ok(()),
+        }
+    }
+}

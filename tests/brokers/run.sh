@@ -1,0 +1,8 @@
+#!/bin/sh
+# Runs the tests of the sinks to brokers and databases against servers that others wrote; they listen on loopback and end with
+# the tests. Arguments go to pytest.
+set -eu
+. "$(dirname "$0")/install.sh"
+cargo build --quiet --locked --manifest-path "$root/Cargo.toml" -p unistream-cli
+BROKERS_TEST_PLACE=$place BROKERS_TEST_COMMAND=$place/../debug/unistream exec \
+    "$place/venv/bin/python" -m pytest -q -p no:cacheprovider "$here" "$@"
