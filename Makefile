@@ -53,7 +53,7 @@ reproduce:
 # The lean build; the one with the network's sinks, async ones and the layer for tracing; the bounded part of the proofs, with every unit test beside them.
 test-rust:
 	$(CARGO) test --locked -p unistream
-	$(CARGO) test --locked -p unistream --features "$(FEATURES)" --test aws --test async_sink --test http --test tracing
+	$(CARGO) test --locked -p unistream --features "$(FEATURES)" --test aws --test async_sink --test http --test kafka --test nats --test tracing
 	$(CARGO) test --locked -p unistream-torture --lib
 	$(CARGO) test --locked -p unistream-torture --lib --no-default-features --features scheduled -- torture::threads
 
@@ -94,7 +94,7 @@ test-kafka:
 test-brokers:
 	tests/brokers/run.sh
 
-# Figures of all three languages and of the AWS and HTTP sinks, each beside its limit or its rivals; all in
+# Figures of all three languages and of the sinks over a network, each beside its limit or its rivals; all in
 # target/bench/results.json at the end.
 bench:
 	mkdir -p target/bench
@@ -103,6 +103,8 @@ bench:
 	python/bench/run.sh
 	tests/aws/bench.sh | tee target/bench/aws.json
 	tests/http/bench.sh | tee target/bench/http.json
+	tests/kafka/bench.sh | tee target/bench/kafka.json
+	tests/brokers/bench.sh | tee target/bench/brokers.json
 	$(PYTHON) core/benches/merge.py target/bench
 
 # The proofs at full depth: crashes and faults at every operation of a simulated disk, programs against the model, fuzzing,

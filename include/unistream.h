@@ -148,7 +148,8 @@
  *       of them is copied to the heap, by the program, by a sink, or because the log is of plain files, is in it in
  *       either case.
  *   trust (choice: owner, group, anyone; default owner) Whose directory and files the buffer goes by: the process's
- *       own user's, those that the directory's group may write to, or anyone's.
+ *       own user's, those that the directory's group may write to, or anyone's. In a directory of a group (mode 2770)
+ *       what is made is the group's, too, so that its users share it.
  *   mode (choice: background, inline, manual; default background) Who sends.
  *   order (choice: auto, total, key, none; default auto) Which order the sink sees: put order (total, one batch at a
  *       time), put order for each key (key: batches are divided into lanes by their records' keys, which are sent
@@ -453,6 +454,115 @@
  *       program that is setuid, setgid or has capabilities of its file never reads it.
  *   connect_timeout (duration: 0.01 to 600; default 5) The longest time to connect, TLS included.
  *   timeout (duration: 0.01 to 600; default 30) The longest time that a broker may take to answer.
+ *
+ * nats://HOST/PATH
+ *   Publishes records to a stream of NATS JetStream. Exactly once within the stream's duplicate_window: each message
+ *       has its record's id as Nats-Msg-Id. A batch that is tried again later than that can be there twice.
+ *   url (text: nats:// or tls://, servers divided by commas, perhaps a subject; default empty) The servers, and
+ *       perhaps the subject: nats://HOST:PORT,HOST:PORT/SUBJECT; tls:// demands TLS. The port is 4222 where none is
+ *       given. A user may stand before the first host; passwords are other options.
+ *   subject (text: such as events, orders.{key}, prefix.{topic}, or empty: that of the URL; default empty) The
+ *       subject of records that have no topic. {key}, {id}, {topic} and {header.NAME} stand for the record's; with
+ *       {topic} in it, it is the subject of all.
+ *   stream (text: the name of a stream, or empty; default empty) The stream that must take the records; another
+ *       answers with an error. Empty: whichever has the subject.
+ *   deduplicate (boolean: true, false; default true) Send each record's id as Nats-Msg-Id, by which a stream knows
+ *       what it has within its duplicate_window.
+ *   atomic (choice: never, auto, require; default never) Store the records of a batch that have one subject all or
+ *       none, which also keeps them in order whatever fails.
+ *   metadata (boolean: true, false; default true) Send each record's key and time as X-Record-Key and X-Record-Time,
+ *       percent-encoded.
+ *   username (text: a name, or empty; default empty) The user, together with password.
+ *   password (secret: a password, or empty; default empty) The password.
+ *   password_file (text: a path, or empty; default empty) A file with that password, read anew for every connection,
+ *       as all such files are.
+ *   token (secret: a token, or empty; default empty) A token.
+ *   token_file (text: a path, or empty; default empty) A file with that token.
+ *   creds_file (text: a path, or empty; default empty) A file with the JWT and the seed of a user, as nsc and Synadia
+ *       Cloud make it.
+ *   nkey (secret: a seed that begins with SU, or empty; default empty) The seed of a user's nkey.
+ *   nkey_file (text: a path, or empty; default empty) A file with that seed.
+ *   tls (choice: auto, require, first; default auto) When connections are encrypted.
+ *   ca_bundle (text: a path, or empty; default empty) A PEM file of the authorities to trust instead of Mozilla's.
+ *   client_cert (text: a path, or empty; default empty) A PEM file with the certificate that a server asks for
+ *       (mutual TLS), and those between it and its authority.
+ *   client_key (text: a path, or empty; default empty) A PEM file with the private key of client_cert; empty: it
+ *       stands in the same file.
+ *   use_environment (boolean: true, false; default true) Read the variables that name proxies (https_proxy,
+ *       all_proxy, no_proxy) and authorities (SSL_CERT_FILE). A program that is setuid, setgid or has capabilities of
+ *       its file never reads them.
+ *   discover (boolean: true, false; default true) Use the servers of the cluster, too, of which a server tells.
+ *   inbox_prefix (text: a subject without wildcards; default _INBOX) What our inboxes begin with, where the user may
+ *       not subscribe to all of _INBOX.>.
+ *   domain (text: a name, or empty; default empty) The domain of JetStream, for a leaf node that has one of its own.
+ *   connection_name (text: a text; default unistream) The name of our connections, as the server's monitoring shows
+ *       it.
+ *   max_call_records (count: 1 to 10000; default 1000) The most records that a batch is sealed with. An atomic batch
+ *       may have 1000.
+ *   max_call_bytes (bytes: 1 to 64MiB; default 8MiB) The most bytes that a batch is sealed with, payloads and
+ *       headers.
+ *   max_record_bytes (bytes: 1 to 64MiB; default 1MiB) The most bytes of a record with its headers. Servers take 1
+ *       MiB unless their max_payload says otherwise, and tell that when we connect; what is larger than that is
+ *       rejected.
+ *   connect_timeout (duration: 0.01 to 600; default 5) The longest time to connect to a server, TLS and greeting
+ *       included.
+ *   timeout (duration: 0.01 to 600; default 10) The longest time without an acknowledgement while some are awaited.
+ *
+ * redis://HOST/PATH
+ *   Adds records to streams of Redis, or of what speaks its protocol. Exactly once: each stream has beside it how far
+ *       a buffer's records are in it, stored in one step with them. A server that loses what it has acknowledged
+ *       loses records, too.
+ *   url (text: redis:// or rediss://, servers divided by commas, perhaps a database and a stream; default empty) The
+ *       servers, and perhaps a database and the stream: redis://HOST:PORT,HOST:PORT/DATABASE/STREAM; rediss:// is
+ *       with TLS. The port is 6379 where none is given. A user may stand before the first host; passwords are other
+ *       options.
+ *   stream (text: such as events, orders:{key}, prefix:{topic}, or empty: that of the URL; default empty) The stream
+ *       of records that have no topic. {key}, {id}, {topic} and {header.NAME} stand for the record's; with {topic} in
+ *       it, it is the stream of all.
+ *   once (boolean: true, false; default true) Store with each stream how far this buffer's records are in it, in one
+ *       step with them, so that each is there once.
+ *   once_expiry (duration: 1 to 31536000, or none: for ever; default 2592000) How long that is kept after the last
+ *       record of a buffer.
+ *   payload_field (text: a name; default data) The field that has the payload.
+ *   id_field (text: a name, or empty; default id) The field that has the record's id; empty: none.
+ *   key_field (text: a name, or empty; default key) The field that has the record's key, if it has one; empty: none.
+ *   time_field (text: a name, or empty; default created_at) The field that has the time when it was put, in RFC 3339;
+ *       empty: none.
+ *   headers (boolean: true, false; default true) Send the record's headers, too, as fields whose names begin with
+ *       header_prefix.
+ *   header_prefix (text: a text, or empty; default header.) What the names of those fields begin with.
+ *   max_len (count: 0 to 9000000000000000; default 0) About how many entries a stream keeps (MAXLEN ~); 0: all.
+ *   max_age (duration: 1 to 3153600000, or none: for ever; default none) About how long a stream keeps entries (MINID
+ *       ~).
+ *   exact_trim (boolean: true, false; default false) Keep exactly max_len or max_age, at a cost for every record.
+ *   replicas (count: 0 to 100; default 0) So many replicas must have the records before they are delivered (WAIT),
+ *       within timeout.
+ *   username (text: a name, or empty; default empty) The user (ACL) besides the password; empty: the default user.
+ *   password (secret: a password, or empty; default empty) The password.
+ *   password_file (text: a path, or empty; default empty) A file with that password, read anew for every connection.
+ *   cluster (boolean: true, false; default false) The servers of the URL are nodes of a Redis Cluster, which tell of
+ *       the others.
+ *   sentinel (text: the name of a master, or empty; default empty) The servers of the URL are Sentinels, which tell
+ *       who the master of this name is; empty: they are not.
+ *   sentinel_username (text: a name, or empty; default empty) The user of the Sentinels.
+ *   sentinel_password (secret: a password, or empty; default empty) The password of the Sentinels; empty: they ask
+ *       for none.
+ *   sentinel_password_file (text: a path, or empty; default empty) A file with that password.
+ *   ca_bundle (text: a path, or empty; default empty) A PEM file of the authorities to trust instead of Mozilla's.
+ *   client_cert (text: a path, or empty; default empty) A PEM file with the certificate that a server asks for
+ *       (mutual TLS), and those between it and its authority.
+ *   client_key (text: a path, or empty; default empty) A PEM file with the private key of client_cert; empty: it
+ *       stands in the same file.
+ *   use_environment (boolean: true, false; default true) Read the variables that name proxies (https_proxy,
+ *       all_proxy, no_proxy) and authorities (SSL_CERT_FILE). A program that is setuid, setgid or has capabilities of
+ *       its file never reads them.
+ *   max_call_records (count: 1 to 10000; default 1000) The most records of one call, and in a batch. A server does
+ *       nothing else while it stores them, some microseconds each.
+ *   max_call_bytes (bytes: 1 to 64MiB; default 4MiB) The most bytes of one call, and in a batch.
+ *   max_record_bytes (bytes: 1 to 64MiB; default 4MiB) The most bytes of a record with its fields.
+ *   connect_timeout (duration: 0.01 to 600; default 5) The longest time to connect to a server, TLS and sign-in
+ *       included.
+ *   timeout (duration: 0.01 to 600; default 10) The longest time that a reply may take.
  */
 
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The deep part of the proofs on a real disk: programs in C and Python, with several threads, killed hundreds of times.
-# Prints one line a language: kills, records acknowledged, lost, twice.
+# Prints one line a language: kills, records acknowledged, lost, twice. And the tests of servers that take long.
 #   tests/torture.sh [KILLS]
 set -eu
 cd "$(dirname "$0")/.."
@@ -30,5 +30,13 @@ else
   status=1
   cat "$scratch/out"
   echo "python: FAILED"
+fi
+if target/venv/bin/python -m pytest -c python/pyproject.toml --rootdir . -p no:cacheprovider --basetemp "$scratch/servers" \
+  -q -m deep tests/python/test_outbox_servers.py > "$scratch/out" 2>&1; then
+  echo "python, workers of Celery killed and restarted: 0 lost"
+else
+  status=1
+  cat "$scratch/out"
+  echo "python, Celery: FAILED"
 fi
 exit "$status"

@@ -7,6 +7,8 @@
 //! go (default: a temporary directory below `target`), and an argument runs only the rows whose name contains it.
 #![allow(missing_docs, clippy::print_stdout)]
 
+mod processes;
+
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
@@ -39,6 +41,9 @@ struct Bench {
 }
 
 fn main() {
+    if processes::child() {
+        return;
+    }
     let only = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
     fs::create_dir_all(&target).expect("target/bench can be made");
@@ -53,6 +58,8 @@ fn main() {
     bench.file_sink();
     bench.always();
     bench.backlog();
+    bench.processes();
+    bench.many_slots();
     bench.report(&target.join("results.json"));
 }
 

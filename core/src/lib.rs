@@ -40,6 +40,8 @@
 //! - `async`: `sink::from_async` makes a sink of an `async fn`, driven by the program's own runtime.
 //! - `aws`: the sinks for Kinesis Data Streams and CloudWatch Logs.
 //! - `http`: the sink for services of HTTP.
+//! - `nats`: the sink for NATS JetStream.
+//! - `redis`: the sink for Redis Streams.
 //! - `tracing`: the module `tracing`, a layer for `tracing_subscriber`.
 #![deny(unsafe_code)]
 

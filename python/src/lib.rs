@@ -16,6 +16,7 @@ mod http;
 mod intake;
 mod json;
 mod judge;
+mod kafka;
 mod metrics;
 mod options;
 mod parts;
@@ -52,6 +53,8 @@ mod _native {
     use crate::http::HttpSink;
     #[pymodule_export]
     use crate::intake::Intake;
+    #[pymodule_export]
+    use crate::kafka::KafkaSink;
     #[pymodule_export]
     use crate::metrics::metrics;
     #[pymodule_export]

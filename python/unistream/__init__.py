@@ -28,12 +28,12 @@ background thread sends batches to a sink, retries on a schedule, and forgets wh
     DeadLetters, DeadLetter, DeadRecord
                            what was given up on, and why
     Sink                   what may be a sink: a callable, an object with `send`, plain or async, or one of
-    FileSink, HttpSink, KinesisSink, CloudWatchLogsSink, NullSink
+    FileSink, HttpSink, KinesisSink, CloudWatchLogsSink, KafkaSink, NullSink
                            the sinks that are built in
     sink, sinks            make a sink by its URL; list the kinds, each a `SinkKind`
     register_sink          add a kind of your own
     options                the table of options, of producers or of a kind of sink
-    Options, BufferOptions, HttpOptions, KinesisOptions, CloudWatchLogsOptions
+    Options, BufferOptions, HttpOptions, KinesisOptions, CloudWatchLogsOptions, KafkaOptions
                            the same as types of keywords
     unistream.logging      a handler for `logging`
     unistream.prometheus, unistream.opentelemetry
@@ -147,6 +147,9 @@ from ._native import (
     HttpSink as HttpSink,
 )
 from ._native import (
+    KafkaSink as KafkaSink,
+)
+from ._native import (
     KinesisSink as KinesisSink,
 )
 from ._native import (
@@ -172,6 +175,9 @@ from ._options import (
 )
 from ._options import (
     HttpOptions as HttpOptions,
+)
+from ._options import (
+    KafkaOptions as KafkaOptions,
 )
 from ._options import (
     KinesisOptions as KinesisOptions,

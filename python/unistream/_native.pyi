@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, SupportsIndex, Unpack, final, overload
 
 from typing_extensions import disjoint_base
 
-from ._options import CloudWatchLogsOptions, Credentials, HttpOptions, KinesisOptions, Seconds
+from ._options import CloudWatchLogsOptions, Credentials, HttpOptions, KafkaOptions, KinesisOptions, Seconds
 from ._payload import Default, Headers, Payload, Serializer
 
 MAX_WAIT: float
@@ -27,6 +27,7 @@ __all__ = [
     "HttpSink",
     "Intake",
     "Job",
+    "KafkaSink",
     "KinesisSink",
     "NativeSink",
     "NullSink",
@@ -216,6 +217,10 @@ class HttpSink(NativeSink):
         token: str | Callable[[], str] | None = None,
         **options: Unpack[HttpOptions],
     ) -> Self: ...
+
+@final
+class KafkaSink(NativeSink):
+    def __new__(cls, brokers: str, topic: str = "", **options: Unpack[KafkaOptions]) -> Self: ...
 
 @final
 class KinesisSink(NativeSink):

@@ -157,6 +157,32 @@ class HttpOptions(TypedDict, total=False):
     timeout: Seconds
 
 
+class KafkaOptions(TypedDict, total=False):
+    """The options of a `KafkaSink`; `unistream.options("kafka")` describes them."""
+
+    once: Literal["idempotence", "none"]
+    producer_id_expiration: Seconds
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"]
+    max_message_bytes: Bytes
+    id_header: str
+    create_topics: bool
+    client_id: str
+    tls: bool
+    sasl: Literal["none", "plain", "scram-sha-256", "scram-sha-512", "oauthbearer"]
+    username: str
+    password: str
+    password_file: str | PathLike[str]
+    token: str
+    token_file: str | PathLike[str]
+    token_extensions: str
+    client_cert: str | PathLike[str]
+    client_key: str | PathLike[str]
+    ca_bundle: str | PathLike[str]
+    use_environment: bool
+    connect_timeout: Seconds
+    timeout: Seconds
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Schedule:
     """How long to wait between attempts at a batch, and when to give up.

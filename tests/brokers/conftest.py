@@ -70,3 +70,22 @@ def ends_well(program: "subprocess.Popen[bytes]") -> None:
         program.kill()
         _, said = program.communicate()
     assert program.returncode == 0, said.decode()
+
+
+def in_c(place: Path) -> Path:
+    """Build the example in C as it stands."""
+    built, root = Path(COMMAND).parent, Path(__file__).parents[2]
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{root}/include", f"-L{built}"]
+    source = str(root / "ffi/examples/broker.c")
+    command = ["gcc", *flags, "-o", str(place / "broker"), source, "-lunistream", f"-Wl,-rpath,{place}"]
+    subprocess.run(command, check=True)
+    (place / "libunistream.so.0").symlink_to(built / "libunistream.so")
+    return place / "broker"
+
+
+def run_example(program: Path, outbox: Path, url: str, lines: Path) -> None:
+    with lines.open("rb") as given:
+        command = [str(program), str(outbox), url]
+        done = subprocess.run(command, stdin=given, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("0 left\n")

@@ -50,7 +50,8 @@ class Redis:
             "bind 127.0.0.1",
             "protected-mode no",
             "appendonly yes",
-            "appendfsync everysec",
+            # With everysec a reply may go out before the write, which a kill then loses.
+            "appendfsync always",
             'save ""',
             extra.replace("PORT", str(port)),
         ]

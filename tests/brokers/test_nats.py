@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from chaos import prove
-from conftest import COMMAND, FAILURES, lose_reply, run
+from conftest import COMMAND, FAILURES, in_c, lose_reply, run, run_example
 from nats_server import Nats, NatsBroker, serving
 
 
@@ -70,6 +70,13 @@ def test_a_window_that_is_over_is_told(server: Nats, tmp_path: Path) -> None:
     assert "may have arrived twice" in done.stderr, done.stderr
     assert "remembers ids for 0.5 s" in done.stderr
     assert numbers_in(server, "SHORT") == [0, 1, 1]
+
+
+def test_the_example_in_c(server: Nats, tmp_path: Path, numbers: Path) -> None:
+    """It stands on what the command line stands on; Python's is run in tests/python."""
+    server.make_stream("EXAMPLE", "example")
+    run_example(in_c(tmp_path), tmp_path / "outbox", server.at("example"), numbers)
+    assert numbers_in(server, "EXAMPLE") == list(range(5000))
 
 
 @pytest.mark.parametrize(("count", "atomic"), [(1, "never"), (3, "require")])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from chaos import prove
-from conftest import COMMAND, FAILURES, run
+from conftest import COMMAND, FAILURES, in_c, run, run_example
 from redis_server import Redis, RedisBroker, serving
 
 
@@ -124,6 +124,11 @@ def test_a_key_that_is_no_stream_counts_attempts(server: Redis, tmp_path: Path) 
         shown = run("dead-letters", "show", outbox, json.loads(listed)["id"]).stdout
         assert "WRONGTYPE" in shown
     server.client().delete("text")
+
+
+def test_the_example_in_c(server: Redis, tmp_path: Path, numbers: Path) -> None:
+    run_example(in_c(tmp_path), tmp_path / "outbox", server.at("0/example"), numbers)
+    assert numbers_in(server, "example") == list(range(5000))
 
 
 def test_nothing_is_lost_or_there_twice_whatever_fails(tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
 """What the command line puts into Apache Kafka, read back by a client that others wrote."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
+import sys
 import time
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -209,6 +212,38 @@ def wait_for(condition: "object", seconds: float = 60) -> None:
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_the_examples_put_what_they_are_given(tmp_path: Path, kafka: Cluster) -> None:
+    """Those of C and Python, built as they stand."""
+    built = Path(command()[0]).parent
+    in_c = tmp_path / "kafka"
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{ROOT}/include", f"-L{built}"]
+    source = f"{ROOT}/ffi/examples/kafka.c"
+    subprocess.run(["cc", *flags, "-o", str(in_c), source, "-lunistream", f"-Wl,-rpath,{tmp_path}"], check=True)
+    (tmp_path / "libunistream.so.0").symlink_to(built / "libunistream.so")
+    package = tmp_path / "python"
+    shutil.copytree(ROOT / "python/unistream", package / "unistream")
+    shutil.copy(built / "lib_native.so", package / "unistream/_native.abi3.so")
+    by_c, by_python = kafka.create("by-c"), kafka.create("by-python")
+    url = f"kafka://{kafka.brokers}/{by_c}?compression=lz4"
+    example = f"{ROOT}/python/examples/kafka.py"
+    for topic, program, text in [
+        (by_c, [str(in_c), str(tmp_path / "c"), url], "".join(f'k{n % 9}\t{{"n": {n}}}\n' for n in range(3000))),
+        (
+            by_python,
+            [sys.executable, example, str(tmp_path / "p"), kafka.brokers, by_python, "user"],
+            "".join(f'{{"n": {n}, "user": "k{n % 9}"}}\n' for n in range(3000)),
+        ),
+    ]:
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(package)}
+        done = subprocess.run(
+            program, input=text, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.endswith("0 left\n")
+        assert numbers(kafka, topic) == list(range(3000))
+        assert {message.key() for _, message in kafka.read(topic)} == {f"k{n}".encode() for n in range(9)}
 
 
 def test_every_code_of_the_broker_is_in_the_table(tmp_path: Path) -> None:

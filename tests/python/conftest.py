@@ -6,9 +6,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import unistream
+from unistream import Producer
 
 
 @pytest.fixture
@@ -34,6 +36,37 @@ class Collector:
     def data(self) -> list[bytes]:
         """All payloads in the order in which they came."""
         return [data for batch in self.batches for data in batch]
+
+
+class Appends:
+    """A sink that appends lines to a file, whichever process calls it."""
+
+    def __init__(self, path: Path) -> None:
+        """Append to this file."""
+        self.path = path
+
+    def send(self, batch: unistream.Batch) -> None:
+        """Append all of it with one write."""
+        descriptor = os.open(self.path, os.O_APPEND | os.O_CREAT | os.O_WRONLY)
+        os.write(descriptor, b"".join(record.data + b"\n" for record in batch))
+        os.close(descriptor)
+
+    @property
+    def lines(self) -> list[str]:
+        """What was appended."""
+        return self.path.read_text().splitlines() if self.path.exists() else []
+
+
+def slots(path: Path) -> list[str]:
+    """Return the slots of an outbox that are directories."""
+    return sorted(entry.name for entry in path.iterdir() if entry.name.startswith("slot-"))
+
+
+def drain_outbox(path: Path, sink: Any) -> None:
+    """Send what is left in an outbox; no slot is left behind."""
+    with Producer(path, sink, shared=True) as producer:
+        producer.drain(60)
+    assert slots(path) == []
 
 
 @pytest.fixture

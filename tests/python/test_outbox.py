@@ -1,16 +1,12 @@
-"""Processes that share an outbox: forked, spawned, in pools, under gunicorn; killed at any moment."""
+"""Processes that share an outbox: forked, spawned, in pools, of two users; killed at any moment."""
 
 import concurrent.futures
-import contextlib
-import http.client
 import multiprocessing
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +14,7 @@ from typing import Any
 
 import pytest
 import unistream
-from conftest import Collector, wait_until
+from conftest import Appends, Collector, drain_outbox, slots, wait_until
 from unistream import FileSink, Producer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
@@ -47,35 +43,9 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-class Appends:
-    """A sink that appends lines to a file, whichever process calls it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def send(self, batch: unistream.Batch) -> None:
-        descriptor = os.open(self.path, os.O_APPEND | os.O_CREAT | os.O_WRONLY)
-        os.write(descriptor, b"".join(record.data + b"\n" for record in batch))
-        os.close(descriptor)
-
-    @property
-    def lines(self) -> list[str]:
-        return self.path.read_text().splitlines() if self.path.exists() else []
-
-
 @pytest.fixture
 def appends(tmp_path: Path) -> Appends:
     return Appends(tmp_path / "delivered")
-
-
-def slots(path: Path) -> list[str]:
-    return sorted(entry.name for entry in path.iterdir() if entry.name.startswith("slot-"))
-
-
-def drain(path: Path, sink: Any) -> None:
-    with Producer(path, sink, shared=True) as producer:
-        producer.drain(60)
-    assert slots(path) == []
 
 
 def test_two_producers_share_a_path(path: Path, collector: Collector) -> None:
@@ -218,7 +188,7 @@ def test_multiprocessing(path: Path, appends: Appends, method: str) -> None:
     for worker in workers:
         worker.join(60)
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
-    drain(path, appends)
+    drain_outbox(path, appends)
     for number in range(3):
         lines = [line for line in appends.lines if line.startswith(f"{number} ")]
         assert lines == [f"{number} {line}" for line in range(50)]
@@ -246,121 +216,6 @@ def test_a_pool_of_processes_uses_what_it_inherits(path: Path, appends: Appends)
         assert sorted(map(int, appends.lines)) == list(range(200))
         wait_until(lambda: slots(path) == [])
     _inherited = None
-
-
-APPLICATION = """
-import os, unistream
-
-def send(batch):
-    descriptor = os.open(os.environ["TARGET"], os.O_APPEND | os.O_CREAT | os.O_WRONLY)
-    os.write(descriptor, b"".join(record.data + b"\\n" for record in batch))
-    os.close(descriptor)
-
-producer = unistream.Producer(os.environ["OUTBOX"], send, shared=True, linger=0.05)
-
-def application(environ, start_response):
-    producer.put(environ["QUERY_STRING"])
-    start_response("200 OK", [("Content-Type", "text/plain"), ("X-Pid", str(os.getpid()))])
-    return [b"ok"]
-"""
-
-
-class UnixConnection(http.client.HTTPConnection):
-    """HTTP through a socket in the filesystem: no port to share with anybody."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=30)
-        self.path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(30)
-        self.sock.connect(str(self.path))
-
-
-class Clients:
-    """Threads that put without a pause, and remember what was acknowledged and by whom."""
-
-    def __init__(self, address: Path) -> None:
-        self.address = address
-        self.acknowledged: list[str] = []
-        self.pids: set[int] = set()
-        self.over = False
-        self.threads = [threading.Thread(target=self.run, args=(number,)) for number in range(4)]
-        for thread in self.threads:
-            thread.start()
-
-    def run(self, number: int) -> None:
-        count = 0
-        while not self.over:
-            count += 1
-            with (
-                contextlib.suppress(OSError, http.client.HTTPException),
-                contextlib.closing(UnixConnection(self.address)) as connection,
-            ):
-                connection.request("GET", f"/?{number}-{count}")
-                response = connection.getresponse()
-                if response.status == 200:
-                    self.pids.add(int(response.headers["X-Pid"]))
-                    self.acknowledged.append(f"{number}-{count}")
-            time.sleep(0.002)
-
-    def more(self, count: int = 40) -> None:
-        """Wait until some more were acknowledged."""
-        wanted = len(self.acknowledged) + count
-        wait_until(lambda: len(self.acknowledged) >= wanted)
-
-    def stop(self) -> None:
-        self.over = True
-        for thread in self.threads:
-            thread.join()
-
-
-@pytest.mark.parametrize("worker", ["sync", "gthread", "gevent"])
-def test_gunicorn_preload(worker: str, tmp_path: Path, path: Path, appends: Appends) -> None:
-    """The master opens the producer and forks. Workers and master are killed, reloaded, become more and fewer."""
-    (tmp_path / "application.py").write_text(APPLICATION)
-    address = tmp_path / "socket"
-    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-m", "gunicorn", "--preload", "-k", worker]
-    command += ["-w", "3", "--threads", "3", "--bind", f"unix:{address}", "--graceful-timeout", "20"]
-    command += ["application:application"]
-    environment = os.environ | {"TARGET": str(appends.path), "OUTBOX": str(path)}
-
-    def start() -> subprocess.Popen[bytes]:
-        with (tmp_path / "log").open("a") as log:
-            return subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
-
-    server = start()
-    clients = Clients(address)
-    try:
-        clients.more()
-        for victim in list(clients.pids):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(victim, signal.SIGKILL)
-            clients.more()
-        for told in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGTTOU):
-            server.send_signal(told)
-            clients.more()
-        # The workers of a master that is gone end by themselves.
-        clients.pids.clear()
-        clients.more()
-        orphans = set(clients.pids)
-        server.kill()
-        server.wait()
-        wait_until(lambda: not any(Path(f"/proc/{orphan}").exists() for orphan in orphans))
-        server = start()
-        clients.more()
-        server.send_signal(signal.SIGTERM)
-        assert server.wait(60) == 0, (tmp_path / "log").read_text()
-    finally:
-        clients.stop()
-        if server.poll() is None:
-            server.kill()
-            server.wait()
-    drain(path, appends)
-    lost = set(clients.acknowledged) - set(appends.lines)
-    assert not lost, (tmp_path / "log").read_text()
-    assert len(clients.acknowledged) > 300
 
 
 PUTS = """
@@ -432,7 +287,7 @@ def test_containers_share_a_volume(path: Path, tmp_path: Path, appends: Appends)
     finally:
         end(processes)
     assert {line.split()[0] for line in appends.lines} == {"one", "two", "again"}
-    drain(path, appends)
+    drain_outbox(path, appends)
 
 
 @needs_root

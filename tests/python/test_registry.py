@@ -17,7 +17,7 @@ PAGES = Path(__file__).parents[2] / "docs" / "sinks"
 
 def test_every_kind_has_a_page_and_its_options() -> None:
     kinds = {kind.scheme: kind for kind in unistream.sinks()}
-    assert {"file", "null", "http", "kinesis", "cloudwatch-logs"} <= kinds.keys()
+    assert {"file", "null", "http", "kinesis", "cloudwatch-logs", "kafka", "nats", "redis"} <= kinds.keys()
     for page in PAGES.glob("*.md"):
         if page.stem != "README":
             kind = kinds[page.stem]
@@ -25,6 +25,26 @@ def test_every_kind_has_a_page_and_its_options() -> None:
             assert kind.missing == ""
             assert all(said in text for said in (kind.summary, kind.once, f"`{kind.url}`"))
             assert all(f"| `{row['key']}` |" in text for row in unistream.options(kind.scheme))
+
+
+def test_the_sinks_of_brokers_are_in_the_wheel(tmp_path: Path) -> None:
+    """Nobody is asked while they are made; tests/brokers has their servers."""
+    for url in ["nats://h1,h2:1/s", "redis://h/2/s"]:
+        unistream.sink(url, password="hush", username="me", max_call_records=7)
+        with pytest.raises(InvalidArgument, match="password_file"):
+            unistream.sink(url.replace("//", "//me:hush@"))
+    example = Path(__file__).parents[2] / "python" / "examples" / "broker.py"
+    done = subprocess.run(
+        [sys.executable, example, tmp_path / "outbox", f"file:{tmp_path}/events.log"],
+        input="a\nkey\tb\n",
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "2 delivered, 0 dead letters, 0 left\n"
+    assert (tmp_path / "events.log").read_text() == "a\nb\n"
 
 
 def test_a_sink_by_its_url_and_by_its_name(tmp_path: Path) -> None:
@@ -197,7 +217,7 @@ except AttributeError as error:
     ended = run(package, "-c", program)
     assert ended.stderr == ""
     assert ended.stdout.splitlines() == [
-        "['cloudwatch-logs', 'file', 'http', 'kinesis', 'lame', 'null', 'pigeon']",
+        "['cloudwatch-logs', 'file', 'http', 'kafka', 'kinesis', 'lame', 'null', 'pigeon']",
         "not yet",
         "loaded",
         "roof south coo",

@@ -222,6 +222,8 @@ struct Newest {
     generation: u64,
     which: usize,
     fell_back: bool,
+    /// Files with something that is no whole state, as bits.
+    torn: u8,
     /// Files that the disk cannot read.
     unreadable: Vec<usize>,
 }
@@ -232,6 +234,9 @@ pub(crate) struct Checkpoint {
     generation: u64,
     newest: usize,
     fell_back: bool,
+    /// Files with something that is no whole state, as bits. They are written over first: while one is there, nobody who only looks
+    /// can be sure that it was not the newest.
+    torn: u8,
     /// The newest that a power loss leaves, and its generation.
     durable: usize,
     durable_generation: u64,
@@ -273,8 +278,14 @@ impl Checkpoint {
     }
 
     fn scan(dir: &dyn Directory) -> io::Result<Newest> {
-        let mut newest =
-            Newest { found: Found::Nothing, generation: 0, which: 0, fell_back: false, unreadable: Vec::new() };
+        let mut newest = Newest {
+            found: Found::Nothing,
+            generation: 0,
+            which: 0,
+            fell_back: false,
+            torn: 0,
+            unreadable: Vec::new(),
+        };
         let (mut failed, mut any) = (None, false);
         for which in 0..FILES {
             let file = match dir.open(&name(which), Open::Read) {
@@ -301,7 +312,10 @@ impl Checkpoint {
                     (newest.found, newest.generation, newest.which) = (Found::State(state), generation, which);
                 }
                 Some(Decoded::State { .. }) => {}
-                None => newest.fell_back |= bytes[..got].iter().any(|byte| *byte != 0),
+                None if bytes[..got].iter().any(|byte| *byte != 0) => {
+                    (newest.fell_back, newest.torn) = (true, newest.torn | 1 << which);
+                }
+                None => {}
             }
         }
         match failed {
@@ -317,7 +331,7 @@ impl Checkpoint {
 
     /// Opens the files for writing, creating them where they are missing.
     pub(crate) fn open(dir: &dyn Directory) -> io::Result<(Checkpoint, Found)> {
-        let Newest { found, generation, which: newest, fell_back, unreadable } = Self::scan(dir)?;
+        let Newest { found, generation, which: newest, fell_back, torn, unreadable } = Self::scan(dir)?;
         for which in unreadable {
             // It could not be written in part either. Where there is no room for that, there are three others.
             let _ = dir.move_into(&name(which), CORRUPT);
@@ -348,6 +362,7 @@ impl Checkpoint {
             generation,
             newest,
             fell_back,
+            torn,
             durable: newest,
             durable_generation: generation,
             syncing: [0; FILES],
@@ -376,7 +391,8 @@ impl Checkpoint {
     pub(crate) fn write(&mut self, state: &State) -> io::Result<()> {
         let bytes = state.encode(self.generation + 1);
         let mut result = Err(io::ErrorKind::StorageFull.into());
-        for target in 0..FILES {
+        let torn = self.torn;
+        for target in (0..FILES).filter(|which| torn & 1 << which != 0).chain(0..FILES) {
             if target == self.newest || target == self.durable || self.syncing[target] > 0 {
                 continue;
             }
@@ -384,6 +400,7 @@ impl Checkpoint {
             if result.is_ok() {
                 self.generation += 1;
                 self.newest = target;
+                self.torn &= !(1 << target);
                 break;
             }
         }

@@ -80,6 +80,24 @@ fn many_states_are_read_from_the_body_where_it_speaks_of_each_record() {
     assert_eq!(send(&stated, &batch(&numbers(3))).0, "fff", "the options are stronger");
 }
 
+/// The bug: an id that had eight bytes in common with the URL's path was masked before it was compared.
+#[test]
+fn ids_that_look_like_the_path_are_ids() {
+    let server = Server::start(|request| {
+        let said = |line: &String| json!({"status": 201, "id": line.trim_matches('"')});
+        Reply::new(200, json!({"records": request.lines().iter().map(said).collect::<Vec<_>>()}).to_string())
+    });
+    let by_record = sink(&server, "/events-of-2024-11-14").answer(AnswerForm::Records).build().unwrap();
+    let of = |ids: [&str; 2], payloads: [&str; 2]| {
+        let record = |(id, data)| NewRecord::new(str::as_bytes(data)).id(id);
+        let records = Batch::from_records(ids.into_iter().zip(payloads).map(record));
+        send(&by_record, &records).0
+    };
+    let ids = ["2024-11-14-a", "2024-11-14-b"];
+    assert_eq!(of(ids, ["\"2024-11-14-a\"", "\"2024-11-14-b\""]), "dd");
+    assert_eq!(of(ids, ["\"2024-11-14-b\"", "\"2024-11-14-a\""]), "uu", "in another order");
+}
+
 /// What a record brings along is no way to steer the request, or to be another tenant.
 #[test]
 fn headers_of_a_record_change_nothing_but_themselves() {
@@ -243,6 +261,11 @@ fn no_body_is_larger_than_its_limit_whatever_is_in_the_records() {
     let line = |bytes: usize| "\0".repeat(bytes);
     assert!(loki("a=b").unwrap().admit(&NewRecord::new(line(256 << 10).as_bytes())).is_ok());
     assert!(loki("a=b").unwrap().admit(&NewRecord::new(line((256 << 10) + 1).as_bytes())).is_err());
+    // Another limit is that of a line's text, too, however long that is in JSON.
+    let longer = sink(&server, "/").preset(Preset::Loki).max_record_bytes(300_000).build().unwrap();
+    let quotes = "\"".repeat(300_000);
+    assert!(longer.admit(&NewRecord::new(quotes.as_bytes())).is_ok());
+    assert_eq!(send(&longer, &batch(&[quotes])).0, "d");
 }
 
 /// The bug: a password that a service repeated was shown, because only its Base64 form was known.

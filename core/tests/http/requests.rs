@@ -187,6 +187,11 @@ fn options_that_do_not_fit_are_refused_when_the_sink_is_built() {
         sinks::open("https://host:8443/secret/path?query=a%3Db&headers=X-Scope:%20t%0AX-More:%20u", &[]).unwrap();
     assert_eq!(opened.name(), "https://host:8443");
     assert!(HttpSink::builder("ftp://host/").build().is_err());
+    let host = || HttpSink::builder("https://host/");
+    for broken in [host().header("X-Tenant", "a\nX-Role: hush"), host().secret_header("X-Key\nX-Role", "hush")] {
+        let error = broken.build().unwrap_err();
+        assert!(error.message().contains("line break") && !error.message().contains("hush"), "{error}");
+    }
     assert!(sinks::open("https://host/", &[("client_cert", "/nonexistent")]).is_err());
 }
 

@@ -66,6 +66,8 @@ pub(crate) enum Fault {
     Slow(Duration),
     /// Handled; these bytes are sent in place of an answer, and the connection is kept.
     Raw(Vec<u8>),
+    /// Handled; these bytes are sent in place of an answer, and the connection is reset.
+    RawReset(Vec<u8>),
     /// Handled; the answer comes byte by byte, each after so long.
     Drip(Duration),
     /// Handled; what is sent is no HTTP.
@@ -226,6 +228,14 @@ fn serve(state: &State, socket: &TcpStream, stream: impl Read + Write) -> io::Re
                 return out.flush();
             }
             Fault::Raw(bytes) => out.write_all(&bytes)?,
+            Fault::RawReset(bytes) => {
+                out.write_all(&bytes)?;
+                out.flush()?;
+                // Let them arrive before the reset.
+                thread::sleep(Duration::from_millis(50));
+                reset_on_close(socket);
+                return Ok(());
+            }
             Fault::Drip(delay) => {
                 for byte in answer {
                     out.write_all(&[byte])?;

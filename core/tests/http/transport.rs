@@ -134,6 +134,17 @@ fn a_server_of_http_1_0_is_spoken_to_once_a_connection() {
     assert_eq!(closing.connections(), 3);
 }
 
+/// Half an answer says nothing, also where its length was not said; but a refusal is one however it ends.
+#[test]
+fn an_answer_without_a_length_ends_with_the_connection_and_not_with_a_reset() {
+    let server = Server::taking();
+    let sink = sink(&server, "/").build().unwrap();
+    for (status, kinds) in [("200 OK", "uu"), ("413 Too much", "dd")] {
+        server.script([Fault::RawReset(format!("HTTP/1.1 {status}\r\n\r\nthanks").into_bytes())]);
+        assert_eq!(send(&sink, &batch(&numbers(2))).0, kinds, "{status}");
+    }
+}
+
 /// The server may still read the body that it did not ask for: another request behind the head would be taken for it.
 #[test]
 fn a_connection_whose_body_was_not_asked_for_is_not_kept() {

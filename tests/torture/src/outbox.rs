@@ -355,7 +355,9 @@ impl Wreck {
         for again in &pictures {
             figures.second_crashes += 1;
             // What the first crash left is as durable as it was; a kill takes nothing more.
-            let then = Wreck { crash: Crash::Kill, seed: self.seed ^ again.operation as u64, ..self };
+            // But what a power loss took back comes again whenever its turn comes.
+            let dead = if self.crash == Crash::Power { usize::MAX } else { self.dead };
+            let then = Wreck { crash: Crash::Kill, seed: self.seed ^ again.operation as u64, dead, ..self };
             then.recover(again, 0).map_err(|what| {
                 format!("operation {} ({:?}) of the recovery: {what}", again.operation, again.disk.op)
             })?;
@@ -393,7 +395,8 @@ impl Wreck {
         disk.record(None);
         let stats = producer.stats();
         if !is_over {
-            return Err(format!("slots are left, or records in them: {stats:?}"));
+            let files: Vec<_> = disk.files(Path::new(DIR)).into_iter().map(|(path, _)| path).collect();
+            return Err(format!("slots are left, or records in them: {stats:?}, {files:?}"));
         }
         if self.crash == Crash::Kill && stats.lost_records > 0 {
             return Err(format!("{} records are said to be lost", stats.lost_records));
@@ -404,7 +407,7 @@ impl Wreck {
         with(&ledger, |ledger| ledger.check(&dead))?;
         // The death of a process takes the answer for one batch. (A power loss may take commits that were not synced.)
         let again = with(&ledger, |ledger| ledger.repeated()) - picture.ledger.repeated();
-        if self.crash == Crash::Kill && again > self.dead * MOST_RECORDS as usize {
+        if self.crash == Crash::Kill && again > self.dead.saturating_mul(MOST_RECORDS as usize) {
             return Err(format!("{again} records came again, of which a batch has {MOST_RECORDS}"));
         }
         Ok(std::mem::take(&mut *lock(&pictures)))
@@ -442,5 +445,42 @@ impl Ledger {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Statistics once opened every letter of the other slots each time.
+    #[test]
+    fn letters_of_other_slots_are_counted_from_one_listing() {
+        let (disk, clock) = (SimulatedDisk::new(false), SimulatedClock::new());
+        let ledger = Shared::default();
+        with(&ledger, |ledger| ledger.is_up = true);
+        let producers = [1, 2].map(|process| {
+            let own = disk.of_process(process);
+            open(builder(&own, &clock, Durability::Os, process).shared(true), &ledger).expect("it opens")
+        });
+        let reject = |from: u64| {
+            for number in from..from + 30 {
+                producers[0].put(&*format!("dead {number}!")).expect("it is put");
+            }
+            for _ in 0..40 {
+                producers[0].do_sending();
+                clock.sleep(Duration::from_millis(60));
+            }
+        };
+        let cost = || {
+            let before = disk.operations().0;
+            let letters = producers[1].stats().dead_letters;
+            (letters, disk.operations().0 - before)
+        };
+        reject(0);
+        let (first, again) = (cost(), cost());
+        assert!(first.0 >= 10 && again.0 == first.0 && again.1 < first.1, "{first:?} {again:?}");
+        reject(30);
+        let (more, then) = (cost(), cost());
+        assert!(more.0 >= 20 && then == (more.0, again.1), "{more:?} {then:?} {again:?}");
     }
 }

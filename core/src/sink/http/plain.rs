@@ -169,13 +169,19 @@ pub(super) fn check_order<'a>(
         let what = format_args!("it speaks of {} records, and the request has {}", ids.len(), entries.len());
         return Err(CallError::undocumented(operation, what));
     }
-    match ids.zip(entries).find(|(id, entry)| id.is_some_and(|id| id != entry.id)) {
+    match ids.zip(entries).find(|(id, entry)| id.is_some_and(|id| !is_same(id, &entry.id))) {
         Some((id, entry)) => {
             let what = format_args!("it speaks of {:?} in the place of {:?}", id.unwrap_or_default(), entry.id);
             Err(CallError::undocumented(operation, what))
         }
         None => Ok(()),
     }
+}
+
+/// Whether a service speaks of a record by its id, which stands there with stars where it has parts in common with a secret
+/// path or another secret.
+fn is_same(said: &str, id: &str) -> bool {
+    said.len() == id.len() && said.bytes().zip(id.bytes()).all(|(said, own)| said == own || said == b'*')
 }
 
 /// What becomes of one record that the service speaks of by itself.

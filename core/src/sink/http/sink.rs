@@ -239,6 +239,8 @@ pub struct HttpBuilder {
     options: HttpOptions,
     token: Option<Arc<TokenFn>>,
     environment: Option<Environment>,
+    /// Whether a header was given that would have been several.
+    breaks_lines: bool,
 }
 
 impl HttpBuilder {
@@ -261,6 +263,7 @@ impl HttpBuilder {
     /// Adds a header to every request.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.breaks_lines |= breaks_lines(name) || breaks_lines(value);
         self.options.headers.push_str(&format!("\n{name}: {value}"));
         self
     }
@@ -269,6 +272,7 @@ impl HttpBuilder {
     #[must_use]
     pub fn secret_header(mut self, name: &str, value: impl Into<Secret>) -> Self {
         let (before, value) = (self.options.secret_headers.clone(), value.into());
+        self.breaks_lines |= breaks_lines(name) || breaks_lines(value.reveal());
         let lines = Zeroizing::new(format!("{}\n{name}: {}", before.reveal(), value.reveal()));
         self.options.secret_headers = Secret::new(&lines);
         self
@@ -296,7 +300,10 @@ impl HttpBuilder {
     /// # Errors
     /// `InvalidArgument` for an option or a variable that does not fit; `Io` if a file cannot be read.
     pub fn build(self) -> Result<HttpSink> {
-        let HttpBuilder { options, token, environment } = self;
+        let HttpBuilder { options, token, environment, breaks_lines } = self;
+        if breaks_lines {
+            return Err(invalid("a header has a line break, and would be several"));
+        }
         options.check_ranges()?;
         let dialect = presets::dialect(&options)?;
         let auth = Auth::of(&options, token)?;
@@ -304,7 +311,9 @@ impl HttpBuilder {
         let usual = dialect.limits();
         let given = |own: u64, usual: u64| if own == 0 { usual } else { own };
         let bytes = given(options.max_call_bytes, usual.bytes);
-        let record_bytes = given(options.max_record_bytes, usual.record_bytes.min(bytes)).min(bytes);
+        // Loki's is of a line's text, and its limits are made of it.
+        let of_record = if options.preset == Preset::Loki { 0 } else { options.max_record_bytes };
+        let record_bytes = given(of_record, usual.record_bytes.min(bytes)).min(bytes);
         let records = given(options.max_call_records, usual.records);
         if usual.records == 1 && records != 1 {
             return Err(invalid("max_call_records is above 1, and a request has one record"));
@@ -328,6 +337,10 @@ impl HttpBuilder {
             acknowledges: AtomicBool::new(false),
         })
     }
+}
+
+fn breaks_lines(text: &str) -> bool {
+    text.contains(['\r', '\n'])
 }
 
 impl fmt::Debug for HttpBuilder {

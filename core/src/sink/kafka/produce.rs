@@ -121,7 +121,10 @@ impl Producing {
                         };
                         verdicts[at] = Some(match answers.iter().find(is_its) {
                             Some(answer) => judge(group, answer, &sent.connection.place),
-                            None => Err(CallError::undocumented(PRODUCE.name, "it does not speak of all partitions")),
+                            None => {
+                                group.unanswered = true;
+                                Err(CallError::undocumented(PRODUCE.name, "it does not speak of all partitions"))
+                            }
                         });
                     }
                     self.cluster.give_back(sent.connection);

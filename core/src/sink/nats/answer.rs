@@ -53,6 +53,8 @@ const TABLE: &[(u16, Meaning)] = &[
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Stored {
     pub(super) stream: String,
+    /// Where in it; of an atomic batch its last message.
+    pub(super) seq: u64,
     /// How many messages, if it speaks of an atomic batch.
     pub(super) count: Option<u64>,
 }
@@ -101,8 +103,8 @@ pub(super) fn read(status: Option<u16>, payload: &[u8]) -> Option<Result<Stored,
         |what: &str| Err(Refusal { meaning: Meaning::Unavailable, error: CallError::undocumented(OPERATION, what) });
     Some(match serde_json::from_slice(payload) {
         Ok(Answer { error: Some(error), .. }) => Err(error.refusal()),
-        Ok(Answer { stream: Some(stream), seq: Some(1..), count, .. }) => {
-            Ok(Stored { stream: stream.into_owned(), count })
+        Ok(Answer { stream: Some(stream), seq: Some(seq @ 1..), count, .. }) => {
+            Ok(Stored { stream: stream.into_owned(), seq, count })
         }
         Ok(_) => undocumented("no stream and no sequence"),
         Err(_) => undocumented("no JSON of JetStream"),
@@ -145,7 +147,7 @@ mod tests {
 
     #[test]
     fn acknowledgements() {
-        let stored = |stream: &str, count| Some(Ok(Stored { stream: stream.into(), count }));
+        let stored = |stream: &str, count| Some(Ok(Stored { stream: stream.into(), seq: 7, count }));
         assert_eq!(said(None, r#"{"stream":"S","seq":7}"#), stored("S", None));
         assert_eq!(said(None, r#"{"stream":"S","seq":7,"duplicate":true,"domain":"d"}"#), stored("S", None));
         assert_eq!(said(None, r#"{"stream":"S","seq":7,"batch":"b","count":3}"#), stored("S", Some(3)));

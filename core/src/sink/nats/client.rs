@@ -58,6 +58,11 @@ impl Client {
         lock(&self.servers).leave(&session.server);
     }
 
+    /// How often it was interrupted.
+    pub(super) fn interrupts(&self) -> u64 {
+        self.interrupts.load(Ordering::Relaxed)
+    }
+
     pub(super) fn interrupt(&self) {
         self.interrupts.fetch_add(1, Ordering::Relaxed);
         self.dialer.interrupt();
@@ -65,11 +70,11 @@ impl Client {
 
     /// Asks each server once, until one takes us.
     fn connect(&self) -> Result<Session, CallError> {
-        let interrupts = self.interrupts.load(Ordering::Relaxed);
+        let interrupts = self.interrupts();
         let unavailable = |message: String| CallError::unavailable("connect", message);
         let (mut turns, mut last) = (0, String::new());
         while turns < lock(&self.servers).len() {
-            if self.interrupts.load(Ordering::Relaxed) != interrupts {
+            if self.interrupts() != interrupts {
                 return Err(unavailable("interrupted".into()));
             }
             let server = lock(&self.servers).current();

@@ -52,6 +52,8 @@ pub(super) struct Publisher<'p> {
     pub(super) timeout: Duration,
     /// By index in the batch; `None` while it is not known.
     pub(super) outcomes: &'p mut [Option<Outcome>],
+    /// Where records are, by index, if somebody wants to know.
+    pub(super) receipts: Option<&'p mut Vec<(usize, String)>>,
 }
 
 impl Publisher<'_> {
@@ -105,6 +107,9 @@ impl Publisher<'_> {
                     let Some(entry) = place.and_then(|place| sent.get(place)) else { continue };
                     let Some(answer) = answer::read(status, &payload) else { continue };
                     if self.outcomes[entry.index].is_none() {
+                        if let Ok(stored) = &answer {
+                            self.receive(entry.index, &stored.stream, stored.seq);
+                        }
                         self.outcomes[entry.index] = Some(Self::outcome(answer));
                         return Ok(1);
                     }
@@ -126,6 +131,13 @@ impl Publisher<'_> {
                 Heard::Info(info) => self.client.learn(self.session, &info),
                 Heard::Pong => {}
             }
+        }
+    }
+
+    /// Notes where a record is.
+    fn receive(&mut self, index: usize, stream: &str, seq: u64) {
+        if let Some(receipts) = &mut self.receipts {
+            receipts.push((index, format!("{stream}:{seq}")));
         }
     }
 
@@ -203,8 +215,12 @@ impl Publisher<'_> {
         self.session.flush()?;
         let refusal = match self.verdict(first, last, &entries[0].subject)? {
             Ok(stored) if stored.count == Some(entries.len() as u64) => {
-                entries.iter().for_each(|entry| self.outcomes[entry.index] = Some(Outcome::Delivered));
-
+                // They stand one behind the other.
+                let first = (stored.seq + 1).saturating_sub(entries.len() as u64);
+                for (entry, seq) in entries.iter().zip(first..) {
+                    self.outcomes[entry.index] = Some(Outcome::Delivered);
+                    self.receive(entry.index, &stored.stream, seq);
+                }
                 return Ok(true);
             }
             Ok(_) => answer::unavailable("the answer to an atomic batch speaks of another number of messages"),

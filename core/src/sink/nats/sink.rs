@@ -84,9 +84,10 @@ impl NatsSink {
         session: &mut Session,
         entries: &[&Entry<'_>],
         outcomes: &mut [Option<Outcome>],
+        receipts: Option<&mut Vec<(usize, String)>>,
     ) -> std::io::Result<()> {
         let (client, headers, timeout) = (&self.client, &self.headers, self.timeout);
-        let mut publisher = Publisher { client, session, headers, timeout, outcomes };
+        let mut publisher = Publisher { client, session, headers, timeout, outcomes, receipts };
         let until = *lock(&self.alone_until);
         let is_alone = match self.atomic {
             NatsAtomic::Never => true,
@@ -148,6 +149,8 @@ impl Sink for NatsSink {
             }
         }
         let mut left: Vec<&Entry<'_>> = entries.iter().collect();
+        let interrupts = self.client.interrupts();
+        let mut receipts = batch.wants_receipts().then(Vec::new);
         let mut stopped = None;
         let mut forgotten = None;
         let age = attempted::age(batch).filter(|age| self.headers.deduplicate && *age >= SHORTEST_WINDOW);
@@ -162,7 +165,7 @@ impl Sink for NatsSink {
             if let Some(age) = age.filter(|_| forgotten.is_none()) {
                 forgotten = self.why_forgotten(&mut session, &left[0].subject, age);
             }
-            let Err(error) = self.publish(&mut session, &left, &mut outcomes) else {
+            let Err(error) = self.publish(&mut session, &left, &mut outcomes, receipts.as_mut()) else {
                 self.client.keep(session);
                 break;
             };
@@ -172,7 +175,7 @@ impl Sink for NatsSink {
             let before = left.len();
             left.retain(|entry| outcomes[entry.index].is_none());
             // A connection that was kept may have ended long ago. Then nobody has seen the records, or their ids tell.
-            if !was_kept || left.len() < before {
+            if !was_kept || left.len() < before || self.client.interrupts() != interrupts {
                 stopped = Some(error);
                 break;
             }
@@ -183,6 +186,7 @@ impl Sink for NatsSink {
             let outcome = outcome.or_else(|| unsent.clone());
             report.set(index, outcome.expect("every record was answered for unless the connection ended"));
         }
+        receipts.into_iter().flatten().for_each(|(index, receipt)| report.set_receipt(index, receipt));
         let some_arrived = report.exceptions().count() < batch.len();
         if let Some(why) = forgotten.filter(|_| some_arrived) {
             report.set_once_ended(why);

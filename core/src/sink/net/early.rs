@@ -5,6 +5,9 @@
 //! that fails is not reported before there is nothing to read, or before what is read calls it a success, which it cannot be:
 //! nobody has taken what was not sent.
 
+use std::io;
+use std::io::ErrorKind::{ConnectionAborted, ConnectionReset};
+
 use ureq::Error;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
 
@@ -63,6 +66,10 @@ impl<T: Transport> Transport for Patient<T> {
             }
             (Err(Error::Timeout(what)), _) => Err(Error::Timeout(what)),
             (_, Some(failed)) => Err(failed),
+            // ureq takes it for the end of an answer without a length.
+            (Err(Error::Io(error)), None) if matches!(error.kind(), ConnectionReset | ConnectionAborted) => {
+                Err(Error::Io(io::Error::other(error)))
+            }
             (other, None) => other,
         }
     }

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use ureq::config::AutoHeaderValue;
-use ureq::http::header::CONTENT_LENGTH;
+use ureq::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use ureq::http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use ureq::unversioned::transport::Connector;
 use ureq::{Agent, SendBody};
@@ -101,23 +101,31 @@ impl Http {
             connections.0.run(Request::from_parts(parts, SendBody::from_reader(&mut unsent)))
         };
         let mut response = response.map_err(lost)?;
-        if response.status().is_success() && !unsent.is_empty() {
-            let status = response.status().as_u16();
+        let status = response.status();
+        if status.is_success() && !unsent.is_empty() {
             return Err(format!(
-                "status {status} before the body was sent, so that nobody has taken it ({})",
+                "status {} before the body was sent, so that nobody has taken it ({})",
+                status.as_u16(),
                 self.place
             ));
         }
         let received = SystemTime::now();
+        // A server that refuses a request by its head alone may close in the middle of its words; its status says enough.
+        let is_without_end =
+            response.body().content_length().is_none() && !response.headers().contains_key(TRANSFER_ENCODING);
         let most = self.settings.max_answer;
         let mut body = Zeroizing::new(Vec::with_capacity(most.min(USUAL_ANSWER) + 1));
         let read = response.body_mut().as_reader().take(most as u64 + 1).read_to_end(&mut body);
-        read.map_err(|error| lost(error.into()))?;
+        if let Err(error) = read
+            && !(is_without_end && status.is_client_error())
+        {
+            return Err(lost(error.into()));
+        }
         if body.len() > most {
             return Err(format!("an answer of more than {most} bytes ({})", self.place));
         }
         let headers = std::mem::take(response.headers_mut());
-        Ok(Answer { status: response.status().as_u16(), headers, body, received })
+        Ok(Answer { status: status.as_u16(), headers, body, received })
     }
 
     /// Ends the calls under way, except that one that is still connecting ends with `connect_timeout`. Later calls use new

@@ -173,6 +173,11 @@ impl Client {
         self.known().map = map;
     }
 
+    /// How often it was interrupted.
+    pub(super) fn interrupts(&self) -> u64 {
+        self.interrupts.load(Ordering::Relaxed)
+    }
+
     pub(super) fn interrupt(&self) {
         self.interrupts.fetch_add(1, Ordering::Relaxed);
         self.dialer.interrupt();
@@ -184,11 +189,11 @@ impl Client {
 
     /// Asks each server of the URL, the one that answered last first; then nodes that were known.
     fn each_seed<T>(&self, ask: impl Fn(&Server) -> io::Result<T>) -> Result<T, CallError> {
-        let interrupts = self.interrupts.load(Ordering::Relaxed);
+        let interrupts = self.interrupts();
         let first = self.known().seed;
         let mut last = String::new();
         for turn in 0..self.seeds.len() {
-            if self.interrupts.load(Ordering::Relaxed) != interrupts {
+            if self.interrupts() != interrupts {
                 return Err(unavailable("interrupted"));
             }
             let at = (first + turn) % self.seeds.len();

@@ -229,6 +229,7 @@ impl RedisSink {
         outcomes: &mut [Option<Outcome>],
         retried: &mut bool,
     ) -> Result<(), CallError> {
+        let interrupts = self.client.interrupts();
         let mut places: Vec<(Server, Vec<&mut Group<'_, '_>>)> = Vec::new();
         for group in groups.iter_mut().filter(|group| group.is_open()) {
             let server = match &group.asking {
@@ -251,7 +252,7 @@ impl RedisSink {
                 Err(error) => {
                     self.client.forget(&server);
                     // A connection that was kept may have ended long ago. Then nobody has seen the records, or it is noted.
-                    if was_kept && !std::mem::replace(retried, true) {
+                    if was_kept && self.client.interrupts() == interrupts && !std::mem::replace(retried, true) {
                         continue;
                     }
                     return Err(unavailable(named(&server, error).to_string()));
