@@ -5,7 +5,7 @@ export PYTHON
 # Every feature of the core.
 FEATURES = aws async http kafka nats redis tracing zstd
 
-.PHONY: demo test test-rust test-c test-cli test-python test-compat test-aws test-http test-kafka test-brokers lint requirements notices advisories reproduce bench torture fuzz clean
+.PHONY: site demo test test-rust test-c test-cli test-python test-compat test-aws test-http test-kafka test-brokers lint requirements notices advisories reproduce bench torture fuzz clean
 .DEFAULT_GOAL := test
 
 include ffi/install.mk
@@ -81,6 +81,10 @@ test-aws:
 # The HTTP sink against servers and proxies that others wrote, on loopback.
 test-http:
 	tests/http/run.sh
+
+# The documents as static pages, with every link checked, in target/site/html.
+site:
+	docs/site/build.sh
 
 # The Kafka sink against Apache Kafka itself, on loopback; three brokers of it, killed and cut off.
 test-kafka:

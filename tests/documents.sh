@@ -9,4 +9,6 @@ for path in $(git grep -ohE '`(cli|core|docs|ffi|include|python|tests)/[A-Za-z0-
     status=1
   fi
 done
+# And every link between documents leads somewhere.
+"${PYTHON:-python3}" docs/site/assemble.py "${CARGO_TARGET_DIR:-target}/site/pages" || status=1
 exit $status

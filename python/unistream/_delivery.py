@@ -21,10 +21,10 @@ class DeliveryReport:
 
     Attributes:
         seq: the record's sequence number, as `put` returns it.
-        delivery: `"delivered"`: the sink has it. `"dead_lettered"`: the sink rejected it, or the last attempt has failed.
-            `"expired"`: it was too old before it could be sent. `"dropped"`: it made room for newer ones. `"lost"`: its
-            bytes were damaged on disk. `"closed"`: the producer was closed before; the record is in the log, and the
-            next producer sends it, or it was delivered and the answer came too late.
+        delivery: `"delivered"`: the sink has it. `"dead_lettered"`: the sink rejected it, or the last attempt has
+            failed. `"expired"`: it was too old before it could be sent. `"dropped"`: it made room for newer ones.
+            `"lost"`: its bytes were damaged on disk. `"closed"`: the producer was closed before; the record is in the
+            log, and the next producer sends it, or it was delivered and the answer came too late.
         reason: why it is in the dead letters; else empty.
         receipt: what the sink says of a record that it took, such as its offset there; `None` of most sinks.
     """
@@ -57,7 +57,7 @@ def put_reported(
         if on_report is not None:
             try:
                 on_report(report)
-            except Exception:
+            except Exception:  # noqa: BLE001, the program's own, and it is told
                 logger.exception("the function that was to hear of record %d has failed", seq)
 
     reporting = producer._reporting()

@@ -35,9 +35,11 @@ __all__ = [
     "Producer",
     "Record",
     "Report",
+    "Reporting",
     "__version__",
     "cli",
     "encode",
+    "metrics",
     "open_sink",
     "options",
     "register_sink",
@@ -259,9 +261,7 @@ class NullSink(NativeSink):
 
 @final
 class Reporting:
-    def attach(
-        self, seq: int, on_report: Callable[[int, str, str, str | None], object]
-    ) -> None: ...
+    def attach(self, seq: int, on_report: Callable[[int, str, str, str | None], object]) -> None: ...
     def cancel(self) -> None: ...
 
 @final

@@ -238,13 +238,14 @@ class Producer(_native.Producer):
     ) -> concurrent.futures.Future[DeliveryReport]:
         """Put a record as `put` does, and return a future of what becomes of it.
 
-        The future cannot be cancelled, since the record is in the log. It lives as long as the process: after a crash, in a
-        forked child, and while a stopped producer is not resumed nobody is told; when the producer is closed it is `"closed"` of what is left. Puts without
-        a report cost nothing for it.
+        The future cannot be cancelled, since the record is in the log. It lives as long as the process: after a crash,
+        in a forked child, and while a stopped producer is not resumed nobody is told; when the producer is closed it is
+        `"closed"` of what is left. Puts without a report cost nothing for it.
 
         Args:
             data: as of `put`, and so are the keywords.
-            on_report: is called with the report, too, on the thread that finds out, which may be this one. It must not call this producer.
+            on_report: is called with the report, too, on the thread that finds out, which may be this one. It must not
+                call this producer.
             **extras: `id`, `key`, `created_at`, `headers`, `topic`, `expires_at`, `max_age`.
         """
         return _delivery.put_reported(self, data, on_report, dict(extras))

@@ -62,12 +62,13 @@ class _Snapshot:
 def observe(producer: Producer, meter: Meter | None = None) -> None:
     """Make the numbers of a producer observable: each counter of `Stats` as `unistream.NAME`.
 
-    What only rises is a counter, the rest are gauges; times are seconds since 1970, spans are seconds. The rates are left out:
-    who collects counters makes better ones. `unistream.state` is 1 with the attribute `state` of what the producer is doing.
-    The producer is not kept alive; once it is gone, nothing is observed any more.
+    What only rises is a counter, the rest are gauges; times are seconds since 1970, spans are seconds. The rates are
+    left out: who collects counters makes better ones. `unistream.state` is 1 with the attribute `state` of what the
+    producer is doing. The producer is not kept alive; once it is gone, nothing is observed any more.
 
     Args:
-        producer: the producer. Several may be observed; the attributes `unistream.path` and `unistream.slot` tell them apart.
+        producer: the producer. Several may be observed; the attributes `unistream.path` and `unistream.slot` tell them
+            apart.
         meter: the meter that makes the instruments; without one it is that of the global provider.
     """
     meter = get_meter("unistream", __version__) if meter is None else meter
@@ -80,7 +81,9 @@ def observe(producer: Producer, meter: Meter | None = None) -> None:
         if kind in {"counter", "bucket", "sum"}:
             create = meter.create_observable_counter
         create(f"unistream.{name}", [_value(snapshot, name, scale)], unit=unit, description=doc.replace("`", ""))
-    meter.create_observable_gauge("unistream.state", [_state(snapshot)], unit="1", description="What the producer is doing.")
+    meter.create_observable_gauge(
+        "unistream.state", [_state(snapshot)], unit="1", description="What the producer is doing."
+    )
 
 
 def _value(snapshot: _Snapshot, name: str, scale: float) -> Callable[[CallbackOptions], Iterable[Observation]]:

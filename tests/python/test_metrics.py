@@ -55,7 +55,9 @@ def test_the_text_has_every_counter(path: Path, programs: Path) -> None:
         assert found["unistream_sink_latency_seconds_bucket+Inf"] == found["unistream_sink_latency_seconds_count"] == 1
         assert time.time() - 60 < found["unistream_last_success_timestamp_seconds"] < time.time() + 1
         assert f'{{path="{path}"}}' in text
-        checked = subprocess.run([programs / "promtool", "check", "metrics"], input=text, capture_output=True, text=True)
+        checked = subprocess.run(
+            [programs / "promtool", "check", "metrics"], input=text, capture_output=True, text=True
+        )
         assert checked.returncode == 0, checked.stdout + checked.stderr
     assert samples(producer.prometheus())["unistream_stateclosed"] == 1
 
@@ -240,7 +242,9 @@ def test_the_command_writes_a_textfile(tmp_path: Path, programs: Path) -> None:
         assert f'unistream_delivered_records_total{{path="{outbox}",slot="slot-0"}} 1\n' in text
         assert f'unistream_answered{{path="{outbox}",slot="slot-0"}} 1\n' in text
         assert file.stat().st_mode & 0o777 == 0o644
-        checked = subprocess.run([programs / "promtool", "check", "metrics"], input=text, capture_output=True, text=True)
+        checked = subprocess.run(
+            [programs / "promtool", "check", "metrics"], input=text, capture_output=True, text=True
+        )
         assert checked.returncode == 0, checked.stdout + checked.stderr
     left = unistream.Producer(outbox, mode="manual", shared=True)
     left.put(b"left")
