@@ -22,7 +22,12 @@ def main() -> int:
     outbox, brokers, topic, field = sys.argv[1:]
     options: unistream.KafkaOptions = {"compression": "lz4", "id_header": "record-id"}
     if user := os.environ.get("KAFKA_USER"):
-        options.update(tls=True, sasl="scram-sha-512", username=user, password_file=os.environ["KAFKA_PASSWORD_FILE"])
+        options |= {
+            "tls": True,
+            "sasl": "scram-sha-512",
+            "username": user,
+            "password_file": os.environ["KAFKA_PASSWORD_FILE"],
+        }
     producer = unistream.Producer(outbox, unistream.KafkaSink(brokers, topic, **options))
     for line in sys.stdin:
         producer.put(line.rstrip("\n"), key=str(json.loads(line)[field]).encode())
