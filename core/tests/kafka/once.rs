@@ -172,6 +172,25 @@ fn a_batch_that_waited_for_longer_than_brokers_remember_is_told_of() {
     assert!(ended.iter().any(|reason| reason.contains("forgotten")), "{ended:?}");
 }
 
+/// Brokers count from the times of the records, so that they may forget at once what is old already.
+#[test]
+fn an_old_batch_that_comes_again_is_told_of_and_one_that_comes_for_the_first_time_is_not() {
+    let cluster = Cluster::start(1, &[("t", 1)]);
+    let (dir, ended) = (tempfile::tempdir().unwrap(), Ended::default());
+    let producer = builder(&dir, &ended).open(sink(&cluster).build().unwrap()).unwrap();
+    let week_ago = std::time::SystemTime::now() - Duration::from_secs(7 * 86_400);
+    let micros = week_ago.duration_since(std::time::UNIX_EPOCH).unwrap().as_micros() as i64;
+    producer.put(NewRecord::from("0").created_at(micros)).unwrap();
+    producer.flush(LONG).unwrap();
+    assert!(ended.lock().unwrap().is_empty(), "{ended:?}");
+    cluster.script([Fault::CutAfter]);
+    producer.put(NewRecord::from("1").created_at(micros)).unwrap();
+    producer.flush(LONG).unwrap();
+    let ended = ended.lock().unwrap();
+    assert!(ended.len() == 1 && ended[0].contains("forgotten"), "{ended:?}");
+    assert_eq!(arrived(&cluster), all(0..2));
+}
+
 /// A part of a batch that is too large for the topic has no numbers that are kept.
 #[test]
 fn a_part_whose_answer_is_lost_is_told_of() {

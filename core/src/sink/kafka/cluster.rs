@@ -202,7 +202,10 @@ impl Cluster {
                     self.give_back(connection);
                     return Ok(answer);
                 }
-                Err(error) => first_error.get_or_insert(error),
+                Err(error) => {
+                    self.distrust(place);
+                    first_error.get_or_insert(error)
+                }
             };
         }
         Err(first_error.unwrap_or_else(|| CallError::unavailable(METADATA.name, "interrupted")))

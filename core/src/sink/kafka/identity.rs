@@ -16,7 +16,7 @@
 //! - What has no numbers in a memo (a part of a batch that the broker finds too large, a topic that was not known) has numbers of the moment
 //!   ([`Numbers::fresh`]): once while the process lives and the answers come.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 
@@ -36,6 +36,9 @@ pub(super) const MOST_TOPICS: usize = (MAX_MEMO_BYTES - HEAD) / TOPIC;
 
 /// So many threads may have an id waiting for them. In mode `inline` each thread of the program may be one.
 const MOST_THREADS: usize = 256;
+
+/// So many batches may be numbered and not yet sent. Of one that is forgotten here it is said that it may be there.
+const MOST_UNUSED: usize = 4096;
 
 /// What is kept with a batch before anything of it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,6 +120,8 @@ pub(super) struct Numbers {
     /// With the cluster that gave them.
     kept: Mutex<HashMap<Owner, (u32, Numbering)>>,
     fresh: Mutex<HashMap<ThreadId, (u32, Numbering)>>,
+    /// Those under which nothing can have been taken yet.
+    unused: Mutex<HashSet<(i64, i16)>>,
 }
 
 impl Numbers {
@@ -128,10 +133,26 @@ impl Numbers {
         ask: impl FnOnce() -> Result<(i64, i16), CallError>,
     ) -> Result<Numbering, CallError> {
         let waiting = lock(&self.kept).remove(&(std::thread::current().id(), buffer));
-        match waiting.filter(|(of, _)| *of == cluster) {
-            Some((_, numbering)) => Ok(numbering),
-            None => ask().map(|(producer_id, epoch)| Numbering { producer_id, epoch }),
+        let numbering = match waiting.filter(|(of, _)| *of == cluster) {
+            Some((_, numbering)) => numbering,
+            None => ask().map(|(producer_id, epoch)| Numbering { producer_id, epoch })?,
+        };
+        self.is_unused(numbering);
+        Ok(numbering)
+    }
+
+    /// Nothing can have been taken under these numbers.
+    pub(super) fn is_unused(&self, numbering: Numbering) {
+        let mut unused = lock(&self.unused);
+        if unused.len() >= MOST_UNUSED {
+            unused.clear();
         }
+        unused.insert((numbering.producer_id, numbering.epoch));
+    }
+
+    /// Begins an attempt under these numbers. Returns whether something can have been taken under them before.
+    pub(super) fn begin(&self, numbering: Numbering) -> bool {
+        !lock(&self.unused).remove(&(numbering.producer_id, numbering.epoch))
     }
 
     /// The batch that had these numbers is finished.

@@ -88,7 +88,14 @@ pub(super) fn write(out: &mut Vec<u8>, form: &Form, numbering: Numbering, record
     } else {
         let mut plain = Vec::new();
         write_records(&mut plain, form, first, records);
+        let records_at = out.len();
         compress(form.compression, &plain, out)?;
+        // What grows is sent as it is, so that a record is never too large for that reason.
+        if out.len() - records_at >= plain.len() {
+            out.truncate(records_at);
+            out.extend_from_slice(&plain);
+            out[summed..summed + 2].copy_from_slice(&Compression::None.code().to_be_bytes());
+        }
     }
     let sum = crc32c(&out[summed..]);
     out.set_i32(summed - 4, sum.cast_signed());
@@ -172,6 +179,30 @@ mod tests {
         let headers = [("h", &b"value"[..]), ("empty", b"")];
         let one = NewRecord::new(b"data").id("one").key(b"key").created_at(5_000_999).headers(&headers);
         Batch::from_records([one, NewRecord::new(b"").id("two").created_at(2_000_000)])
+    }
+
+    #[test]
+    fn what_compression_makes_larger_is_sent_as_it_is() {
+        // Bytes of a generator: there is nothing to compress.
+        let mut state = 7u64;
+        let data: Vec<u8> = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        })
+        .take(1000)
+        .collect();
+        let of = |compression| {
+            let batch = Batch::from_records([NewRecord::new(&data)]);
+            let mut out = Vec::new();
+            let numbering = Numbering { producer_id: 17, epoch: 3 };
+            write(&mut out, &form(compression), numbering, &batch.iter().collect::<Vec<_>>()).unwrap();
+            out
+        };
+        let plain = of(Compression::None);
+        for compression in [Compression::Gzip, Compression::Snappy, Compression::Lz4] {
+            // All but the time of the record, which is made by now.
+            assert_eq!((of(compression).len(), of(compression)[4 + 22]), (plain.len(), 0), "{compression:?}");
+        }
     }
 
     #[test]

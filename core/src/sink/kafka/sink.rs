@@ -135,6 +135,28 @@ impl Doubts {
     }
 }
 
+impl Doubts {
+    /// Looks at a group that may have been taken already. Brokers count how long a producer is silent from the times of the records
+    /// that it wrote, and look at times and sizes before they look whether they have a batch.
+    fn look_at_times(&mut self, batch: &Batch, group: &Group, verdict: &Verdict, expiration: Duration) {
+        let place = format_args!("partition {} of {}", group.partition, group.topic);
+        let newest = group.records.iter().filter_map(|index| Some(batch.get(*index)?.created_at)).max();
+        let age = millis_now().saturating_sub(newest.unwrap_or_default().div_euclid(1000));
+        if verdict.is_ok() && age > expiration.as_millis() as i64 {
+            self.0 = Some(format!(
+                "the batch for {place} came again, and its newest record is {} s old: the brokers may have forgotten its producer, and \
+                 what they had taken before is there twice",
+                age / 1000
+            ));
+        } else if matches!(verdict, Err(error) if error.fault == Fault::Refused) {
+            self.0 = Some(format!(
+                "the broker refuses a batch for {place} that it may have taken before: what it had taken is there, whatever becomes of \
+                 its records now"
+            ));
+        }
+    }
+}
+
 fn millis_now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
@@ -165,7 +187,7 @@ impl Sink for KafkaSink {
         let known = self.look_up(&topics).map_err(SendError::unavailable)?;
         let cluster = cluster_of(&known);
         let memo = batch.memo().and_then(Memo::decode).filter(|memo| producing.numbered && memo.cluster == cluster);
-        let mut delivery = Delivery::new(batch.len());
+        let mut delivery = Delivery::in_order(batch.len());
         let mut divided = divide(batch, &self.topic, memo.as_ref(), &known);
         for (index, why) in divided.bad {
             delivery.reject(index, why);
@@ -173,8 +195,24 @@ impl Sink for KafkaSink {
         for (index, topic) in divided.homeless {
             delivery.hold(index, missing(&known, &topic).into_outcome());
         }
+        let may_be_there = memo.as_ref().is_some_and(|memo| producing.numbers.begin(memo.numbering));
         let verdicts = producing.produce(batch, session, &mut divided.groups);
+        if let Some(memo) = memo.as_ref().filter(|_| !may_be_there)
+            // A code is a broker's: some say that it has written the records all the same.
+            && verdicts.iter().all(|verdict| matches!(verdict, Err(error) if error.code.is_none() || error.fault == Fault::Refused))
+            && !divided.groups.iter().any(|group| group.unanswered)
+        {
+            producing.numbers.is_unused(memo.numbering);
+        }
         let mut doubts = Doubts::default();
+        for (group, verdict) in divided.groups.iter().zip(&verdicts) {
+            if group.is_kept && (may_be_there || group.unanswered) {
+                doubts.look_at_times(batch, group, verdict, self.expiration);
+            }
+        }
+        if verdicts.iter().any(Result::is_ok) {
+            delivery.understand();
+        }
         let mut stopped = None;
         for (group, verdict) in divided.groups.iter().zip(verdicts) {
             doubts.look_at(group, &verdict);
@@ -197,20 +235,8 @@ impl Sink for KafkaSink {
         }
         let mut report = delivery.finish(stopped);
         let is_finished = report.exceptions().all(|(_, outcome)| matches!(outcome, Outcome::Rejected { .. }));
-        if let Some(memo) = memo {
-            let age = millis_now().saturating_sub(memo.made_at);
-            if age > self.expiration.as_millis() as i64 {
-                doubts.0.get_or_insert_with(|| {
-                    format!(
-                        "the batch was numbered {} s ago, and the brokers may have forgotten its producer: what they had taken \
-                         before is there twice",
-                        age / 1000
-                    )
-                });
-            }
-            if is_finished {
-                producing.numbers.give_back(batch.id.buffer_id, cluster, memo.numbering);
-            }
+        if let Some(memo) = memo.filter(|_| is_finished) {
+            producing.numbers.give_back(batch.id.buffer_id, cluster, memo.numbering);
         }
         if let Some(reason) = doubts.0.filter(|_| producing.numbered) {
             report.set_once_ended(reason);
