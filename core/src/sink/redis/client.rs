@@ -246,8 +246,7 @@ impl Client {
         let deadline = Instant::now() + wait;
         let mut sign_in = || {
             if let Some(command) = login.command()? {
-                session.say(&command)?;
-                session.asked(wait)?;
+                session.sign_in(&command, wait)?;
             } else {
                 session.ping(wait)?;
             }
