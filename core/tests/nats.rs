@@ -183,6 +183,10 @@ fn a_record_that_no_message_can_carry_is_refused_at_put() {
     sink.admit(&NewRecord::new(b"").headers(&[("a", &b"\xff b"[..])])).unwrap();
     assert!(refused(NewRecord::new(b"").topic("a b")).contains("white space"));
     assert!(refused(NewRecord::new(b"").topic("a.>")).contains("wildcard"));
+    assert!(refused(NewRecord::new(b"").topic("$JS.API.STREAM.PURGE.S")).contains("begins with $"));
+    sink.admit(&NewRecord::new(b"").topic("$KV.bucket.key")).unwrap();
+    let told = NatsSink::builder("nats://localhost/$JS.API.STREAM.PURGE.S").environment(Environment::empty()).build();
+    assert!(told.unwrap_err().to_string().contains("listens to itself"));
     assert!(refused(NewRecord::new(b"").headers(&[("a", &b"b\r\nNats-Msg-Id: c"[..])])).contains("line break"));
     assert!(refused(NewRecord::new(b"").headers(&[("a:b", &b""[..])])).contains("name"));
     let nowhere = NatsSink::builder("nats://localhost").environment(Environment::empty()).build().unwrap();
