@@ -1,6 +1,6 @@
 //! The Redis sink against servers that are stale, talk too much or fail in part. What real servers do, tests/brokers has.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
@@ -35,7 +35,7 @@ fn converse(mut stream: TcpStream, reply: &impl Fn(&[String]) -> Option<String>)
 }
 
 fn command(from: &mut impl BufRead) -> Option<Vec<String>> {
-    let mut number = |from: &mut dyn BufRead| {
+    let number = |from: &mut dyn BufRead| {
         let mut line = String::new();
         from.read_line(&mut line).ok()?;
         line.trim().get(1..)?.parse::<usize>().ok()
