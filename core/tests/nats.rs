@@ -1,12 +1,16 @@
 //! The NATS sink against servers that break off, say what is none of the protocol, or answer what nobody asked. What real servers
 //! do, tests/brokers has.
 
+#[path = "common/certificates.rs"]
+mod certificates;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use certificates::{Ask, Authority};
 use unistream::sink::nats::{Environment, NatsSink};
 use unistream::{Batch, NewRecord, Outcome, Producer, Report, Sink};
 
@@ -212,4 +216,55 @@ fn a_report_says_where_a_message_is() {
     receipts.sort();
     assert_eq!(receipts, ["S:7", "S:8"]);
     producer.close(Duration::from_secs(30)).unwrap();
+}
+
+/// Serves every connection: greets in clear, goes on with TLS, says `under_tls` there, and acknowledges what it gets. The URL.
+fn serve_tls(config: Arc<rustls::ServerConfig>, greeting: &'static str, under_tls: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("tls://{}/s", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            write!(stream, "{greeting}\r\n").unwrap();
+            let session = rustls::ServerConnection::new(config.clone()).unwrap();
+            let mut tls = BufReader::new(rustls::StreamOwned::new(session, stream));
+            let mut line = String::new();
+            while tls.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+                let words: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
+                line.clear();
+                let said = match &words[0][..] {
+                    "PING" => format!("{under_tls}PONG\r\n"),
+                    "HPUB" => {
+                        let mut bytes = vec![0; words.last().unwrap().parse::<usize>().unwrap() + 2];
+                        tls.read_exact(&mut bytes).unwrap();
+                        format!("MSG {} 1 {}\r\n{ACK}\r\n", words[2], ACK.len())
+                    }
+                    _ => continue,
+                };
+                tls.get_mut().write_all(said.as_bytes()).unwrap();
+            }
+        }
+    });
+    url
+}
+
+#[test]
+fn what_was_said_before_tls_rejects_nothing() {
+    let authority = Authority::new();
+    let dir = tempfile::tempdir().unwrap();
+    let bundle = dir.path().join("ca.pem");
+    std::fs::write(&bundle, authority.pem()).unwrap();
+    let config = authority.server(&["127.0.0.1"], Ask::Nothing);
+    let greeting = r#"INFO {"max_payload":10,"headers":true,"tls_required":true,"connect_urls":["nowhere.invalid:1"]}"#;
+    for (under_tls, expected) in
+        [("", "f"), ("INFO {\"max_payload\":1000}\r\n", "d"), ("INFO {\"max_payload\":11}\r\n", "r")]
+    {
+        let sink = NatsSink::builder(serve_tls(config.clone(), greeting, under_tls))
+            .environment(Environment::empty())
+            .ca_bundle(bundle.to_str().unwrap())
+            .build()
+            .unwrap();
+        let report = sink.send(&Batch::from_records([NewRecord::new(&[b'x'; 100])])).unwrap();
+        assert_eq!(kinds(&report, 1), expected, "{under_tls}: {}", why(&report, 0));
+    }
 }

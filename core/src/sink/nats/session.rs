@@ -17,6 +17,8 @@ pub(super) struct Session {
     pub(super) server: Server,
     /// The most bytes of a message, headers included.
     pub(super) max_payload: u64,
+    /// It said that before TLS began, and not again since: it may be somebody else's word.
+    pub(super) greeted_in_clear: bool,
     /// The server's version, its first two numbers.
     pub(super) version: (u64, u64),
     /// The server asks its clients to go to others.
@@ -64,6 +66,7 @@ impl Session {
         Session {
             server,
             max_payload,
+            greeted_in_clear: false,
             version,
             is_leaving: false,
             connection,
@@ -140,6 +143,9 @@ impl Session {
                 Said::Pong => return Ok(Heard::Pong),
                 Said::Info(info) => {
                     self.is_leaving |= info["ldm"].as_bool().unwrap_or(false);
+                    if let Some(most) = info["max_payload"].as_u64() {
+                        (self.max_payload, self.greeted_in_clear) = (most, false);
+                    }
                     return Ok(Heard::Info(info));
                 }
                 Said::Error(text) => return told(text).map(Heard::Told),
