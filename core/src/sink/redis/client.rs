@@ -108,18 +108,21 @@ impl Login {
 }
 
 impl Client {
-    /// The server that takes a stream. May ask servers for it.
-    pub(super) fn route(&self, stream: &str) -> Result<Server, CallError> {
+    /// The server that takes a stream, if the cluster has one for it. May ask servers for it.
+    ///
+    /// # Errors
+    /// None of them can say.
+    pub(super) fn route(&self, stream: &str) -> Result<Option<Server>, CallError> {
         match &self.setting {
             Setting::Servers => {
                 let known = self.known();
-                Ok(self.seeds[known.seed % self.seeds.len()].clone())
+                Ok(Some(self.seeds[known.seed % self.seeds.len()].clone()))
             }
             Setting::Sentinels(name, login) => {
                 let master = self.known().master.clone();
                 match master {
-                    Some(master) => Ok(master),
-                    None => self.each_seed(|seed| self.ask_sentinel(seed, name, login)),
+                    Some(master) => Ok(Some(master)),
+                    None => self.each_seed(|seed| self.ask_sentinel(seed, name, login)).map(Some),
                 }
             }
             Setting::Cluster => {
@@ -130,12 +133,14 @@ impl Client {
                     self.known().map = Some(map);
                 }
                 let found = node(&self.known());
-                if found.is_none() {
-                    self.known().map = None;
-                }
-                found.ok_or_else(|| unavailable(format!("no node of the cluster has slot {slot}")))
+                Ok(found)
             }
         }
+    }
+
+    /// The map of the cluster lacks a slot: it is asked for anew.
+    pub(super) fn ask_anew(&self) {
+        self.known().map = None;
     }
 
     /// A connection to a server, and whether it is one that was kept.
@@ -266,6 +271,11 @@ impl Client {
 /// The same error with the server's name before it.
 pub(super) fn named(server: &Server, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}:{}: {error}", server.host, server.port))
+}
+
+/// The cluster has no server for a stream.
+pub(super) fn nowhere(stream: &str) -> CallError {
+    unavailable(format!("no node of the cluster has slot {}", slot(stream)))
 }
 
 pub(super) fn unavailable(message: impl Into<String>) -> CallError {
