@@ -167,7 +167,9 @@ impl Client {
         known.idle.remove(server);
         known.map = None;
         known.master = None;
-        if self.seeds[known.seed % self.seeds.len()] == *server {
+        // Who told of it may be out of date, and would tell of it again.
+        let was_told = !matches!(self.setting, Setting::Servers);
+        if was_told || self.seeds[known.seed % self.seeds.len()] == *server {
             known.seed = (known.seed + 1) % self.seeds.len();
         }
     }
@@ -192,7 +194,7 @@ impl Client {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks each server of the URL, the one that answered last first; then nodes that were known.
+    /// Asks each server of the URL, the one that answered last first, unless what it told was wrong.
     fn each_seed<T>(&self, ask: impl Fn(&Server) -> io::Result<T>) -> Result<T, CallError> {
         let interrupts = self.interrupts();
         let first = self.known().seed;
