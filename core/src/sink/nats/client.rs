@@ -44,11 +44,11 @@ impl Client {
         }
     }
 
-    /// Keeps a connection for the next batch, unless its server asks us to leave.
+    /// Keeps a connection for the next batch, unless its server asks us to leave or has told an error.
     pub(super) fn keep(&self, session: Session) {
         if session.is_leaving {
             lock(&self.servers).leave(&session.server);
-        } else {
+        } else if !session.has_complained {
             lock(&self.idle).push(session);
         }
     }

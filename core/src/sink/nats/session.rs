@@ -23,6 +23,8 @@ pub(super) struct Session {
     pub(super) version: (u64, u64),
     /// The server asks its clients to go to others.
     pub(super) is_leaving: bool,
+    /// The server has told an error. What it speaks of may be an earlier batch's, so that the next begins with another connection.
+    pub(super) has_complained: bool,
     connection: Connection,
     reader: Reader,
     out: Vec<u8>,
@@ -69,6 +71,7 @@ impl Session {
             greeted_in_clear: false,
             version,
             is_leaving: false,
+            has_complained: false,
             connection,
             reader,
             out: Vec::new(),
@@ -148,7 +151,10 @@ impl Session {
                     }
                     return Ok(Heard::Info(info));
                 }
-                Said::Error(text) => return told(text).map(Heard::Told),
+                Said::Error(text) => {
+                    self.has_complained = true;
+                    return told(text).map(Heard::Told);
+                }
                 Said::Message(message) => {
                     let number = message.subject.strip_prefix(&self.inbox[..]).and_then(|number| number.parse().ok());
                     // What is not ours has a number that nobody waits for.
