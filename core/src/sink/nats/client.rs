@@ -179,8 +179,7 @@ impl Client {
 
 /// What a server says first.
 fn greeting(connection: &mut Connection, reader: &mut Reader, deadline: Instant) -> io::Result<Value> {
-    let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-    connection.set_io_timeout(left)?;
+    connection.wait_until(deadline);
     match reader.next(connection)? {
         Said::Info(info) => Ok(info),
         Said::Error(text) => Err(io::Error::new(ErrorKind::ConnectionRefused, format!("the server says: {text}"))),

@@ -137,8 +137,10 @@ impl Session {
         loop {
             let left = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero());
             let left = left.ok_or_else(|| io::Error::new(ErrorKind::TimedOut, "the server does not answer"))?;
-            self.connection.set_io_timeout(left.max(Duration::from_millis(1)))?;
+            // All of it: a server that sends a byte now and then is not waited for without end.
+            self.connection.wait_until(deadline);
             let said = self.reader.next(&mut self.connection)?;
+            self.connection.set_io_timeout(left)?;
             self.used = Instant::now();
             match said {
                 Said::Ping => {}

@@ -49,8 +49,10 @@ impl Session {
     /// # Errors
     /// Of the connection; `TimedOut`.
     pub(super) fn reply(&mut self, wait: Duration) -> io::Result<Reply> {
-        self.connection.set_io_timeout(wait)?;
+        // All of it: a server that sends a byte now and then is not waited for without end.
+        self.connection.wait_until(Instant::now() + wait);
         let reply = self.reader.next(&mut self.connection)?;
+        self.connection.set_io_timeout(wait)?;
         self.used = Instant::now();
         Ok(reply)
     }
