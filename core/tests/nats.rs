@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use certificates::{Ask, Authority};
 use unistream::sink::nats::{Environment, NatsSink};
@@ -267,4 +267,38 @@ fn what_was_said_before_tls_rejects_nothing() {
         let report = sink.send(&Batch::from_records([NewRecord::new(&[b'x'; 100])])).unwrap();
         assert_eq!(kinds(&report, 1), expected, "{under_tls}: {}", why(&report, 0));
     }
+}
+
+#[test]
+fn a_connection_on_which_an_error_was_told_is_not_kept() {
+    let (tell, told) = mpsc::channel();
+    let url = serve(INFO, move |_, published, stream| {
+        tell.send(published.reply.rsplit_once('.').unwrap().0.to_owned()).unwrap();
+        if published.bytes.ends_with("bad\r\n") {
+            let _ = stream.write_all(b"-ERR 'Permissions Violation for Publish to \"other\"'\r\n");
+        }
+        say(stream, &published.reply, ACK);
+        true
+    });
+    let sink = NatsSink::builder(url).environment(Environment::empty()).build().unwrap();
+    for data in [&b"good"[..], b"bad", b"good"] {
+        assert_eq!(kinds(&sink.send(&Batch::from_records([NewRecord::new(data)])).unwrap(), 1), "d");
+    }
+    let inboxes: Vec<_> = told.try_iter().collect();
+    assert!(inboxes[0] == inboxes[1] && inboxes[1] != inboxes[2], "{inboxes:?}");
+}
+
+#[test]
+fn a_greeting_without_an_end_is_not_waited_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("nats://{}/s", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        while stream.write_all(b"I").is_ok() {
+            thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let begun = Instant::now();
+    assert_eq!(kinds(&send(&url, &[b"a"]), 1), "u");
+    assert!(begun.elapsed() < Duration::from_secs(30));
 }

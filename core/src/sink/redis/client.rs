@@ -156,6 +156,40 @@ impl Client {
         }
     }
 
+    /// Makes sure that the server of one of some streams can be reached, if there are any.
+    ///
+    /// # Errors
+    /// Why none can.
+    pub(super) fn reach_any(&self, streams: impl Iterator<Item = String>) -> Result<(), CallError> {
+        let interrupts = self.interrupts();
+        let (mut tried, mut last, mut is_nowhere) = (Vec::new(), None, false);
+        for stream in streams {
+            let Some(server) = self.route(&stream)? else {
+                (last, is_nowhere) = (Some(nowhere(&stream)), true);
+                continue;
+            };
+            if tried.contains(&server) {
+                continue;
+            }
+            match self.session(&server) {
+                Ok((session, _)) => {
+                    self.keep(session);
+                    return Ok(());
+                }
+                Err(error) => last = Some(unavailable(error.to_string())),
+            }
+            self.forget(&server);
+            if self.interrupts() != interrupts {
+                break;
+            }
+            tried.push(server);
+        }
+        if is_nowhere {
+            self.ask_anew();
+        }
+        last.map_or(Ok(()), Err)
+    }
+
     /// Keeps a connection for the next batch.
     pub(super) fn keep(&self, session: Session) {
         self.known().idle.entry(session.server.clone()).or_default().push(session);

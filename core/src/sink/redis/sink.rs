@@ -297,36 +297,11 @@ impl Sink for RedisSink {
         if !self.once || batch.memo().is_some() {
             return Ok(None);
         }
-        let interrupts = self.client.interrupts();
         // As long as nobody can be reached, nothing was sent.
-        let (mut tried, mut last, mut is_nowhere) = (Vec::new(), None, false);
-        for record in batch.iter() {
-            let Ok(stream) = self.stream(&record.to_new(), &record.id()) else { continue };
-            let server = match self.client.route(&stream).map_err(CallError::into_send_error)? {
-                Some(server) if tried.contains(&server) => continue,
-                Some(server) => server,
-                None => {
-                    (last, is_nowhere) = (Some(nowhere(&stream)), true);
-                    continue;
-                }
-            };
-            match self.client.session(&server) {
-                Ok((session, _)) => {
-                    self.client.keep(session);
-                    return Ok(Some(attempted::memo()));
-                }
-                Err(error) => last = Some(unavailable(error.to_string())),
-            }
-            self.client.forget(&server);
-            if self.client.interrupts() != interrupts {
-                break;
-            }
-            tried.push(server);
-        }
-        if is_nowhere {
-            self.client.ask_anew();
-        }
-        last.map_or_else(|| Ok(Some(attempted::memo())), |error| Err(error.into_send_error()))
+        let streams =
+            batch.iter().filter_map(|record| self.stream(&record.to_new(), &record.id()).ok().map(Cow::into_owned));
+        self.client.reach_any(streams).map_err(CallError::into_send_error)?;
+        Ok(Some(attempted::memo()))
     }
 
     fn send(&self, batch: &Batch) -> Result<Report, SendError> {
