@@ -1,12 +1,16 @@
 //! The NATS sink against servers that break off, say what is none of the protocol, or answer what nobody asked. What real servers
 //! do, tests/brokers has.
 
+#[path = "common/certificates.rs"]
+mod certificates;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use certificates::{Ask, Authority};
 use unistream::sink::nats::{Environment, NatsSink};
 use unistream::{Batch, NewRecord, Outcome, Producer, Report, Sink};
 
@@ -183,6 +187,10 @@ fn a_record_that_no_message_can_carry_is_refused_at_put() {
     sink.admit(&NewRecord::new(b"").headers(&[("a", &b"\xff b"[..])])).unwrap();
     assert!(refused(NewRecord::new(b"").topic("a b")).contains("white space"));
     assert!(refused(NewRecord::new(b"").topic("a.>")).contains("wildcard"));
+    assert!(refused(NewRecord::new(b"").topic("$JS.API.STREAM.PURGE.S")).contains("begins with $"));
+    sink.admit(&NewRecord::new(b"").topic("$KV.bucket.key")).unwrap();
+    let told = NatsSink::builder("nats://localhost/$JS.API.STREAM.PURGE.S").environment(Environment::empty()).build();
+    assert!(told.unwrap_err().to_string().contains("listens to itself"));
     assert!(refused(NewRecord::new(b"").headers(&[("a", &b"b\r\nNats-Msg-Id: c"[..])])).contains("line break"));
     assert!(refused(NewRecord::new(b"").headers(&[("a:b", &b""[..])])).contains("name"));
     let nowhere = NatsSink::builder("nats://localhost").environment(Environment::empty()).build().unwrap();
@@ -208,4 +216,89 @@ fn a_report_says_where_a_message_is() {
     receipts.sort();
     assert_eq!(receipts, ["S:7", "S:8"]);
     producer.close(Duration::from_secs(30)).unwrap();
+}
+
+/// Serves every connection: greets in clear, goes on with TLS, says `under_tls` there, and acknowledges what it gets. The URL.
+fn serve_tls(config: Arc<rustls::ServerConfig>, greeting: &'static str, under_tls: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("tls://{}/s", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            write!(stream, "{greeting}\r\n").unwrap();
+            let session = rustls::ServerConnection::new(config.clone()).unwrap();
+            let mut tls = BufReader::new(rustls::StreamOwned::new(session, stream));
+            let mut line = String::new();
+            while tls.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+                let words: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
+                line.clear();
+                let said = match &words[0][..] {
+                    "PING" => format!("{under_tls}PONG\r\n"),
+                    "HPUB" => {
+                        let mut bytes = vec![0; words.last().unwrap().parse::<usize>().unwrap() + 2];
+                        tls.read_exact(&mut bytes).unwrap();
+                        format!("MSG {} 1 {}\r\n{ACK}\r\n", words[2], ACK.len())
+                    }
+                    _ => continue,
+                };
+                tls.get_mut().write_all(said.as_bytes()).unwrap();
+            }
+        }
+    });
+    url
+}
+
+#[test]
+fn what_was_said_before_tls_rejects_nothing() {
+    let authority = Authority::new();
+    let dir = tempfile::tempdir().unwrap();
+    let bundle = dir.path().join("ca.pem");
+    std::fs::write(&bundle, authority.pem()).unwrap();
+    let config = authority.server(&["127.0.0.1"], Ask::Nothing);
+    let greeting = r#"INFO {"max_payload":10,"headers":true,"tls_required":true,"connect_urls":["nowhere.invalid:1"]}"#;
+    for (under_tls, expected) in
+        [("", "f"), ("INFO {\"max_payload\":1000}\r\n", "d"), ("INFO {\"max_payload\":11}\r\n", "r")]
+    {
+        let sink = NatsSink::builder(serve_tls(config.clone(), greeting, under_tls))
+            .environment(Environment::empty())
+            .ca_bundle(bundle.to_str().unwrap())
+            .build()
+            .unwrap();
+        let report = sink.send(&Batch::from_records([NewRecord::new(&[b'x'; 100])])).unwrap();
+        assert_eq!(kinds(&report, 1), expected, "{under_tls}: {}", why(&report, 0));
+    }
+}
+
+#[test]
+fn a_connection_on_which_an_error_was_told_is_not_kept() {
+    let (tell, told) = mpsc::channel();
+    let url = serve(INFO, move |_, published, stream| {
+        tell.send(published.reply.rsplit_once('.').unwrap().0.to_owned()).unwrap();
+        if published.bytes.ends_with("bad\r\n") {
+            let _ = stream.write_all(b"-ERR 'Permissions Violation for Publish to \"other\"'\r\n");
+        }
+        say(stream, &published.reply, ACK);
+        true
+    });
+    let sink = NatsSink::builder(url).environment(Environment::empty()).build().unwrap();
+    for data in [&b"good"[..], b"bad", b"good"] {
+        assert_eq!(kinds(&sink.send(&Batch::from_records([NewRecord::new(data)])).unwrap(), 1), "d");
+    }
+    let inboxes: Vec<_> = told.try_iter().collect();
+    assert!(inboxes[0] == inboxes[1] && inboxes[1] != inboxes[2], "{inboxes:?}");
+}
+
+#[test]
+fn a_greeting_without_an_end_is_not_waited_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("nats://{}/s", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        while stream.write_all(b"I").is_ok() {
+            thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let begun = Instant::now();
+    assert_eq!(kinds(&send(&url, &[b"a"]), 1), "u");
+    assert!(begun.elapsed() < Duration::from_secs(30));
 }

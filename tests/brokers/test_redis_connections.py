@@ -33,6 +33,19 @@ def test_users_passwords_and_permissions(tmp_path: Path) -> None:
         assert numbers_in(servers, "s") == [0, 0]
 
 
+def test_a_user_who_may_not_write_the_note_adds_nothing(tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("hush\n")
+    extra = "requirepass hush\nuser few on >hush ~s ~{s}:unistream:* +xadd +eval +hget +pexpire"
+    with serving(tmp_path / "servers", extra=extra, options={"password": "hush"}) as servers:
+        url = servers.at("0/s").replace("//", "//few@") + f"?password_file={password}"
+        outbox = waits(tmp_path, url, "The user executing the script can't run this command")
+        assert servers.client().keys() == []
+        servers.client().execute_command("ACL", "SETUSER", "few", "+hset")
+        delivers(outbox, url)
+        assert numbers_in(servers, "s") == [0]
+
+
 def test_tls_that_asks_who_we_are(tmp_path: Path) -> None:
     certs = certificates(tmp_path / "certs")
     extra = "\n".join(

@@ -115,6 +115,10 @@ pub(super) fn unavailable(message: impl Into<String>) -> Refusal {
     Refusal { meaning: Meaning::Unavailable, error: CallError::unavailable(OPERATION, message) }
 }
 
+pub(super) fn failed(message: String) -> CallError {
+    CallError { operation: OPERATION, fault: Fault::Failed, code: None, message }
+}
+
 fn meaning(code: u16, err_code: u16) -> Meaning {
     match TABLE.iter().find(|(known, _)| *known == err_code) {
         Some((_, meaning)) => *meaning,

@@ -44,11 +44,11 @@ impl Client {
         }
     }
 
-    /// Keeps a connection for the next batch, unless its server asks us to leave.
+    /// Keeps a connection for the next batch, unless its server asks us to leave or has told an error.
     pub(super) fn keep(&self, session: Session) {
         if session.is_leaving {
             lock(&self.servers).leave(&session.server);
-        } else {
+        } else if !session.has_complained {
             lock(&self.idle).push(session);
         }
     }
@@ -109,7 +109,8 @@ impl Client {
                 "the server has no TLS, which option tls requires",
             )));
         }
-        if self.tls != NatsTls::First && (is("tls_required") || self.tls == NatsTls::Require) {
+        let in_clear = self.tls != NatsTls::First && (is("tls_required") || self.tls == NatsTls::Require);
+        if in_clear {
             connection = self.dialer.secure(connection, tls_name)?;
             // What came before the handshake is nothing that the server has said under it.
             reader = Reader::default();
@@ -118,7 +119,8 @@ impl Client {
         let line = self.connect_line(nonce).map_err(|why| io::Error::new(ErrorKind::PermissionDenied, why))?;
         connection.write_all(&line).map_err(named)?;
         let mut session = Session::new(server.clone(), connection, reader, &info, &self.inbox_prefix);
-        self.learn(&session, &info);
+        session.greeted_in_clear = in_clear;
+        self.hear_of(&session, &info, in_clear);
         session.say(format!("{}PING\r\n", session.subscription()).as_bytes()).map_err(named)?;
         loop {
             match session.hear(deadline).map_err(named)? {
@@ -135,8 +137,12 @@ impl Client {
 
     /// Remembers the servers that a server tells of.
     pub(super) fn learn(&self, session: &Session, info: &Value) {
+        self.hear_of(session, info, false);
+    }
+
+    fn hear_of(&self, session: &Session, info: &Value, in_clear: bool) {
         if let Some(told) = info["connect_urls"].as_array().filter(|_| self.discover) {
-            lock(&self.servers).discover(&session.server, told.iter().filter_map(Value::as_str));
+            lock(&self.servers).discover(&session.server, told.iter().filter_map(Value::as_str), in_clear);
         }
     }
 
@@ -173,8 +179,7 @@ impl Client {
 
 /// What a server says first.
 fn greeting(connection: &mut Connection, reader: &mut Reader, deadline: Instant) -> io::Result<Value> {
-    let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-    connection.set_io_timeout(left)?;
+    connection.wait_until(deadline);
     match reader.next(connection)? {
         Said::Info(info) => Ok(info),
         Said::Error(text) => Err(io::Error::new(ErrorKind::ConnectionRefused, format!("the server says: {text}"))),

@@ -87,12 +87,16 @@ impl Publisher<'_> {
         Ok(())
     }
 
-    /// Rejects a record that the server would end the connection for.
+    /// Rejects a record that the server would end the connection for. What it said before TLS is not enough for that: then the
+    /// record has failed.
     fn fits(&mut self, headers: &[u8], entry: &Entry<'_>) -> bool {
         let (bytes, most) = ((headers.len() + entry.record.data.len()) as u64, self.session.max_payload);
         if bytes > most {
             let reason = format!("it is {bytes} bytes with its headers; the server takes {most} (max_payload)");
-            self.outcomes[entry.index] = Some(Outcome::Rejected { reason });
+            self.outcomes[entry.index] = Some(match self.session.greeted_in_clear {
+                false => Outcome::Rejected { reason },
+                true => answer::failed(format!("{reason}, as it says before TLS; tls=first makes sure")).into_outcome(),
+            });
         }
         bytes <= most
     }

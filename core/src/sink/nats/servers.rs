@@ -105,12 +105,16 @@ impl Servers {
         }
     }
 
-    /// Remembers the servers of the cluster that one of them tells of.
-    pub(super) fn discover<'a>(&mut self, teller: &Server, told: impl Iterator<Item = &'a str>) {
+    /// Remembers the servers of the cluster that one of them tells of. What was told `in_clear` before TLS may be somebody else's
+    /// word, who names servers of his own: then only addresses count, because they must show the certificate of who told.
+    pub(super) fn discover<'a>(&mut self, teller: &Server, told: impl Iterator<Item = &'a str>, in_clear: bool) {
         for mut server in told.filter_map(|text| Server::parse(text).ok()) {
             let is_address = server.host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok();
             if is_address {
                 server.tls_name.clone_from(&teller.tls_name);
+            }
+            if in_clear && !is_address {
+                continue;
             }
             let is_known = self.all.iter().any(|known| known.host == server.host && known.port == server.port);
             if !is_known && self.all.len() < MOST {
@@ -148,7 +152,10 @@ mod tests {
         let second = servers.current();
         servers.leave(&first);
         assert_eq!(servers.current(), second, "it was left already");
-        servers.discover(&second, ["a:4222", "10.0.0.1:4222", "c:4222", "nonsense:x"].into_iter());
+        let told = ["a:4222", "10.0.0.1:4222", "c:4222", "nonsense:x"];
+        servers.discover(&second, told.into_iter(), true);
+        assert_eq!(servers.len(), 3, "a name is not believed that was told before TLS");
+        servers.discover(&second, told.into_iter(), false);
         assert_eq!(servers.len(), 4);
         assert_eq!((&servers.all[2].tls_name, &servers.all[3].tls_name[..]), (&second.host, "c"));
     }

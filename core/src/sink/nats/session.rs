@@ -17,10 +17,14 @@ pub(super) struct Session {
     pub(super) server: Server,
     /// The most bytes of a message, headers included.
     pub(super) max_payload: u64,
+    /// It said that before TLS began, and not again since: it may be somebody else's word.
+    pub(super) greeted_in_clear: bool,
     /// The server's version, its first two numbers.
     pub(super) version: (u64, u64),
     /// The server asks its clients to go to others.
     pub(super) is_leaving: bool,
+    /// The server has told an error. What it speaks of may be an earlier batch's, so that the next begins with another connection.
+    pub(super) has_complained: bool,
     connection: Connection,
     reader: Reader,
     out: Vec<u8>,
@@ -64,8 +68,10 @@ impl Session {
         Session {
             server,
             max_payload,
+            greeted_in_clear: false,
             version,
             is_leaving: false,
+            has_complained: false,
             connection,
             reader,
             out: Vec::new(),
@@ -131,8 +137,10 @@ impl Session {
         loop {
             let left = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero());
             let left = left.ok_or_else(|| io::Error::new(ErrorKind::TimedOut, "the server does not answer"))?;
-            self.connection.set_io_timeout(left.max(Duration::from_millis(1)))?;
+            // All of it: a server that sends a byte now and then is not waited for without end.
+            self.connection.wait_until(deadline);
             let said = self.reader.next(&mut self.connection)?;
+            self.connection.set_io_timeout(left)?;
             self.used = Instant::now();
             match said {
                 Said::Ping => {}
@@ -140,9 +148,15 @@ impl Session {
                 Said::Pong => return Ok(Heard::Pong),
                 Said::Info(info) => {
                     self.is_leaving |= info["ldm"].as_bool().unwrap_or(false);
+                    if let Some(most) = info["max_payload"].as_u64() {
+                        (self.max_payload, self.greeted_in_clear) = (most, false);
+                    }
                     return Ok(Heard::Info(info));
                 }
-                Said::Error(text) => return told(text).map(Heard::Told),
+                Said::Error(text) => {
+                    self.has_complained = true;
+                    return told(text).map(Heard::Told);
+                }
                 Said::Message(message) => {
                     let number = message.subject.strip_prefix(&self.inbox[..]).and_then(|number| number.parse().ok());
                     // What is not ours has a number that nobody waits for.

@@ -280,6 +280,9 @@ impl NatsBuilder {
         };
         let hosts: Vec<_> = place.servers.iter().map(|server| format!("{}:{}", server.host, server.port)).collect();
         let name = format!("nats://{}/{subject}", hosts.join(",")).trim_end_matches('/').to_owned();
+        if subject::is_reserved(subject) {
+            return Err(invalid(format!("the subject {subject:?} is one that a server listens to itself")));
+        }
         let subject = Destination::parse("subject", subject)?;
         let client = Client {
             auth: Auth::of(&options, place.username)?,

@@ -235,7 +235,7 @@ impl Connection {
     }
 
     /// Sets when all reads and writes from now on must have ended.
-    pub(super) fn wait_until(&self, deadline: Instant) {
+    pub(crate) fn wait_until(&self, deadline: Instant) {
         self.socket.set_patience(Patience::Until(deadline));
     }
 

@@ -45,13 +45,25 @@ const TABLE: &[(&str, Meaning)] = &[
 ];
 
 pub(super) fn meaning(error: &str) -> Meaning {
-    let word = error.split(' ').next().unwrap_or_default();
-    match TABLE.iter().find(|(known, _)| *known == word) {
-        Some((_, meaning)) => *meaning,
+    let known = |error: &str| {
+        let word = error.split(' ').next().unwrap_or_default();
+        TABLE.iter().find(|(known, _)| *known == word).map(|(_, meaning)| *meaning)
+    };
+    match known(error).or_else(|| known(in_script(error)?)) {
+        Some(meaning) => meaning,
         // Said without a word of its own.
         None if error.contains("max number of clients") => Meaning::Elsewhere,
+        // A command of the script that the ACL of the user does not allow.
+        None if error.contains("The user executing the script can't") => Meaning::Unavailable,
         None => Meaning::Failed,
     }
+}
+
+/// What a command in a script was refused with. Servers before 7.0, and those that come from them, say first where that was:
+/// `@user_script: 12: -READONLY You can't write…`, perhaps behind `ERR Error running script…`.
+fn in_script(error: &str) -> Option<&str> {
+    let (_, behind) = error.rsplit_once("user_script:")?;
+    Some(behind.trim_start_matches(|c: char| c.is_ascii_digit() || c == ':' || c == ' ').trim_start_matches('-'))
 }
 
 /// Where another node is, by `MOVED 3999 host:port` and `ASK` likewise.
@@ -86,6 +98,29 @@ mod tests {
             ("MOVED 3999 127.0.0.1:6381", Meaning::Moved, Fault::UNAVAILABLE),
             ("ASK 3999 127.0.0.1:6381", Meaning::Ask, Fault::UNAVAILABLE),
             ("", Meaning::Failed, Fault::Failed),
+            ("@user_script: 12: -READONLY You can't write", Meaning::Elsewhere, Fault::UNAVAILABLE),
+            (
+                "ERR Error running script (call to f_2a): @user_script:4: @user_script: 4: -OOM command not allowed",
+                Meaning::Unavailable,
+                Fault::UNAVAILABLE,
+            ),
+            (
+                "ERR Error running script (call to f_2a): @user_script:4: -MISCONF Redis is configured to save",
+                Meaning::Unavailable,
+                Fault::UNAVAILABLE,
+            ),
+            (
+                "@user_script: 4: The user executing the script can't run this command",
+                Meaning::Unavailable,
+                Fault::UNAVAILABLE,
+            ),
+            ("OOM command not allowed. script: 2a, on @user_script:4.", Meaning::Unavailable, Fault::UNAVAILABLE),
+            ("ERR syntax error script: 2a, on @user_script:4.", Meaning::Failed, Fault::Failed),
+            (
+                "ERR Error running script (call to f_2a): @user_script:4: WRONGTYPE Operation",
+                Meaning::Failed,
+                Fault::Failed,
+            ),
         ] {
             assert_eq!((meaning(error), refusal(error).fault), (expected, fault), "{error}");
         }

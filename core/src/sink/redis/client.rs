@@ -108,18 +108,21 @@ impl Login {
 }
 
 impl Client {
-    /// The server that takes a stream. May ask servers for it.
-    pub(super) fn route(&self, stream: &str) -> Result<Server, CallError> {
+    /// The server that takes a stream, if the cluster has one for it. May ask servers for it.
+    ///
+    /// # Errors
+    /// None of them can say.
+    pub(super) fn route(&self, stream: &str) -> Result<Option<Server>, CallError> {
         match &self.setting {
             Setting::Servers => {
                 let known = self.known();
-                Ok(self.seeds[known.seed % self.seeds.len()].clone())
+                Ok(Some(self.seeds[known.seed % self.seeds.len()].clone()))
             }
             Setting::Sentinels(name, login) => {
                 let master = self.known().master.clone();
                 match master {
-                    Some(master) => Ok(master),
-                    None => self.each_seed(|seed| self.ask_sentinel(seed, name, login)),
+                    Some(master) => Ok(Some(master)),
+                    None => self.each_seed(|seed| self.ask_sentinel(seed, name, login)).map(Some),
                 }
             }
             Setting::Cluster => {
@@ -130,12 +133,14 @@ impl Client {
                     self.known().map = Some(map);
                 }
                 let found = node(&self.known());
-                if found.is_none() {
-                    self.known().map = None;
-                }
-                found.ok_or_else(|| unavailable(format!("no node of the cluster has slot {slot}")))
+                Ok(found)
             }
         }
+    }
+
+    /// The map of the cluster lacks a slot: it is asked for anew.
+    pub(super) fn ask_anew(&self) {
+        self.known().map = None;
     }
 
     /// A connection to a server, and whether it is one that was kept.
@@ -151,6 +156,40 @@ impl Client {
         }
     }
 
+    /// Makes sure that the server of one of some streams can be reached, if there are any.
+    ///
+    /// # Errors
+    /// Why none can.
+    pub(super) fn reach_any(&self, streams: impl Iterator<Item = String>) -> Result<(), CallError> {
+        let interrupts = self.interrupts();
+        let (mut tried, mut last, mut is_nowhere) = (Vec::new(), None, false);
+        for stream in streams {
+            let Some(server) = self.route(&stream)? else {
+                (last, is_nowhere) = (Some(nowhere(&stream)), true);
+                continue;
+            };
+            if tried.contains(&server) {
+                continue;
+            }
+            match self.session(&server) {
+                Ok((session, _)) => {
+                    self.keep(session);
+                    return Ok(());
+                }
+                Err(error) => last = Some(unavailable(error.to_string())),
+            }
+            self.forget(&server);
+            if self.interrupts() != interrupts {
+                break;
+            }
+            tried.push(server);
+        }
+        if is_nowhere {
+            self.ask_anew();
+        }
+        last.map_or(Ok(()), Err)
+    }
+
     /// Keeps a connection for the next batch.
     pub(super) fn keep(&self, session: Session) {
         self.known().idle.entry(session.server.clone()).or_default().push(session);
@@ -162,7 +201,9 @@ impl Client {
         known.idle.remove(server);
         known.map = None;
         known.master = None;
-        if self.seeds[known.seed % self.seeds.len()] == *server {
+        // Who told of it may be out of date, and would tell of it again.
+        let was_told = !matches!(self.setting, Setting::Servers);
+        if was_told || self.seeds[known.seed % self.seeds.len()] == *server {
             known.seed = (known.seed + 1) % self.seeds.len();
         }
     }
@@ -187,7 +228,7 @@ impl Client {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks each server of the URL, the one that answered last first; then nodes that were known.
+    /// Asks each server of the URL, the one that answered last first, unless what it told was wrong.
     fn each_seed<T>(&self, ask: impl Fn(&Server) -> io::Result<T>) -> Result<T, CallError> {
         let interrupts = self.interrupts();
         let first = self.known().seed;
@@ -246,8 +287,7 @@ impl Client {
         let deadline = Instant::now() + wait;
         let mut sign_in = || {
             if let Some(command) = login.command()? {
-                session.say(&command)?;
-                session.asked(wait)?;
+                session.sign_in(&command, wait)?;
             } else {
                 session.ping(wait)?;
             }
@@ -267,6 +307,11 @@ impl Client {
 /// The same error with the server's name before it.
 pub(super) fn named(server: &Server, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}:{}: {error}", server.host, server.port))
+}
+
+/// The cluster has no server for a stream.
+pub(super) fn nowhere(stream: &str) -> CallError {
+    unavailable(format!("no node of the cluster has slot {}", slot(stream)))
 }
 
 pub(super) fn unavailable(message: impl Into<String>) -> CallError {

@@ -15,9 +15,12 @@ use crate::time::{micros, timestamp};
 /// expiry of the hash in milliseconds or 0, how many words say how the stream is trimmed, these; then of each record its seq,
 /// in 20 digits, how many words its fields are, these. Replies how many records are there now, and the error that
 /// ended it, if one did. A seq rises from record to record of a lane and is never used again, so that a record whose seq is
-/// not above the noted one was added by an earlier attempt.
+/// not above the noted one was added by an earlier attempt. It notes first what is noted already: if it may not do so, it ends
+/// while nothing is added that nobody would know of.
 const SCRIPT: &str = r"local noted = redis.call('HGET', KEYS[2], ARGV[1]) or ''
 local trims, at, done, fault = tonumber(ARGV[3]), 4 + tonumber(ARGV[3]), 0, false
+redis.call('HSET', KEYS[2], ARGV[1], noted)
+if ARGV[2] ~= '0' then redis.call('PEXPIRE', KEYS[2], ARGV[2]) end
 while at <= #ARGV do
   local seq, words = ARGV[at], tonumber(ARGV[at + 1])
   if seq > noted then
@@ -32,10 +35,7 @@ while at <= #ARGV do
   done = done + 1
   at = at + 2 + words
 end
-if done > 0 then
-  redis.call('HSET', KEYS[2], ARGV[1], noted)
-  if ARGV[2] ~= '0' then redis.call('PEXPIRE', KEYS[2], ARGV[2]) end
-end
+if done > 0 then redis.call('HSET', KEYS[2], ARGV[1], noted) end
 return {done, fault}";
 
 /// How records become entries.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::place::Server;
 use super::resp::{Reader, Reply, command};
 use crate::sink::net::connect::Connection;
+use crate::sink::net::redact::brief;
 
 /// So much is put together before it is written.
 const WRITE: usize = 256 * 1024;
@@ -48,8 +49,10 @@ impl Session {
     /// # Errors
     /// Of the connection; `TimedOut`.
     pub(super) fn reply(&mut self, wait: Duration) -> io::Result<Reply> {
-        self.connection.set_io_timeout(wait)?;
+        // All of it: a server that sends a byte now and then is not waited for without end.
+        self.connection.wait_until(Instant::now() + wait);
         let reply = self.reader.next(&mut self.connection)?;
+        self.connection.set_io_timeout(wait)?;
         self.used = Instant::now();
         Ok(reply)
     }
@@ -62,19 +65,24 @@ impl Session {
         let mut bytes = Vec::new();
         command(words.iter().map(|word| word.as_bytes()), &mut bytes);
         self.say(&bytes)?;
-        self.asked(wait)
+        match self.reply(wait)? {
+            Reply::Error(error) => Err(said(&error)),
+            reply => Ok(reply),
+        }
     }
 
-    /// The reply to one command that was said.
+    /// Says a command that has a secret in it.
     ///
     /// # Errors
-    /// As of [`ask`](Self::ask).
-    pub(super) fn asked(&mut self, wait: Duration) -> io::Result<Reply> {
+    /// Of the connection; the first word of what the server replies as an error, because the rest may repeat the secret.
+    pub(super) fn sign_in(&mut self, command: &[u8], wait: Duration) -> io::Result<()> {
+        self.say(command)?;
         match self.reply(wait)? {
             Reply::Error(error) => {
-                Err(io::Error::new(ErrorKind::PermissionDenied, format!("the server says: {error}")))
+                let word = error.split(' ').next().filter(|word| word.bytes().all(|byte| byte.is_ascii_uppercase()));
+                Err(said(&format!("{} in reply to AUTH", word.unwrap_or("an error"))))
             }
-            reply => Ok(reply),
+            _ => Ok(()),
         }
     }
 
@@ -93,10 +101,12 @@ impl Session {
         command([&b"PING"[..]].into_iter(), &mut bytes);
         self.say(&bytes)?;
         match self.reply(wait)? {
-            Reply::Error(error) if error.starts_with("NOAUTH") => {
-                Err(io::Error::new(ErrorKind::PermissionDenied, format!("the server says: {error}")))
-            }
+            Reply::Error(error) if error.starts_with("NOAUTH") => Err(said(&error)),
             _ => Ok(()),
         }
     }
+}
+
+fn said(error: &str) -> io::Error {
+    io::Error::new(ErrorKind::PermissionDenied, format!("the server says: {}", brief(error, 500)))
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::answer::{Meaning, meaning, redirection, refusal};
-use super::client::{Client, Login, Setting, named, unavailable};
+use super::client::{Client, Login, Setting, named, nowhere, unavailable};
 use super::entries::{Entry, Fields, Trim, add, add_once, check_note};
 use super::options::{RedisOptions, redis_setters};
 use super::place::{Place, Server};
@@ -230,34 +230,53 @@ impl RedisSink {
         retried: &mut bool,
     ) -> Result<(), CallError> {
         let interrupts = self.client.interrupts();
+        let mut is_nowhere = false;
         let mut places: Vec<(Server, Vec<&mut Group<'_, '_>>)> = Vec::new();
         for group in groups.iter_mut().filter(|group| group.is_open()) {
             let server = match &group.asking {
                 Some(server) => server.clone(),
-                None => self.client.route(&group.left[0].stream)?,
+                None => match self.client.route(&group.left[0].stream)? {
+                    Some(server) => server,
+                    None => {
+                        group.ended = Some(nowhere(&group.left[0].stream).into_outcome());
+                        is_nowhere = true;
+                        continue;
+                    }
+                },
             };
             match places.iter_mut().find(|(known, _)| *known == server) {
                 Some((_, groups)) => groups.push(group),
                 None => places.push((server, vec![group])),
             }
         }
+        if is_nowhere {
+            self.client.ask_anew();
+        }
         for (server, mut groups) in places {
-            let (mut session, was_kept) = self.client.session(&server).map_err(|error| {
-                self.client.forget(&server);
-                unavailable(error.to_string())
-            })?;
-            match self.exchange(&mut session, lane, &mut groups, outcomes) {
-                Ok(()) if groups.iter().any(|group| group.ended.is_some()) => {}
-                Ok(()) => self.client.keep(session),
-                Err(error) => {
-                    self.client.forget(&server);
-                    // A connection that was kept may have ended long ago. Then nobody has seen the records, or it is noted.
-                    if was_kept && self.client.interrupts() == interrupts && !std::mem::replace(retried, true) {
+            let (was_kept, error) = match self.client.session(&server) {
+                Ok((mut session, was_kept)) => match self.exchange(&mut session, lane, &mut groups, outcomes) {
+                    Ok(()) => {
+                        if groups.iter().all(|group| group.ended.is_none()) {
+                            self.client.keep(session);
+                        }
                         continue;
                     }
-                    return Err(unavailable(named(&server, error).to_string()));
-                }
+                    Err(error) => (was_kept, named(&server, error)),
+                },
+                Err(error) => (false, error),
+            };
+            self.client.forget(&server);
+            let error = unavailable(error.to_string());
+            if self.client.interrupts() != interrupts {
+                return Err(error);
             }
+            // A connection that was kept may have ended long ago. Then nobody has seen the records, or it is noted.
+            if was_kept && !std::mem::replace(retried, true) {
+                continue;
+            }
+            // The other servers take what is theirs.
+            let outcome = error.into_outcome();
+            groups.iter_mut().filter(|group| group.is_open()).for_each(|group| group.ended = Some(outcome.clone()));
         }
         Ok(())
     }
@@ -275,16 +294,13 @@ fn undocumented() -> io::Error {
 
 impl Sink for RedisSink {
     fn prepare(&self, batch: &Batch) -> Result<Option<Vec<u8>>, SendError> {
-        let Some(record) = batch.get(0).filter(|_| self.once && batch.memo().is_none()) else { return Ok(None) };
-        if let Ok(stream) = self.stream(&record.to_new(), &record.id()) {
-            // As long as nobody can be reached, nothing was sent.
-            let server = self.client.route(&stream).map_err(CallError::into_send_error)?;
-            let (session, _) = self.client.session(&server).map_err(|error| {
-                self.client.forget(&server);
-                unavailable(error.to_string()).into_send_error()
-            })?;
-            self.client.keep(session);
+        if !self.once || batch.memo().is_some() {
+            return Ok(None);
         }
+        // As long as nobody can be reached, nothing was sent.
+        let streams =
+            batch.iter().filter_map(|record| self.stream(&record.to_new(), &record.id()).ok().map(Cow::into_owned));
+        self.client.reach_any(streams).map_err(CallError::into_send_error)?;
         Ok(Some(attempted::memo()))
     }
 
