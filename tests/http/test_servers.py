@@ -25,7 +25,8 @@ def test_each_document_is_there_once_when_the_program_is_killed_on_the_way(
     tmp_path: Path, elastic: Elastic, numbers: Path
 ) -> None:
     url = f"{elastic.url}/killed?preset=elastic&max_call_records=20"
-    put = command("put", tmp_path / "outbox", numbers, "--to", url)
+    # Not faster than it can be killed.
+    put = command("put", tmp_path / "outbox", numbers, "--to", url, "-o", "max_rate_records=2500")
     kills = 0
     for _ in range(20):
         before = len(elastic.documents("killed"))

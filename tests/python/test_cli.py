@@ -110,8 +110,6 @@ def test_dead_letters(cli: Cli, tmp_path: Path) -> None:
         # Listing and showing need not wait for the owner.
         listed = lines(cli("dead-letters", "list", "outbox", "--json"))
         assert [letter["records"] for letter in listed] == [2, 2, 1]
-        in_use = cli("dead-letters", "replay", "outbox", "--all")
-        assert in_use.returncode == 5
     first, second, third = (letter["id"] for letter in listed)
     assert "RuntimeError: refused" in cli("dead-letters", "list", "outbox").stdout
     shown = lines(cli("dead-letters", "show", "outbox", first, "--json"))

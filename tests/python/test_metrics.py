@@ -75,7 +75,8 @@ def test_stats_say_how_old_how_fast_and_how_long(path: Path) -> None:
         producer.put(b"younger")
         wait_until(lambda: producer.stats().in_flight == 1)
         stats = producer.stats()
-        assert 100_000 <= stats.oldest_age_ms < 130_000
+        # The clock of the age moves in steps.
+        assert 99_900 <= stats.oldest_age_ms < 130_000
         assert stats.last_success == stats.sink_calls == 0
         holds.set()
         producer.flush(timeout=30)

@@ -61,7 +61,7 @@ pub(crate) struct Core {
     pub(crate) when_dropped: OnceLock<Box<dyn Fn(&Dropped) + Send + Sync>>,
     pub(super) oldest: Oldest,
     /// What the log's thread does beside the log.
-    pub(crate) tick: Tick,
+    pub(super) tick: Tick,
     pub(super) group: GroupCommit,
     /// A segment's name is not durable yet.
     pub(super) dir_unsynced: AtomicBool,

@@ -24,14 +24,13 @@ pub(crate) struct Tick {
     soon: AtomicU64,
 }
 
-impl Tick {
-    /// Begins to tick.
-    pub(crate) fn begin(&self, work: impl Fn() -> bool + Send + Sync + 'static) {
-        let _ = self.work.set(Box::new(work));
-    }
-}
-
 impl Core {
+    /// Begins to tick. The log's thread may sleep already, without end because there was nothing to tick for.
+    pub(crate) fn begin_ticks(&self, work: impl Fn() -> bool + Send + Sync + 'static) {
+        let _ = self.tick.work.set(Box::new(work));
+        self.signal.wake();
+    }
+
     /// What the log's thread does: the log's work, and what is due at a tick. Returns how long there is nothing to do.
     pub(super) fn run_thread(&self) -> Option<Duration> {
         let wait = self.run_maintenance();

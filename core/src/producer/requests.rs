@@ -23,7 +23,7 @@ impl Shared {
         if self.core().dir.takes_requests() {
             self.note_rates();
             let weak = Arc::downgrade(self);
-            self.core().tick.begin(move || {
+            self.core().begin_ticks(move || {
                 weak.upgrade().is_some_and(|shared| {
                     shared.note_rates();
                     shared.report_lost();
