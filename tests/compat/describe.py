@@ -12,11 +12,14 @@ from typing import Any
 
 import unistream
 
+EXTRAS = {"unistream.opentelemetry", "unistream.prometheus"}
+"""What needs a package of its own, and 0.1.2 had nothing of."""
+
 
 def modules() -> list[str]:
     """Return the names of the public modules."""
-    found = pkgutil.walk_packages(unistream.__path__, "unistream.")
-    return ["unistream", *(module.name for module in found if "._" not in module.name)]
+    found = (module.name for module in pkgutil.walk_packages(unistream.__path__, "unistream."))
+    return ["unistream", *(name for name in found if "._" not in name and name not in EXTRAS)]
 
 
 def signature(value: Any) -> list[list[str]] | None:
