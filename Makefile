@@ -5,7 +5,7 @@ export PYTHON
 # Every feature of the core.
 FEATURES = aws async http kafka nats redis tracing zstd
 
-.PHONY: site demo test test-rust test-c test-cli test-python test-compat test-aws test-http test-kafka test-brokers lint requirements notices advisories reproduce bench torture fuzz clean
+.PHONY: site demo test test-rust test-c test-cli test-python test-compat test-aws test-http test-kafka test-brokers test-own-sink lint requirements notices advisories reproduce bench torture fuzz clean
 .DEFAULT_GOAL := test
 
 include ffi/install.mk
@@ -15,10 +15,12 @@ demo:
 	$(CARGO) run --quiet --release --locked -p unistream --example demo
 	python/examples/run.sh simple_producer.py
 
-# Each part says how long it took. What mostly waits, for servers and for programs that die, goes side by side.
+# Each part says how long it took. What mostly waits, for servers and for programs that die, goes side by side. The added sink
+# goes alone, because it builds another tree into the same target directory.
 test: $(addprefix timed-,lint test-rust)
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target \
 	  $(addprefix timed-,test-python test-c test-compat test-aws test-http test-kafka test-brokers test-cli)
+	@$(MAKE) --no-print-directory timed-test-own-sink
 
 timed-%:
 	@start=$$(date +%s) && $(MAKE) --no-print-directory $* && echo "== $*: $$(($$(date +%s) - start)) s"
@@ -65,9 +67,11 @@ test-c:
 test-cli:
 	$(CARGO) test --locked -p unistream-cli
 
-# Then a sink that is added to a copy of the tree, by its folder and one line, is reached from everywhere.
 test-python:
 	tests/python/run.sh
+
+# A sink that is added to a copy of the tree, by its folder and one line, is reached from everywhere.
+test-own-sink:
 	tests/own_sink/run.sh
 
 # Programs of both halves of 0.1.2, beside the predecessor itself, and its plugin.

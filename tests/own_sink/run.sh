@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 root=$PWD
+python/install.sh
 export CARGO_TARGET_DIR=$root/target
 scratch=$(mktemp -d)
 receiver=
