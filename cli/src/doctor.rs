@@ -179,7 +179,7 @@ impl Doctor<'_> {
         let unreadable = owners.since(|stats| stats.unreadable_since);
         if unreadable != 0 {
             let problem = format!(
-                "The log cannot be read since {}Z, and nothing is sent: {}.",
+                "The log cannot be read since {}, and nothing is sent: {}.",
                 text::time(unreadable),
                 first_line(owners.last_error().unwrap_or_default())
             );
@@ -207,7 +207,7 @@ impl Doctor<'_> {
         };
         if since != 0 && stats.pending_records > 0 {
             let problem = format!(
-                "The sink is unavailable since {}Z, for {}: {error}.",
+                "The sink is unavailable since {}, for {}: {error}.",
                 text::time(since),
                 text::span(self.now - since)
             );
@@ -218,7 +218,7 @@ impl Doctor<'_> {
             self.add("sink_unavailable", problem, advice);
         } else if stats.head_failures > 0 {
             let problem = format!(
-                "The first batch has failed {} in a row since {}Z: {error}.",
+                "The first batch has failed {} in a row since {}: {error}.",
                 counted(stats.head_failures.into(), "time", "times"),
                 text::time(stats.head_since)
             );
@@ -274,7 +274,7 @@ impl Doctor<'_> {
             let last = listed.iter().max_by_key(|letter| letter.created_at);
             let reason = last.and_then(|letter| letter.records.first().map(|record| &*record.reason));
             let problem = format!(
-                "{} with {} wait for you, the oldest since {}Z; the reason of the last: {}.",
+                "{} with {} wait for you, the oldest since {}; the reason of the last: {}.",
                 counted(listed.len() as u64, "dead letter", "dead letters"),
                 counted(records as u64, "record", "records"),
                 text::time(oldest),
