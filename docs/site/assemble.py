@@ -3,11 +3,14 @@
 A link to a file of the tree that is no page becomes its name; a link to nothing is an error.
 """
 
+import json
 import os
 import re
 import shutil
 import sys
 from pathlib import Path
+
+from plots import draw
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
@@ -59,6 +62,13 @@ def led(text: str, source: Path, name: str, known: dict[Path, str], wrong: list[
     return "".join(part if part.startswith("```") else LINK.sub(lead, part) for part in parts)
 
 
+def figures(folder: Path, results: Path) -> str:
+    """Return what stands under "Figures": pictures of what was measured here, or how to measure."""
+    if not results.exists():
+        return "Nothing was measured where this site was built. `make bench`, then `make site`, and here are pictures of it."
+    return draw(json.loads(results.read_text()), folder)
+
+
 def main(target: Path) -> int:
     """Lay the pages into a folder. Return 1 if a link leads nowhere."""
     shutil.rmtree(target, ignore_errors=True)
@@ -77,6 +87,8 @@ def main(target: Path) -> int:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, copy)
     shutil.copy(DOCS / "site" / "extra.css", target)
+    page = target / "performance.md"
+    page.write_text(page.read_text().replace("<!-- plots -->", figures(target, target.parent.parent / "bench" / "results.json")))
     sinks = sorted(name for name in known.values() if name.startswith("sinks/"))
     settings = (DOCS / "site" / "mkdocs.yml").read_text()
     listed = "\n".join(f"      - {name}" for name in sinks)

@@ -1,9 +1,13 @@
 """The examples of the documentation run as they stand."""
 
+import configparser
 import doctest
 import importlib
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -75,3 +79,48 @@ def test_the_page_on_logging_shows_a_record(tmp_path: Path, run_python: Callable
     # Every field has a row.
     for name in (*FIELDS, "exception", "stack", "extra"):
         assert f"`{name}`" in page
+
+
+# Pages whose blocks are steps, one after the other in one folder. A block that begins with the name of a file is that file; else
+# python and sh are run, and ini is read. What stands below a block as text is what it prints, where … is anything, and as a line of its own any lines.
+STEPS = re.compile(r"^```(\w+)(?: \w+)?\n(.*?)^```(?:\n\n```text\n(.*?)^```)?", re.DOTALL | re.MULTILINE)
+PAGES = [ROOT / "README.md"] + [
+    ROOT / "docs" / f"{name}.md" for name in ("start", "concepts", "command-line", "operations", "troubleshooting")
+]
+PAGES += sorted((ROOT / "docs" / "how-to").glob("*.md"))
+
+
+def steps(page: Path) -> list[tuple[str, str, str]]:
+    """Return language, block and output of each step."""
+    found = STEPS.findall(page.read_text())
+    # Programs of before are shown, not run.
+    return [(kind, block, output) for kind, block, output in found if f"```{kind} before\n{block}" not in page.read_text()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_steps_of_a_page(page: Path, tmp_path: Path, run_python: Callable[..., CompletedProcess[str]]) -> None:
+    for kind, block, output in steps(page):
+        named = re.match(r"# (/?[\w./-]+\.\w+)\n", block)
+        if kind == "ini":
+            unit = configparser.RawConfigParser(strict=False)
+            unit.read_string(block)
+            assert unit.sections()
+        if named and not named[1].startswith("/"):
+            (tmp_path / named[1]).write_text(block)
+            if kind == "python":
+                compile(block, named[1], "exec")
+            continue
+        if kind == "python":
+            done = run_python(block)
+        elif kind == "sh":
+            path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+            command = ["bash", "-euo", "pipefail", "-c", block]
+            environment = os.environ | {"PATH": path}
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+            done = subprocess.run(command, cwd=tmp_path, env=environment, text=True, timeout=120, **pipes)
+        else:
+            assert kind in {"c", "console", "dockerfile", "ini", "json", "rust", "text", "toml", "yaml"}, kind
+            continue
+        assert done.returncode == 0, done.stderr
+        wanted = re.sub(r"^…\\\n", r"(?:.*\n)*", re.escape(output), flags=re.MULTILINE).replace("…", ".*")
+        assert re.fullmatch(wanted, done.stdout), f"{done.stdout}\n{done.stderr}"
