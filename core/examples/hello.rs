@@ -5,7 +5,8 @@ use std::time::Duration;
 use unistream::{FileSink, Producer};
 
 pub fn main() -> unistream::Result<()> {
-    let producer = Producer::builder("outbox").open(FileSink::create("events.log")?)?;
+    let sink = FileSink::create("events.log")?;
+    let producer = Producer::builder("outbox").open(sink)?;
     producer.put("hello")?;
     producer.close(Duration::from_secs(30))?;
     Ok(())
