@@ -65,7 +65,9 @@ def led(text: str, source: Path, name: str, known: dict[Path, str], wrong: list[
 def figures(folder: Path, results: Path) -> str:
     """Return what stands under "Figures": pictures of what was measured here, or how to measure."""
     if not results.exists():
-        return "Nothing was measured where this site was built. `make bench`, then `make site`, and here are pictures of it."
+        return (
+            "Nothing was measured where this site was built. After `make bench`, `make site` shows pictures of it here."
+        )
     return draw(json.loads(results.read_text()), folder)
 
 
@@ -88,7 +90,8 @@ def main(target: Path) -> int:
             shutil.copy(path, copy)
     shutil.copy(DOCS / "site" / "extra.css", target)
     page = target / "performance.md"
-    page.write_text(page.read_text().replace("<!-- plots -->", figures(target, target.parent.parent / "bench" / "results.json")))
+    results = target.parent.parent / "bench" / "results.json"
+    page.write_text(page.read_text().replace("<!-- plots -->", figures(target, results)))
     sinks = sorted(name for name in known.values() if name.startswith("sinks/"))
     settings = (DOCS / "site" / "mkdocs.yml").read_text()
     listed = "\n".join(f"      - {name}" for name in sinks)

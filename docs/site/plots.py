@@ -18,9 +18,11 @@ from typing import Any
 WIDTH, LABEL, ROW = 640, 24, 44
 STYLE = """<style>
   svg { background: #fff; font: 14px system-ui, "DejaVu Sans", sans-serif; }
-  .bar { fill: #3f6fb5; } .limit { stroke: #a33a2e; stroke-width: 3; } .name { fill: #1f2328; } .note { fill: #4a525a; font-size: 12px; }
+  .bar { fill: #3f6fb5; } .limit { stroke: #a33a2e; stroke-width: 3; }
+  .name { fill: #1f2328; } .note { fill: #4a525a; font-size: 12px; }
   @media (prefers-color-scheme: dark) {
-    svg { background: #0d1117; } .bar { fill: #5b8fdc; } .limit { stroke: #e5796d; } .name { fill: #e6edf3; } .note { fill: #aab4be; }
+    svg { background: #0d1117; } .bar { fill: #5b8fdc; } .limit { stroke: #e5796d; }
+    .name { fill: #e6edf3; } .note { fill: #aab4be; }
   }
 </style>"""
 
@@ -56,8 +58,8 @@ def picture(unit: str, rows: list[dict[str, Any]]) -> str:
     height = LABEL + ROW * len(rows) + 8
     scale = ", on a logarithmic scale" if logarithmic else ""
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img" '
-        f'aria-label="Rows of make bench in {escape(unit)}">{STYLE}',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
+        f'role="img" aria-label="Rows of make bench in {escape(unit)}">{STYLE}',
         f'<text class="note" x="4" y="16">{escape(unit)}{scale}; the red line is what the row stands beside</text>',
     ]
     for place, row in enumerate(rows):

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
+from xml.etree import ElementTree
 
 import pytest
 import unistream
@@ -81,25 +82,19 @@ def test_the_page_on_logging_shows_a_record(tmp_path: Path, run_python: Callable
         assert f"`{name}`" in page
 
 
-# Pages whose blocks are steps, one after the other in one folder. A block that begins with the name of a file is that file; else
-# python and sh are run, and ini is read. What stands below a block as text is what it prints, where … is anything, and as a line of its own any lines.
-STEPS = re.compile(r"^```(\w+)(?: \w+)?\n(.*?)^```(?:\n\n```text\n(.*?)^```)?", re.DOTALL | re.MULTILINE)
+# Pages whose blocks are steps, one after the other in one folder. A block that begins with the name of a file is that
+# file; else python and sh are run, and ini is read. What stands below a block as text is what it prints, where … is
+# anything, and as a line of its own any lines. What is marked as "before" is shown alone.
+STEPS = re.compile(r"^```(\w+)\n(.*?)^```(?:\n\n```text\n(.*?)^```)?", re.DOTALL | re.MULTILINE)
 PAGES = [ROOT / "README.md"] + [
     ROOT / "docs" / f"{name}.md" for name in ("start", "concepts", "command-line", "operations", "troubleshooting")
 ]
 PAGES += sorted((ROOT / "docs" / "how-to").glob("*.md"))
 
 
-def steps(page: Path) -> list[tuple[str, str, str]]:
-    """Return language, block and output of each step."""
-    found = STEPS.findall(page.read_text())
-    # Programs of before are shown, not run.
-    return [(kind, block, output) for kind, block, output in found if f"```{kind} before\n{block}" not in page.read_text()]
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_steps_of_a_page(page: Path, tmp_path: Path, run_python: Callable[..., CompletedProcess[str]]) -> None:
-    for kind, block, output in steps(page):
+    for kind, block, output in STEPS.findall(page.read_text()):
         named = re.match(r"# (/?[\w./-]+\.\w+)\n", block)
         if kind == "ini":
             unit = configparser.RawConfigParser(strict=False)
@@ -116,11 +111,33 @@ def test_the_steps_of_a_page(page: Path, tmp_path: Path, run_python: Callable[..
             path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
             command = ["bash", "-euo", "pipefail", "-c", block]
             environment = os.environ | {"PATH": path}
-            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-            done = subprocess.run(command, cwd=tmp_path, env=environment, text=True, timeout=120, **pipes)
+            done = subprocess.run(
+                command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                timeout=120,
+            )  # fmt: skip
         else:
             assert kind in {"c", "console", "dockerfile", "ini", "json", "rust", "text", "toml", "yaml"}, kind
             continue
         assert done.returncode == 0, done.stderr
         wanted = re.sub(r"^…\\\n", r"(?:.*\n)*", re.escape(output), flags=re.MULTILINE).replace("…", ".*")
         assert re.fullmatch(wanted, done.stdout), f"{done.stdout}\n{done.stderr}"
+
+
+def test_what_was_measured_is_drawn(tmp_path: Path) -> None:
+    rows = [
+        {"row": "put <100> B", "unit": "ns", "value": 62.1, "limit": 48.0, "ratio": 1.29},
+        {"row": "always", "unit": "ns", "value": 1.2e6, "limit": None, "ratio": None},
+        {"row": "nothing left", "unit": "MiB", "value": 0.0, "limit": 64, "ratio": 0},
+    ]
+    (tmp_path / "results.json").write_text(json.dumps(rows))
+    command = [sys.executable, ROOT / "docs/site/plots.py", tmp_path / "results.json", tmp_path]
+    shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    pictures = re.findall(r"!\[Rows of make bench in (\w+)\]\((.*)\)", shown)
+    assert [unit for unit, _ in pictures] == ["ns", "MiB"]
+    drawn = [ElementTree.parse(tmp_path / name).getroot() for _, name in pictures]
+    bars = [[float(bar.attrib["width"]) for bar in root.iter("{http://www.w3.org/2000/svg}rect")] for root in drawn]
+    assert 0 < bars[0][0] < bars[0][1] <= 640
+    assert bars[1] == [0]
+    words = "".join(drawn[0].itertext())
+    assert "put <100> B: 62.1 (beside 48.0)" in words
+    assert "always: 1,200,000" in words
