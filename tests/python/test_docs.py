@@ -130,7 +130,7 @@ def test_what_was_measured_is_drawn(tmp_path: Path) -> None:
         {"row": "nothing left", "unit": "MiB", "value": 0.0, "limit": 64, "ratio": 0},
     ]
     (tmp_path / "results.json").write_text(json.dumps(rows))
-    command = [sys.executable, ROOT / "docs/site/plots.py", tmp_path / "results.json", tmp_path]
+    command = [sys.executable, *map(str, (ROOT / "docs/site/plots.py", tmp_path / "results.json", tmp_path))]
     shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     pictures = re.findall(r"!\[Rows of make bench in (\w+)\]\((.*)\)", shown)
     assert [unit for unit, _ in pictures] == ["ns", "MiB"]
