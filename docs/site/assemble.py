@@ -83,6 +83,11 @@ def main(target: Path) -> int:
         page.write_text(led(source.read_text(), source, name, known, wrong))
     header = (ROOT / "include" / "unistream.h").read_text()
     (target / "c.md").write_text(f"# The C header\n\nThe header is the manual.\n\n```c\n{header}```\n")
+    # build.sh writes what `help()` says in its place, if there is a Python that has the wheel.
+    (target / "python-reference.md").write_text(
+        "# Python reference\n\n`help(unistream)` and `help(unistream.Producer)` are the reference. "
+        "After `python/install.sh`, `make site` has it here.\n\n[The guide](python.md) explains it.\n"
+    )
     for path in DOCS.rglob("*"):
         if path.is_file() and path.suffix != ".md" and "site" not in path.relative_to(DOCS).parts:
             copy = target / path.relative_to(DOCS)

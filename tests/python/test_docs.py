@@ -87,7 +87,8 @@ def test_the_page_on_logging_shows_a_record(tmp_path: Path, run_python: Callable
 # anything, and as a line of its own any lines. What is marked as "before" is shown alone.
 STEPS = re.compile(r"^```(\w+)\n(.*?)^```(?:\n\n```text\n(.*?)^```)?", re.DOTALL | re.MULTILINE)
 PAGES = [ROOT / "README.md"] + [
-    ROOT / "docs" / f"{name}.md" for name in ("start", "concepts", "command-line", "operations", "troubleshooting")
+    ROOT / "docs" / f"{name}.md"
+    for name in ("index", "start", "concepts", "command-line", "operations", "outbox", "monitoring", "performance")
 ]
 PAGES += sorted((ROOT / "docs" / "how-to").glob("*.md"))
 
