@@ -88,7 +88,7 @@ def test_the_page_on_logging_shows_a_record(tmp_path: Path, run_python: Callable
 STEPS = re.compile(r"^```(\w+)\n(.*?)^```(?:\n\n```text\n(.*?)^```)?", re.DOTALL | re.MULTILINE)
 PAGES = [ROOT / "README.md"] + [
     ROOT / "docs" / f"{name}.md"
-    for name in ("index", "start", "concepts", "command-line", "operations", "outbox", "monitoring", "performance")
+    for name in ("index", "start", "concepts", "command-line", "operations", "troubleshooting", "outbox", "monitoring", "performance")
 ]
 PAGES += sorted((ROOT / "docs" / "how-to").glob("*.md"))
 
