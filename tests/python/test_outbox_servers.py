@@ -215,8 +215,8 @@ class UwsgiOfDebian(Uwsgi):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        if not self.program.exists() or not Path("/usr/lib/uwsgi/plugins/python3_plugin.so").exists():
-            install("uwsgi-core", "uwsgi-plugin-python3")
+        plugin = "/usr/lib/uwsgi/plugins/python3_plugin.so"
+        install(f"{self.program}=uwsgi-core", f"{plugin}=uwsgi-plugin-python3")
 
     def python(self) -> list[str]:
         # Its Python is the system's.
