@@ -735,7 +735,8 @@ fn sixteen_processes_and_a_kill_each_second() {
     living.into_iter().for_each(|child| drop(child.kill()));
     let rest = Collector::default();
     let last = builder(dir).open(rest.clone()).unwrap();
-    last.drain(LONG).unwrap();
+    // On a busy machine they have put faster than they sent.
+    last.drain(10 * LONG).unwrap();
     assert_eq!(last.stats().lost_records, 0);
     assert_eq!(last.close(LONG).unwrap(), 0);
     assert_eq!(slots(dir), [""; 0]);

@@ -60,6 +60,28 @@ fn append_lines(dir: &Path, takes: Duration) -> impl Sink + use<> {
     })
 }
 
+/// Takes all but every third record, which it rejects.
+fn rejects(dir: &Path) -> impl Sink + use<> {
+    let delivered = append(dir, "delivered");
+    sink::from_fn(move |batch: &Batch| {
+        let mut report = Report::delivered();
+        let mut lines = Vec::new();
+        for (index, record) in batch.iter().enumerate() {
+            match record.data.ends_with(b"!") {
+                true => report.set(index, Outcome::Rejected { reason: "no".into() }),
+                false => lines.extend_from_slice(&[record.data, b"\n"].concat()),
+            }
+        }
+        (&delivered).write_all(&lines).map_err(SendError::failed).map(|()| report)
+    })
+}
+
+/// Puts all letters that there are into the log again. Another process may be at one of them.
+fn replay_all(producer: &Producer) -> usize {
+    let letters = producer.dead_letters().list().unwrap_or_default();
+    letters.iter().filter(|letter| producer.replay_dead_letter(&letter.id).is_ok()).count()
+}
+
 #[test]
 #[ignore = "the child's side of the other tests"]
 fn child() {
@@ -71,6 +93,8 @@ fn child() {
         "files" => builder(dir).open(file_in_turn(dir)),
         // So slow that it is seldom done when another one looks.
         "drains" => builder(dir).open(append_lines(dir, Duration::from_millis(30))),
+        "rejects" => builder(dir).open(rejects(dir)),
+        "replays" => builder(dir).open(append_lines(dir, Duration::ZERO)),
         other => panic!("no role {other}"),
     };
     let producer = opened.unwrap();
@@ -80,9 +104,16 @@ fn child() {
             let _ = producer.drain(Duration::from_millis(100));
         }
     }
+    if role == "replays" {
+        loop {
+            replay_all(&producer);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
     let mut acknowledged = append(dir, "acknowledged");
     for number in 0.. {
-        let line = format!("{name} {number}");
+        let is_third = role == "rejects" && number % 3 == 0;
+        let line = format!("{name} {number}{}", if is_third { "!" } else { "" });
         producer.put(&*line).unwrap();
         acknowledged.write_all(format!("{line}\n").as_bytes()).unwrap();
         std::thread::sleep(Duration::from_micros(500));
@@ -210,4 +241,33 @@ fn an_outbox_that_several_make_at_once_is_one() {
         let lost = lines(dir, "acknowledged").into_iter().filter(|line| !delivered.contains(line)).count();
         assert_eq!((lost, last.close(LONG).unwrap(), slots(dir)), (0, 0, 0), "round {round}");
     }
+}
+
+/// Some reject a third of the records, and some put what is in the dead letters into the log again; all are killed.
+#[test]
+fn dead_letters_are_lost_by_nobody_who_is_killed() {
+    let root = scratch();
+    let dir = root.path();
+    let mut random = Random::new(174);
+    let mut living: Vec<Process> = Vec::new();
+    for round in 0..20 {
+        let role = if round % 3 == 2 { "replays" } else { "rejects" };
+        living.push(start(role, dir, &format!("p{round}")));
+        std::thread::sleep(Duration::from_millis(20 + random.below(60)));
+        if living.len() > 5 {
+            living.swap_remove(random.below(6) as usize).kill();
+        }
+    }
+    living.into_iter().for_each(|child| drop(child.kill()));
+    let rest = Collector::default();
+    let last = builder(dir).open(rest.clone()).unwrap();
+    last.drain(LONG).unwrap();
+    let replayed = replay_all(&last);
+    last.drain(LONG).unwrap();
+    assert!(replayed > 0 && last.dead_letters().list().unwrap().is_empty(), "{replayed} letters");
+    assert_eq!((last.stats().lost_records, last.close(LONG).unwrap(), slots(dir)), (0, 0, 0));
+    let delivered: HashSet<String> = lines(dir, "delivered").into_iter().chain(rest.texts()).collect();
+    let acknowledged = lines(dir, "acknowledged");
+    let lost: Vec<&String> = acknowledged.iter().filter(|line| !delivered.contains(*line)).collect();
+    assert!(lost.is_empty() && acknowledged.len() > 500, "{} of {}: {lost:?}", lost.len(), acknowledged.len());
 }
