@@ -275,6 +275,9 @@ example() {
 hello() {
   example hello "gcc -std=c99" hello.c && [ "$(cat "$scratch/example-hello/events.log")" = hello ]
 }
+own_sink() {
+  example own_sink "gcc -std=c99" own_sink.c && [ "$(cat "$scratch/example-own_sink/received.txt")" = "$(printf 'one\ntwo')" ]
+}
 socket_sink() {
   example socket_sink "gcc -std=c99 -D_POSIX_C_SOURCE=200809L" socket_sink.c &&
     grep -q '^1 dead letter: it is bad$' "$scratch/example-socket_sink/printed"
@@ -337,6 +340,7 @@ check "example: hello, by pkg-config alone" hello
 check "example: hello, linked statically" statically
 check "example: hello, all of it static, by pkg-config --static" all_static
 check "example: hello, beside a second library of Rust, with link-time optimisation" beside_another
+check "example: a sink of one's own" own_sink
 check "example: a sink that posts to a socket" socket_sink
 check "example: an event loop in mode manual" event_loop
 check "example: lanes, with the order of every key checked" lanes

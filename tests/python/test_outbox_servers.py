@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -412,6 +413,52 @@ def test_servers(kind: str, folder: Path) -> None:
     lost = set(clients.acknowledged) - set(appends.lines)
     assert not lost, (len(lost), server.log.read_text())
     assert len(clients.acknowledged) > 300
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("name", ["app", "orders"])
+@pytest.mark.parametrize("preload", [False, True])
+def test_the_page_on_gunicorn(name: str, preload: bool, folder: Path) -> None:
+    """Its two programs, with a file in place of the service: three workers, one of them killed."""
+    page = (Path(__file__).parents[2] / "docs/how-to/gunicorn.md").read_text()
+    [program] = re.findall(rf"```python\n(# {name}\.py\n.*?)```", page, re.DOTALL)
+    url = "cloudwatch-logs://shop/web?create_if_missing=true"
+    assert (name == "app") == (url in program)
+
+    class OfThePage(Server):
+        application = program.replace(url, "file:app.txt")
+
+        def command(self) -> list[str]:
+            command = [sys.executable, "-m", "gunicorn", "--workers", "3", "--bind", f"unix:{self.address}"]
+            return [*command, *["--preload"] * preload, "application:application"]
+
+    server = OfThePage(folder)
+    target = folder / f"{name}.txt"
+    server.start(folder, target)
+    try:
+        wait_until(lambda: server.address.exists() and len(children(server)) == 3)
+        for number in range(60):
+            if number == 30:
+                kill(min(children(server)))
+            lost_worker = contextlib.suppress(OSError, http.client.HTTPException)
+            with lost_worker, contextlib.closing(server.connect()) as connection:
+                connection.request("GET", f"/cart-{number}?user=7")
+                assert connection.getresponse().read()
+        assert server.stop() == 0, server.log.read_text()
+    finally:
+        server.kill_all()
+    outbox = folder / ("logs-outbox" if name == "app" else "orders-outbox")
+    drain_outbox(outbox, unistream.FileSink(target) if name == "app" else Appends(target))
+    arrived = target.read_text()
+    # One request may have met the worker that was killed.
+    assert sum(f"/cart-{number}" in arrived for number in range(60)) >= 59
+
+
+def children(server: Server) -> list[int]:
+    """Return the workers of a server."""
+    assert server.process is not None
+    pid = server.process.pid
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 TASKS = (
