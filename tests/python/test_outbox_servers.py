@@ -79,6 +79,15 @@ def install(*packages: str) -> None:
     subprocess.run([Path(__file__).parents[1] / "packages.sh", *packages], check=True)
 
 
+def of_the_system(folder: Path) -> Path:
+    """Return where the package lies for the system's Python and other users."""
+    site = folder / "site"
+    if not site.exists():
+        package = Path(unistream.__file__).parent
+        shutil.copytree(package, site / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    return site
+
+
 class Server:
     """A server, and how it is told things."""
 
@@ -176,9 +185,12 @@ class Uwsgi(Server):
     not have.
     """
 
+    def python(self) -> list[str]:
+        return [str(Path(sys.executable).with_name("uwsgi")), "--virtualenv", sys.prefix]
+
     def command(self) -> list[str]:
-        command = [str(Path(sys.executable).with_name("uwsgi")), "--master", "--enable-threads", "--die-on-term"]
-        command += ["--http-socket", str(self.address), "--virtualenv", sys.prefix, "--need-app", "--no-orphans"]
+        command = [*self.python(), "--master", "--enable-threads", "--die-on-term"]
+        command += ["--http-socket", str(self.address), "--need-app", "--no-orphans"]
         command += ["--workers", "5", "--cheaper", "2", "--cheaper-initial", "3", "--master-fifo", "fifo"]
         return [*command, "--disable-logging", "--module", "application"]
 
@@ -195,6 +207,25 @@ class Uwsgi(Server):
 
     def shrink(self) -> None:
         self.order(b"-")
+
+
+class UwsgiOfDebian(Uwsgi):
+    """Its master closes all files and executes itself anew when it is told to reload."""
+
+    program = Path("/usr/bin/uwsgi-core")
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        plugin = "/usr/lib/uwsgi/plugins/python3_plugin.so"
+        install(f"{self.program}=uwsgi-core", f"{plugin}=uwsgi-plugin-python3")
+
+    def python(self) -> list[str]:
+        # Its Python is the system's.
+        return [str(self.program), "--plugin", "python3", "--pythonpath", str(of_the_system(self.folder))]
+
+    def reload(self) -> None:
+        self.order(b"r")
+        wait_until(lambda: "binary reloading" in self.log.read_text(), 30)
 
 
 class Apache(Server):
@@ -220,10 +251,7 @@ class Apache(Server):
 
     def command(self) -> list[str]:
         # Its Python is the system's; the package is where its user may read it.
-        site = self.folder / "site"
-        if not site.exists():
-            package = Path(unistream.__file__).parent
-            shutil.copytree(package, site / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+        of_the_system(self.folder)
         self.configure()
         if self.user is not None:
             owner = pwd.getpwnam(self.user)
@@ -340,6 +368,7 @@ KINDS: dict[str, Any] = {
     "gunicorn-uvicorn": lambda folder: Gunicorn(folder, "uvicorn_worker.UvicornWorker"),
     "uvicorn": Uvicorn,
     "uwsgi": Uwsgi,
+    "uwsgi-debian": UwsgiOfDebian,
     "mod_wsgi": lambda folder: Apache(folder, "embedded"),
     "mod_wsgi-daemon": lambda folder: Apache(folder, "daemon"),
 }
