@@ -523,7 +523,7 @@ def test_a_batch_that_was_taken_is_not_sent_in_a_forked_child(path: Path, monkey
 
 
 def test_a_native_sink_of_the_parents_is_made_anew_in_a_child(tmp_path: Path, run_python: Run) -> None:
-    """The file is the parent's as long as that has it; what the child puts waits, and arrives when the parent lets go."""
+    """The file is the parent's as long as that has it; what the child puts waits until it lets go."""
     program = """
 import os, unistream
 def producer(name, sink):
