@@ -124,7 +124,7 @@ torture:
 FUZZ_SECONDS ?= 600
 fuzz:
 	@$(CARGO) fuzz --version > /dev/null 2>&1 || { echo "make fuzz needs cargo-fuzz: cargo install cargo-fuzz"; exit 1; }
-	for target in aws decode directory options sidecar; do \
+	for target in $(notdir $(basename $(wildcard tests/fuzz/targets/*.rs))); do \
 	  mkdir -p target/fuzz/corpus/$$target; \
 	  $(CARGO) fuzz run --fuzz-dir tests/fuzz --target-dir target/fuzz -s none $$target target/fuzz/corpus/$$target \
 	    tests/fuzz/corpus/$$target tests/fuzz/crashes -- -max_len=2048 -timeout=20 -max_total_time=$(FUZZ_SECONDS) || exit 1; \
