@@ -5,7 +5,7 @@ export PYTHON
 # Every feature of the core.
 FEATURES = async sinks tracing
 
-.PHONY: site demo test test-rust test-c test-cli test-python test-compat test-aws test-http test-kafka test-brokers test-own-sink lint requirements notices advisories reproduce bench torture fuzz clean
+.PHONY: site demo test test-rust test-c test-cli test-python test-compat test-aws test-http test-kafka test-brokers test-own-sink test-languages lint requirements notices advisories reproduce bench torture fuzz clean
 .DEFAULT_GOAL := test
 
 include ffi/install.mk
@@ -19,7 +19,7 @@ demo:
 # goes alone, because it builds another tree into the same target directory.
 test: $(addprefix timed-,lint test-rust)
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target \
-	  $(addprefix timed-,test-python test-c test-compat test-aws test-http test-kafka test-brokers test-cli)
+	  $(addprefix timed-,test-python test-c test-compat test-aws test-http test-kafka test-brokers test-cli test-languages)
 	@$(MAKE) --no-print-directory timed-test-own-sink
 
 timed-%:
@@ -61,6 +61,10 @@ test-rust:
 
 test-c:
 	tests/c/run.sh
+
+# Node, Go, Java, Ruby and LuaJIT over the C ABI, those of them that are there.
+test-languages:
+	tests/languages/run.sh
 
 # The command line alone, without Python; `make test-python` has that of the wheel.
 test-cli:
