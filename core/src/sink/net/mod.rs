@@ -20,6 +20,7 @@
 //! | `redact` | masks secrets that a service repeats |
 //! | `template` | texts with `{key}`, `{topic}` and the like; where a record goes within a sink |
 //! | `encode` | percent-encoding, hexadecimal digits |
+//! | `scram` | proofs of a password, of us and of a server |
 
 #[cfg_attr(not(any(feature = "nats", feature = "redis")), allow(dead_code, reason = "for the sinks to brokers"))]
 pub(crate) mod attempted;
@@ -40,6 +41,8 @@ pub(crate) mod failure;
 pub(crate) mod http;
 pub(crate) mod proxy;
 pub(crate) mod redact;
+#[cfg(feature = "kafka")]
+pub(crate) mod scram;
 pub(crate) mod secret_file;
 mod socket;
 pub(crate) mod template;
