@@ -41,7 +41,7 @@ pub(crate) mod failure;
 pub(crate) mod http;
 pub(crate) mod proxy;
 pub(crate) mod redact;
-#[cfg(feature = "kafka")]
+#[cfg(any(feature = "kafka", feature = "postgres"))]
 pub(crate) mod scram;
 pub(crate) mod secret_file;
 mod socket;

@@ -31,6 +31,8 @@ const TARGETS: &[Target] = &[
     ("sidecar", sidecar::run),
     #[cfg(feature = "aws")]
     ("aws", crate::sink::aws::fuzz::run),
+    #[cfg(feature = "postgres")]
+    ("postgres", crate::sink::postgres::fuzz::run),
 ];
 
 /// Hands bytes to a target, for fuzzers.
