@@ -3,7 +3,7 @@ CARGO ?= cargo
 PYTHON ?= python3
 export PYTHON
 # Every feature of the core.
-FEATURES = aws async http kafka nats postgres redis tracing zstd
+FEATURES = async sinks tracing
 
 .PHONY: site demo test test-rust test-c test-cli test-python test-compat test-aws test-http test-kafka test-brokers test-own-sink lint requirements notices advisories reproduce bench torture fuzz clean
 .DEFAULT_GOAL := test
@@ -60,12 +60,11 @@ test-rust:
 	$(CARGO) test --locked -p unistream-torture --lib --no-default-features --features scheduled -- torture::threads
 
 test-c:
-	$(CARGO) test --locked -p unistream-ffi
 	tests/c/run.sh
 
 # The command line alone, without Python; `make test-python` has that of the wheel.
 test-cli:
-	$(CARGO) test --locked -p unistream-cli
+	$(CARGO) test --locked -p unistream-ffi -p unistream-cli -p unistream-python
 
 test-python:
 	tests/python/run.sh

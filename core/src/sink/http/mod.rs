@@ -33,6 +33,8 @@ mod setup;
 mod sink;
 #[cfg(feature = "http")]
 mod status;
+#[cfg(feature = "http")]
+mod unanswered;
 
 #[cfg(feature = "http")]
 pub use self::auth::TokenFn;

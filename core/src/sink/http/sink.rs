@@ -17,6 +17,7 @@ use super::options::{
     AnswerForm, BodyForm, Compression, HttpOptions, Method, Preset, RecordForm, Redirects, http_setters,
 };
 use super::status::{Meaning, Statuses, refusal};
+use super::unanswered::Unanswered;
 use super::{presets, setup};
 use crate::batch::Batch;
 use crate::error::Result;
@@ -79,16 +80,24 @@ impl HttpSink {
         Ok(Entry { index, record, id, piece, bytes })
     }
 
-    /// Consecutive entries within the limits of a request.
-    fn calls<'e, 'a>(&self, entries: &'e [&'a Entry<'a>]) -> Vec<&'e [&'a Entry<'a>]> {
+    /// Consecutive entries within the limits of a request. A request that was not answered is one by itself again.
+    fn calls<'e, 'a>(&self, entries: &'e [&'a Entry<'a>], unanswered: &Unanswered) -> Vec<&'e [&'a Entry<'a>]> {
+        let with = |entry: &Entry<'_>| unanswered.with(entry.record.seq);
         split(
             entries,
-            |entry| (1, entry.bytes),
-            |(records, sum), entry| {
-                let grown = (records + 1, sum + entry.bytes);
-                Some(grown).filter(|(records, sum)| *records <= self.limits.records && *sum <= self.limits.bytes)
+            |entry| (1, entry.bytes, with(entry)),
+            |(records, sum, before), entry| {
+                let (records, sum) = (records + 1, sum + entry.bytes);
+                let fits = records <= self.limits.records && sum <= self.limits.bytes && with(entry) == *before;
+                fits.then_some((records, sum, *before))
             },
         )
+    }
+
+    /// Whether the service may know a request by its name. What sorts records itself knows each of them, or nothing; a record
+    /// that has a request of its own has its own name.
+    fn may_know_requests(&self) -> bool {
+        !self.dialect.is_unordered() && self.limits.records > 1
     }
 
     fn exchange(&self, session: &Session, batch: &Batch, entries: &[&Entry<'_>]) -> Outcomes {
@@ -121,7 +130,12 @@ impl HttpSink {
         let own = self.dialect.meaning(&answer);
         match self.statuses.of(&answer, ours, own) {
             Meaning::Delivered => {
-                let outcomes = self.dialect.delivered(&answer, entries, &self.statuses)?;
+                let mut outcomes = self.dialect.delivered(&answer, entries, &self.statuses)?;
+                for outcome in &mut outcomes {
+                    if let Outcome::Unavailable { retry_after, .. } = outcome {
+                        *retry_after = retry_after.or_else(|| answer.retry_after());
+                    }
+                }
                 if let Some(question) = self.dialect.question(&answer, &request)? {
                     self.await_yes(session, &question)?;
                 }
@@ -182,7 +196,10 @@ impl HttpSink {
 impl Sink for HttpSink {
     fn send(&self, batch: &Batch) -> Result<Report, SendError> {
         let session = self.client.session();
-        let mut delivery = Delivery::new(batch.len());
+        let mut delivery = match self.dialect.is_unordered() {
+            true => Delivery::new(batch.len()),
+            false => Delivery::in_order(batch.len()),
+        };
         let mut entries = Vec::with_capacity(batch.len());
         for (index, record) in batch.iter().enumerate() {
             match self.entry(index, record) {
@@ -191,12 +208,20 @@ impl Sink for HttpSink {
             }
         }
         let entries: Vec<_> = entries.iter().collect();
-        for call in self.calls(&entries) {
-            if let Err(error) = delivery.send(call, &mut |entries| self.exchange(&session, batch, entries)) {
-                return Ok(delivery.finish(Some(error)));
-            }
+        let unanswered = Unanswered::of(batch);
+        let mut calls = self.calls(&entries, &unanswered).into_iter();
+        let stopped =
+            calls.find_map(|call| delivery.send(call, &mut |part| self.exchange(&session, batch, part)).err());
+        let ends = delivery.unanswered().filter(|_| self.may_know_requests());
+        let mut report = delivery.finish(stopped);
+        // Where nothing is settled, all of it happens once more, as it was.
+        let left = report.exceptions().filter(|(_, outcome)| !matches!(outcome, Outcome::Rejected { .. })).count();
+        if let Some((first, last)) = ends.filter(|_| left < batch.len() || batch.memo().is_some())
+            && let (Some(first), Some(last)) = (batch.get(first), batch.get(last))
+        {
+            report.memo = Some(unanswered.after(first.seq, last.seq));
         }
-        Ok(delivery.finish(None))
+        Ok(report)
     }
 
     fn limits(&self) -> Limits {

@@ -31,7 +31,7 @@ pub(super) struct Way {
     pub(super) tls: bool,
     pub(super) credentials: Option<Credentials>,
     pub(super) client_id: String,
-    /// The longest time that an answer may take.
+    /// The longest time that a request may take to be sent, and again its answer to come.
     pub(super) timeout: Duration,
 }
 
@@ -126,19 +126,20 @@ impl Connection {
     /// Sends a request that [`begin`](Self::begin) has begun.
     pub(super) fn send(&mut self, api: Api, mut request: Vec<u8>) -> Result<(), CallError> {
         messages::finish(&mut request);
+        self.stream.wait_until(Instant::now() + self.timeout);
         let sent = self.stream.write_all(&request).and_then(|()| self.stream.flush());
         sent.map_err(|error| self.lost(api, &error))
     }
 
     /// Reads the answer to the last request.
     pub(super) fn receive(&mut self, api: Api) -> Result<Vec<u8>, CallError> {
-        let deadline = Instant::now() + self.timeout;
-        let answer = self.read(deadline).map_err(|error| self.lost(api, &error))?;
+        self.stream.wait_until(Instant::now() + self.timeout);
+        let answer = self.read().map_err(|error| self.lost(api, &error))?;
         self.used = Instant::now();
         Ok(answer)
     }
 
-    fn read(&mut self, deadline: Instant) -> io::Result<Vec<u8>> {
+    fn read(&mut self) -> io::Result<Vec<u8>> {
         let odd = |what: &str| Err(io::Error::new(ErrorKind::InvalidData, what.to_owned()));
         let mut head = [0; 8];
         self.stream.read_exact(&mut head)?;
@@ -158,9 +159,6 @@ impl Connection {
             let begin = body.len();
             body.resize(len.min(begin + PIECE), 0);
             self.stream.read_exact(&mut body[begin..])?;
-            if Instant::now() > deadline {
-                return Err(io::Error::new(ErrorKind::TimedOut, "it takes too long"));
-            }
         }
         Ok(body)
     }
