@@ -215,14 +215,19 @@ impl Delivery {
                 false => Outcome::Failed { error: Arc::new(error) },
             });
         }
-        let unsent = stopped.map(CallError::into_outcome);
-        let mut report = Report::delivered();
-        for (index, outcome) in self.outcomes.into_iter().enumerate() {
-            let outcome = outcome.or_else(|| unsent.clone());
-            report.set(index, outcome.expect("every record was answered for unless the delivery was stopped"));
-        }
-        report
+        report(self.outcomes, stopped)
     }
+}
+
+/// The report of what is known of each record. What is not known of one is that it was not sent, because of `stopped`.
+pub(crate) fn report(outcomes: Vec<Option<Outcome>>, stopped: Option<CallError>) -> Report {
+    let unsent = stopped.map(CallError::into_outcome);
+    let mut report = Report::delivered();
+    for (index, outcome) in outcomes.into_iter().enumerate() {
+        let outcome = outcome.or_else(|| unsent.clone());
+        report.set(index, outcome.expect("every record was answered for unless something stopped it"));
+    }
+    report
 }
 
 #[cfg(test)]
