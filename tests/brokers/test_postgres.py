@@ -1,6 +1,7 @@
 """PostgreSQL: what the command line puts, read back by psycopg."""
 
 import json
+import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from chaos import prove
 from conftest import COMMAND, FAILURES, in_c, run, run_example, wait_for
-from postgres_server import Postgres, PostgresBroker, serving
+from postgres_server import Postgres, PostgresBroker, owned, serving
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +198,28 @@ def test_what_the_configuration_lacks_is_waited_for(server: Postgres, tmp_path: 
     waits(tmp_path, few.replace("postgres/later", "nowhere/later"), "3D000")
     delivers(outbox, few)
     assert server.ask("SELECT id FROM later") == [("r-0",)]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small filesystem is mounted, which takes root")
+def test_a_full_disk_is_waited_for(server: Postgres, tmp_path: Path, numbers: Path) -> None:
+    small = owned(Path(tempfile.mkdtemp(prefix="unistream-postgres-")))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k,mode=0700,uid=nobody", "tmpfs", str(small)], check=True)
+    try:
+        server.ask(f"CREATE TABLESPACE small LOCATION '{small}'")
+        server.make("roomy")
+        server.ask("ALTER TABLE roomy SET TABLESPACE small")
+        url = server.at("postgres/roomy")
+        done = put(tmp_path / "o", numbers, url, "--timeout", "5", "-o", "max_attempts=1")
+        assert "53100" in done.stderr, done.stderr
+        subprocess.run(["mount", "-o", "remount,size=64m", str(small)], check=True)
+        delivers(tmp_path / "o", url)
+        assert server.numbers("roomy") == list(range(5000))
+        server.ask("DROP TABLE roomy")
+        server.ask("CHECKPOINT")
+        server.ask("DROP TABLESPACE small")
+    finally:
+        subprocess.run(["umount", "--lazy", str(small)], check=True)
+        small.rmdir()
 
 
 def test_an_answer_that_is_lost_changes_nothing(server: Postgres, tmp_path: Path) -> None:
