@@ -3,9 +3,9 @@ CARGO ?= cargo
 PYTHON ?= python3
 export PYTHON
 # Every feature of the core.
-FEATURES = aws async http kafka nats redis tracing zstd
+FEATURES = async sinks tracing
 
-.PHONY: site demo test test-rust test-c test-cli test-python test-compat test-aws test-http test-kafka test-brokers test-own-sink lint requirements notices advisories reproduce bench torture fuzz clean
+.PHONY: site demo test test-rust test-c test-cli test-python test-compat test-aws test-http test-kafka test-brokers test-own-sink test-languages lint requirements notices advisories reproduce bench torture fuzz clean
 .DEFAULT_GOAL := test
 
 include ffi/install.mk
@@ -19,7 +19,7 @@ demo:
 # goes alone, because it builds another tree into the same target directory.
 test: $(addprefix timed-,lint test-rust)
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target \
-	  $(addprefix timed-,test-python test-c test-compat test-aws test-http test-kafka test-brokers test-cli)
+	  $(addprefix timed-,test-python test-c test-compat test-aws test-http test-kafka test-brokers test-cli test-languages)
 	@$(MAKE) --no-print-directory timed-test-own-sink
 
 timed-%:
@@ -60,12 +60,15 @@ test-rust:
 	$(CARGO) test --locked -p unistream-torture --lib --no-default-features --features scheduled -- torture::threads
 
 test-c:
-	$(CARGO) test --locked -p unistream-ffi
 	tests/c/run.sh
+
+# Node, Go, Java, Ruby and LuaJIT over the C ABI, those of them that are there.
+test-languages:
+	tests/languages/run.sh
 
 # The command line alone, without Python; `make test-python` has that of the wheel.
 test-cli:
-	$(CARGO) test --locked -p unistream-cli
+	$(CARGO) test --locked -p unistream-ffi -p unistream-cli -p unistream-python
 
 test-python:
 	tests/python/run.sh
@@ -125,7 +128,7 @@ torture:
 FUZZ_SECONDS ?= 600
 fuzz:
 	@$(CARGO) fuzz --version > /dev/null 2>&1 || { echo "make fuzz needs cargo-fuzz: cargo install cargo-fuzz"; exit 1; }
-	for target in aws decode directory options sidecar; do \
+	for target in $(notdir $(basename $(wildcard tests/fuzz/targets/*.rs))); do \
 	  mkdir -p target/fuzz/corpus/$$target; \
 	  $(CARGO) fuzz run --fuzz-dir tests/fuzz --target-dir target/fuzz -s none $$target target/fuzz/corpus/$$target \
 	    tests/fuzz/corpus/$$target tests/fuzz/crashes -- -max_len=2048 -timeout=20 -max_total_time=$(FUZZ_SECONDS) || exit 1; \

@@ -119,6 +119,8 @@
  *   background  a thread of the library sends; a put never waits for the sink
  *   inline      puts, flush and close send; nothing happens between calls
  *   manual      the program asks for batches, sends them its own way, and says how that went
+ *   A program or language that takes no calls on threads of others uses inline, whose sink is called by the thread that
+ *   puts, flushes or closes, or manual, which calls no sink and has a descriptor for event loops: unistream_producer_fd().
  *
  * Options: unistream_config_set(config, key, value)
  *   Durations: seconds ("0.5"), or with a unit ("250ms", "5m"), or "none" for never. Bytes: "1048576" or "16MiB".
@@ -1437,6 +1439,31 @@ UNISTREAM_MUST_USE
 unistream_error *unistream_producer_stats(const unistream_producer *producer,
                                           unistream_stats **stats);
 
+/* Producer: dead letters ------------------------------------------------------------------------------------------- */
+
+/**
+ * Lists the dead letters of the producer's buffer.
+ *
+ * Writes the list to `letters` on success; free it with `unistream_dead_letters_free()`.
+ * Errors: `UNISTREAM_ERROR_IO`, `UNISTREAM_ERROR_FORKED`, `UNISTREAM_ERROR_INVALID_ARGUMENT`.
+ */
+UNISTREAM_MUST_USE
+unistream_error *unistream_producer_dead_letters(const unistream_producer *producer,
+                                                 unistream_dead_letters **letters);
+
+/**
+ * Puts the records of the dead letter `id` into the buffer again, in order, behind what is there, with their ids,
+ * keys and times; then deletes the letter.
+ *
+ * Writes to `records`, unless NULL, on success how many there were. Errors: `UNISTREAM_ERROR_NOT_FOUND`,
+ * `UNISTREAM_ERROR_IN_USE` while another thread replays or deletes it, and those of `unistream_producer_put()`; the
+ * letter then stays.
+ */
+UNISTREAM_MUST_USE
+unistream_error *unistream_producer_replay(const unistream_producer *producer,
+                                           const char *id,
+                                           uint64_t *records);
+
 /* Producer: mode manual -------------------------------------------------------------------------------------------- */
 
 /**
@@ -1484,6 +1511,24 @@ unistream_error *unistream_producer_next_wait(const unistream_producer *producer
                                               int64_t *wait_ms);
 
 /**
+ * Mode manual: a descriptor that is readable when `unistream_producer_next_batch()` may have a batch, also by `linger`,
+ * the schedule or `max_rate_*`: an event loop that polls it needs no timer. Where the directory is shared, it is readable
+ * too when it is time to look for what other processes have left. Then take batches until there is none.
+ *
+ * It is level-triggered: readable until `unistream_producer_next_batch()` has written NULL, and once the producer has
+ * stopped or is closed, as that function then says. poll(), select(), epoll and the libraries above them (libuv, libev,
+ * GLib) take it; only poll it: do not read from it, write to it or close it. It is opened at the first call, closed on
+ * exec, and stays the same, and open, until the producer is freed. In a forked child the parent's descriptor means
+ * nothing; the child's own call opens its own if the producer is shared.
+ *
+ * Writes it to `fd` on success. Errors: `UNISTREAM_ERROR_WRONG_MODE`, `UNISTREAM_ERROR_IO` (no descriptor is left),
+ * `UNISTREAM_ERROR_FORKED`, `UNISTREAM_ERROR_REENTRANT`, `UNISTREAM_ERROR_INVALID_ARGUMENT`.
+ */
+UNISTREAM_MUST_USE
+unistream_error *unistream_producer_fd(const unistream_producer *producer,
+                                       int *fd);
+
+/**
  * Mode manual: the batch was delivered. Takes the batch over, in every case.
  *
  * Errors: `UNISTREAM_ERROR_WRONG_MODE`, `UNISTREAM_ERROR_NOT_FOUND` for a batch that waits for no answer (one of
@@ -1520,31 +1565,6 @@ unistream_error *unistream_producer_settle(const unistream_producer *producer,
                                            unistream_batch *batch,
                                            unistream_outcome outcome,
                                            const unistream_report *report);
-
-/* Producer: dead letters ------------------------------------------------------------------------------------------- */
-
-/**
- * Lists the dead letters of the producer's buffer.
- *
- * Writes the list to `letters` on success; free it with `unistream_dead_letters_free()`.
- * Errors: `UNISTREAM_ERROR_IO`, `UNISTREAM_ERROR_FORKED`, `UNISTREAM_ERROR_INVALID_ARGUMENT`.
- */
-UNISTREAM_MUST_USE
-unistream_error *unistream_producer_dead_letters(const unistream_producer *producer,
-                                                 unistream_dead_letters **letters);
-
-/**
- * Puts the records of the dead letter `id` into the buffer again, in order, behind what is there, with their ids,
- * keys and times; then deletes the letter.
- *
- * Writes to `records`, unless NULL, on success how many there were. Errors: `UNISTREAM_ERROR_NOT_FOUND`,
- * `UNISTREAM_ERROR_IN_USE` while another thread replays or deletes it, and those of `unistream_producer_put()`; the
- * letter then stays.
- */
-UNISTREAM_MUST_USE
-unistream_error *unistream_producer_replay(const unistream_producer *producer,
-                                           const char *id,
-                                           uint64_t *records);
 
 /**
  * As `unistream_producer_put_record()`, and `callback` is told what became of the record, with `user_data`.

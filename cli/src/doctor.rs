@@ -30,8 +30,10 @@ struct Doctor<'a> {
     now: i64,
 }
 
-/// Less than this is a full disk: the log grows by whole segments.
+/// Less than this is a full disk, as good as: the log grows by whole segments.
 const FULL: u64 = 16 << 20;
+/// Less than this has no room for the smallest of them.
+const SMALLEST: u64 = 64 << 10;
 /// Less than this and less than a twentieth will soon be one.
 const LOW: u64 = 1 << 30;
 
@@ -93,9 +95,10 @@ impl Doctor<'_> {
             (found.f_bavail.saturating_mul(found.f_frsize), found.f_blocks.saturating_mul(found.f_frsize));
         let named = format!("the filesystem that {} is on", self.name);
         if free < FULL {
-            let problem = format!("The disk is full: {named} has {} free of {}.", text::size(free), text::size(size));
+            let how = if free < SMALLEST { "full" } else { "nearly full" };
+            let problem = format!("The disk is {how}: {named} has {} free of {}.", text::size(free), text::size(size));
             let advice = "Free some space, or make the filesystem larger. What was accepted is safe, puts are refused \
-                          meanwhile, and everything goes on by itself as soon as there is room.";
+                          while it is full, and everything goes on by itself as soon as there is room.";
             self.add("disk_full", problem, advice.into());
         } else if found.f_files > 0 && found.f_favail == 0 {
             let advice = "Remove files of others on it. What was accepted is safe, and all goes on by itself then.";
@@ -168,7 +171,7 @@ impl Doctor<'_> {
         let refused = owners.sum(|stats| stats.refused_puts);
         if refused > 0 {
             let problem = format!(
-                "{} of the program were refused since it has opened the buffer; the last error: {}.",
+                "The program had {} refused since it opened the buffer; the last error: {}.",
                 counted(refused, "put", "puts"),
                 first_line(owners.last_error().unwrap_or("none is known"))
             );
@@ -179,7 +182,7 @@ impl Doctor<'_> {
         let unreadable = owners.since(|stats| stats.unreadable_since);
         if unreadable != 0 {
             let problem = format!(
-                "The log cannot be read since {}Z, and nothing is sent: {}.",
+                "The log cannot be read since {}, and nothing is sent: {}.",
                 text::time(unreadable),
                 first_line(owners.last_error().unwrap_or_default())
             );
@@ -207,7 +210,7 @@ impl Doctor<'_> {
         };
         if since != 0 && stats.pending_records > 0 {
             let problem = format!(
-                "The sink is unavailable since {}Z, for {}: {error}.",
+                "The sink is unavailable since {}, for {}: {error}.",
                 text::time(since),
                 text::span(self.now - since)
             );
@@ -218,7 +221,7 @@ impl Doctor<'_> {
             self.add("sink_unavailable", problem, advice);
         } else if stats.head_failures > 0 {
             let problem = format!(
-                "The first batch has failed {} in a row since {}Z: {error}.",
+                "The first batch has failed {} in a row since {}: {error}.",
                 counted(stats.head_failures.into(), "time", "times"),
                 text::time(stats.head_since)
             );
@@ -274,7 +277,7 @@ impl Doctor<'_> {
             let last = listed.iter().max_by_key(|letter| letter.created_at);
             let reason = last.and_then(|letter| letter.records.first().map(|record| &*record.reason));
             let problem = format!(
-                "{} with {} wait for you, the oldest since {}Z; the reason of the last: {}.",
+                "{} with {} wait for you, the oldest since {}; the reason of the last: {}.",
                 counted(listed.len() as u64, "dead letter", "dead letters"),
                 counted(records as u64, "record", "records"),
                 text::time(oldest),

@@ -156,6 +156,7 @@ fn the_doctor_says_what_is_wrong() {
     assert_eq!(found(folder), ["sink_unavailable"]);
     let told = run(folder, &["doctor", "outbox"]);
     assert!(told.out.contains("unavailable since") && told.out.contains("connection refused"), "{}", told.out);
+    assert!(!told.out.contains("ZZ"), "{}", told.out);
     let stat = json(folder, &["stat", "outbox", "--json"]);
     assert!(stat["unavailable_since"].is_string() && stat["last_error"] == "connection refused", "{stat}");
     live.close(Duration::ZERO).unwrap();

@@ -30,6 +30,7 @@ fn every_kind_has_a_section_whose_messages_are_real() {
     source(&root.join("../ffi/src"), &mut code);
     let sections: Vec<&str> = page.split("\n## ").skip(1).collect();
     let names: Vec<&str> = sections.iter().map(|section| section.lines().next().unwrap()).collect();
+    let by_words = fs::read_to_string(root.join("../docs/troubleshooting.md")).unwrap();
     assert_eq!(names, ErrorKind::ALL.iter().map(|kind| kind.name()).collect::<Vec<_>>());
     for (kind, section) in ErrorKind::ALL.iter().zip(sections) {
         let lead = format!("{} in C, `{kind:?}` in Rust", *kind as i32);
@@ -39,6 +40,10 @@ fn every_kind_has_a_section_whose_messages_are_real() {
         let says = section.split("*Says:* ").nth(1).and_then(|rest| rest.split('\n').next()).unwrap();
         let quoted: Vec<&str> = says.split('`').skip(1).step_by(2).collect();
         assert!(!quoted.is_empty(), "{kind} quotes a message");
+        for message in &quoted {
+            let row = format!("| `{message}` | [{kind}](errors.md#{kind}), ", kind = kind.name());
+            assert!(by_words.contains(&row), "docs/troubleshooting.md has no row {row}");
+        }
         for part in quoted.iter().flat_map(|text| text.split('…')).map(str::trim).filter(|part| part.len() > 3) {
             let part = part.trim_end_matches(':');
             assert!(code.contains(part), "{kind}: no message says {part:?}");

@@ -3,11 +3,14 @@
 A link to a file of the tree that is no page becomes its name; a link to nothing is an error.
 """
 
+import json
 import os
 import re
 import shutil
 import sys
 from pathlib import Path
+
+from plots import draw
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
@@ -30,9 +33,8 @@ def pages() -> dict[Path, str]:
     for path in sorted(DOCS.rglob("*.md")):
         if "site" not in path.relative_to(DOCS).parts:
             found[path] = str(path.relative_to(DOCS))
-    # The start page says what the README says.
-    found[ROOT / "README.md"] = "index.md"
-    return found
+    # The start page says what the README says, and a page has the header.
+    return found | {ROOT / "README.md": "index.md", ROOT / "include/unistream.h": "c.md"}
 
 
 def led(text: str, source: Path, name: str, known: dict[Path, str], wrong: list[str]) -> str:
@@ -59,24 +61,42 @@ def led(text: str, source: Path, name: str, known: dict[Path, str], wrong: list[
     return "".join(part if part.startswith("```") else LINK.sub(lead, part) for part in parts)
 
 
+def figures(folder: Path, results: Path) -> str:
+    """Return what stands under "Figures": pictures of what was measured here, or how to measure."""
+    if not results.exists():
+        return (
+            "Nothing was measured where this site was built. After `make bench`, `make site` shows pictures of it here."
+        )
+    return draw(json.loads(results.read_text()), folder)
+
+
 def main(target: Path) -> int:
     """Lay the pages into a folder. Return 1 if a link leads nowhere."""
     shutil.rmtree(target, ignore_errors=True)
     known, wrong = pages(), list[str]()
     for source, name in known.items():
-        if source.name == "README.md" and source.parent == ROOT:
+        if name in {"index.md", "c.md"} and source != DOCS / "index.md":
             continue
         page = target / name
         page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(led(source.read_text(), source, name, known, wrong))
+        # An empty default is an empty cell.
+        page.write_text(led(source.read_text(), source, name, known, wrong).replace("| `` |", "| |"))
     header = (ROOT / "include" / "unistream.h").read_text()
     (target / "c.md").write_text(f"# The C header\n\nThe header is the manual.\n\n```c\n{header}```\n")
+    # build.sh writes what `help()` says in its place, if there is a Python that has the wheel.
+    (target / "python-reference.md").write_text(
+        "# Python reference\n\n`help(unistream)` and `help(unistream.Producer)` are the reference. "
+        "After `python/install.sh`, `make site` has it here.\n\n[The guide](python.md) explains it.\n"
+    )
     for path in DOCS.rglob("*"):
         if path.is_file() and path.suffix != ".md" and "site" not in path.relative_to(DOCS).parts:
             copy = target / path.relative_to(DOCS)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, copy)
     shutil.copy(DOCS / "site" / "extra.css", target)
+    page = target / "performance.md"
+    results = target.parent.parent / "bench" / "results.json"
+    page.write_text(page.read_text().replace("<!-- plots -->", figures(target, results)))
     sinks = sorted(name for name in known.values() if name.startswith("sinks/"))
     settings = (DOCS / "site" / "mkdocs.yml").read_text()
     listed = "\n".join(f"      - {name}" for name in sinks)

@@ -10,9 +10,19 @@ if ! cmp -s docs/site/requirements.txt "$place/requirements.txt"; then
     cp docs/site/requirements.txt "$place/requirements.txt"
 fi
 "${PYTHON:-python3}" docs/site/assemble.py "$place/pages"
+wheel=${CARGO_TARGET_DIR:-$PWD/target}/venv/bin/python
+if "$wheel" -c 'import unistream' 2> "$place/wheel.log"; then
+    "$wheel" docs/site/python_page.py > "$place/pages/python-reference.md"
+fi
 "$place/venv/bin/mkdocs" build --quiet --strict --clean --config-file "$place/mkdocs.yml"
+# What `cargo doc` has made, as `make lint` calls it.
+rustdoc=${CARGO_TARGET_DIR:-$PWD/target}/doc
+if [ -e "$rustdoc/unistream/index.html" ]; then
+    mkdir -p "$place/html/rust"
+    cp -R "$rustdoc/unistream" "$rustdoc/static.files" "$place/html/rust/"
+fi
 # Nothing on a page is fetched from elsewhere.
-if grep -rlE '(src|href)="https?://[^"]*\.(js|css|woff2?)"' "$place/html" --include='*.html'; then
+if grep -rlE '(src|href)="https?://[^"]*\.(js|css|woff2?)"' "$place/html" --include='*.html' --exclude-dir=rust; then
     echo "these pages load something from elsewhere" >&2
     exit 1
 fi

@@ -126,7 +126,7 @@ impl Opener {
             None => py.detach(|| builder.open_manual(Limits::default())),
             Some(sink) => {
                 if let Some(native) = native {
-                    let sink = if self.chain.current().is_some() {
+                    let sink = if self.chain.current().is_some() || native.get().is_parents() {
                         renewed(py, native.get())?
                     } else {
                         Lease::new(native.get())

@@ -18,7 +18,7 @@ pub(crate) fn open_sink(py: Python<'_>, url_or_kind: &str, options: &Bound<'_, P
     let texts = options::texts(kind.options, Some(options))?;
     let pairs: Vec<_> = texts.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     let sink = py.detach(|| sink::open(url_or_kind, &pairs)).or_raise(py)?;
-    Ok(NativeSink { core: sink.into() })
+    Ok(NativeSink::of(sink.into()))
 }
 
 /// sink_options(url_or_kind): the options that a URL names, as text; `place` is what stands before `?`.

@@ -21,18 +21,29 @@ use crate::text;
 #[pyclass(frozen, subclass, module = "unistream._native")]
 pub(crate) struct NativeSink {
     pub(crate) core: Arc<dyn Sink>,
+    /// The process that made it: its files and connections are that one's, and none of a forked child's.
+    maker: u32,
 }
 
 impl NativeSink {
     pub(crate) fn new(sink: impl Sink + 'static) -> Self {
-        NativeSink { core: Arc::new(sink) }
+        NativeSink::of(Arc::new(sink))
+    }
+
+    pub(crate) fn of(core: Arc<dyn Sink>) -> Self {
+        NativeSink { core, maker: std::process::id() }
+    }
+
+    /// Whether this process is a fork of the one that made it.
+    pub(crate) fn is_parents(&self) -> bool {
+        self.maker != std::process::id()
     }
 
     /// A sink that a forked child can make anew.
     pub(crate) fn renewable(
         make: impl Fn() -> unistream::Result<Box<dyn Sink>> + Send + Sync + 'static,
     ) -> unistream::Result<Self> {
-        Ok(NativeSink { core: unistream::sink::renewable(make)?.into() })
+        Ok(NativeSink::of(unistream::sink::renewable(make)?.into()))
     }
 
     /// Sends a batch; an error that speaks for all of it becomes the report that says the same of each record.

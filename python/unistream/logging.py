@@ -37,10 +37,14 @@ FIELDS = ("time", "level", "logger", "message", "file", "line", "function", "pro
 
 _RETRY = 1.0
 """Seconds after a buffer could not be opened in which it is not tried again."""
+_TRIES = 100
+"""How often a record is put while other threads close what it was to be put into."""
 _TELL = 60.0
 """Seconds between two lines on standard error about records that could not be put."""
 _DEPTH = 4
-"""How deep records may be logged while a record is formatted."""
+"""How deep records may be logged while a record is formatted, where a handler comes to itself again."""
+_DEEPEST_HANDLERS = 8
+"""How deep, where each is another handler."""
 # Not by `makeLogRecord`, which asks a factory of the program's.
 _STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime", "taskName"}
 _DEEPEST = 100
@@ -50,6 +54,8 @@ _lock = threading.RLock()
 """Guards the table of outlets, and which producer each of them has."""
 _outlets: dict[str, _Outlet] = {}
 """By absolute path: handlers of one process share what only one of them could own."""
+_late: dict[str, Producer] = {}
+"""By absolute path: what takes records when the end of the interpreter has closed all else."""
 _counting = threading.RLock()
 """Guards the counters of handlers, each time for an instant; a signal's handler that logs may come in between."""
 _nesting = threading.local()
@@ -65,24 +71,42 @@ class JsonFormatter(logging.Formatter):
     Values have the forms that `put` gives them. What has none there is text, as `repr` has it: a record is never lost
     for what is in it.
 
+    `fileConfig` and `dictConfig` make it by `class`: `format` has the fields, divided by commas or spaces, and
+    `defaults` is `constant`.
+
     Args:
-        fields: which of `FIELDS` there are, and in which order.
+        fields: which of `FIELDS` there are, and in which order; a text is divided at commas and spaces.
+        datefmt: nothing, because the form of `time` is fixed.
+        style: nothing, because there are no place holders.
+        validate: nothing, because fields are always checked.
         constant: fields with the same value in every record, such as the name of the service.
+        defaults: the same, under the name that `logging.config` has for it.
         default: makes something else of a value without a form; `repr` unless given.
+
+    Raises:
+        InvalidArgument: there is no such field, or a `datefmt`.
     """
 
     def __init__(
         self,
-        fields: Iterable[str] = FIELDS,
+        fields: Iterable[str] | None = FIELDS,
+        datefmt: str | None = None,
+        style: str = "%",  # noqa: ARG002 as `logging.config` passes it
+        validate: bool = True,  # noqa: ARG002
         *,
         constant: Mapping[str, Any] | None = None,
+        defaults: Mapping[str, Any] | None = None,
         default: Callable[[Any], Any] = repr,
     ) -> None:
         super().__init__()
-        self._fields = tuple(fields)
+        if isinstance(fields, str):
+            fields = fields.replace(",", " ").split()
+        self._fields = tuple(fields or FIELDS)
         if unknown := set(self._fields).difference(FIELDS):
             raise InvalidArgument(f"there is no field {min(unknown)!r}: they are {', '.join(FIELDS)}")
-        self._constant = dict(constant or {})
+        if datefmt:
+            raise InvalidArgument("the form of time is fixed: leave datefmt out")
+        self._constant = {**(defaults or {}), **(constant or {})}
         self._default = default
 
     def format(self, record: logging.LogRecord) -> str:
@@ -121,7 +145,14 @@ class JsonFormatter(logging.Formatter):
         if type(value) is str:
             return value.encode(errors="backslashreplace").decode()
         if type(value) is dict and depth < _DEEPEST:
-            return {_shown(name, str): self._plain(inner, depth + 1) for name, inner in value.items()}
+            document: dict[str, Any] = {}
+            for name, inner in value.items():
+                key = _shown(name, str)
+                # Different keys may look alike: 1 and "1", or what cannot be shown.
+                while key in document:
+                    key += "'"
+                document[key] = self._plain(inner, depth + 1)
+            return document
         try:
             self._json(value)
         except Exception:  # noqa: BLE001
@@ -253,10 +284,11 @@ class Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Put a record; what goes wrong goes to `handleError`."""
-        depth = getattr(_nesting, "depth", 0)
-        if depth >= _DEPTH:
+        outer: tuple[Handler, ...] = getattr(_nesting, "handlers", ())
+        if len(outer) >= (_DEPTH if self in outer else _DEEPEST_HANDLERS):
+            self._lose(f"records are logged {len(outer)} deep while a record is formatted")
             return
-        _nesting.depth = depth + 1
+        _nesting.handlers = (*outer, self)
         try:
             payload = self.format(record).encode(errors="backslashreplace")
             try:
@@ -269,25 +301,31 @@ class Handler(logging.Handler):
         except Exception:  # noqa: BLE001 as the documentation of logging has it
             self.handleError(record)
         finally:
-            _nesting.depth = depth
+            _nesting.handlers = outer
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Count a record that could not be put, and say so on standard error, not more often than once a minute."""
+        error = sys.exception()
+        if isinstance(error, UnistreamError):
+            self._lose(f"{error.kind}: {error}")
+            return
+        self._count()
+        # A mistake in the call or in a formatter; logging shows where.
+        super().handleError(record)
+
+    def _count(self) -> int:
         with _counting:
             self._lost += 1
-            lost = self._lost
-        error = sys.exception()
-        if not isinstance(error, UnistreamError):
-            # A mistake in the call or in a formatter; logging shows where.
-            super().handleError(record)
-            return
+            return self._lost
+
+    def _lose(self, reason: str) -> None:
+        lost = self._count()
         now = time.monotonic()
         if not logging.raiseExceptions or sys.stderr is None or now < self._told + _TELL:
             return
         self._told = now
         with contextlib.suppress(OSError, ValueError):
-            path = self._outlet.path
-            print(f"unistream.logging: {path}: {lost} log records not put; {error.kind}: {error}", file=sys.stderr)
+            print(f"unistream.logging: {self._outlet.path}: {lost} log records not put; {reason}", file=sys.stderr)
 
     def flush(self) -> None:
         """Do nothing: what was handled is on disk already. `handler.producer.flush()` waits for the sink."""
@@ -326,6 +364,8 @@ class _Outlet:
             outlet = _outlets.get(key)
             if outlet is None:
                 outlet = _Outlet(path, to, to_options, options)
+                if (late := _late.pop(key, None)) is not None:
+                    late.close(0)
                 outlet._open()
                 _outlets[key] = outlet
             elif outlet._settings != (to, to_options, options):
@@ -365,8 +405,16 @@ class _Outlet:
                 return
         except (Closed, Forked):
             pass
-        with self._opened(producer) as producer:
-            producer.put(payload, created_at=created_at)
+        for left in reversed(range(_TRIES)):
+            with self._opened(producer) as producer:
+                try:
+                    producer.put(payload, created_at=created_at)
+                except Closed:
+                    # Another thread has configured logging anew in between.
+                    if not left:
+                        raise
+                else:
+                    return
 
     def producer(self) -> Producer:
         """Return the producer, of this process."""
@@ -383,13 +431,20 @@ class _Outlet:
             outlet = self if self._holders else _outlets.get(os.path.realpath(self.path), self)
             producer = outlet._producer
             if producer is None or producer is stale or producer.closed:
-                if not outlet._holders or _ending.is_closing():
-                    # Nobody sends any more: into the buffer with it, for the next process.
-                    with Producer(self.path, mode="manual", **self._settings[2]) as late:
-                        yield late
+                # Where nobody sends any more: into the buffer with it, for the next process.
+                if _ending.is_closing():
+                    # It stays open, because more may come and each opening takes a while: until the process ends.
+                    outlet._producer = _late[os.path.realpath(self.path)] = producer = outlet._open_late()
+                elif not outlet._holders:
+                    with outlet._open_late() as producer:
+                        yield producer
                     return
-                producer = outlet._open()
+                else:
+                    producer = outlet._open()
         yield producer
+
+    def _open_late(self) -> Producer:
+        return Producer(self.path, mode="manual", **self._settings[2])
 
     def _open(self) -> Producer:
         if self._refused is not None and time.monotonic() < self._refused[0] + _RETRY:

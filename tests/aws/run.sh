@@ -8,12 +8,10 @@ if cargo tree --locked --manifest-path "$root/Cargo.toml" -p unistream-ffi --no-
     echo "the build without the AWS sinks has HTTP or TLS in it" >&2
     exit 1
 fi
-cargo build --quiet --locked --manifest-path "$root/Cargo.toml" -p unistream --features aws --example ship
-cargo build --quiet --locked --manifest-path "$root/Cargo.toml" -p unistream-ffi
+"$root/tests/build.sh"
 PREFIX=/usr DESTDIR="$place/c" LIBRARY="$place/../debug" "$root/ffi/install.sh"
 "${CC:-cc}" -std=c99 -Wall -Wextra -Wpedantic -Werror -I"$place/c/usr/include" -o "$place/c/aws" \
     "$root/ffi/examples/aws.c" -L"$place/c/usr/lib" -lunistream -Wl,-rpath,"$place/c/usr/lib"
-cargo build --quiet --locked --manifest-path "$root/Cargo.toml" -p unistream-python
 rm -rf "$place/python"
 mkdir "$place/python"
 cp -R "$root/python/unistream" "$place/python/"

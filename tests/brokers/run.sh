@@ -3,6 +3,6 @@
 # the tests. Arguments go to pytest.
 set -eu
 . "$(dirname "$0")/install.sh"
-cargo build --quiet --locked --manifest-path "$root/Cargo.toml" -p unistream-cli -p unistream-ffi
+"$root/tests/build.sh"
 BROKERS_TEST_PLACE=$place BROKERS_TEST_COMMAND=$place/../debug/unistream exec \
     "$place/venv/bin/python" -m pytest -q -p no:cacheprovider "$here" "$@"

@@ -3,13 +3,13 @@
 # valgrind, sanitizers), the examples, and a program that knows only what `make install` lays down. Ends with a line
 # "N passed, N failed".
 #
-# valgrind and clang are installed from Debian if that is possible, else their part is skipped with a message.
+# What is missing of gcc, valgrind, clang and cmake is installed from Debian; where that cannot be, the run ends and says so.
 #
 # ThreadSanitizer: the stable Rust toolchain cannot instrument the library (nor do helgrind and drd know its locks, which
 # are futexes of its own), so only the C side is checked by it; see tsan.supp. The library's side of the same test runs
 # plain, under AddressSanitizer and under valgrind, and the type system rules out data races in its safe code.
 #
-#   NO_INSTALL=1   never call apt-get
+#   NO_INSTALL=1   installs nothing, and skips with a message what needs valgrind, clang or cmake
 set -u
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -88,20 +88,12 @@ programs() {
 
 # ------------------------------------------------------------------------------------------------------------ tools
 
-missing=
-has valgrind || missing="$missing valgrind"
-has clang || missing="$missing clang"
-has cmake || missing="$missing cmake"
-if [ -n "$missing" ] && [ -z "${NO_INSTALL:-}" ] && [ "$(id -u)" -eq 0 ] && has apt-get; then
-  # shellcheck disable=SC2086
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing > /dev/null 2>&1 ||
-    echo "could not install:$missing"
-fi
+if [ -z "${NO_INSTALL:-}" ]; then tests/packages.sh gcc g++ pkg-config valgrind clang cmake || exit 1; fi
 
 # ---------------------------------------------------------------------------------------------- the installed tree
 
 make -s -f ffi/install.mk install-library PREFIX=/usr DESTDIR="$tree" || exit 1
-cargo build -q --locked -p unistream-ffi || exit 1
+tests/build.sh || exit 1
 PREFIX=/usr DESTDIR=$scratch/debug LIBRARY=${CARGO_TARGET_DIR:-target}/debug ffi/install.sh || exit 1
 LD_LIBRARY_PATH=$tree/usr/lib
 PKG_CONFIG_PATH=$tree/usr/lib/pkgconfig
@@ -184,7 +176,8 @@ check "the manual page has every function" has_manual
 
 # ------------------------------------------------------------------------------------------------------- the header
 
-check "the header is the generated one, and the library's own tests" cargo test -q --locked -p unistream-ffi
+check "the header is the generated one, and the library's own tests" \
+  cargo test -q --locked -p unistream-ffi -p unistream-cli -p unistream-python --lib --test header
 compiles_alone() {
   printf '#include <unistream.h>\n#include <unistream.h>\n' > "$scratch/alone.$2"
   # shellcheck disable=SC2086
@@ -282,6 +275,9 @@ example() {
 hello() {
   example hello "gcc -std=c99" hello.c && [ "$(cat "$scratch/example-hello/events.log")" = hello ]
 }
+own_sink() {
+  example own_sink "gcc -std=c99" own_sink.c && [ "$(cat "$scratch/example-own_sink/received.txt")" = "$(printf 'one\ntwo')" ]
+}
 socket_sink() {
   example socket_sink "gcc -std=c99 -D_POSIX_C_SOURCE=200809L" socket_sink.c &&
     grep -q '^1 dead letter: it is bad$' "$scratch/example-socket_sink/printed"
@@ -344,6 +340,7 @@ check "example: hello, by pkg-config alone" hello
 check "example: hello, linked statically" statically
 check "example: hello, all of it static, by pkg-config --static" all_static
 check "example: hello, beside a second library of Rust, with link-time optimisation" beside_another
+check "example: a sink of one's own" own_sink
 check "example: a sink that posts to a socket" socket_sink
 check "example: an event loop in mode manual" event_loop
 check "example: lanes, with the order of every key checked" lanes

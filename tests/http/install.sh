@@ -9,11 +9,4 @@ if ! cmp -s "$here/requirements.txt" "$place/requirements.txt"; then
     "$place/venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r "$here/requirements.txt"
     cp "$here/requirements.txt" "$place/requirements.txt"
 fi
-if ! command -v nginx > /dev/null || ! command -v tinyproxy > /dev/null; then
-    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get > /dev/null; then
-        echo "the tests of the HTTP sink need nginx and tinyproxy: install them" >&2
-        exit 1
-    fi
-    apt-get -qq update
-    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y nginx-light tinyproxy > /dev/null
-fi
+"$root/tests/packages.sh" nginx=nginx-light tinyproxy

@@ -17,6 +17,8 @@ if ! command -v apt-get > /dev/null; then
     exit 1
 fi
 mkdir -p "$place/new"
+exec 9> "$place/../packages.lock"
+flock 9
 cd "$place/new"
 apt-get -qq download prometheus > /dev/null 2>&1 || { apt-get -qq update; apt-get -qq download prometheus; }
 dpkg -x prometheus_*.deb .

@@ -100,6 +100,15 @@ def test_the_digits_of_a_float32_are_its_own() -> None:
     assert encode({"x": np.float32(0.1), "y": np.float16(0.1)})[0] == b'{"x":0.1,"y":0.099975586}'
 
 
+def test_what_is_masked_is_null() -> None:
+    for dtype in ("float16", "float32", "float64"):
+        mask = np.array([[False, True], [False, True]])
+        numbers: Any = np.ma.array([[0.5, np.nan], [0.25, 2]], mask=mask, dtype=dtype)
+        assert encode(numbers)[0] == b"[[0.5,null],[0.25,null]]"
+        assert encode([np.ma.array(0.5, mask=True, dtype=dtype), np.ma.masked])[0] == b"[null,null]"
+    assert encode(np.ma.array([0.1, 1e20], "float32"))[0] == b"[0.1,1e+20]"
+
+
 def test_numpy_beyond_orjson() -> None:
     """What orjson refuses and Python has a value for."""
     assert encode(np.arange(10)[::3])[0] == b"[0,3,6,9]"

@@ -128,6 +128,16 @@ def test_a_record_is_not_lost_for_what_is_in_it() -> None:
     }  # fmt: skip
 
 
+def test_keys_that_look_alike_stay_apart() -> None:
+    extra = {
+        "inner": {1: "number", "1": "text", "half\udfff": "half", "half\\udfff": "text", "1'": "third", "o": object}
+    }
+    assert fields_of("m", extra=extra)["extra"]["inner"] == {
+        "1": "number", "1'": "text", "half\\udfff": "half", "half\\udfff'": "text", "1''": "third",
+        "o": "<class 'object'>",
+    }  # fmt: skip
+
+
 def test_a_record_is_not_lost_for_how_deep_it_is() -> None:
     ring: dict[str, Any] = {}
     ring["ring"] = ring
@@ -270,6 +280,56 @@ kwargs={"max_records": 10}
     assert repr(handler) == f"<Handler '{tmp_path}/logs-outbox' to file:app.log (WARNING)>"
     handler.close()
     assert delivered(tmp_path / "app.log") == ["high enough"]
+
+
+def test_a_formatter_by_its_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`fileConfig` and `dictConfig` pass what every formatter takes: format, datefmt and style."""
+    monkeypatch.chdir(tmp_path)
+    formatter = "[formatter_json]\nclass=unistream.logging.JsonFormatter\n"
+    for fields, wanted in (("", {"time", "level", "message"}), ("format=level, message\n", {"level", "message"})):
+        (tmp_path / "logging.ini").write_text(f"""
+[loggers]
+keys=root
+[handlers]
+keys=outbox
+[formatters]
+keys=json
+[logger_root]
+handlers=outbox
+level=INFO
+[handler_outbox]
+class=unistream.logging.Handler
+formatter=json
+args=("logs-outbox", "file:app.log")
+{formatter}{fields}""")
+        logging.config.fileConfig("logging.ini", disable_existing_loggers=False)
+        logging.info("said")
+        logging.getLogger().handlers[0].close()
+        record = json.loads((tmp_path / "app.log").read_text().splitlines()[-1])
+        assert wanted <= set(record)
+        assert ("time" in record) == ("time" in wanted)
+    logging.config.dictConfig({
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"json": {
+            "class": "unistream.logging.JsonFormatter", "format": "message", "validate": True,
+        }},
+        "handlers": {"outbox": {
+            "class": "unistream.logging.Handler", "path": "logs-outbox", "to": "file:app.log", "formatter": "json",
+        }},
+        "root": {"handlers": ["outbox"]},
+    })  # fmt: skip
+    logging.warning("again")
+    logging.getLogger().handlers[0].close()
+    assert json.loads((tmp_path / "app.log").read_text().splitlines()[-1]) == {"message": "again"}
+    # Python 3.12 and later pass `defaults` too.
+    formatter_of_later = JsonFormatter("message", None, "%", True, defaults={"service": "shop"})
+    record = json.loads(formatter_of_later.format(logging.makeLogRecord({"msg": "m"})))
+    assert record == {"message": "m", "service": "shop"}
+    with pytest.raises(unistream.InvalidArgument, match="leave datefmt out"):
+        JsonFormatter(None, "%H:%M")
+    with pytest.raises(unistream.InvalidArgument, match="no field '%\\(message\\)s'"):
+        JsonFormatter("%(message)s")
 
 
 def test_handlers_with_one_path_share_the_producer(path: Path, log: logging.Logger, tmp_path: Path) -> None:
@@ -509,8 +569,38 @@ def test_formatting_that_logs_ends(path: Path) -> None:
     log.addHandler(handler)
     log.info("%s", Chatty())
     assert handler.producer.stats().put_records == 1 + 2 + 4 + 8
-    assert handler.lost == 0
+    assert handler.lost == 16
     handler.close()
+
+
+def test_handlers_whose_formatting_logs_to_others_lose_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each has a logger of its own, and what is logged there comes from formatting for the one before."""
+    logs = [logging.Logger(f"log-{number}") for number in range(10)]
+
+    class Passed:
+        def __init__(self, level: int) -> None:
+            self.level = level
+
+        def __str__(self) -> str:
+            if self.level + 1 < len(logs):
+                logs[self.level + 1].info("%s", Passed(self.level + 1))
+            return "passed on"
+
+    handlers = [Handler(tmp_path / f"outbox-{number}", "null:") for number in range(10)]
+    for log, handler in zip(logs, handlers, strict=True):
+        log.addHandler(handler)
+    logs[2].info("%s", Passed(2))
+    assert [handler.producer.stats().put_records for handler in handlers] == [0, 0] + 8 * [1]
+    assert [handler.lost for handler in handlers] == 10 * [0]
+    assert capsys.readouterr().err == ""
+    # One more is cut off, counted and told.
+    logs[1].info("%s", Passed(1))
+    assert [handler.lost for handler in handlers] == 9 * [0] + [1]
+    assert "outbox-9: 1 log records not put; records are logged 8 deep" in capsys.readouterr().err
+    for handler in handlers:
+        handler.close()
 
 
 def test_an_async_sink(path: Path, log: logging.Logger) -> None:

@@ -124,6 +124,42 @@ print(said[-1])
     assert len(texts) == len(set(texts))
 
 
+def test_many_records_at_the_very_end_cost_no_opening_each(run_python: Run, tmp_path: Path) -> None:
+    """The buffer stays open for them, and a handler that is made even later gets it."""
+    program = (
+        """
+import atexit, logging
+def late():
+    for number in range(3000):
+        logging.info("late %d", number)
+    logging.shutdown()
+    logging.info("after shutdown")
+    again = unistream.logging.Handler("outbox", "file:app.log")
+    logging.info("to the next")
+    again.handle(logging.makeLogRecord({"msg": "the next's own"}))
+    print(time.monotonic() - ended)
+atexit.register(late)
+"""
+        + START
+        + """
+ended = 0.0
+def end():
+    global ended
+    ended = time.monotonic()
+start("file:app.log")
+atexit.register(end)
+"""
+    )
+    done = run_python(program)
+    assert (done.returncode, done.stderr) == (0, "")
+    # An opening each takes some 30 ms.
+    assert float(done.stdout) < 30
+    texts = delivered(tmp_path / "app.log") + messages(tmp_path / "outbox")
+    wanted = {*(f"late {number}" for number in range(3000)), "after shutdown", "to the next", "the next's own"}
+    assert set(texts) == wanted
+    assert len(texts) == len(wanted)
+
+
 def test_a_sink_that_is_down_keeps_no_program_from_ending(run_python: Run, tmp_path: Path) -> None:
     program = START + "start('http://127.0.0.1:9/', connect_timeout=1)\nlogging.info('kept')\n"
     program = program.replace(", connect_timeout=1", ", to_options={'connect_timeout': 1}")
@@ -166,12 +202,13 @@ assert handler.lost == 0
     assert delivered(tmp_path / "app.log") == ["parent", *(f"parent {number}" for number in range(100))]
 
 
-def test_a_child_takes_over_when_the_parent_has_gone(run_python: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sink", ['"file:app.log"', 'unistream.FileSink(os.path.abspath("app.log"))'])
+def test_a_child_takes_over_when_the_parent_has_gone(run_python: Run, tmp_path: Path, sink: str) -> None:
     """As daemons do it: what was set up before two forks goes on in the last child, in another directory."""
     program = (
         START
+        + f"handler = start({sink})"
         + """
-handler = start("file:app.log")
 logging.info("before")
 if os.fork() == 0:
     if os.fork() != 0:

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -74,12 +75,17 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 def install(*packages: str) -> None:
-    """Install packages of Debian that a test needs; without them it fails."""
-    assert os.geteuid() == 0, f"install {' '.join(packages)}: only root can do that here"
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    get = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
-    for command in (["apt-get", "update", "-qq"], get):
-        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+    """Install packages of Debian that a test needs, by the command that each has; without them it fails."""
+    subprocess.run([Path(__file__).parents[1] / "packages.sh", *packages], check=True)
+
+
+def of_the_system(folder: Path) -> Path:
+    """Return where the package lies for the system's Python and other users."""
+    site = folder / "site"
+    if not site.exists():
+        package = Path(unistream.__file__).parent
+        shutil.copytree(package, site / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    return site
 
 
 class Server:
@@ -179,9 +185,12 @@ class Uwsgi(Server):
     not have.
     """
 
+    def python(self) -> list[str]:
+        return [str(Path(sys.executable).with_name("uwsgi")), "--virtualenv", sys.prefix]
+
     def command(self) -> list[str]:
-        command = [str(Path(sys.executable).with_name("uwsgi")), "--master", "--enable-threads", "--die-on-term"]
-        command += ["--http-socket", str(self.address), "--virtualenv", sys.prefix, "--need-app", "--no-orphans"]
+        command = [*self.python(), "--master", "--enable-threads", "--die-on-term"]
+        command += ["--http-socket", str(self.address), "--need-app", "--no-orphans"]
         command += ["--workers", "5", "--cheaper", "2", "--cheaper-initial", "3", "--master-fifo", "fifo"]
         return [*command, "--disable-logging", "--module", "application"]
 
@@ -200,6 +209,25 @@ class Uwsgi(Server):
         self.order(b"-")
 
 
+class UwsgiOfDebian(Uwsgi):
+    """Its master closes all files and executes itself anew when it is told to reload."""
+
+    program = Path("/usr/bin/uwsgi-core")
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        plugin = "/usr/lib/uwsgi/plugins/python3_plugin.so"
+        install(f"{self.program}=uwsgi-core", f"{plugin}=uwsgi-plugin-python3")
+
+    def python(self) -> list[str]:
+        # Its Python is the system's.
+        return [str(self.program), "--plugin", "python3", "--pythonpath", str(of_the_system(self.folder))]
+
+    def reload(self) -> None:
+        self.order(b"r")
+        wait_until(lambda: "binary reloading" in self.log.read_text(), 30)
+
+
 class Apache(Server):
     """Apache with mod_wsgi, as Debian has them: in its own processes, or in daemons of mod_wsgi."""
 
@@ -213,8 +241,7 @@ class Apache(Server):
             free.bind(("127.0.0.1", 0))
             self.port = int(free.getsockname()[1])
         self.processes = 3
-        if not self.program.exists() or not (self.modules / "mod_wsgi.so").exists():
-            install("apache2", "libapache2-mod-wsgi-py3")
+        install(f"{self.program}=apache2", f"{self.modules}/mod_wsgi.so=libapache2-mod-wsgi-py3")
         if os.geteuid() == 0:
             # It refuses to run as root.
             self.user = "www-data"
@@ -224,10 +251,7 @@ class Apache(Server):
 
     def command(self) -> list[str]:
         # Its Python is the system's; the package is where its user may read it.
-        site = self.folder / "site"
-        if not site.exists():
-            package = Path(unistream.__file__).parent
-            shutil.copytree(package, site / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+        of_the_system(self.folder)
         self.configure()
         if self.user is not None:
             owner = pwd.getpwnam(self.user)
@@ -344,6 +368,7 @@ KINDS: dict[str, Any] = {
     "gunicorn-uvicorn": lambda folder: Gunicorn(folder, "uvicorn_worker.UvicornWorker"),
     "uvicorn": Uvicorn,
     "uwsgi": Uwsgi,
+    "uwsgi-debian": UwsgiOfDebian,
     "mod_wsgi": lambda folder: Apache(folder, "embedded"),
     "mod_wsgi-daemon": lambda folder: Apache(folder, "daemon"),
 }
@@ -390,6 +415,52 @@ def test_servers(kind: str, folder: Path) -> None:
     assert len(clients.acknowledged) > 300
 
 
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("name", ["app", "orders"])
+@pytest.mark.parametrize("preload", [False, True])
+def test_the_page_on_gunicorn(name: str, preload: bool, folder: Path) -> None:
+    """Its two programs, with a file in place of the service: three workers, one of them killed."""
+    page = (Path(__file__).parents[2] / "docs/how-to/gunicorn.md").read_text()
+    [program] = re.findall(rf"```python\n(# {name}\.py\n.*?)```", page, re.DOTALL)
+    url = "cloudwatch-logs://shop/web?create_if_missing=true"
+    assert (name == "app") == (url in program)
+
+    class OfThePage(Server):
+        application = program.replace(url, "file:app.txt")
+
+        def command(self) -> list[str]:
+            command = [sys.executable, "-m", "gunicorn", "--workers", "3", "--bind", f"unix:{self.address}"]
+            return [*command, *["--preload"] * preload, "application:application"]
+
+    server = OfThePage(folder)
+    target = folder / f"{name}.txt"
+    server.start(folder, target)
+    try:
+        wait_until(lambda: server.address.exists() and len(children(server)) == 3)
+        for number in range(60):
+            if number == 30:
+                kill(min(children(server)))
+            lost_worker = contextlib.suppress(OSError, http.client.HTTPException)
+            with lost_worker, contextlib.closing(server.connect()) as connection:
+                connection.request("GET", f"/cart-{number}?user=7")
+                assert connection.getresponse().read()
+        assert server.stop() == 0, server.log.read_text()
+    finally:
+        server.kill_all()
+    outbox = folder / ("logs-outbox" if name == "app" else "orders-outbox")
+    drain_outbox(outbox, unistream.FileSink(target) if name == "app" else Appends(target))
+    arrived = target.read_text()
+    # One request may have met the worker that was killed.
+    assert sum(f"/cart-{number}" in arrived for number in range(60)) >= 59
+
+
+def children(server: Server) -> list[int]:
+    """Return the workers of a server."""
+    assert server.process is not None
+    pid = server.process.pid
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 TASKS = (
     SENDS
     + """
@@ -423,8 +494,7 @@ def test_celery(folder: Path) -> None:
     With a broker such as Redis, because with those that Celery cannot poll a killed process of the pool may hold the
     others up.
     """
-    if shutil.which("redis-server") is None:
-        install("redis-server")
+    install("redis-server")
     outbox, appends, acknowledged = folder / "outbox", Appends(folder / "delivered"), Appends(folder / "acknowledged")
     (folder / "application.py").write_text(TASKS)
     of_clients = os.environ | {"BROKER": f"redis+socket://{folder}/redis"}

@@ -18,6 +18,8 @@ pub(crate) struct Settle {
     pub(crate) done: Vec<u32>,
     /// What is remembered of it from now on, `done` and the memo aside.
     pub(crate) progress: Option<Progress>,
+    /// What the sink keeps with it from now on, if that is something else.
+    pub(crate) memo: Option<Vec<u8>>,
     /// When what is left may go out again.
     pub(crate) ready_at: Duration,
 }
@@ -210,6 +212,9 @@ impl Head {
         if let Some(progress) = settle.progress {
             // The memo stays, whoever answers: a clone of the batch may not have it.
             part.progress = Progress { memo: part.progress.memo.take(), ..progress };
+        }
+        if settle.memo.is_some() {
+            part.progress.memo = settle.memo;
         }
         if !settle.done.is_empty() {
             let Part { entries, done, .. } = part;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::Outbox;
 use crate::buffer::checkpoint::{Checkpoint, Found, is_file as is_checkpoint};
-use crate::buffer::{CORRUPT, LOCK, segment};
+use crate::buffer::{CORRUPT, LOCK, SHARED, segment};
 use crate::platform::{Directory, Open, Ownership};
 use crate::request::FOLDER as REQUESTS;
 
@@ -108,8 +108,34 @@ impl Outbox {
         Ok(Some(slot))
     }
 
-    /// How many slots another process has that are not its own, but of processes that have ended.
+    /// Takes a slot to send what its process has left, and says so in it; also whether there is nothing left. `None` as for
+    /// [`enter`](Self::enter), and while another process adopts one.
+    pub(crate) fn adopt(&self, number: u64) -> io::Result<Option<(Slot, bool)>> {
+        let Some(dir) = open(&self.root, number)? else { return Ok(None) };
+        if foreign(dir.holder(LOCK))?.is_none_or(|holder| holder.is_some()) {
+            return Ok(None);
+        }
+        // Who drains sees no slot that is taken and not marked yet, which would be one of a process that lives.
+        let Some(_turn) = self.turn_to_adopt()? else { return Ok(None) };
+        let Some(slot) = self.enter(number)? else { return Ok(None) };
+        let is_finished = slot.is_finished()?;
+        if !is_finished {
+            // A full disk is no reason to let it lie.
+            let _ = slot.mark_adopted();
+        }
+        Ok(Some((slot, is_finished)))
+    }
+
+    /// `None`: another process has it.
+    fn turn_to_adopt(&self) -> io::Result<Option<Box<dyn Send + Sync>>> {
+        // Another user may keep the mark to himself.
+        Ok(foreign(self.root.hold(Some(SHARED)))?.unwrap_or_else(|| Some(Box::new(()))))
+    }
+
+    /// How many slots another process has that are not its own, but of processes that have ended. One more while another process
+    /// adopts one.
     pub(crate) fn adopted_by_others(&self, own: impl Fn(u64) -> bool) -> io::Result<usize> {
+        let Some(_turn) = self.turn_to_adopt()? else { return Ok(1) };
         let mut count = 0;
         for number in numbers(&*self.root)?.into_iter().filter(|number| !own(*number)) {
             // What is gone, or another user's, or unreadable, is nobody's to wait for.

@@ -10,13 +10,14 @@
 //! A segment of the log is a file that is mapped (`mmap`, over `mapping`) or not (`plain`); `any_writer` writes either. `unreadable` reads past sectors
 //! that the disk has lost.
 //!
-//! `clock`, `random` and `sync` are time, random numbers and threads; `threads` is how a thread is started, `locking` how
+//! `alarm` is a descriptor that a program polls. `clock`, `random` and `sync` are time, random numbers and threads; `threads` is how a thread is started, `locking` how
 //! mutexes are locked. `environment` is all of that in one value, which the engine is given.
 //!
 //! `unsafe` is in six of these files: `mapping` (mapped files), `sigbus` (pages that the disk cannot give), `fork` (what a
 //! forked child must not have), `per_process` (what it makes anew), `threads` (calls of the system's threads) and `secret_memory` (memory for keys). Nothing here knows of records, and the only things that
 //! are used from outside are errors.
 
+mod alarm;
 mod any_writer;
 mod clock;
 mod descriptors;
@@ -50,6 +51,7 @@ pub(crate) mod threads;
 mod trust;
 mod unreadable;
 
+pub(crate) use alarm::Alarm;
 pub(crate) use any_writer::AnyWriter;
 #[cfg(any(test, feature = "torture"))]
 pub(crate) use clock::Clock;

@@ -14,7 +14,7 @@ use crate::dead_letters::{AttemptHistory, Undelivered};
 use crate::delivery_report::{Delivery, DeliveryReport};
 use crate::error::{Cause, Error, ErrorKind, Result};
 use crate::event::Event;
-use crate::limits::MAX_REASON_BYTES;
+use crate::limits::{MAX_MEMO_BYTES, MAX_REASON_BYTES};
 use crate::options::OnExhausted;
 use crate::platform::sync::atomic::Ordering;
 use crate::schedule::MAX_WAIT;
@@ -139,8 +139,14 @@ impl Shared {
             progress.next_attempt = now.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX));
         }
         let places = done.iter().map(|index| batch.entries[*index].place).collect();
-        let settle =
-            Settle { finished: left == 0, done: places, progress: Some(progress), ready_at: clock.monotonic() + wait };
+        let settle = Settle {
+            finished: left == 0,
+            done: places,
+            progress: Some(progress),
+            // Also of an attempt that counts nothing: what was on its way may have arrived.
+            memo: report.memo.clone().filter(|memo| memo.len() <= MAX_MEMO_BYTES),
+            ready_at: clock.monotonic() + wait,
+        };
         let statistics = &self.statistics;
         let delivered = sorted.delivered.iter().filter_map(|index| batch.get(*index));
         let delivered_bytes = delivered.map(|record| record.data.len() as u64).sum();

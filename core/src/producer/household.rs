@@ -240,7 +240,7 @@ impl Household {
                 continue;
             }
             // One that cannot be had now is tried again at the next look.
-            if let Err(error) = self.outbox.enter(number).map_err(failed).and_then(|slot| self.adopt(own, slot)) {
+            if let Err(error) = self.outbox.adopt(number).map_err(failed).and_then(|slot| self.adopt(own, slot)) {
                 own.statistics.note_error(&error);
                 result = Err(error);
             }
@@ -248,15 +248,13 @@ impl Household {
         (lock(&self.adopted).len() + alone.len(), result)
     }
 
-    fn adopt(&self, own: &Shared, slot: Option<Slot>) -> Result<()> {
-        let Some(slot) = slot else { return Ok(()) };
+    fn adopt(&self, own: &Shared, slot: Option<(Slot, bool)>) -> Result<()> {
+        let Some((slot, is_finished)) = slot else { return Ok(()) };
         let failed =
             |error: io::Error| Error::io(format_args!("could not adopt a slot of {}", self.path().display()), error);
-        if slot.is_finished().map_err(failed)? {
+        if is_finished {
             return self.outbox.remove(slot).map_err(failed);
         }
-        // Who drains knows by this that it is not done. A full disk is no reason to let it lie.
-        let _ = slot.mark_adopted();
         let name = slot.name();
         let common: &Arc<Common> = &own.common;
         let place = Place { dir: slot.dir.clone(), owner: slot.owner.clone(), neighbours: None };

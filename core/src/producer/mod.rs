@@ -19,6 +19,7 @@ mod measure;
 mod opening;
 mod outage;
 mod put_many;
+mod readiness;
 mod reentrancy;
 mod reports;
 mod requests;

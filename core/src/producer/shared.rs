@@ -188,6 +188,7 @@ impl Shared {
     pub(super) fn stop(&self, error: &Error) {
         self.lifecycle.stop(error);
         self.statistics.note_error(error);
+        self.common.senders.ring();
         self.notify(&Event::Stopped { error });
     }
 

@@ -189,6 +189,8 @@ pub struct Report {
     named: usize,
     /// Why records may have arrived twice, which the sink delivers once otherwise.
     once_ended: Option<String>,
+    /// What to keep with what is left of the batch, in the place of its memo.
+    pub(crate) memo: Option<Vec<u8>>,
 }
 
 /// What became of one record.

@@ -92,6 +92,11 @@ fn a_server_that_asks_to_wait_is_heard() {
         server.script([Fault::Answer(Reply::new(status, "").header("retry-after", header).header("date", now))]);
         assert_eq!(retry_after(&sink, &two), wait.map(Duration::from_secs), "{status} {header}");
     }
+    // Also of the records that it did not take, where it speaks of each.
+    let by_record = crate::sink(&server, "/").answer(AnswerForm::Records).build().unwrap();
+    let busy = Reply::new(207, r#"{"records": [{"status": 429}, {"status": 201}]}"#);
+    server.script([Fault::Answer(busy.header("retry-after", "7"))]);
+    assert_eq!(retry_after(&by_record, &two), Some(Duration::from_secs(7)));
 }
 
 #[test]

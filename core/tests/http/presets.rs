@@ -51,21 +51,26 @@ fn elastic() -> Server {
 
 #[test]
 fn elastic_has_each_document_once() {
-    let server = elastic();
-    let sink = sink(&server, "/logs").preset(Preset::Elastic).token("k:v").build().unwrap();
-    let batch = records(&["{\"n\": 1}", "{\"bad\": 1}", "{\"n\": 3}"]);
-    server.script([Fault::CutAfter]);
-    assert_eq!(send(&sink, &batch).0, "uuu");
-    let (kinds, why) = send(&sink, &batch);
-    assert_eq!(kinds, "drd", "what was there already is delivered");
-    assert!(why.contains("document_parsing_exception: so"), "{why}");
-    assert_eq!(server.requests()[1].header("authorization"), "ApiKey k:v");
-    for bad in ["7", "text", "[{}]", "{\n}", ""] {
-        assert!(sink.admit(&NewRecord::new(bad.as_bytes())).is_err(), "{bad:?}");
+    for preset in [Preset::Elastic, Preset::Opensearch] {
+        let server = elastic();
+        let sink = sink(&server, "/logs").preset(preset).token("k:v").build().unwrap();
+        let batch = records(&["{\"n\": 1}", "{\"bad\": 1}", "{\"n\": 3}"]);
+        server.script([Fault::CutAfter]);
+        assert_eq!(send(&sink, &batch).0, "uuu");
+        let (kinds, why) = send(&sink, &batch);
+        assert_eq!(kinds, "drd", "what was there already is delivered");
+        assert!(why.contains("document_parsing_exception: so"), "{why}");
+        assert_eq!(server.requests()[1].header("authorization"), "ApiKey k:v");
+        for bad in ["7", "text", "[{}]", "{\n}", ""] {
+            assert!(sink.admit(&NewRecord::new(bad.as_bytes())).is_err(), "{bad:?}");
+        }
+        // A line of a file of Windows.
+        assert_eq!(send(&sink, &Batch::from_records([NewRecord::new(b"{\"n\": 4}\r").id("w")])).0, "d");
+        assert!(server.requests().pop().unwrap().text().ends_with("}}\n{\"n\": 4}\n"));
+        assert!(sink.admit(&NewRecord::new(b"{}").id(&"i".repeat(513))).is_err());
+        server.script([Fault::Answer(Reply::new(200, "{\"tagline\": \"You Know, for Search\"}"))]);
+        assert_eq!(send(&sink, &batch).0, "uuu", "an answer of another API");
     }
-    assert!(sink.admit(&NewRecord::new(b"{}").id(&"i".repeat(513))).is_err());
-    server.script([Fault::Answer(Reply::new(200, "{\"tagline\": \"You Know, for Search\"}"))]);
-    assert_eq!(send(&sink, &batch).0, "uuu", "an answer of another API");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What is sent: bodies, headers, limits, splitting.
 
-use unistream::sink::http::{BodyForm, Compression, HttpSink, Method, RecordForm};
+use unistream::sink::http::{BodyForm, Compression, HttpSink, Method, Preset, RecordForm};
 use unistream::{Batch, ErrorKind, NewRecord, Sink, sink as sinks};
 
 use crate::server::{Fault, Reply, Server};
@@ -143,6 +143,27 @@ fn what_is_too_large_is_split_and_a_culprit_is_found_alone() {
     assert_eq!(taken, expected);
 }
 
+/// The bug: when the first two were refused, the last one went before all others.
+#[test]
+fn nothing_goes_before_its_turn_while_a_culprit_is_looked_for() {
+    for (preset, path) in [(Preset::None, "/"), (Preset::Clickhouse, "/events")] {
+        let taken = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let lines = taken.clone();
+        let server = Server::start(move |request| match request.text().contains("bad") {
+            true => Reply::new(400, "Code: 27. DB::Exception: no").header("x-clickhouse-exception-code", "27"),
+            false => {
+                lines.lock().unwrap().extend(request.lines());
+                Reply::new(200, "").header("x-clickhouse-summary", "{}")
+            }
+        });
+        let record = |n: usize| format!("{{\"{}\": {n}}}", if n < 2 { "bad" } else { "n" });
+        let records: Vec<String> = (0..6).map(record).collect();
+        let sink = sink(&server, path).preset(preset).build().unwrap();
+        assert_eq!(send(&sink, &batch(&records)).0, "rrdddd", "{preset:?}");
+        assert_eq!(*taken.lock().unwrap(), records[2..], "{preset:?}");
+    }
+}
+
 #[test]
 fn a_refusal_of_everything_rejects_nothing() {
     let server = Server::start(|_| Reply::new(400, "bad"));
@@ -219,6 +240,12 @@ fn large_bodies_are_announced() {
     assert!(send(&sink, &batch(&["x".repeat(997)])).1.contains("413"));
     let why = send(&sink, &batch(&["x".repeat(997)])).1;
     assert!(why.contains("401: who?"), "{why}");
+    // Who does not know of the announcement gets it without.
+    server.script([Fault::Early(Reply::new(417, "what?"))]);
+    assert_eq!(send(&sink, &batch(&["x".repeat(997)])).0, "d");
+    assert_eq!(server.requests().pop().unwrap().header("expect"), "");
+    server.script([Fault::Early(Reply::new(417, "what?")), Fault::Answer(Reply::new(417, "still?"))]);
+    assert!(send(&sink, &batch(&["x".repeat(997)])).1.contains("417: still?"));
     // Also where that is called a success, nobody has taken it.
     server.script([Fault::Early(Reply::new(200, "{}"))]);
     let (kinds, why) = send(&sink, &batch(&["x".repeat(997)]));

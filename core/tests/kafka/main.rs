@@ -201,3 +201,27 @@ fn closing_ends_a_request_under_way() {
     let _ = producer.close(Duration::from_millis(50));
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
 }
+
+/// While nobody answers, several senders ask who leads, one after the other: the end of one ends all.
+#[test]
+fn closing_ends_the_search_for_a_broker() {
+    // What they accept they never answer.
+    let deaf: Vec<_> = (0..6).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let brokers: Vec<_> = deaf.iter().map(|broker| broker.local_addr().unwrap().to_string()).collect();
+    let sink = KafkaSink::builder(brokers.join(",")).topic("t").timeout(Duration::from_secs(600)).build().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let producer = Producer::builder(dir.path().join("outbox"))
+        .max_records(1)
+        .linger(Duration::ZERO)
+        .max_in_flight(4)
+        .open(sink)
+        .unwrap();
+    for n in 0..4 {
+        producer.put(&[n][..]).unwrap();
+    }
+    // One of them has begun.
+    let _asked = deaf[0].accept().unwrap();
+    let began = Instant::now();
+    assert_eq!(producer.close(Duration::from_millis(50)).unwrap(), 4);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}

@@ -191,25 +191,49 @@ fn an_old_batch_that_comes_again_is_told_of_and_one_that_comes_for_the_first_tim
     assert_eq!(arrived(&cluster), all(0..2));
 }
 
-/// A part of a batch that is too large for the topic has no numbers that are kept.
+/// A part of a batch that is too large for the topic has no numbers that are kept: the process remembers them.
 #[test]
-fn a_part_whose_answer_is_lost_is_told_of() {
+fn a_part_whose_answer_is_lost_comes_again_as_it_was() {
     let cluster = Cluster::start(1, &[("t", 1)]);
     cluster.state().most = 400;
-    // All of the batch is refused; the half is taken, and nothing is heard of it.
-    cluster.script([Fault::None, Fault::CutAfter, Fault::CutBefore, Fault::CutBefore, Fault::CutBefore]);
+    // All of the batch is refused; the half is taken, and nothing is heard of it in several attempts.
+    cluster.script([Fault::None].into_iter().chain(vec![Fault::CutAfter; 14]));
     let (dir, ended) = (tempfile::tempdir().unwrap(), Ended::default());
     let producer = builder(&dir, &ended).max_records(40).linger(Duration::from_millis(100)).order(Order::Total);
     let producer = producer.open(sink(&cluster).build().unwrap()).unwrap();
     put(&producer, 0..40);
+    producer.flush(LONG).unwrap();
+    assert_eq!(arrived(&cluster), all(0..40));
+    assert!(cluster.state().script().is_empty(), "the test lost too few answers");
+    let ended = ended.lock().unwrap();
+    assert!(!ended.is_empty() && ended.iter().all(|why| why.contains("this process ends")), "{ended:?}");
+}
+
+/// The same, and the process ends before the answer comes.
+#[test]
+fn a_part_whose_answer_is_lost_is_told_of() {
+    let cluster = Cluster::start(1, &[("t", 1)]);
+    cluster.state().most = 400;
+    cluster.script([Fault::None, Fault::CutAfter].into_iter().chain(vec![Fault::CutBefore; 1000]));
+    let (dir, ended) = (tempfile::tempdir().unwrap(), Ended::default());
+    let open = || {
+        let producer = builder(&dir, &ended).max_records(40).linger(Duration::from_millis(100)).order(Order::Total);
+        producer.open(hasty(&cluster)).unwrap()
+    };
+    let producer = open();
+    put(&producer, 0..40);
+    while ended.lock().unwrap().is_empty() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(producer.close(Duration::from_millis(10)).unwrap(), 40);
+    cluster.state().script().clear();
+    let producer = open();
     producer.flush(LONG).unwrap();
     let values = arrived(&cluster);
     let mut once = values.clone();
     once.dedup();
     assert_eq!(once, all(0..40));
     assert!(values.len() > 40, "the test lost no answer");
-    let ended = ended.lock().unwrap();
-    assert!(ended.len() == 1 && ended[0].contains("part"), "{ended:?}");
 }
 
 /// A buffer that is sent to another cluster than before: the numbers of the first mean nothing there.
@@ -232,4 +256,6 @@ fn numbers_of_another_cluster_are_not_used() {
     let (asked, taken) = (first.state().asked[0].clone(), second.state().taken[0].clone());
     assert_eq!((arrived(&second), taken.count), (vec!["0".to_owned()], 1));
     assert_eq!((asked.producer, taken.producer), (1001, 5001));
+    let ended = ended.lock().unwrap();
+    assert!(ended.len() == 1 && ended[0].contains("another cluster"), "{ended:?}");
 }

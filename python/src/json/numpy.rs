@@ -50,6 +50,9 @@ impl<'py> Array<'py> {
         let py = self.value.py();
         if self.kind == 'f' && self.item_size < size_of::<f64>() {
             // Python's float would have digits that a smaller number does not have.
+            if self.is_masked()? {
+                return write_unmasked(w, &self.plain()?, depth);
+            }
             let numbers = self.value.call_method1(intern!(py, "astype"), (intern!(py, "float32"),))?;
             let shape: Vec<usize> = numbers.getattr(intern!(py, "shape"))?.extract()?;
             let numbers = if shape.is_empty() {
@@ -62,6 +65,11 @@ impl<'py> Array<'py> {
         }
         let plain = self.plain()?;
         if self.kind == 'M' { write_moments(w, &plain, depth) } else { write_value(w, &plain, deeper(depth)?) }
+    }
+
+    /// Whether some of it may be masked, which `tolist` makes `None` and a buffer does not show.
+    fn is_masked(&self) -> PyResult<bool> {
+        self.value.hasattr(intern!(self.value.py(), "mask"))
     }
 
     /// Python's own values: lists, numbers, and `datetime`s to the microsecond.
@@ -85,7 +93,18 @@ fn write_numbers(
     if let Some((length, inner)) = shape.split_first() {
         return write_array_with(w, depth, *length, |w, _, depth| write_numbers(w, numbers, inner, depth));
     }
-    let number = numbers.next().unwrap_or_default();
+    write_number(w, numbers.next().unwrap_or_default())
+}
+
+/// Writes smaller numbers of which some may be masked.
+fn write_unmasked(w: &mut Writer<'_>, value: &Bound<'_, PyAny>, depth: usize) -> Written {
+    if let Ok(list) = value.cast::<PyList>() {
+        return write_array_with(w, depth, list.len(), |w, nth, depth| write_unmasked(w, &list.get_item(nth)?, depth));
+    }
+    if value.is_none() { write_value(w, value, depth) } else { write_number(w, value.extract::<f64>()? as f32) }
+}
+
+fn write_number(w: &mut Writer<'_>, number: f32) -> Written {
     // The digits that tell this number from the next float32.
     let shown: f64 = ryu::Buffer::new().format(number).parse().unwrap_or(f64::NAN);
     Ok(write_float(&mut w.out, shown)?)

@@ -124,12 +124,16 @@ impl Client {
         let unavailable = |message: String| CallError::unavailable(self.operation(), message);
         let proof = self.way.auth.proof(self.way.authorization.1).map_err(unavailable)?;
         let (packed, encoding) = self.pack(body);
+        let mut announced = packed.len() as u64 > self.way.expect_above;
         for _ in 0..=MAX_REDIRECTS {
             let is_home = same_origin(&url, &self.way.url);
             let authorization = proof.as_ref().filter(|_| is_home).map(|proof| &proof.value);
             let mut request = self.request(&url, headers, authorization, is_home, &packed).map_err(unavailable)?;
             if let Some(encoding) = encoding {
                 request.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
+            }
+            if announced {
+                request.headers_mut().insert(header::EXPECT, HeaderValue::from_static("100-continue"));
             }
             let mut answer = match is_home {
                 true => self.http.call(&session.connections, request),
@@ -144,6 +148,10 @@ impl Client {
                 }
             }
             .map_err(unavailable)?;
+            // Who does not know of the announcement says so, and gets the body without: RFC 9110, 10.1.1.
+            if answer.status == 417 && std::mem::take(&mut announced) {
+                continue;
+            }
             self.hide(&mut answer, proof.as_ref());
             match self.redirection(&url, &answer) {
                 Some(next) => url = next,
@@ -215,9 +223,6 @@ impl Client {
                 all.insert(name, value.clone());
             }
         }
-        if body.len() as u64 > self.way.expect_above {
-            all.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
-        }
         Ok(request)
     }
 
@@ -267,7 +272,7 @@ impl fmt::Debug for Client {
 }
 
 /// The URL that a `Location` names, as seen from the URL that it answers.
-fn resolve(from: &Uri, location: &str) -> Option<Uri> {
+pub(super) fn resolve(from: &Uri, location: &str) -> Option<Uri> {
     let (scheme, authority) = (from.scheme_str()?, from.authority()?);
     let location = location.split('#').next()?;
     let absolute = if location.starts_with("//") {

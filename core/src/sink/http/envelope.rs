@@ -12,6 +12,12 @@ pub(super) fn is_json(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
+/// A JSON value as a line: without white space at its end, such as the line breaks of other systems. `None`: it is several lines.
+pub(super) fn line(bytes: &[u8]) -> Option<&[u8]> {
+    let line = bytes.trim_ascii_end();
+    (!line.iter().any(|byte| matches!(byte, b'\n' | b'\r'))).then_some(line)
+}
+
 /// Writes a text as JSON.
 pub(super) fn quote(text: &str, into: &mut Vec<u8>) {
     // Writing to memory cannot fail, and text can always be quoted.

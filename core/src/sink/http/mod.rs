@@ -22,6 +22,9 @@ mod dialect;
 mod envelope;
 #[cfg(feature = "http")]
 mod fields;
+#[cfg(all(feature = "http", feature = "torture"))]
+#[path = "../../../../tests/torture/src/fuzz/http.rs"]
+pub(crate) mod fuzz;
 mod options;
 #[cfg(feature = "http")]
 mod plain;
@@ -33,6 +36,8 @@ mod setup;
 mod sink;
 #[cfg(feature = "http")]
 mod status;
+#[cfg(feature = "http")]
+mod unanswered;
 
 #[cfg(feature = "http")]
 pub use self::auth::TokenFn;

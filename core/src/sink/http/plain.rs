@@ -8,7 +8,7 @@ use ureq::http::HeaderMap;
 use super::dialect::{
     CallLimits, Dialect, Entry, Request, add, add_of, all_delivered, check_headers, header_value, meaning_of_headers,
 };
-use super::envelope::{envelope, is_json};
+use super::envelope::{envelope, is_json, line};
 use super::options::{AnswerForm, BodyForm, RecordForm};
 use super::status::{Meaning, Statuses};
 use crate::record::{NewRecord, Record};
@@ -66,7 +66,7 @@ impl Dialect for Plain {
                 "its payload is not JSON, as a body of ndjson or json-array demands; record=envelope takes any bytes"
                     .into(),
             ),
-            (BodyForm::Ndjson, RecordForm::Payload) if record.data.iter().any(|byte| matches!(byte, b'\n' | b'\r')) => {
+            (BodyForm::Ndjson, RecordForm::Payload) if line(record.data).is_none() => {
                 Err("its payload has line breaks, and a body of ndjson has one record a line".into())
             }
             _ => Ok(()),
@@ -74,9 +74,10 @@ impl Dialect for Plain {
     }
 
     fn piece<'a>(&self, record: &Record<'a>, id: &str) -> Cow<'a, [u8]> {
-        match self.record {
-            RecordForm::Payload => Cow::Borrowed(record.data),
-            RecordForm::Envelope => Cow::Owned(envelope(record, id)),
+        match (self.record, self.body) {
+            (RecordForm::Payload, BodyForm::Ndjson) => Cow::Borrowed(line(record.data).unwrap_or(record.data)),
+            (RecordForm::Payload, _) => Cow::Borrowed(record.data),
+            (RecordForm::Envelope, _) => Cow::Owned(envelope(record, id)),
         }
     }
 

@@ -17,6 +17,7 @@ use super::options::{
     AnswerForm, BodyForm, Compression, HttpOptions, Method, Preset, RecordForm, Redirects, http_setters,
 };
 use super::status::{Meaning, Statuses, refusal};
+use super::unanswered::Unanswered;
 use super::{presets, setup};
 use crate::batch::Batch;
 use crate::error::Result;
@@ -79,16 +80,24 @@ impl HttpSink {
         Ok(Entry { index, record, id, piece, bytes })
     }
 
-    /// Consecutive entries within the limits of a request.
-    fn calls<'e, 'a>(&self, entries: &'e [&'a Entry<'a>]) -> Vec<&'e [&'a Entry<'a>]> {
+    /// Consecutive entries within the limits of a request. A request that was not answered is one by itself again.
+    fn calls<'e, 'a>(&self, entries: &'e [&'a Entry<'a>], unanswered: &Unanswered) -> Vec<&'e [&'a Entry<'a>]> {
+        let with = |entry: &Entry<'_>| unanswered.with(entry.record.seq);
         split(
             entries,
-            |entry| (1, entry.bytes),
-            |(records, sum), entry| {
-                let grown = (records + 1, sum + entry.bytes);
-                Some(grown).filter(|(records, sum)| *records <= self.limits.records && *sum <= self.limits.bytes)
+            |entry| (1, entry.bytes, with(entry)),
+            |(records, sum, before), entry| {
+                let (records, sum) = (records + 1, sum + entry.bytes);
+                let fits = records <= self.limits.records && sum <= self.limits.bytes && with(entry) == *before;
+                fits.then_some((records, sum, *before))
             },
         )
+    }
+
+    /// Whether the service may know a request by its name. What sorts records itself knows each of them, or nothing; a record
+    /// that has a request of its own has its own name.
+    fn may_know_requests(&self) -> bool {
+        !self.dialect.is_unordered() && self.limits.records > 1
     }
 
     fn exchange(&self, session: &Session, batch: &Batch, entries: &[&Entry<'_>]) -> Outcomes {
@@ -117,27 +126,12 @@ impl HttpSink {
             None => self.client.url().clone(),
         };
         let answer = self.client.call(session, url, &headers, &body)?;
-        let ours = self.is_the_services(&answer);
-        let own = self.dialect.meaning(&answer);
-        match self.statuses.of(&answer, ours, own) {
-            Meaning::Delivered => {
-                let outcomes = self.dialect.delivered(&answer, entries, &self.statuses)?;
-                if let Some(question) = self.dialect.question(&answer, &request)? {
-                    self.await_yes(session, &question)?;
-                }
-                Ok(outcomes)
-            }
-            Meaning::Rejected => {
-                let error = refusal(self.client.operation(), &answer, Meaning::Rejected, ours);
-                Ok(vec![Outcome::Rejected { reason: error.to_string() }; entries.len()])
-            }
-            other => Err(refusal(self.client.operation(), &answer, other, ours)),
+        let outcomes = judge(&*self.dialect, &self.statuses, self.client.operation(), &answer, entries)?;
+        let is_taken = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Delivered));
+        if is_taken && let Some(question) = self.dialect.question(&answer, &request)? {
+            self.await_yes(session, &question)?;
         }
-    }
-
-    fn is_the_services(&self, answer: &Answer) -> bool {
-        let by_shape = || self.statuses.believes_all() || self.dialect.is_own(answer);
-        self.statuses.is_the_services(answer) && by_shape()
+        Ok(outcomes)
     }
 
     fn unavailable(&self, message: impl Into<String>) -> CallError {
@@ -179,10 +173,43 @@ impl HttpSink {
     }
 }
 
+/// What an answer means for the records of its request.
+///
+/// # Errors
+/// It speaks for all of them, and they are not delivered.
+pub(super) fn judge(
+    dialect: &dyn Dialect,
+    statuses: &Statuses,
+    operation: &'static str,
+    answer: &Answer,
+    entries: &[&Entry<'_>],
+) -> Outcomes {
+    let ours = statuses.is_the_services(answer) && (statuses.believes_all() || dialect.is_own(answer));
+    match statuses.of(answer, ours, dialect.meaning(answer)) {
+        Meaning::Delivered => {
+            let mut outcomes = dialect.delivered(answer, entries, statuses)?;
+            for outcome in &mut outcomes {
+                if let Outcome::Unavailable { retry_after, .. } = outcome {
+                    *retry_after = retry_after.or_else(|| answer.retry_after());
+                }
+            }
+            Ok(outcomes)
+        }
+        Meaning::Rejected => {
+            let error = refusal(operation, answer, Meaning::Rejected, ours);
+            Ok(vec![Outcome::Rejected { reason: error.to_string() }; entries.len()])
+        }
+        other => Err(refusal(operation, answer, other, ours)),
+    }
+}
+
 impl Sink for HttpSink {
     fn send(&self, batch: &Batch) -> Result<Report, SendError> {
         let session = self.client.session();
-        let mut delivery = Delivery::new(batch.len());
+        let mut delivery = match self.dialect.is_unordered() {
+            true => Delivery::new(batch.len()),
+            false => Delivery::in_order(batch.len()),
+        };
         let mut entries = Vec::with_capacity(batch.len());
         for (index, record) in batch.iter().enumerate() {
             match self.entry(index, record) {
@@ -191,12 +218,20 @@ impl Sink for HttpSink {
             }
         }
         let entries: Vec<_> = entries.iter().collect();
-        for call in self.calls(&entries) {
-            if let Err(error) = delivery.send(call, &mut |entries| self.exchange(&session, batch, entries)) {
-                return Ok(delivery.finish(Some(error)));
-            }
+        let unanswered = Unanswered::of(batch);
+        let mut calls = self.calls(&entries, &unanswered).into_iter();
+        let stopped =
+            calls.find_map(|call| delivery.send(call, &mut |part| self.exchange(&session, batch, part)).err());
+        let ends = delivery.unanswered().filter(|_| self.may_know_requests());
+        let mut report = delivery.finish(stopped);
+        // Where nothing is settled, all of it happens once more, as it was.
+        let left = report.exceptions().filter(|(_, outcome)| !matches!(outcome, Outcome::Rejected { .. })).count();
+        if let Some((first, last)) = ends.filter(|_| left < batch.len() || batch.memo().is_some())
+            && let (Some(first), Some(last)) = (batch.get(first), batch.get(last))
+        {
+            report.memo = Some(unanswered.after(first.seq, last.seq));
         }
-        Ok(delivery.finish(None))
+        Ok(report)
     }
 
     fn limits(&self) -> Limits {

@@ -121,8 +121,8 @@ impl Cluster {
     /// What is known of these topics: by an answer after number `than`, if that is given.
     ///
     /// # Errors
-    /// No broker says anything.
-    pub(super) fn look_up(&self, topics: &[String], than: Option<u64>) -> Result<Known, CallError> {
+    /// No broker says anything, or the session was interrupted.
+    pub(super) fn look_up(&self, session: Session, topics: &[String], than: Option<u64>) -> Result<Known, CallError> {
         let suffices = |known: &Known| {
             let is_good = |topic: &Topic| topic.code == NONE || than.is_some();
             known.at.is_some_and(|at| at.elapsed() < MAX_AGE)
@@ -139,18 +139,26 @@ impl Cluster {
         if suffices(&known) {
             return Ok(known);
         }
-        let answer = self.ask_any(&known, |connection| {
+        let answer = self.ask_any(session, &known, |connection| {
             let (version, body) =
                 connection.call(METADATA, |out, _| messages::metadata_request(out, topics, self.create_topics))?;
             messages::metadata(version, &body).map_err(|Malformed| connection.malformed(METADATA))
         })?;
         let mut merged = answer;
-        if known.metadata.cluster == merged.cluster && known.metadata.topics.len() < MOST_TOPICS {
+        let mut at = Instant::now();
+        if let Some(before) = known.at.filter(|at| at.elapsed() < MAX_AGE)
+            && known.metadata.cluster == merged.cluster
+            && known.metadata.topics.len() < MOST_TOPICS
+        {
             for (name, topic) in &known.metadata.topics {
-                merged.topics.entry(name.clone()).or_insert_with(|| topic.clone());
+                merged.topics.entry(name.clone()).or_insert_with(|| {
+                    // All is as old as the oldest of it.
+                    at = before;
+                    topic.clone()
+                });
             }
         }
-        let known = Known { metadata: Arc::new(merged), at: Some(Instant::now()), number: known.number + 1 };
+        let known = Known { metadata: Arc::new(merged), at: Some(at), number: known.number + 1 };
         *lock(&self.known) = known.clone();
         Ok(known)
     }
@@ -158,9 +166,9 @@ impl Cluster {
     /// A producer id with its epoch.
     ///
     /// # Errors
-    /// No broker gives one.
-    pub(super) fn producer_id(&self, known: &Known) -> Result<(i64, i16), CallError> {
-        self.ask_any(known, |connection| {
+    /// No broker gives one, or the session was interrupted.
+    pub(super) fn producer_id(&self, session: Session, known: &Known) -> Result<(i64, i16), CallError> {
+        self.ask_any(session, known, |connection| {
             let (_, body) = connection.call(INIT_PRODUCER_ID, |out, _| messages::init_producer_id_request(out))?;
             match messages::init_producer_id(&body) {
                 Ok(Ok(given)) => Ok(given),
@@ -179,8 +187,12 @@ impl Cluster {
     }
 
     /// Asks one broker after another, until one answers: those that are known, then those that the sink was given.
-    fn ask_any<T>(&self, known: &Known, ask: impl Fn(&mut Connection) -> Result<T, CallError>) -> Result<T, CallError> {
-        let session = self.session();
+    fn ask_any<T>(
+        &self,
+        session: Session,
+        known: &Known,
+        ask: impl Fn(&mut Connection) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
         let mut places: Vec<&Place> = known.metadata.brokers.values().collect();
         places.sort_unstable();
         if !places.is_empty() {

@@ -33,6 +33,11 @@ impl Group {
         Group { topic, partition, records: Vec::new(), numbering, is_kept, unanswered, was_renumbered }
     }
 
+    /// The seqs of its records.
+    pub(super) fn seqs(&self, batch: &Batch) -> Vec<u64> {
+        self.records.iter().filter_map(|index| Some(batch.get(*index)?.seq)).collect()
+    }
+
     /// A part of it, with numbers of the moment.
     pub(super) fn part(&self, records: Vec<usize>) -> Self {
         Group { records, ..Group::new(self.topic.clone(), self.partition, None) }

@@ -14,7 +14,7 @@
 //!   the memo of its next batch is written together with that. Another thread might be killed in between: then the first batch would
 //!   come again after a later epoch of its id.
 //! - What has no numbers in a memo (a part of a batch that the broker finds too large, a topic that was not known) has numbers of the moment
-//!   ([`Numbers::fresh`]): once while the process lives and the answers come.
+//!   ([`Numbers::fresh`]): once while the process lives, which remembers those whose answer did not come ([`Numbers::remember`]).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -114,6 +114,30 @@ impl Memo {
 /// Whose turn an id is: of a thread, and a buffer.
 type Owner = (ThreadId, u64);
 
+/// Records that went to a partition together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Together {
+    buffer: u64,
+    partition: u32,
+    first: u64,
+    count: usize,
+    /// Of the seqs of all.
+    sum: u32,
+}
+
+impl Together {
+    /// `seqs` of at least one record.
+    pub(super) fn new(buffer: u64, partition: u32, seqs: &[u64]) -> Self {
+        let bytes: Vec<u8> = seqs.iter().flat_map(|seq| seq.to_le_bytes()).collect();
+        let first = seqs.first().copied().unwrap_or_default();
+        Together { buffer, partition, first, count: seqs.len(), sum: crc32c(&bytes) }
+    }
+
+    fn place(&self) -> (u64, u32, u64) {
+        (self.buffer, self.partition, self.first)
+    }
+}
+
 /// The producer ids of this process that wait for their next batch.
 #[derive(Default)]
 pub(super) struct Numbers {
@@ -122,6 +146,8 @@ pub(super) struct Numbers {
     fresh: Mutex<HashMap<ThreadId, (u32, Numbering)>>,
     /// Those under which nothing can have been taken yet.
     unused: Mutex<HashSet<(i64, i16)>>,
+    /// Numbers of the moment under which something may have been taken, and which cluster gave them; by where it begins.
+    unanswered: Mutex<HashMap<(u64, u32, u64), (Together, u32, Numbering)>>,
 }
 
 impl Numbers {
@@ -185,6 +211,37 @@ impl Numbers {
             fresh.insert(owner, (cluster, next));
         }
         Ok(numbering)
+    }
+
+    /// The answer to what went under these numbers of the moment did not come. No later epoch of their id is used: after that, the
+    /// broker would not know them any more.
+    pub(super) fn remember(&self, what: Together, cluster: u32, numbering: Numbering) {
+        lock(&self.fresh).retain(|_, (_, next)| next.producer_id != numbering.producer_id);
+        let mut unanswered = lock(&self.unanswered);
+        if unanswered.len() >= MOST_UNUSED {
+            unanswered.clear();
+        }
+        unanswered.insert(what.place(), (what, cluster, numbering));
+    }
+
+    /// What became of this is known.
+    pub(super) fn forget(&self, what: Together) {
+        lock(&self.unanswered).remove(&what.place());
+    }
+
+    /// How many of these records, from the first on, went together without an answer, and under which numbers. The records behind them
+    /// were not sent then.
+    pub(super) fn remembered(
+        &self,
+        cluster: u32,
+        buffer: u64,
+        partition: u32,
+        seqs: &[u64],
+    ) -> Option<(usize, Numbering)> {
+        let place = (buffer, partition, *seqs.first()?);
+        let (what, of, numbering) = *lock(&self.unanswered).get(&place)?;
+        let same = Together::new(buffer, partition, seqs.get(..what.count)?) == what;
+        (of == cluster && same).then_some((what.count, numbering))
     }
 }
 
@@ -260,6 +317,31 @@ mod tests {
         });
         numbers.give_back(1, 9, of(1, i16::MAX));
         assert_eq!(numbers.take(1, 9, ask).unwrap(), of(1, 2));
+    }
+
+    #[test]
+    fn what_went_without_an_answer_comes_again_under_its_numbers() {
+        let numbers = Numbers::default();
+        let ask = || Ok((5, 0));
+        let given = numbers.fresh(1, ask).unwrap();
+        numbers.remember(Together::new(7, 2, &[3, 4, 9]), 1, given);
+        // A later epoch of the id would make the broker forget it.
+        assert_eq!(numbers.fresh(1, || Ok((6, 0))).unwrap(), of(6, 0));
+        assert_eq!(numbers.remembered(1, 7, 2, &[3, 4, 9]), Some((3, given)));
+        assert_eq!(numbers.remembered(1, 7, 2, &[3, 4, 9, 10, 11]), Some((3, given)));
+        for (cluster, buffer, partition, seqs) in [
+            (2, 7, 2, &[3, 4, 9][..]),
+            (1, 8, 2, &[3, 4, 9]),
+            (1, 7, 1, &[3, 4, 9]),
+            (1, 7, 2, &[4, 9]),
+            (1, 7, 2, &[3, 4]),
+            (1, 7, 2, &[3, 5, 9]),
+            (1, 7, 2, &[]),
+        ] {
+            assert_eq!(numbers.remembered(cluster, buffer, partition, seqs), None, "{seqs:?}");
+        }
+        numbers.forget(Together::new(7, 2, &[3, 4, 9]));
+        assert_eq!(numbers.remembered(1, 7, 2, &[3, 4, 9]), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::cluster::{Cluster, Known, Session};
 use super::codes::{self, Meaning};
 use super::connection::{Connection, Place};
 use super::group::Group;
-use super::identity::{Numbers, hash};
+use super::identity::{Numbers, Together, hash};
 use super::messages::{self, PRODUCE, Produced};
 use super::record_batch::{self, Form, HEAD_BYTES, Numbering};
 use super::wire::{Malformed, Write};
@@ -65,6 +65,7 @@ impl Producing {
         let topics = BTreeSet::from_iter(groups.iter().map(|group| &group.topic));
         let topics: Vec<String> = topics.into_iter().cloned().collect();
         let mut than = None;
+        let mut cluster = None;
         let mut pause = FIRST_PAUSE;
         for round in 1..=ROUNDS {
             let pending: Vec<usize> = (0..groups.len()).filter(|at| is_pending(&verdicts[*at])).collect();
@@ -74,7 +75,7 @@ impl Producing {
             if round > 1 {
                 pause *= 2;
             }
-            let known = match self.cluster.look_up(&topics, than) {
+            let known = match self.cluster.look_up(session, &topics, than) {
                 Ok(known) => known,
                 Err(error) => {
                     pending.iter().for_each(|at| verdicts[*at] = Some(Err(error.clone())));
@@ -82,15 +83,44 @@ impl Producing {
                 }
             };
             than = Some(known.number);
-            self.round(batch, &known, groups, &pending, &mut verdicts);
+            cluster = Some(cluster_of(&known));
+            self.round(batch, session, &known, groups, &pending, &mut verdicts);
         }
         let unsent = || Err(CallError::unavailable(PRODUCE.name, "interrupted"));
-        verdicts.into_iter().map(|verdict| verdict.unwrap_or_else(unsent)).collect()
+        let verdicts: Vec<Verdict> = verdicts.into_iter().map(|verdict| verdict.unwrap_or_else(unsent)).collect();
+        for (group, verdict) in groups.iter().zip(&verdicts).filter(|(group, _)| self.numbered && !group.is_kept) {
+            let what = Together::new(batch.id.buffer_id, group.partition, &group.seqs(batch));
+            match (group.numbering, cluster) {
+                (Some(numbering), Some(cluster)) if group.unanswered && verdict.is_err() => {
+                    self.numbers.remember(what, cluster, numbering);
+                }
+                // It was not sent, and what is known of an earlier attempt holds.
+                _ if verdict.as_ref().is_err_and(|error| error.fault != Fault::Refused) => {}
+                _ => self.numbers.forget(what),
+            }
+        }
+        verdicts
+    }
+
+    /// What went before as a part of a group, and without an answer, goes again as it was, and alone. Returns what stands behind that.
+    pub(super) fn recall(&self, batch: &Batch, cluster: u32, group: &mut Group) -> Vec<usize> {
+        if !self.numbered {
+            return Vec::new();
+        }
+        let seqs = group.seqs(batch);
+        match self.numbers.remembered(cluster, batch.id.buffer_id, group.partition, &seqs) {
+            Some((count, numbering)) => {
+                (group.numbering, group.is_kept) = (Some(numbering), false);
+                group.records.split_off(count)
+            }
+            None => Vec::new(),
+        }
     }
 
     fn round(
         &self,
         batch: &Batch,
+        session: Session,
         known: &Known,
         groups: &mut [Group],
         pending: &[usize],
@@ -98,7 +128,7 @@ impl Producing {
     ) {
         let mut by_place: BTreeMap<&Place, Vec<usize>> = BTreeMap::new();
         for &at in pending {
-            match self.check(batch, known, &mut groups[at]) {
+            match self.check(batch, session, known, &mut groups[at]) {
                 Ok(place) => by_place.entry(place).or_default().push(at),
                 Err(error) => verdicts[at] = Some(Err(error)),
             }
@@ -117,7 +147,7 @@ impl Producing {
                     for &at in &sent.groups {
                         let group = &mut groups[at];
                         let is_its = |answer: &&Produced| {
-                            answer.partition.cast_unsigned() == group.partition && answer.topic == group.topic
+                            answer.partition.cast_unsigned() == group.partition && *answer.topic == *group.topic
                         };
                         verdicts[at] = Some(match answers.iter().find(is_its) {
                             Some(answer) => judge(group, answer, &sent.connection.place),
@@ -152,7 +182,13 @@ impl Producing {
     }
 
     /// The broker that a group goes to; sees to it that it has numbers.
-    fn check<'k>(&self, batch: &Batch, known: &'k Known, group: &mut Group) -> Result<&'k Place, CallError> {
+    fn check<'k>(
+        &self,
+        batch: &Batch,
+        session: Session,
+        known: &'k Known,
+        group: &mut Group,
+    ) -> Result<&'k Place, CallError> {
         let records = group.records.iter().enumerate();
         let size = HEAD_BYTES
             + records
@@ -168,7 +204,7 @@ impl Producing {
         })?;
         if self.numbered && group.numbering.is_none() {
             let cluster = cluster_of(known);
-            group.numbering = Some(self.numbers.fresh(cluster, || self.cluster.producer_id(known))?);
+            group.numbering = Some(self.numbers.fresh(cluster, || self.cluster.producer_id(session, known))?);
         }
         Ok(place)
     }

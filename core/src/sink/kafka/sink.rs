@@ -18,6 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::MAX_OWN_ID_BYTES;
 use crate::order::Order;
 use crate::record::NewRecord;
+use crate::sink::net::builder::builder;
 use crate::sink::net::connect::Dialer;
 use crate::sink::net::delivery::{Delivery, Item, Outcomes};
 use crate::sink::net::environment::Environment;
@@ -61,16 +62,15 @@ impl KafkaSink {
     }
 
     /// The topics of a batch, and what is known of them; some may not exist.
-    fn look_up(&self, topics: &[String]) -> Result<Known, CallError> {
+    fn look_up(&self, session: Session, topics: &[String]) -> Result<Known, CallError> {
         let cluster = &self.producing.cluster;
-        let session = cluster.session();
-        let mut known = cluster.look_up(topics, None)?;
+        let mut known = cluster.look_up(session, topics, None)?;
         let (times, pause) = if cluster.creates_topics() { CREATION } else { (1, Duration::ZERO) };
         for _ in 1..times {
             if topics.iter().all(|topic| known.partitions(topic).is_some()) || !cluster.pause(session, pause) {
                 break;
             }
-            known = cluster.look_up(topics, Some(known.number))?;
+            known = cluster.look_up(session, topics, Some(known.number))?;
         }
         Ok(known)
     }
@@ -88,22 +88,39 @@ impl KafkaSink {
         let mut known = Some(refused);
         let mut call = |places: &[Place]| -> Outcomes {
             // All of them together have been refused already.
-            if let Some(refused) = known.take() {
-                return Err(refused);
+            match known.take() {
+                Some(refused) => Err(refused),
+                None => self.send_part(batch, session, group, places, doubts),
             }
-            let mut parts = [group.part(places.iter().map(Item::index).collect())];
-            let verdict = self.producing.produce(batch, session, &mut parts).pop();
-            let verdict = verdict.unwrap_or_else(|| Err(CallError::unavailable("Produce", "there is no verdict")));
-            doubts.look_at(&parts[0], &verdict);
-            verdict.map(|outcome| vec![outcome; places.len()])
         };
-        let places: Vec<Place> = group.records.iter().map(|index| Place(*index)).collect();
-        delivery.send(&places, &mut call)
+        delivery.send(&Place::of(&group.records), &mut call)
+    }
+
+    /// Sends some records of a group, with numbers of the moment.
+    fn send_part(
+        &self,
+        batch: &Batch,
+        session: Session,
+        group: &Group,
+        places: &[Place],
+        doubts: &mut Doubts,
+    ) -> Outcomes {
+        let mut parts = [group.part(places.iter().map(Item::index).collect())];
+        let verdict = self.producing.produce(batch, session, &mut parts).pop();
+        let verdict = verdict.unwrap_or_else(|| Err(CallError::unavailable("Produce", "there is no verdict")));
+        doubts.look_at(&parts[0], &verdict);
+        verdict.map(|outcome| vec![outcome; places.len()])
     }
 }
 
 /// A record by its place in the batch.
 struct Place(usize);
+
+impl Place {
+    fn of(records: &[usize]) -> Vec<Place> {
+        records.iter().copied().map(Place).collect()
+    }
+}
 
 impl Item for Place {
     fn index(&self) -> usize {
@@ -116,6 +133,14 @@ impl Item for Place {
 struct Doubts(Option<String>);
 
 impl Doubts {
+    fn of_another_cluster(&mut self) {
+        self.0 = Some(
+            "the batch has numbers of another cluster than the one that answers now, so that it is sent under new ones: what that \
+             cluster had taken before is there too"
+                .to_owned(),
+        );
+    }
+
     fn look_at(&mut self, group: &Group, verdict: &Verdict) {
         let place = format_args!("partition {} of {}", group.partition, group.topic);
         if group.was_renumbered {
@@ -129,7 +154,7 @@ impl Doubts {
         {
             self.0 = Some(format!(
                 "a part of a batch for {place} was sent without numbers that are kept, and the answer did not come ({error}): if it \
-                 was taken, it is there twice"
+                 was taken, and this process ends before that is known, it is there twice"
             ));
         }
     }
@@ -166,9 +191,10 @@ impl Sink for KafkaSink {
         if !self.producing.numbered {
             return Ok(None);
         }
+        let session = self.producing.cluster.session();
         let topics = topics(batch, &self.topic);
         let failed = |error: CallError| SendError::unavailable(error);
-        let known = self.look_up(&topics).map_err(failed)?;
+        let known = self.look_up(session, &topics).map_err(failed)?;
         let counted: Vec<_> = topics.iter().filter_map(|topic| Some((&topic[..], known.partitions(topic)?))).collect();
         if counted.is_empty() && !topics.is_empty() {
             let error = missing(&known, &topics[0]);
@@ -176,7 +202,8 @@ impl Sink for KafkaSink {
         }
         let cluster = cluster_of(&known);
         let producing = &self.producing;
-        let taken = producing.numbers.take(batch.id.buffer_id, cluster, || producing.cluster.producer_id(&known));
+        let ask = || producing.cluster.producer_id(session, &known);
+        let taken = producing.numbers.take(batch.id.buffer_id, cluster, ask);
         Ok(Some(Memo::new(taken.map_err(failed)?, cluster, millis_now(), &counted).encode()))
     }
 
@@ -184,9 +211,15 @@ impl Sink for KafkaSink {
         let producing = &self.producing;
         let session = producing.cluster.session();
         let topics = topics(batch, &self.topic);
-        let known = self.look_up(&topics).map_err(SendError::unavailable)?;
+        let known = self.look_up(session, &topics).map_err(SendError::unavailable)?;
         let cluster = cluster_of(&known);
-        let memo = batch.memo().and_then(Memo::decode).filter(|memo| producing.numbered && memo.cluster == cluster);
+        let mut doubts = Doubts::default();
+        let mut memo = batch.memo().and_then(Memo::decode).filter(|_| producing.numbered);
+        if let Some(strange) = memo.take_if(|memo| memo.cluster != cluster)
+            && producing.numbers.begin(strange.numbering)
+        {
+            doubts.of_another_cluster();
+        }
         let mut delivery = Delivery::in_order(batch.len());
         let mut divided = divide(batch, &self.topic, memo.as_ref(), &known);
         for (index, why) in divided.bad {
@@ -196,6 +229,8 @@ impl Sink for KafkaSink {
             delivery.hold(index, missing(&known, &topic).into_outcome());
         }
         let may_be_there = memo.as_ref().is_some_and(|memo| producing.numbers.begin(memo.numbering));
+        let behind: Vec<Vec<usize>> =
+            divided.groups.iter_mut().map(|group| producing.recall(batch, cluster, group)).collect();
         let verdicts = producing.produce(batch, session, &mut divided.groups);
         if let Some(memo) = memo.as_ref().filter(|_| !may_be_there)
             // A code is a broker's: some say that it has written the records all the same.
@@ -204,7 +239,6 @@ impl Sink for KafkaSink {
         {
             producing.numbers.is_unused(memo.numbering);
         }
-        let mut doubts = Doubts::default();
         for (group, verdict) in divided.groups.iter().zip(&verdicts) {
             if group.is_kept && (may_be_there || group.unanswered) {
                 doubts.look_at_times(batch, group, verdict, self.expiration);
@@ -214,19 +248,28 @@ impl Sink for KafkaSink {
             delivery.understand();
         }
         let mut stopped = None;
-        for (group, verdict) in divided.groups.iter().zip(verdicts) {
+        for ((group, verdict), behind) in divided.groups.iter().zip(verdicts).zip(&behind) {
             doubts.look_at(group, &verdict);
-            let places: Vec<Place> = group.records.iter().map(|index| Place(*index)).collect();
-            let ended = match verdict {
+            let places = Place::of(&group.records);
+            let mut ended = match verdict {
                 Err(error) if error.fault == Fault::Refused => {
                     self.halve(batch, session, group, error, &mut delivery, &mut doubts)
                 }
                 verdict => delivery.send(&places, &mut |_| verdict.clone().map(|outcome| vec![outcome; places.len()])),
             };
+            if ended.is_ok() {
+                let mut call = |places: &[Place]| self.send_part(batch, session, group, places, &mut doubts);
+                ended = delivery.send(&Place::of(behind), &mut call);
+            }
             if let Err(error) = ended {
                 // The outcome of what the others do not speak of. What this group has not settled is its own.
-                for index in
-                    group.records.iter().filter(|index| !delivery.is_settled(**index)).copied().collect::<Vec<_>>()
+                for index in group
+                    .records
+                    .iter()
+                    .chain(behind)
+                    .copied()
+                    .filter(|index| !delivery.is_settled(*index))
+                    .collect::<Vec<_>>()
                 {
                     delivery.hold(index, error.clone().into_outcome());
                 }
@@ -292,37 +335,12 @@ impl fmt::Debug for KafkaSink {
     }
 }
 
-/// Options of a [`KafkaSink`] to be.
-#[derive(Clone, Default)]
-pub struct KafkaBuilder {
-    options: KafkaOptions,
-    environment: Option<Environment>,
+builder! {
+    /// Options of a [`KafkaSink`] to be.
+    KafkaBuilder of KafkaOptions, setters kafka_setters
 }
 
 impl KafkaBuilder {
-    /// With these options, and nothing besides.
-    pub(super) fn of_options(options: KafkaOptions) -> Self {
-        KafkaBuilder { options, environment: None }
-    }
-
-    kafka_setters!();
-
-    /// Sets an option from its text form.
-    ///
-    /// # Errors
-    /// `InvalidArgument` for an unknown key or a value that it does not take.
-    pub fn set(mut self, key: &str, value: &str) -> Result<Self> {
-        self.options.set(key, value)?;
-        Ok(self)
-    }
-
-    /// Reads these variables instead of the process's own.
-    #[must_use]
-    pub fn environment(mut self, environment: Environment) -> Self {
-        self.environment = Some(environment);
-        self
-    }
-
     /// Makes the sink. It calls nobody yet.
     ///
     /// # Errors
@@ -343,28 +361,14 @@ impl KafkaBuilder {
         if !options.topic.is_empty() {
             check_topic(&options.topic).map_err(|why| invalid(format!("option topic: {why}")))?;
         }
-        let environment = match (environment, options.use_environment) {
-            (Some(_), false) => return Err(invalid("an environment is given, and use_environment is false")),
-            (Some(environment), true) => environment,
-            (None, true) => Environment::process(),
-            (None, false) => Environment::empty(),
-        };
+        let environment = Environment::chosen(environment, options.use_environment)?;
         let has_tls_options =
             [&options.ca_bundle, &options.client_cert, &options.client_key].iter().any(|path| !path.is_empty());
         if has_tls_options && !options.tls {
             return Err(invalid("ca_bundle, client_cert and client_key are for tls=true"));
         }
-        let bundle = Some(&options.ca_bundle[..]).filter(|path| !path.is_empty());
-        let trust = match bundle.or_else(|| environment.get("SSL_CERT_FILE")).filter(|_| options.tls) {
-            Some(path) => Trust::load(path)?,
-            None => Trust::default(),
-        };
-        let identity = match (&options.client_cert[..], &options.client_key[..]) {
-            ("", "") => None,
-            ("", _) => return Err(invalid("client_key is given without client_cert")),
-            (certificate, "") => Some(Identity::load(certificate, certificate)?),
-            (certificate, key) => Some(Identity::load(certificate, key)?),
-        };
+        let trust = if options.tls { Trust::chosen(&options.ca_bundle, &environment)? } else { Trust::default() };
+        let identity = Identity::of_options(&options.client_cert, &options.client_key)?;
         // What proxies the environment names are for HTTP.
         let dialer =
             Dialer::new(Environment::empty(), trust, options.connect_timeout, options.timeout).identity(identity);
@@ -388,11 +392,5 @@ impl KafkaBuilder {
             expiration: options.producer_id_expiration,
             brokers: options.brokers,
         })
-    }
-}
-
-impl fmt::Debug for KafkaBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KafkaBuilder").finish_non_exhaustive()
     }
 }

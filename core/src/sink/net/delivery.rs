@@ -61,15 +61,27 @@ pub(crate) struct Delivery {
     understood: bool,
     /// Whether no record may be sent before one that stands before it.
     in_order: bool,
+    /// The first and the last record of the call that ended without an answer, as indices in the batch. No call follows it.
+    unanswered: Option<(usize, usize)>,
 }
 
 impl Delivery {
     pub(crate) fn new(len: usize) -> Self {
-        Delivery { outcomes: vec![None; len], refused: Vec::new(), sent: 0, understood: false, in_order: false }
+        Delivery {
+            outcomes: vec![None; len],
+            refused: Vec::new(),
+            sent: 0,
+            understood: false,
+            in_order: false,
+            unanswered: None,
+        }
     }
 
     /// Sends no record before one that stands before it, also while it looks for the one that is refused.
-    #[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "for the sinks whose order is that of the calls"))]
+    #[cfg_attr(
+        not(any(feature = "http", feature = "kafka")),
+        allow(dead_code, reason = "for the sinks whose order is that of the calls")
+    )]
     pub(crate) fn in_order(len: usize) -> Self {
         Delivery { in_order: true, ..Self::new(len) }
     }
@@ -91,6 +103,13 @@ impl Delivery {
     /// Sets the outcome of a record that is not sent this time.
     pub(crate) fn hold(&mut self, index: usize, outcome: Outcome) {
         self.outcomes[index] = Some(outcome);
+    }
+
+    /// The first and the last record, as indices in the batch, of the call that the service may have taken without our seeing its
+    /// answer.
+    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "for the services that know a call by its name"))]
+    pub(crate) fn unanswered(&self) -> Option<(usize, usize)> {
+        self.unanswered
     }
 
     /// Whether the service has taken the record, or never will.
@@ -176,7 +195,10 @@ impl Delivery {
                 }
                 Ok(Some(error))
             }
-            Err(error) => Err(error),
+            Err(error) => {
+                self.unanswered = items.first().zip(items.last()).map(|(first, last)| (first.index(), last.index()));
+                Err(error)
+            }
         }
     }
 
@@ -193,14 +215,19 @@ impl Delivery {
                 false => Outcome::Failed { error: Arc::new(error) },
             });
         }
-        let unsent = stopped.map(CallError::into_outcome);
-        let mut report = Report::delivered();
-        for (index, outcome) in self.outcomes.into_iter().enumerate() {
-            let outcome = outcome.or_else(|| unsent.clone());
-            report.set(index, outcome.expect("every record was answered for unless the delivery was stopped"));
-        }
-        report
+        report(self.outcomes, stopped)
     }
+}
+
+/// The report of what is known of each record. What is not known of one is that it was not sent, because of `stopped`.
+pub(crate) fn report(outcomes: Vec<Option<Outcome>>, stopped: Option<CallError>) -> Report {
+    let unsent = stopped.map(CallError::into_outcome);
+    let mut report = Report::delivered();
+    for (index, outcome) in outcomes.into_iter().enumerate() {
+        let outcome = outcome.or_else(|| unsent.clone());
+        report.set(index, outcome.expect("every record was answered for unless something stopped it"));
+    }
+    report
 }
 
 #[cfg(test)]
@@ -330,6 +357,7 @@ mod tests {
                 break;
             }
         }
+        assert_eq!(delivery.unanswered(), Some((2, 3)));
         let report = delivery.finish(stopped);
         assert!(matches!(report.outcome(0), Outcome::Delivered) && matches!(report.outcome(1), Outcome::Delivered));
         for index in [2, 3, 4, 5, 7] {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::super::dialect::{CallLimits, Dialect, Entry, Request, all_delivered};
+use super::super::envelope::line;
 use super::super::status::{Meaning, Statuses};
 use super::{check_object, joined};
 use crate::record::{NewRecord, Record};
@@ -55,7 +56,7 @@ impl Dialect for ClickHouse {
     }
 
     fn piece<'a>(&self, record: &Record<'a>, _: &str) -> Cow<'a, [u8]> {
-        record.data.into()
+        line(record.data).unwrap_or(record.data).into()
     }
 
     fn body(&self, entries: &[&Entry<'_>]) -> Vec<u8> {

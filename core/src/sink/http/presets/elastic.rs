@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::dialect::{CallLimits, Dialect, Entry};
-use super::super::envelope::quote;
+use super::super::envelope::{line, quote};
 use super::super::plain::{check_order, record_outcome};
 use super::super::status::{Meaning, Statuses};
 use super::{check_object, joined};
@@ -87,7 +87,7 @@ impl Dialect for Elastic {
             quote(index, &mut piece);
         }
         piece.extend_from_slice(b"}}\n");
-        piece.extend_from_slice(record.data);
+        piece.extend_from_slice(line(record.data).unwrap_or(record.data));
         piece.push(b'\n');
         piece.into()
     }

@@ -10,6 +10,7 @@ mod splunk;
 mod webhook;
 
 use super::dialect::Dialect;
+use super::envelope::{is_json, line};
 use super::fields::Fields;
 use super::options::{AnswerForm, BodyForm, HttpOptions, Preset, RecordForm};
 use super::plain::Plain;
@@ -49,11 +50,11 @@ pub(super) fn dialect(options: &HttpOptions) -> Result<Box<dyn Dialect>> {
         Preset::Loki => Box::new(loki::Loki::new(fields, options.max_record_bytes)?),
         Preset::SplunkHec => Box::new(splunk::Splunk::new(fields, *acknowledge)?),
         Preset::DatadogLogs => Box::new(datadog::Datadog::new(fields)?),
-        Preset::OtlpLogs => Box::new(otlp::Otlp { fields, json: is_json(&options.content_type) }),
+        Preset::OtlpLogs => Box::new(otlp::Otlp { fields, json: is_of_json(&options.content_type) }),
     })
 }
 
-fn is_json(content_type: &str) -> bool {
+fn is_of_json(content_type: &str) -> bool {
     content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
 }
 
@@ -66,10 +67,10 @@ fn with_api(path: &str, api: &str) -> String {
 /// Why a payload is not one JSON object on one line, if it is not.
 fn check_object(data: &[u8], service: &str) -> std::result::Result<(), String> {
     let begins = data.trim_ascii_start().starts_with(b"{");
-    if !begins || !super::envelope::is_json(data) {
+    if !begins || !is_json(data) {
         return Err(format!("its payload is not a JSON object, as {service} demands"));
     }
-    if data.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+    if line(data).is_none() {
         return Err(format!("its payload has line breaks, and {service} takes one object a line"));
     }
     Ok(())
