@@ -5,7 +5,7 @@ export PYTHON
 # Every feature of the core.
 FEATURES = async sinks tracing
 
-.PHONY: site demo test test-rust test-c test-cli test-python test-compat test-aws test-http test-kafka test-brokers test-own-sink lint requirements notices advisories reproduce bench torture fuzz clean
+.PHONY: site demo test test-rust test-c test-cli test-python test-compat test-aws test-http test-kafka test-brokers test-own-sink test-languages lint requirements notices advisories reproduce bench torture fuzz clean
 .DEFAULT_GOAL := test
 
 include ffi/install.mk
@@ -19,7 +19,7 @@ demo:
 # goes alone, because it builds another tree into the same target directory.
 test: $(addprefix timed-,lint test-rust)
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target \
-	  $(addprefix timed-,test-python test-c test-compat test-aws test-http test-kafka test-brokers test-cli)
+	  $(addprefix timed-,test-python test-c test-compat test-aws test-http test-kafka test-brokers test-cli test-languages)
 	@$(MAKE) --no-print-directory timed-test-own-sink
 
 timed-%:
@@ -55,12 +55,16 @@ reproduce:
 # The lean build; the one with the network's sinks, async ones and the layer for tracing; the bounded part of the proofs, with every unit test beside them.
 test-rust:
 	$(CARGO) test --locked -p unistream
-	$(CARGO) test --locked -p unistream --features "$(FEATURES)" --test aws --test async_sink --test http --test kafka --test nats --test redis --test tracing
+	$(CARGO) test --locked -p unistream --features "$(FEATURES)" --test aws --test async_sink --test http --test kafka --test nats --test postgres --test redis --test tracing
 	$(CARGO) test --locked -p unistream-torture --lib
 	$(CARGO) test --locked -p unistream-torture --lib --no-default-features --features scheduled -- torture::threads
 
 test-c:
 	tests/c/run.sh
+
+# Node, Go, Java, Ruby and LuaJIT over the C ABI, those of them that are there.
+test-languages:
+	tests/languages/run.sh
 
 # The command line alone, without Python; `make test-python` has that of the wheel.
 test-cli:
@@ -93,7 +97,7 @@ site:
 test-kafka:
 	tests/kafka/run.sh
 
-# The NATS and Redis sinks against servers of those, on loopback; alone and as clusters, killed and cut off.
+# The NATS, Redis and PostgreSQL sinks against servers of those, on loopback; alone and as clusters, killed and cut off.
 test-brokers:
 	tests/brokers/run.sh
 
@@ -124,7 +128,7 @@ torture:
 FUZZ_SECONDS ?= 600
 fuzz:
 	@$(CARGO) fuzz --version > /dev/null 2>&1 || { echo "make fuzz needs cargo-fuzz: cargo install cargo-fuzz"; exit 1; }
-	for target in aws decode directory options sidecar; do \
+	for target in $(notdir $(basename $(wildcard tests/fuzz/targets/*.rs))); do \
 	  mkdir -p target/fuzz/corpus/$$target; \
 	  $(CARGO) fuzz run --fuzz-dir tests/fuzz --target-dir target/fuzz -s none $$target target/fuzz/corpus/$$target \
 	    tests/fuzz/corpus/$$target tests/fuzz/crashes -- -max_len=2048 -timeout=20 -max_total_time=$(FUZZ_SECONDS) || exit 1; \
