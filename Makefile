@@ -55,7 +55,7 @@ reproduce:
 # The lean build; the one with the network's sinks, async ones and the layer for tracing; the bounded part of the proofs, with every unit test beside them.
 test-rust:
 	$(CARGO) test --locked -p unistream
-	$(CARGO) test --locked -p unistream --features "$(FEATURES)" --test aws --test async_sink --test http --test kafka --test nats --test redis --test tracing
+	$(CARGO) test --locked -p unistream --features "$(FEATURES)" --test aws --test async_sink --test http --test kafka --test nats --test postgres --test redis --test tracing
 	$(CARGO) test --locked -p unistream-torture --lib
 	$(CARGO) test --locked -p unistream-torture --lib --no-default-features --features scheduled -- torture::threads
 
@@ -97,7 +97,7 @@ site:
 test-kafka:
 	tests/kafka/run.sh
 
-# The NATS and Redis sinks against servers of those, on loopback; alone and as clusters, killed and cut off.
+# The NATS, Redis and PostgreSQL sinks against servers of those, on loopback; alone and as clusters, killed and cut off.
 test-brokers:
 	tests/brokers/run.sh
 
