@@ -43,6 +43,7 @@
 //! - `nats`: the sink for NATS JetStream.
 //! - `redis`: the sink for Redis Streams.
 //! - `tracing`: the module `tracing`, a layer for `tracing_subscriber`.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
 
 mod admin;
