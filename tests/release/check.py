@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the steps of .github/workflows/release.yml on this machine, as far as they need no forge, and says which it did not run.
+"""Runs the steps of .github/workflows/release.yml here, as far as they need no forge, and says which it did not run.
 
 check.py [JOB...]    these jobs instead of all
 

@@ -18,12 +18,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def text(path: str) -> str:
-    """A file of the tree."""
+    """Read a file of the tree."""
     return (ROOT / path).read_text()
 
 
 def first(pattern: str, path: str) -> str:
-    """What the pattern's group finds first in a file."""
+    """Return what the pattern's group finds first in a file."""
     found = re.search(pattern, text(path), re.MULTILINE)
     if found is None:
         sys.exit(f"{path} has no line like {pattern}")
@@ -31,13 +31,13 @@ def first(pattern: str, path: str) -> str:
 
 
 def locked(path: str, name: str) -> str:
-    """The version of a package in a lock file."""
+    """Return the version of a package in a lock file."""
     packages = tomllib.loads(text(path))["package"]
     return next(package["version"] for package in packages if package["name"] == name)
 
 
 def section(version: str) -> tuple[str, str]:
-    """What stands behind the version in the changelog's heading, and the text below."""
+    """Find what stands behind the version in the changelog's heading, and the text below."""
     found = re.search(
         rf"^## {re.escape(version)} \(([^)]*)\)\n(.*?)(?=^## |\Z)", text("CHANGELOG.md"), re.MULTILINE | re.DOTALL
     )

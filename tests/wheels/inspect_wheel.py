@@ -18,14 +18,14 @@ OLDEST = (2, 17)
 
 
 def library(wheel: Path) -> ELFFile:
-    """The one library of the wheel."""
+    """Open the one library of the wheel."""
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".so"))
         return ELFFile(io.BytesIO(archive.read(name)))
 
 
 def glibc_versions(elf: ELFFile) -> dict[tuple[int, ...], list[str]]:
-    """The versions of glibc that it asks for, and of which of its libraries."""
+    """List the versions of glibc that it asks for, and of which of its libraries."""
     found: dict[tuple[int, ...], list[str]] = {}
     for section in elf.iter_sections():
         if isinstance(section, GNUVerNeedSection):

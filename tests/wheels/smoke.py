@@ -1,4 +1,4 @@
-"""Uses the wheel that is installed and ends, in one of several ways in which threads of the library are at it just then.
+"""Uses the wheel that is installed and ends, in one of several ways in which threads are at it just then.
 
     smoke.py NUMBER DIRECTORY
 
