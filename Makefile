@@ -56,7 +56,7 @@ reproduce:
 # The lean build; the one with the network's sinks, async ones and the layer for tracing; the bounded part of the proofs, with every unit test beside them.
 test-rust:
 	$(CARGO) test --locked -p unistream
-	$(CARGO) test --locked -p unistream --features "$(FEATURES)" --test aws --test async_sink --test http --test kafka --test nats --test redis --test tracing
+	$(CARGO) test --locked -p unistream --features "$(FEATURES)" --test aws --test async_sink --test http --test kafka --test nats --test postgres --test redis --test tracing
 	$(CARGO) test --locked -p unistream-torture --lib
 	$(CARGO) test --locked -p unistream-torture --lib --no-default-features --features scheduled -- torture::threads
 
@@ -116,7 +116,7 @@ site:
 test-kafka:
 	tests/kafka/run.sh
 
-# The NATS and Redis sinks against servers of those, on loopback; alone and as clusters, killed and cut off.
+# The NATS, Redis and PostgreSQL sinks against servers of those, on loopback; alone and as clusters, killed and cut off.
 test-brokers:
 	tests/brokers/run.sh
 
@@ -147,7 +147,7 @@ torture:
 FUZZ_SECONDS ?= 600
 fuzz:
 	@$(CARGO) fuzz --version > /dev/null 2>&1 || { echo "make fuzz needs cargo-fuzz: cargo install cargo-fuzz"; exit 1; }
-	for target in aws decode directory options sidecar; do \
+	for target in $(notdir $(basename $(wildcard tests/fuzz/targets/*.rs))); do \
 	  mkdir -p target/fuzz/corpus/$$target; \
 	  $(CARGO) fuzz run --fuzz-dir tests/fuzz --target-dir target/fuzz -s none $$target target/fuzz/corpus/$$target \
 	    tests/fuzz/corpus/$$target tests/fuzz/crashes -- -max_len=2048 -timeout=20 -max_total_time=$(FUZZ_SECONDS) || exit 1; \

@@ -4,6 +4,8 @@
 //! [`intake`] is what `put FILE` counts lines with; the Python package takes over files of its predecessor by it.
 #![deny(unsafe_code)]
 
+#[cfg(test)]
+mod any_bytes;
 mod arguments;
 mod context;
 mod doctor;

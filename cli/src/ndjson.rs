@@ -278,4 +278,38 @@ mod tests {
         }
         assert_eq!(record(br#"{"data": ""}"#).unwrap().data, Some(Vec::new()));
     }
+
+    /// Whatever a line is: an error of one line, or fields that stand in it.
+    #[test]
+    fn whatever_a_line_is_its_fields_stand_in_it() {
+        let record =
+            br#"{"seq":7,"id":"i","key_base64":"AAE=","topic":"t","headers":[{"name":"h","value_base64":"/w=="}],
+            "created_at":"2026-11-29T12:00:00Z","expires_at":"2027-01-01T00:00:00.5+01:00","data":"x\u0000y"}"#;
+        let letter = br#"{"batch":"1-2-3","record":{"id":null,"key":"k","data_base64":"","headers":{"a":"1","b":2}},"reason":"no"}"#;
+        let nested = [b"[".repeat(400), b"1".to_vec(), b"]".repeat(400)].concat();
+        let names = Names {
+            id: Some("id".into()),
+            key: Some("key".into()),
+            topic: Some("topic".into()),
+            headers: Some("headers".into()),
+            expires_at: Some("expires_at".into()),
+        };
+        let mut read = 0;
+        crate::any_bytes::changed(&[record, letter, &nested], 20_000, |line| {
+            for fields in [fields(line, &names), super::record(line)].into_iter().flatten() {
+                read += 1;
+                let json: serde_json::Value = serde_json::from_slice(line).unwrap_or_default();
+                let inner = json.get("record").unwrap_or(&json);
+                let is_there = |id: &str| {
+                    let is_id = |value: &serde_json::Value| match value {
+                        serde_json::Value::Number(number) => number.to_string() == id,
+                        other => *other == *id,
+                    };
+                    [&json, inner].iter().any(|object| is_id(&object["id"]))
+                };
+                assert!(fields.id.as_deref().is_none_or(is_there), "{}", String::from_utf8_lossy(line));
+            }
+        });
+        assert!(read > 1000, "{read}");
+    }
 }

@@ -222,11 +222,13 @@ macro_rules! option_table {
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq)]
         #[non_exhaustive]
+        #[allow(unreachable_pub, reason = "a sink need not export its options")]
         $vis struct $name {
             $($(#[doc = $doc])* #[doc = concat!("\n\nPermitted: ", $range, ". Default: `", $default, "`.")]
               pub $key: $crate::option_table::field_type!($ty),)+
         }
 
+        #[allow(dead_code, unreachable_pub, reason = "a sink need not export its options")]
         impl $name {
             /// The table itself, in the order of the reference page.
             pub const TABLE: &'static [$crate::option_table::OptionSpec] = &[

@@ -130,7 +130,9 @@ fn it_is_readable_for_what_no_put_has_filled() {
     thread::scope(|scope| {
         scope.spawn(|| {
             let data = [0; 1000];
-            (0..500).for_each(|_| drop(producer.put(&data[..]).unwrap()));
+            for _ in 0..500 {
+                producer.put(&data[..]).unwrap();
+            }
             producer.begin_flush().unwrap();
         });
         while producer.stats().delivered_records < 2 + 1 + 500 {
@@ -178,7 +180,11 @@ fn nobody_who_polls_sleeps_while_there_is_something() {
     let is_done = || producer.stats().delivered_records == 2 * EACH;
     thread::scope(|scope| {
         for _ in 0..2 {
-            scope.spawn(|| (0..EACH).for_each(|_| drop(producer.put("x").unwrap())));
+            scope.spawn(|| {
+                for _ in 0..EACH {
+                    producer.put("x").unwrap();
+                }
+            });
             scope.spawn(|| {
                 while !is_done() {
                     // The other one may have taken the last.

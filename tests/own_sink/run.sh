@@ -35,6 +35,8 @@ for write in 1 ""; do
   ${write:+env UPDATE_DOCS=1} cargo test --quiet --locked -p unistream --features "$features" --test sink_pages
   ${write:+env UNISTREAM_WRITE_HEADER=1} cargo test --quiet --locked -p unistream-ffi -p unistream-cli -p unistream-python --test header
 done > "$scratch/log" 2>&1 || { cat "$scratch/log"; exit 1; }
+# Who adds a sink is not warned of what the tree does with it.
+if grep -A8 '^warning' "$scratch/log"; then exit 1; fi
 grep -q '^| `prefix` | text | any text | `` | What stands before each record. |$' docs/sinks/udp.md
 grep -q '^## Networks$' docs/sinks/udp.md
 grep -q '^| \[udp\](udp.md) | Sends each record as a datagram. |' docs/sinks/README.md

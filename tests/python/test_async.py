@@ -247,7 +247,7 @@ def test_manual_mode_in_a_loop(path: Path) -> None:
 
 
 def test_the_loop_polls_the_producer(path: Path) -> None:
-    """Without a timer and a task that asks: the descriptor tells of full batches, of linger and of the schedule."""
+    """Without a timer and without a task that asks: the descriptor tells of full batches, linger and the schedule."""
 
     async def main() -> None:
         sent: list[bytes] = []

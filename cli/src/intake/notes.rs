@@ -225,4 +225,45 @@ mod tests {
             }
         }
     }
+
+    /// Whatever is in the file: what counts is the whole notes before the first thing that is none, the rest is cut off, and a
+    /// note that is added then is found by the next run.
+    #[test]
+    fn whatever_is_in_the_file_only_whole_notes_count() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(NOTES);
+        let note = Note {
+            tag: "0123456789abcdef".into(),
+            lines: 7,
+            offset: 99,
+            seq: 0,
+            digest: "0".repeat(32),
+            boot: "01234567-0123-0123-0123-0123456789ab".into(),
+            synced: true,
+        };
+        let (one, other) = (format!("{}:1:2:3", "f".repeat(16)), format!("{}:4:5:6", "e".repeat(16)));
+        let file = [note.line(&one), note.line(&other), note.line(&one)].concat();
+        let long = "9".repeat(MOST_NOTE * 3);
+        crate::any_bytes::changed(&[file.as_bytes(), b"", long.as_bytes()], 2000, |bytes| {
+            let told = || String::from_utf8_lossy(bytes).into_owned();
+            let _ = std::fs::remove_file(&path);
+            let folder = File::open(directory.path()).unwrap();
+            drop(open_own(folder, directory.path(), NOTES, OFlags::CREATE).unwrap());
+            std::fs::write(&path, bytes).unwrap();
+            let (mut notes, _) = Notes::open(directory.path()).unwrap().unwrap();
+            let kept = std::fs::read(&path).unwrap();
+            assert!(bytes.starts_with(&kept), "{}", told());
+            let lines: Option<Vec<_>> = kept.split_inclusive(|byte| *byte == b'\n').map(Note::parse).collect();
+            let believed = |note: &Note| note.synced || notes.is_of_this_boot(note);
+            let lines = lines.unwrap_or_else(|| panic!("{}", told())).into_iter().filter(|(_, note)| believed(note));
+            assert_eq!(notes.known, BTreeMap::from_iter(lines), "{}", told());
+            let next = bytes[kept.len()..].split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
+            assert!(Note::parse(next).is_none(), "{}", told());
+            notes.add("0123456789abcdef:7:8:9", note.clone(), false).unwrap();
+            let before = notes.known.clone();
+            drop(notes);
+            let (notes, is_damaged) = Notes::open(directory.path()).unwrap().unwrap();
+            assert!(!is_damaged && notes.known == before, "{}", told());
+        });
+    }
 }

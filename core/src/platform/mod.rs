@@ -7,7 +7,7 @@
 //! - `stat`: what stands at a path; `trust`: whether it is believed; `file_lock`: a lock on a file; `named`: errors with names;
 //! - `requests`: named pipes in a directory, by which another process asks the one that has it.
 //!
-//! A segment of the log is a file that is mapped (`mmap`, over `mapping`) or not (`plain`). `unreadable` reads past sectors
+//! A segment of the log is a file that is mapped (`mmap`, over `mapping`) or not (`plain`); `any_writer` writes either. `unreadable` reads past sectors
 //! that the disk has lost.
 //!
 //! `alarm` is a descriptor that a program polls. `clock`, `random` and `sync` are time, random numbers and threads; `threads` is how a thread is started, `locking` how
@@ -18,6 +18,7 @@
 //! are used from outside are errors.
 
 mod alarm;
+mod any_writer;
 mod clock;
 mod descriptors;
 mod directory;
@@ -51,7 +52,10 @@ mod trust;
 mod unreadable;
 
 pub(crate) use alarm::Alarm;
+pub(crate) use any_writer::AnyWriter;
+#[cfg(any(test, feature = "torture"))]
 pub(crate) use clock::Clock;
+pub(crate) use clock::EngineClock;
 pub(crate) use descriptors::may_write;
 pub(crate) use directory::OsDirectory;
 #[cfg(any(test, feature = "torture"))]

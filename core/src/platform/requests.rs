@@ -70,7 +70,8 @@ pub(super) fn take(dir: &OsDirectory, folder: &str) -> io::Result<Vec<Incoming>>
     };
     // What has no name yet is about to be opened by who asks: it would hear this process go.
     let names = folder.names()?.into_iter().filter(|name| !name.starts_with('.'));
-    Ok(names.take(MOST).filter_map(|name| take_one(&folder, name).ok().flatten()).collect())
+    // What is no request takes no request's place.
+    Ok(names.filter_map(|name| take_one(&folder, name).ok().flatten()).take(MOST).collect())
 }
 
 fn take_one(folder: &OsDirectory, name: String) -> io::Result<Option<Incoming>> {
@@ -345,5 +346,10 @@ mod tests {
         std::os::unix::fs::symlink("/dev/null", folder.join("2.stats")).unwrap();
         assert!(take(&owner, FOLDER).unwrap().is_empty());
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 3);
+        // However many of it there are, a request is seen.
+        (0..100).for_each(|number| fs::write(folder.join(format!("{number}.resume")), "").unwrap());
+        let outgoing = ask(&owner, FOLDER, "stats").unwrap();
+        take(&owner, FOLDER).unwrap().into_iter().for_each(|incoming| incoming.answer("here"));
+        assert_eq!(wait(outgoing, 30_000), Heard::Answer("here".into()));
     }
 }

@@ -222,11 +222,8 @@ impl Shared {
     #[inline(never)]
     pub(super) fn put_payload(&self, payload: &[u8]) -> Result<u64> {
         if self.puts_payloads && self.check().is_ok() {
-            match self.core().put_payload(payload) {
-                Ok(Some(appended)) => {
-                    self.wake_for(&appended);
-                    return Ok(appended.seq);
-                }
+            match self.core().put_payload(payload, |appended| self.wake_for(appended)) {
+                Ok(Some(seq)) => return Ok(seq),
                 Ok(None) => {}
                 Err(error) => return Err(self.refuse_append(error, true)),
             }

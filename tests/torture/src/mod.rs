@@ -25,6 +25,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crash::Depth;
+#[cfg(feature = "net")]
+pub(crate) use fuzz::Source;
 pub use fuzz::fuzz;
 #[cfg(all(test, feature = "aws"))]
 pub(crate) use fuzz::fuzz_kept;

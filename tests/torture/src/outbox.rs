@@ -18,7 +18,7 @@ use crate::platform::{Clock as _, lock};
 use crate::sink::{self, Report, SendError};
 use crate::{Builder, Producer};
 
-const DIR: &str = "/var/outbox";
+pub(super) const DIR: &str = "/var/outbox";
 const PROCESSES: usize = 3;
 const MOST_RECORDS: u64 = 3;
 
@@ -44,20 +44,20 @@ enum Step {
 
 /// What everybody knows.
 #[derive(Clone, Default)]
-struct Ledger {
+pub(super) struct Ledger {
     /// Acknowledged puts.
-    accepted: BTreeSet<String>,
+    pub(super) accepted: BTreeSet<String>,
     /// What the sink took, in order.
-    delivered: Vec<String>,
+    pub(super) delivered: Vec<String>,
     /// What was in each batch that was tried.
     batches: BTreeMap<String, Vec<String>>,
-    is_up: bool,
-    wrong: Option<String>,
+    pub(super) is_up: bool,
+    pub(super) wrong: Option<String>,
 }
 
-type Shared = Arc<Mutex<Ledger>>;
+pub(super) type Shared = Arc<Mutex<Ledger>>;
 
-fn with<T>(ledger: &Shared, work: impl FnOnce(&mut Ledger) -> T) -> T {
+pub(super) fn with<T>(ledger: &Shared, work: impl FnOnce(&mut Ledger) -> T) -> T {
     work(&mut ledger.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
@@ -84,7 +84,7 @@ impl Ledger {
     }
 }
 
-fn builder(disk: &SimulatedDisk, clock: &Arc<SimulatedClock>, durability: Durability, seed: u64) -> Builder {
+pub(super) fn builder(disk: &SimulatedDisk, clock: &Arc<SimulatedClock>, durability: Durability, seed: u64) -> Builder {
     Producer::builder(Path::new(DIR))
         .environment(disk.environment(clock.clone(), seed))
         .durability(durability)
@@ -96,7 +96,7 @@ fn builder(disk: &SimulatedDisk, clock: &Arc<SimulatedClock>, durability: Durabi
         .max_buffer_bytes(2 << 20)
 }
 
-fn open(builder: Builder, ledger: &Shared) -> crate::Result<Producer> {
+pub(super) fn open(builder: Builder, ledger: &Shared) -> crate::Result<Producer> {
     let ledger = ledger.clone();
     builder.open(sink::from_fn(move |batch: &Batch| with(&ledger, |ledger| ledger.offer(batch))))
 }
@@ -451,6 +451,26 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Each slot that was made, and could not be opened for what all have in common, once led to the next one, up to the last.
+    #[test]
+    fn what_stops_every_slot_leaves_no_slots_behind() {
+        let (disk, clock) = (SimulatedDisk::new(true), SimulatedClock::new());
+        let shared = |process| {
+            let own = disk.of_process(process);
+            open(builder(&own, &clock, Durability::Os, process).shared(true), &Shared::default())
+        };
+        let living = shared(1).expect("it opens");
+        disk.install_other(&Path::new(DIR).join("space"), crate::platform::FileKind::Fifo);
+        for process in 2..6 {
+            let error = shared(process).map(|_| ()).expect_err("it cannot count what the slots take");
+            disk.kill(process);
+            assert_eq!(error.kind(), crate::ErrorKind::Io, "{error}");
+        }
+        let made = (1..10).filter(|number| disk.kind(&Path::new(DIR).join(format!("slot-{number}"))).is_some());
+        assert!(made.count() <= 2);
+        drop(living);
+    }
 
     /// Statistics once opened every letter of the other slots each time.
     #[test]

@@ -272,7 +272,7 @@ impl fmt::Debug for Client {
 }
 
 /// The URL that a `Location` names, as seen from the URL that it answers.
-fn resolve(from: &Uri, location: &str) -> Option<Uri> {
+pub(super) fn resolve(from: &Uri, location: &str) -> Option<Uri> {
     let (scheme, authority) = (from.scheme_str()?, from.authority()?);
     let location = location.split('#').next()?;
     let absolute = if location.starts_with("//") {

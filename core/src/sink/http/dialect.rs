@@ -26,7 +26,7 @@ pub(super) struct Entry<'a> {
     pub(super) bytes: u64,
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "torture"))]
 impl<'a> Entry<'a> {
     /// Makes an entry, for tests.
     pub(super) fn new(index: usize, record: Record<'a>) -> Self {

@@ -22,6 +22,9 @@ mod dialect;
 mod envelope;
 #[cfg(feature = "http")]
 mod fields;
+#[cfg(all(feature = "http", feature = "torture"))]
+#[path = "../../../../tests/torture/src/fuzz/http.rs"]
+pub(crate) mod fuzz;
 mod options;
 #[cfg(feature = "http")]
 mod plain;

@@ -126,32 +126,12 @@ impl HttpSink {
             None => self.client.url().clone(),
         };
         let answer = self.client.call(session, url, &headers, &body)?;
-        let ours = self.is_the_services(&answer);
-        let own = self.dialect.meaning(&answer);
-        match self.statuses.of(&answer, ours, own) {
-            Meaning::Delivered => {
-                let mut outcomes = self.dialect.delivered(&answer, entries, &self.statuses)?;
-                for outcome in &mut outcomes {
-                    if let Outcome::Unavailable { retry_after, .. } = outcome {
-                        *retry_after = retry_after.or_else(|| answer.retry_after());
-                    }
-                }
-                if let Some(question) = self.dialect.question(&answer, &request)? {
-                    self.await_yes(session, &question)?;
-                }
-                Ok(outcomes)
-            }
-            Meaning::Rejected => {
-                let error = refusal(self.client.operation(), &answer, Meaning::Rejected, ours);
-                Ok(vec![Outcome::Rejected { reason: error.to_string() }; entries.len()])
-            }
-            other => Err(refusal(self.client.operation(), &answer, other, ours)),
+        let outcomes = judge(&*self.dialect, &self.statuses, self.client.operation(), &answer, entries)?;
+        let is_taken = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Delivered));
+        if is_taken && let Some(question) = self.dialect.question(&answer, &request)? {
+            self.await_yes(session, &question)?;
         }
-    }
-
-    fn is_the_services(&self, answer: &Answer) -> bool {
-        let by_shape = || self.statuses.believes_all() || self.dialect.is_own(answer);
-        self.statuses.is_the_services(answer) && by_shape()
+        Ok(outcomes)
     }
 
     fn unavailable(&self, message: impl Into<String>) -> CallError {
@@ -190,6 +170,36 @@ impl HttpSink {
                 Err(error) => return Err(self.unavailable(format!("taken, but not acknowledged: {error}"))),
             }
         }
+    }
+}
+
+/// What an answer means for the records of its request.
+///
+/// # Errors
+/// It speaks for all of them, and they are not delivered.
+pub(super) fn judge(
+    dialect: &dyn Dialect,
+    statuses: &Statuses,
+    operation: &'static str,
+    answer: &Answer,
+    entries: &[&Entry<'_>],
+) -> Outcomes {
+    let ours = statuses.is_the_services(answer) && (statuses.believes_all() || dialect.is_own(answer));
+    match statuses.of(answer, ours, dialect.meaning(answer)) {
+        Meaning::Delivered => {
+            let mut outcomes = dialect.delivered(answer, entries, statuses)?;
+            for outcome in &mut outcomes {
+                if let Outcome::Unavailable { retry_after, .. } = outcome {
+                    *retry_after = retry_after.or_else(|| answer.retry_after());
+                }
+            }
+            Ok(outcomes)
+        }
+        Meaning::Rejected => {
+            let error = refusal(operation, answer, Meaning::Rejected, ours);
+            Ok(vec![Outcome::Rejected { reason: error.to_string() }; entries.len()])
+        }
+        other => Err(refusal(operation, answer, other, ours)),
     }
 }
 

@@ -134,33 +134,9 @@ impl Connection {
     /// Reads the answer to the last request.
     pub(super) fn receive(&mut self, api: Api) -> Result<Vec<u8>, CallError> {
         self.stream.wait_until(Instant::now() + self.timeout);
-        let answer = self.read().map_err(|error| self.lost(api, &error))?;
+        let answer = read_answer(&mut self.stream, self.correlation).map_err(|error| self.lost(api, &error))?;
         self.used = Instant::now();
         Ok(answer)
-    }
-
-    fn read(&mut self) -> io::Result<Vec<u8>> {
-        let odd = |what: &str| Err(io::Error::new(ErrorKind::InvalidData, what.to_owned()));
-        let mut head = [0; 8];
-        self.stream.read_exact(&mut head)?;
-        let [length, correlation] =
-            [0, 4].map(|at| i32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]));
-        let Some(len) =
-            usize::try_from(length).ok().and_then(|len| len.checked_sub(4)).filter(|len| *len <= MAX_ANSWER)
-        else {
-            return odd("the answer is none of Kafka's: is it the right port, and is the option tls right?");
-        };
-        if correlation != self.correlation {
-            return odd("the answer is to another request");
-        }
-        let mut body = Vec::new();
-        while body.len() < len {
-            // Allocate as the bytes come, whatever was announced.
-            let begin = body.len();
-            body.resize(len.min(begin + PIECE), 0);
-            self.stream.read_exact(&mut body[begin..])?;
-        }
-        Ok(body)
     }
 
     /// Sends a request and reads its answer; `fill` writes what follows the header.
@@ -198,4 +174,27 @@ impl Connection {
         };
         CallError { code: Some(codes::name(code)), ..CallError::unavailable(api.name, message) }
     }
+}
+
+/// Reads the answer to the request of this number.
+pub(super) fn read_answer(from: &mut impl Read, correlation: i32) -> io::Result<Vec<u8>> {
+    let odd = |what: &str| Err(io::Error::new(ErrorKind::InvalidData, what.to_owned()));
+    let mut head = [0; 8];
+    from.read_exact(&mut head)?;
+    let [length, number] = [0, 4].map(|at| i32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]));
+    let len = usize::try_from(length).ok().and_then(|len| len.checked_sub(4)).filter(|len| *len <= MAX_ANSWER);
+    let Some(len) = len else {
+        return odd("the answer is none of Kafka's: is it the right port, and is the option tls right?");
+    };
+    if number != correlation {
+        return odd("the answer is to another request");
+    }
+    let mut body = Vec::new();
+    while body.len() < len {
+        // Allocate as the bytes come, whatever was announced.
+        let begin = body.len();
+        body.resize(len.min(begin + PIECE), 0);
+        from.read_exact(&mut body[begin..])?;
+    }
+    Ok(body)
 }

@@ -2,6 +2,7 @@
 //! ones, which all brokers since Kafka 1.0 take; the newest of them that the broker has.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::wire::{Malformed, Reader, Write};
 
@@ -153,7 +154,8 @@ pub(super) fn produce_request(out: &mut Vec<u8>, acks: i16, timeout_ms: i32, top
 /// What became of the records for a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Produced {
-    pub(super) topic: String,
+    /// That of all its partitions, once in memory: an answer may name a long one with very many of them.
+    pub(super) topic: Arc<str>,
     pub(super) partition: i32,
     pub(super) code: i16,
     pub(super) message: Option<String>,
@@ -162,7 +164,7 @@ pub(super) struct Produced {
 pub(super) fn produced(version: i16, body: &[u8]) -> Result<Vec<Produced>, Malformed> {
     let mut reader = Reader::new(body);
     let topics = reader.items(|reader| {
-        let topic = reader.text()?.to_owned();
+        let topic: Arc<str> = reader.text()?.into();
         reader.items(|reader| {
             let (partition, code) = (reader.i32()?, reader.i16()?);
             let (_offset, _append_time, _log_start) = (reader.i64()?, reader.i64()?, reader.i64()?);
@@ -277,5 +279,23 @@ mod tests {
         let expected = Produced { topic: "topic".into(), partition: 3, code: 87, message: Some("bad".into()) };
         assert_eq!(produced(8, &out).unwrap(), [expected]);
         assert!((0..out.len() - 4).all(|len| produced(8, &out[..len]).is_err()));
+    }
+
+    /// A long topic stands in memory once, however many of its partitions an answer speaks of.
+    #[test]
+    fn an_answer_takes_no_more_memory_than_it_has_bytes() {
+        let (topic, partitions) = ("t".repeat(30_000), 1000);
+        let mut out = Vec::new();
+        out.i32(1);
+        out.text(&topic);
+        out.i32(partitions);
+        for partition in 0..partitions {
+            out.i32(partition);
+            out.i16(0);
+            (0..3).for_each(|_| out.i64(0));
+        }
+        let answers = produced(5, &out).unwrap();
+        assert_eq!(answers.len(), 1000);
+        assert!(answers.iter().all(|answer| Arc::ptr_eq(&answer.topic, &answers[0].topic)));
     }
 }

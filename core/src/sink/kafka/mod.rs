@@ -18,6 +18,9 @@ mod cluster;
 mod codes;
 #[cfg(feature = "kafka")]
 mod connection;
+#[cfg(all(feature = "kafka", feature = "torture"))]
+#[path = "../../../../tests/torture/src/fuzz/kafka.rs"]
+pub(crate) mod fuzz;
 #[cfg(feature = "kafka")]
 mod group;
 #[cfg(feature = "kafka")]

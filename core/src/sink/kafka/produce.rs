@@ -147,7 +147,7 @@ impl Producing {
                     for &at in &sent.groups {
                         let group = &mut groups[at];
                         let is_its = |answer: &&Produced| {
-                            answer.partition.cast_unsigned() == group.partition && answer.topic == group.topic
+                            answer.partition.cast_unsigned() == group.partition && *answer.topic == *group.topic
                         };
                         verdicts[at] = Some(match answers.iter().find(is_its) {
                             Some(answer) => judge(group, answer, &sent.connection.place),

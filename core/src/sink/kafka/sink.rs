@@ -18,6 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::MAX_OWN_ID_BYTES;
 use crate::order::Order;
 use crate::record::NewRecord;
+use crate::sink::net::builder::builder;
 use crate::sink::net::connect::Dialer;
 use crate::sink::net::delivery::{Delivery, Item, Outcomes};
 use crate::sink::net::environment::Environment;
@@ -334,37 +335,12 @@ impl fmt::Debug for KafkaSink {
     }
 }
 
-/// Options of a [`KafkaSink`] to be.
-#[derive(Clone, Default)]
-pub struct KafkaBuilder {
-    options: KafkaOptions,
-    environment: Option<Environment>,
+builder! {
+    /// Options of a [`KafkaSink`] to be.
+    KafkaBuilder of KafkaOptions, setters kafka_setters
 }
 
 impl KafkaBuilder {
-    /// With these options, and nothing besides.
-    pub(super) fn of_options(options: KafkaOptions) -> Self {
-        KafkaBuilder { options, environment: None }
-    }
-
-    kafka_setters!();
-
-    /// Sets an option from its text form.
-    ///
-    /// # Errors
-    /// `InvalidArgument` for an unknown key or a value that it does not take.
-    pub fn set(mut self, key: &str, value: &str) -> Result<Self> {
-        self.options.set(key, value)?;
-        Ok(self)
-    }
-
-    /// Reads these variables instead of the process's own.
-    #[must_use]
-    pub fn environment(mut self, environment: Environment) -> Self {
-        self.environment = Some(environment);
-        self
-    }
-
     /// Makes the sink. It calls nobody yet.
     ///
     /// # Errors
@@ -385,28 +361,14 @@ impl KafkaBuilder {
         if !options.topic.is_empty() {
             check_topic(&options.topic).map_err(|why| invalid(format!("option topic: {why}")))?;
         }
-        let environment = match (environment, options.use_environment) {
-            (Some(_), false) => return Err(invalid("an environment is given, and use_environment is false")),
-            (Some(environment), true) => environment,
-            (None, true) => Environment::process(),
-            (None, false) => Environment::empty(),
-        };
+        let environment = Environment::chosen(environment, options.use_environment)?;
         let has_tls_options =
             [&options.ca_bundle, &options.client_cert, &options.client_key].iter().any(|path| !path.is_empty());
         if has_tls_options && !options.tls {
             return Err(invalid("ca_bundle, client_cert and client_key are for tls=true"));
         }
-        let bundle = Some(&options.ca_bundle[..]).filter(|path| !path.is_empty());
-        let trust = match bundle.or_else(|| environment.get("SSL_CERT_FILE")).filter(|_| options.tls) {
-            Some(path) => Trust::load(path)?,
-            None => Trust::default(),
-        };
-        let identity = match (&options.client_cert[..], &options.client_key[..]) {
-            ("", "") => None,
-            ("", _) => return Err(invalid("client_key is given without client_cert")),
-            (certificate, "") => Some(Identity::load(certificate, certificate)?),
-            (certificate, key) => Some(Identity::load(certificate, key)?),
-        };
+        let trust = if options.tls { Trust::chosen(&options.ca_bundle, &environment)? } else { Trust::default() };
+        let identity = Identity::of_options(&options.client_cert, &options.client_key)?;
         // What proxies the environment names are for HTTP.
         let dialer =
             Dialer::new(Environment::empty(), trust, options.connect_timeout, options.timeout).identity(identity);
@@ -430,11 +392,5 @@ impl KafkaBuilder {
             expiration: options.producer_id_expiration,
             brokers: options.brokers,
         })
-    }
-}
-
-impl fmt::Debug for KafkaBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KafkaBuilder").finish_non_exhaustive()
     }
 }

@@ -4,6 +4,9 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
+/// So many items of an array have room before they are read: each may take many times the bytes in memory that it has in an answer.
+const MOST_AT_ONCE: usize = 1024;
+
 /// Reads an answer from its begin to its end. What it says of itself is believed only as far as there are bytes.
 pub(super) struct Reader<'a> {
     rest: &'a [u8],
@@ -69,8 +72,8 @@ impl<'a> Reader<'a> {
         mut item: impl FnMut(&mut Self) -> Result<T, Malformed>,
     ) -> Result<Vec<T>, Malformed> {
         let count = self.i32()?.max(0) as usize;
-        // Every item has a byte at least: allocate no more than there can be.
-        let mut items = Vec::with_capacity(count.min(self.rest.len()));
+        // Every item has a byte at least: allocate no more than there can be, and not much of it before it is there.
+        let mut items = Vec::with_capacity(count.min(self.rest.len()).min(MOST_AT_ONCE));
         for _ in 0..count {
             items.push(item(self)?);
         }

@@ -147,7 +147,7 @@ impl Client {
     }
 
     /// `CONNECT`, with what proves who we are.
-    fn connect_line(&self, nonce: &str) -> Result<Zeroizing<Vec<u8>>, String> {
+    pub(super) fn connect_line(&self, nonce: &str) -> Result<Zeroizing<Vec<u8>>, String> {
         let ours = json!({
             "verbose": false,
             "pedantic": false,

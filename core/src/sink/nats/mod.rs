@@ -18,6 +18,9 @@ mod answer;
 mod auth;
 #[cfg(feature = "nats")]
 mod client;
+#[cfg(all(feature = "nats", feature = "torture"))]
+#[path = "../../../../tests/torture/src/fuzz/nats.rs"]
+pub(crate) mod fuzz;
 #[cfg(feature = "nats")]
 mod nkey;
 mod options;

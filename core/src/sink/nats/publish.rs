@@ -37,7 +37,7 @@ pub(super) struct Headers {
 }
 
 /// The place of a message in an atomic batch.
-struct InBatch<'b> {
+pub(super) struct InBatch<'b> {
     id: &'b str,
     /// From 1.
     nth: usize,
@@ -264,7 +264,7 @@ impl Publisher<'_> {
 
 impl Headers {
     /// Writes the headers of a record in place of what is in `bytes`; nothing if it has none.
-    fn write(&self, entry: &Entry<'_>, batch: Option<&InBatch<'_>>, bytes: &mut Vec<u8>) {
+    pub(super) fn write(&self, entry: &Entry<'_>, batch: Option<&InBatch<'_>>, bytes: &mut Vec<u8>) {
         const VERSION: &[u8] = b"NATS/1.0\r\n";
         bytes.clear();
         bytes.extend_from_slice(VERSION);

@@ -190,7 +190,7 @@ impl Session {
 ///
 /// # Errors
 /// It closes the connection.
-fn told(text: String) -> io::Result<Told> {
+pub(super) fn told(text: String) -> io::Result<Told> {
     let lower = text.to_ascii_lowercase();
     if lower.starts_with("permissions violation") {
         let subject = lower.starts_with("permissions violation for publish").then(|| {

@@ -18,7 +18,9 @@ use crate::batch::Batch;
 use crate::error::Result;
 use crate::record::{NewRecord, Record};
 use crate::sink::net::attempted;
+use crate::sink::net::builder::builder;
 use crate::sink::net::connect::Dialer;
+use crate::sink::net::delivery::report;
 use crate::sink::net::environment::Environment;
 use crate::sink::net::failure::CallError;
 use crate::sink::net::invalid;
@@ -64,6 +66,12 @@ impl NatsSink {
     /// A sink for the servers, and perhaps the subject, of a URL.
     pub fn builder(url: impl Into<String>) -> NatsBuilder {
         NatsBuilder::of_options(NatsOptions { url: url.into(), ..NatsOptions::default() })
+    }
+
+    /// Who speaks to the servers, for fuzzing.
+    #[cfg(feature = "torture")]
+    pub(super) fn client(&self) -> &Client {
+        &self.client
     }
 
     fn subject<'a>(&'a self, record: &NewRecord<'a>, id: &str) -> Result<Cow<'a, str>, String> {
@@ -180,12 +188,7 @@ impl Sink for NatsSink {
                 break;
             }
         }
-        let unsent = stopped.map(CallError::into_outcome);
-        let mut report = Report::delivered();
-        for (index, outcome) in outcomes.into_iter().enumerate() {
-            let outcome = outcome.or_else(|| unsent.clone());
-            report.set(index, outcome.expect("every record was answered for unless the connection ended"));
-        }
+        let mut report = report(outcomes, stopped);
         receipts.into_iter().flatten().for_each(|(index, receipt)| report.set_receipt(index, receipt));
         let some_arrived = report.exceptions().count() < batch.len();
         if let Some(why) = forgotten.filter(|_| some_arrived) {
@@ -218,37 +221,12 @@ impl fmt::Debug for NatsSink {
     }
 }
 
-/// Options of a [`NatsSink`] to be.
-#[derive(Clone, Default)]
-pub struct NatsBuilder {
-    options: NatsOptions,
-    environment: Option<Environment>,
+builder! {
+    /// Options of a [`NatsSink`] to be.
+    NatsBuilder of NatsOptions, setters nats_setters
 }
 
 impl NatsBuilder {
-    /// With these options, and nothing besides.
-    pub(super) fn of_options(options: NatsOptions) -> Self {
-        NatsBuilder { options, ..Self::default() }
-    }
-
-    nats_setters!();
-
-    /// Sets an option from its text form.
-    ///
-    /// # Errors
-    /// `InvalidArgument` for an unknown key or a value that it does not take.
-    pub fn set(mut self, key: &str, value: &str) -> Result<Self> {
-        self.options.set(key, value)?;
-        Ok(self)
-    }
-
-    /// Reads these variables instead of the process's own.
-    #[must_use]
-    pub fn environment(mut self, environment: Environment) -> Self {
-        self.environment = Some(environment);
-        self
-    }
-
     /// Makes the sink. It calls nobody yet.
     ///
     /// # Errors
@@ -311,11 +289,5 @@ impl NatsBuilder {
             window: Mutex::default(),
             name,
         })
-    }
-}
-
-impl fmt::Debug for NatsBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NatsBuilder").finish_non_exhaustive()
     }
 }

@@ -171,21 +171,10 @@ fn strange(what: &str) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sink::net::slowly::Slowly;
 
     const SAID: &[u8] = b"INFO {\"max_payload\":1024}\r\n+OK\r\nPING\r\npong\r\n-ERR 'Stale Connection'\r\n\
         MSG _INBOX.a.1 1 5\r\nhello\r\nHMSG _INBOX.a.2 1 reply 16 18\r\nNATS/1.0 503\r\n\r\nab\r\nMSG s 1 0\r\n\r\n";
-
-    /// Gives so many bytes at a time.
-    struct Slowly<'a>(&'a [u8], usize);
-
-    impl Read for Slowly<'_> {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            let len = self.1.min(self.0.len()).min(buffer.len());
-            buffer[..len].copy_from_slice(&self.0[..len]);
-            self.0 = &self.0[len..];
-            Ok(len)
-        }
-    }
 
     fn all(bytes: &[u8], at_once: usize) -> (Vec<String>, io::Error) {
         let (mut reader, mut from) = (Reader::default(), Slowly(bytes, at_once));

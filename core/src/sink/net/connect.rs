@@ -197,7 +197,12 @@ fn wrap(stream: Box<dyn Stream>, host: &str, config: Arc<ClientConfig>) -> io::R
 }
 
 /// Asks a proxy to connect to a host.
-fn open_tunnel(stream: &mut dyn Stream, proxy: &ureq::Proxy, host: &str, port: u16) -> io::Result<()> {
+pub(super) fn open_tunnel<S: Read + Write + ?Sized>(
+    stream: &mut S,
+    proxy: &ureq::Proxy,
+    host: &str,
+    port: u16,
+) -> io::Result<()> {
     let host = if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.to_owned() };
     let mut request = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n");
     if proxy.username().is_some() || proxy.password().is_some() {
@@ -217,13 +222,18 @@ fn open_tunnel(stream: &mut dyn Stream, proxy: &ureq::Proxy, host: &str, port: u
             return Err(io::Error::new(ErrorKind::InvalidData, "the proxy's answer is no HTTP"));
         }
     }
-    let status = String::from_utf8_lossy(&head);
-    match status.split(' ').nth(1) {
-        Some(code) if status.starts_with("HTTP/1.") && code.starts_with('2') => Ok(()),
-        code => {
-            let code = code.unwrap_or("none").chars().take(3).collect::<String>();
+    // `HTTP/1.1 200 Connection established`.
+    let line = String::from_utf8_lossy(&head);
+    let mut words = line.split("\r\n").next().unwrap_or_default().split(' ');
+    let is_http =
+        words.next().and_then(|version| version.strip_prefix("HTTP/1.")).is_some_and(|minor| minor.len() == 1);
+    let code = words.next().filter(|code| is_http && code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_digit()));
+    match code {
+        Some(code) if code.starts_with('2') => Ok(()),
+        Some(code) => {
             Err(io::Error::new(ErrorKind::ConnectionRefused, format!("the proxy answered with status {code}")))
         }
+        None => Err(io::Error::new(ErrorKind::InvalidData, "the proxy's answer is no HTTP")),
     }
 }
 

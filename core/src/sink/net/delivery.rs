@@ -79,7 +79,7 @@ impl Delivery {
 
     /// Sends no record before one that stands before it, also while it looks for the one that is refused.
     #[cfg_attr(
-        not(any(feature = "http", feature = "kafka")),
+        not(any(feature = "http", feature = "kafka", feature = "postgres")),
         allow(dead_code, reason = "for the sinks whose order is that of the calls")
     )]
     pub(crate) fn in_order(len: usize) -> Self {
@@ -215,14 +215,19 @@ impl Delivery {
                 false => Outcome::Failed { error: Arc::new(error) },
             });
         }
-        let unsent = stopped.map(CallError::into_outcome);
-        let mut report = Report::delivered();
-        for (index, outcome) in self.outcomes.into_iter().enumerate() {
-            let outcome = outcome.or_else(|| unsent.clone());
-            report.set(index, outcome.expect("every record was answered for unless the delivery was stopped"));
-        }
-        report
+        report(self.outcomes, stopped)
     }
+}
+
+/// The report of what is known of each record. What is not known of one is that it was not sent, because of `stopped`.
+pub(crate) fn report(outcomes: Vec<Option<Outcome>>, stopped: Option<CallError>) -> Report {
+    let unsent = stopped.map(CallError::into_outcome);
+    let mut report = Report::delivered();
+    for (index, outcome) in outcomes.into_iter().enumerate() {
+        let outcome = outcome.or_else(|| unsent.clone());
+        report.set(index, outcome.expect("every record was answered for unless something stopped it"));
+    }
+    report
 }
 
 #[cfg(test)]

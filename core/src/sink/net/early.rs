@@ -84,6 +84,6 @@ impl<T: Transport> Transport for Patient<T> {
 }
 
 /// Whether the head of an answer begins like that of a success: `HTTP/1.1 2`.
-fn is_success(head: &[u8]) -> bool {
+pub(super) fn is_success(head: &[u8]) -> bool {
     head.starts_with(b"HTTP/1.") && head.get(8..10) == Some(b" 2")
 }

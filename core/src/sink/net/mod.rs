@@ -10,6 +10,7 @@
 //! | `early` | answers that come before the request was sent |
 //! | `http` | requests over kept connections: time limits, interruption, bounded answers |
 //! | `attempted` | since when a batch may have arrived, as a memo |
+//! | `builder` | what the builders of the sinks to brokers have in common |
 //! | `crc16` | a checksum |
 //! | `exchange` | the connections that HTTP is spoken over |
 //! | `connect` | connections over TCP, proxies and TLS, for HTTP and for other protocols |
@@ -20,9 +21,15 @@
 //! | `redact` | masks secrets that a service repeats |
 //! | `template` | texts with `{key}`, `{topic}` and the like; where a record goes within a sink |
 //! | `encode` | percent-encoding, hexadecimal digits |
+//! | `scram` | proofs of a password, of us and of a server |
 
 #[cfg_attr(not(any(feature = "nats", feature = "redis")), allow(dead_code, reason = "for the sinks to brokers"))]
 pub(crate) mod attempted;
+#[cfg_attr(
+    not(any(feature = "kafka", feature = "nats", feature = "redis")),
+    allow(unused_imports, unused_macros, reason = "for the sinks to brokers")
+)]
+pub(crate) mod builder;
 #[cfg(all(test, not(feature = "torture")))]
 #[path = "../../../tests/common/certificates.rs"]
 mod certificates;
@@ -37,10 +44,18 @@ pub(crate) mod encode;
 pub(crate) mod environment;
 mod exchange;
 pub(crate) mod failure;
+#[cfg(feature = "torture")]
+#[path = "../../../../tests/torture/src/fuzz/net.rs"]
+pub(crate) mod fuzz;
 pub(crate) mod http;
 pub(crate) mod proxy;
 pub(crate) mod redact;
+#[cfg(any(feature = "kafka", feature = "postgres"))]
+pub(crate) mod scram;
 pub(crate) mod secret_file;
+#[cfg(any(test, feature = "torture"))]
+#[cfg_attr(not(any(feature = "nats", feature = "redis")), allow(dead_code, reason = "for the sinks to brokers"))]
+pub(crate) mod slowly;
 mod socket;
 pub(crate) mod template;
 pub(crate) mod trust;

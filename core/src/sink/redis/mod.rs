@@ -18,6 +18,9 @@ mod answer;
 mod client;
 #[cfg(feature = "redis")]
 mod entries;
+#[cfg(all(feature = "redis", feature = "torture"))]
+#[path = "../../../../tests/torture/src/fuzz/redis.rs"]
+pub(crate) mod fuzz;
 mod options;
 #[cfg(feature = "redis")]
 mod place;

@@ -7,6 +7,8 @@ use std::io::{self, ErrorKind, Read, Write};
 const MAX_BULK: usize = 1 << 20;
 /// The most elements of a reply, nested ones included: the map of a cluster has 16,384 slots, each with some replicas.
 const MAX_ELEMENTS: usize = 1 << 20;
+/// The most bytes of all texts of a reply together, so that many long ones fill no memory: each node of that map takes some hundred.
+const MAX_BYTES: usize = 32 << 20;
 const MAX_DEPTH: usize = 8;
 const READ: usize = 64 * 1024;
 
@@ -39,6 +41,24 @@ pub(super) fn bulk(word: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// How much there may still be of a reply.
+struct Left {
+    elements: usize,
+    bytes: usize,
+}
+
+impl Left {
+    fn take_element(&mut self) -> io::Result<()> {
+        self.elements = self.elements.checked_sub(1).ok_or_else(|| strange("a reply of too many parts"))?;
+        Ok(())
+    }
+
+    fn take_bytes(&mut self, len: usize) -> io::Result<()> {
+        self.bytes = self.bytes.checked_sub(len).ok_or_else(|| strange("a reply that is too long"))?;
+        Ok(())
+    }
+}
+
 /// What a server has replied and nobody has looked at.
 #[derive(Default)]
 pub(super) struct Reader {
@@ -52,13 +72,14 @@ impl Reader {
     /// # Errors
     /// Of the connection, which has ended if it is `UnexpectedEof`; `InvalidData` for what no server of Redis replies.
     pub(super) fn next(&mut self, from: &mut impl Read) -> io::Result<Reply> {
-        let mut left = MAX_ELEMENTS;
+        let mut left = Left { elements: MAX_ELEMENTS, bytes: MAX_BYTES };
         self.reply(from, &mut left, 0)
     }
 
-    fn reply(&mut self, from: &mut impl Read, left: &mut usize, depth: usize) -> io::Result<Reply> {
-        *left = left.checked_sub(1).ok_or_else(|| strange("a reply of too many parts"))?;
+    fn reply(&mut self, from: &mut impl Read, left: &mut Left, depth: usize) -> io::Result<Reply> {
+        left.take_element()?;
         let line = self.line(from)?;
+        left.take_bytes(line.len())?;
         let (kind, rest) = line.split_at_checked(1).ok_or_else(|| strange("an empty line"))?;
         let number = || rest.parse::<i64>().map_err(|_| strange("a length that is no number"));
         match kind {
@@ -68,10 +89,12 @@ impl Reader {
             "$" | "*" if number()? == -1 => Ok(Reply::Nothing),
             "$" => {
                 let len = usize::try_from(number()?).ok().filter(|len| *len <= MAX_BULK);
-                self.bulk(from, len.ok_or_else(|| strange("a text of a length that no reply has"))?)
+                let len = len.ok_or_else(|| strange("a text of a length that no reply has"))?;
+                left.take_bytes(len)?;
+                self.bulk(from, len)
             }
             "*" => {
-                let len = usize::try_from(number()?).ok().filter(|len| *len <= *left && depth < MAX_DEPTH);
+                let len = usize::try_from(number()?).ok().filter(|len| *len <= left.elements && depth < MAX_DEPTH);
                 let len = len.ok_or_else(|| strange("a reply of too many parts"))?;
                 (0..len).map(|_| self.reply(from, left, depth + 1)).collect::<io::Result<_>>().map(Reply::Array)
             }
@@ -129,18 +152,7 @@ fn strange(what: &str) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Gives so many bytes at a time.
-    struct Slowly<'a>(&'a [u8], usize);
-
-    impl Read for Slowly<'_> {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            let len = self.1.min(self.0.len()).min(buffer.len());
-            buffer[..len].copy_from_slice(&self.0[..len]);
-            self.0 = &self.0[len..];
-            Ok(len)
-        }
-    }
+    use crate::sink::net::slowly::Slowly;
 
     fn all(bytes: &[u8], at_once: usize) -> (Vec<Reply>, io::Error) {
         let (mut reader, mut from) = (Reader::default(), Slowly(bytes, at_once));
@@ -191,6 +203,16 @@ mod tests {
             let (replies, error) = all(bad, READ);
             assert_eq!((replies.len(), error.kind()), (0, ErrorKind::InvalidData), "{}", bad.len());
         }
+    }
+
+    /// Short texts that are very many, or long ones that are some: neither fills the memory.
+    #[test]
+    fn a_reply_is_bounded_as_a_whole() {
+        let text = [b"$1048576\r\n".as_slice(), &vec![b'x'; MAX_BULK], b"\r\n"].concat();
+        let many = [format!("*{}\r\n", MAX_ELEMENTS - 1).as_bytes(), &text.repeat(MAX_BYTES / MAX_BULK)].concat();
+        let (replies, error) = all(&many, READ);
+        assert_eq!((replies.len(), error.kind()), (0, ErrorKind::InvalidData));
+        assert!(error.to_string().contains("too long"), "{error}");
     }
 
     #[test]

@@ -19,8 +19,9 @@ use crate::error::Result;
 use crate::order::Order;
 use crate::record::{NewRecord, Record};
 use crate::sink::net::attempted;
+use crate::sink::net::builder::builder;
 use crate::sink::net::connect::Dialer;
-use crate::sink::net::delivery::split;
+use crate::sink::net::delivery::{report, split};
 use crate::sink::net::environment::Environment;
 use crate::sink::net::failure::CallError;
 use crate::sink::net::invalid;
@@ -69,10 +70,10 @@ struct Group<'e, 'a> {
 
 /// What a call came to.
 #[derive(Default)]
-struct Called {
+pub(super) struct Called {
     /// How many records are there, of those that were sent, from the first.
-    taken: usize,
-    error: Option<String>,
+    pub(super) taken: usize,
+    pub(super) error: Option<String>,
 }
 
 impl RedisSink {
@@ -171,23 +172,7 @@ impl RedisSink {
     /// The replies to one call of so many records.
     fn called(&self, session: &mut Session, records: usize) -> io::Result<Called> {
         if self.once {
-            return match session.reply(self.timeout)? {
-                Reply::Error(error) => Ok(Called { taken: 0, error: Some(error) }),
-                Reply::Array(parts) => match &parts[..] {
-                    [Reply::Number(taken), fault] if usize::try_from(*taken).is_ok_and(|taken| taken <= records) => {
-                        let error = match fault {
-                            Reply::Text(error) | Reply::Error(error) => Some(error.trim_start_matches('-').to_owned()),
-                            _ => None,
-                        };
-                        let taken = *taken as usize;
-                        let error =
-                            error.or_else(|| (taken < records).then(|| "ERR an error without words".to_owned()));
-                        Ok(Called { taken, error })
-                    }
-                    _ => Err(undocumented()),
-                },
-                _ => Err(undocumented()),
-            };
+            return added(session.reply(self.timeout)?, records);
         }
         // Without the note each record has a reply. What follows an error is sent again, wherever it is already.
         let mut called = Called::default();
@@ -288,6 +273,22 @@ impl Group<'_, '_> {
     }
 }
 
+/// What the script replied that was to add so many records.
+pub(super) fn added(reply: Reply, records: usize) -> io::Result<Called> {
+    let parts = match reply {
+        Reply::Error(error) => return Ok(Called { taken: 0, error: Some(error) }),
+        Reply::Array(parts) => parts,
+        _ => return Err(undocumented()),
+    };
+    let [Reply::Number(taken), fault] = &parts[..] else { return Err(undocumented()) };
+    let taken = usize::try_from(*taken).ok().filter(|taken| *taken <= records).ok_or_else(undocumented)?;
+    let error = match fault {
+        Reply::Text(error) | Reply::Error(error) => Some(error.trim_start_matches('-').to_owned()),
+        _ => (taken < records).then(|| "ERR an error without words".to_owned()),
+    };
+    Ok(Called { taken, error })
+}
+
 fn undocumented() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "the reply is not as documented")
 }
@@ -336,16 +337,12 @@ impl Sink for RedisSink {
                 break;
             }
         }
-        let unsent = stopped.map(CallError::into_outcome);
         for group in groups {
             for entry in group.left {
-                outcomes[entry.index] = group.ended.clone().or_else(|| unsent.clone());
+                outcomes[entry.index] = group.ended.clone();
             }
         }
-        let mut report = Report::delivered();
-        for (index, outcome) in outcomes.into_iter().enumerate() {
-            report.set(index, outcome.expect("every record was answered for, or its group has ended"));
-        }
+        let mut report = report(outcomes, stopped);
         let some_arrived = report.exceptions().count() < batch.len();
         let age = attempted::age(batch).filter(|age| self.once && some_arrived && *age > self.once_expiry);
         if let Some(age) = age {
@@ -382,37 +379,12 @@ impl fmt::Debug for RedisSink {
     }
 }
 
-/// Options of a [`RedisSink`] to be.
-#[derive(Clone, Default)]
-pub struct RedisBuilder {
-    options: RedisOptions,
-    environment: Option<Environment>,
+builder! {
+    /// Options of a [`RedisSink`] to be.
+    RedisBuilder of RedisOptions, setters redis_setters
 }
 
 impl RedisBuilder {
-    /// With these options, and nothing besides.
-    pub(super) fn of_options(options: RedisOptions) -> Self {
-        RedisBuilder { options, ..Self::default() }
-    }
-
-    redis_setters!();
-
-    /// Sets an option from its text form.
-    ///
-    /// # Errors
-    /// `InvalidArgument` for an unknown key or a value that it does not take.
-    pub fn set(mut self, key: &str, value: &str) -> Result<Self> {
-        self.options.set(key, value)?;
-        Ok(self)
-    }
-
-    /// Reads these variables instead of the process's own.
-    #[must_use]
-    pub fn environment(mut self, environment: Environment) -> Self {
-        self.environment = Some(environment);
-        self
-    }
-
     /// Makes the sink. It calls nobody yet.
     ///
     /// # Errors
@@ -496,11 +468,5 @@ impl RedisBuilder {
             timeout: options.timeout,
             name,
         })
-    }
-}
-
-impl fmt::Debug for RedisBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisBuilder").finish_non_exhaustive()
     }
 }

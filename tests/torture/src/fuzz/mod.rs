@@ -9,6 +9,8 @@ mod directory;
 mod draft;
 mod mutate;
 mod options;
+mod outbox;
+mod requests;
 mod sidecar;
 mod source;
 
@@ -16,6 +18,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 pub(crate) use damage::{corpus, open_damaged};
+#[cfg(feature = "net")]
+pub(crate) use source::Source;
 
 use super::{Figures, caught, for_all};
 use crate::platform::simulated::Dice;
@@ -29,8 +33,22 @@ const TARGETS: &[Target] = &[
     ("directory", directory::run),
     ("options", options::run),
     ("sidecar", sidecar::run),
+    ("outbox", outbox::run),
+    ("requests", requests::run),
     #[cfg(feature = "aws")]
     ("aws", crate::sink::aws::fuzz::run),
+    #[cfg(feature = "http")]
+    ("http", crate::sink::http::fuzz::run),
+    #[cfg(feature = "kafka")]
+    ("kafka", crate::sink::kafka::fuzz::run),
+    #[cfg(feature = "nats")]
+    ("nats", crate::sink::nats::fuzz::run),
+    #[cfg(feature = "net")]
+    ("net", crate::sink::net::fuzz::run),
+    #[cfg(feature = "postgres")]
+    ("postgres", crate::sink::postgres::fuzz::run),
+    #[cfg(feature = "redis")]
+    ("redis", crate::sink::redis::fuzz::run),
 ];
 
 /// Hands bytes to a target, for fuzzers.
@@ -70,7 +88,7 @@ pub(crate) fn all(mutations: u64, figures: &mut Figures) -> Result<(), String> {
 }
 
 /// Runs one target as [`all`] does.
-#[cfg(all(test, feature = "aws"))]
+#[cfg(test)]
 pub(crate) fn fuzz_kept(target: &str, mutations: u64) -> Result<(), String> {
     let found = TARGETS.iter().find(|(name, _)| *name == target).ok_or("there is no such target")?;
     one(*found, mutations, &mut Figures::default())
@@ -103,6 +121,14 @@ fn attempt((target, run): Target, input: &[u8], origin: &str, figures: &mut Figu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// `FUZZ_TARGET=kafka FUZZ_CASES=100000 cargo test -p unistream-torture --lib one_target -- --ignored`
+    #[test]
+    #[ignore = "runs the target that the environment names"]
+    fn one_target() {
+        let named = |name: &str| std::env::var(name).unwrap_or_default();
+        fuzz_kept(&named("FUZZ_TARGET"), named("FUZZ_CASES").parse().unwrap_or(600)).unwrap();
+    }
 
     /// Beginnings of a corpus: random choices, some of them with long runs of the usual. A fuzzer makes more of them.
     #[test]

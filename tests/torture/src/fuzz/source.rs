@@ -29,40 +29,40 @@ const CORNERS: [u64; 24] = [
 ];
 
 /// Reads off a slice; behind its end everything is 0.
-pub(super) struct Source<'a>(&'a [u8]);
+pub(crate) struct Source<'a>(&'a [u8]);
 
 impl<'a> Source<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Source(bytes)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Up to `count` bytes.
-    pub(super) fn take(&mut self, count: usize) -> &'a [u8] {
+    pub(crate) fn take(&mut self, count: usize) -> &'a [u8] {
         let (head, rest) = self.0.split_at(count.min(self.0.len()));
         self.0 = rest;
         head
     }
 
-    pub(super) fn byte(&mut self) -> u8 {
+    pub(crate) fn byte(&mut self) -> u8 {
         self.take(1).first().copied().unwrap_or_default()
     }
 
     /// A number below `end`, which is from 1 to 65536.
-    pub(super) fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         let high = if end > 256 { usize::from(self.byte()) << 8 } else { 0 };
         (high | usize::from(self.byte())) % end
     }
 
     /// Whether something rare is the case.
-    pub(super) fn rarely(&mut self) -> bool {
+    pub(crate) fn rarely(&mut self) -> bool {
         self.byte() >= 0xf0
     }
 
-    pub(super) fn raw(&mut self) -> u64 {
+    pub(crate) fn raw(&mut self) -> u64 {
         let mut word = [0; 8];
         let bytes = self.take(8);
         word[..bytes.len()].copy_from_slice(bytes);
@@ -70,7 +70,7 @@ impl<'a> Source<'a> {
     }
 
     /// Mostly `usual`; else something near it, a corner, or anything.
-    pub(super) fn number(&mut self, usual: u64) -> u64 {
+    pub(crate) fn number(&mut self, usual: u64) -> u64 {
         match self.byte() {
             0..0xb0 => usual,
             0xb0..0xd0 => usual.wrapping_add_signed(i64::from(self.byte().cast_signed())),
@@ -79,7 +79,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    pub(super) fn number32(&mut self, usual: u32) -> u32 {
+    pub(crate) fn number32(&mut self, usual: u32) -> u32 {
         self.number(u64::from(usual)) as u32
     }
 }
