@@ -44,6 +44,7 @@
 //! - `redis`: the sink for Redis Streams.
 //! - `postgres`: the sink for PostgreSQL.
 //! - `tracing`: the module `tracing`, a layer for `tracing_subscriber`.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
 
 mod admin;
