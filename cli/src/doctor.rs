@@ -285,7 +285,7 @@ impl Doctor<'_> {
             );
             let advice = format!(
                 "'unistream dead-letters list {0}' and 'show {0} ID' say why. Once the cause is gone, 'unistream dead-letters replay {0} --all' \
-                 sends them again; 'delete' gives them up.",
+                 puts them again, for the producer that has the buffer or 'unistream drain' to send; 'delete' gives them up.",
                 self.name
             );
             self.add("dead_letters", problem, advice);

@@ -21,8 +21,10 @@ static unistream_outcome append(void *user_data, const unistream_batch *batch, u
       fputc('\n', file);
     }
   }
-  if (fclose(file) != 0) {
-    unistream_report_message(report, strerror(errno));
+  /* a write that failed may stand in ferror() alone: whoever looks only at fclose() says delivered of bytes that are lost */
+  int failed = ferror(file);
+  if (fclose(file) != 0 || failed) {
+    unistream_report_message(report, "the file cannot be written");
     return UNISTREAM_OUTCOME_UNAVAILABLE;
   }
   return UNISTREAM_OUTCOME_DELIVERED; /* of every record that has no answer of its own */
