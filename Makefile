@@ -5,7 +5,7 @@ export PYTHON
 # Every feature of the core.
 FEATURES = async sinks tracing
 
-.PHONY: site demo test test-rust test-c test-cli test-python test-compat test-aws test-http test-kafka test-brokers test-own-sink lint requirements notices advisories reproduce bench torture fuzz clean
+.PHONY: site demo test test-rust test-c test-cli test-python test-compat test-aws test-http test-kafka test-brokers test-own-sink test-languages wheels test-wheels crates release-check lint requirements notices advisories reproduce bench torture fuzz clean
 .DEFAULT_GOAL := test
 
 include ffi/install.mk
@@ -19,7 +19,7 @@ demo:
 # goes alone, because it builds another tree into the same target directory.
 test: $(addprefix timed-,lint test-rust)
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target \
-	  $(addprefix timed-,test-python test-c test-compat test-aws test-http test-kafka test-brokers test-cli)
+	  $(addprefix timed-,test-python test-c test-compat test-aws test-http test-kafka test-brokers test-cli test-languages)
 	@$(MAKE) --no-print-directory timed-test-own-sink
 
 timed-%:
@@ -34,6 +34,7 @@ lint:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps -p unistream
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps -p unistream --features "$(FEATURES)"
 	tests/documents.sh
+	tests/release/versions.py
 	tests/supply_chain/run.sh
 
 # Writes every requirements.txt anew from the requirements.in beside it, with hashes.
@@ -55,12 +56,34 @@ reproduce:
 # The lean build; the one with the network's sinks, async ones and the layer for tracing; the bounded part of the proofs, with every unit test beside them.
 test-rust:
 	$(CARGO) test --locked -p unistream
-	$(CARGO) test --locked -p unistream --features "$(FEATURES)" --test aws --test async_sink --test http --test kafka --test nats --test redis --test tracing
+	$(CARGO) test --locked -p unistream --features "$(FEATURES)" --test aws --test async_sink --test http --test kafka --test nats --test postgres --test redis --test tracing
 	$(CARGO) test --locked -p unistream-torture --lib
 	$(CARGO) test --locked -p unistream-torture --lib --no-default-features --features scheduled -- torture::threads
 
 test-c:
 	tests/c/run.sh
+
+# Node, Go, Java, Ruby and LuaJIT over the C ABI, those of them that are there.
+test-languages:
+	tests/languages/run.sh
+
+# The wheel for Linux with glibc 2.17 or later and every CPython from 3.11 on, in target/dist; ARCH=aarch64 for another machine.
+wheels:
+	python/wheels.sh
+
+# That wheel in every CPython that is found; some minutes, so that it is no part of `make test`.
+test-wheels:
+	tests/wheels/run.sh
+
+# The crates, as they would be published, in target/dist: each is built from what was packed.
+crates:
+	$(CARGO) package --locked -p unistream -p unistream-cli
+	mkdir -p target/dist
+	cp target/package/unistream-*.crate target/dist/
+
+# The release workflow on this machine, as far as it needs no forge; JOBS='source wheels' runs some of it.
+release-check:
+	. tests/wheels/install.sh && "$$place/venv/bin/python" tests/release/check.py $(JOBS)
 
 # The command line alone, without Python; `make test-python` has that of the wheel.
 test-cli:
@@ -93,7 +116,7 @@ site:
 test-kafka:
 	tests/kafka/run.sh
 
-# The NATS and Redis sinks against servers of those, on loopback; alone and as clusters, killed and cut off.
+# The NATS, Redis and PostgreSQL sinks against servers of those, on loopback; alone and as clusters, killed and cut off.
 test-brokers:
 	tests/brokers/run.sh
 

@@ -5,6 +5,7 @@
 #   PREFIX=/usr/local  DESTDIR=  BINDIR=$PREFIX/bin  MANDIR=$PREFIX/share/man  DOCDIR=$PREFIX/share/doc/unistream-cli
 #   COMMAND=target/release/unistream    the binary that was built
 #   REMOVE=1                            removes what it lays down instead
+#   STRIP=strip                         that of the machine that it is for
 #   RUN=$COMMAND                        one that runs on this machine, to write the pages
 set -eu
 
@@ -26,7 +27,8 @@ if [ -n "${REMOVE:-}" ]; then
 fi
 
 install -d "$destdir$bindir" "$destdir$docdir"
-install -s -m 755 "$command" "$destdir$bindir/unistream"
+install -m 755 "$command" "$destdir$bindir/unistream"
+"${STRIP:-strip}" "$destdir$bindir/unistream"
 "$run" man "$destdir$mandir/man1"
 complete() {
   install -d "$destdir$prefix/share/$2"

@@ -6,7 +6,7 @@ INCLUDEDIR ?= $(PREFIX)/include
 
 MANDIR ?= $(PREFIX)/share/man
 
-.PHONY: install install-library install-command uninstall dist header
+.PHONY: install install-library install-command uninstall dist deb header
 
 # Everything below $(DESTDIR)$(PREFIX)
 install: install-library install-command
@@ -34,6 +34,13 @@ dist:
 	name=unistream-$$(sed -n 's/^.define UNISTREAM_VERSION "\(.*\)"$$/\1/p' include/unistream.h) && \
 	  git archive --format=tar.gz --prefix="$$name/" --output="target/dist/$$name.tar.gz" HEAD && \
 	  cd target/dist && sha256sum "$$name.tar.gz" > "$$name.tar.gz.sha256"
+
+# Packages for Debian in target/dist: libunistream0, libunistream-dev, unistream, and their debug information
+deb:
+	@command -v dh > /dev/null || { echo "make deb needs debhelper: apt-get install debhelper"; exit 1; }
+	rm -rf target/deb && mkdir -p target/deb target/dist
+	cp -R debian target/deb/
+	cd target/deb && ROOT='$(CURDIR)' debian/rules binary
 
 # Writes include/unistream.h anew from the source of the library.
 header:

@@ -119,6 +119,8 @@
  *   background  a thread of the library sends; a put never waits for the sink
  *   inline      puts, flush and close send; nothing happens between calls
  *   manual      the program asks for batches, sends them its own way, and says how that went
+ *   A program or language that takes no calls on threads of others uses inline, whose sink is called by the thread that
+ *   puts, flushes or closes, or manual, which calls no sink and has a descriptor for event loops: unistream_producer_fd().
  *
  * Options: unistream_config_set(config, key, value)
  *   Durations: seconds ("0.5"), or with a unit ("250ms", "5m"), or "none" for never. Bytes: "1048576" or "16MiB".
@@ -563,6 +565,57 @@
  *   connect_timeout (duration: 0.01 to 600; default 5) The longest time to connect to a server, TLS and sign-in
  *       included.
  *   timeout (duration: 0.01 to 600; default 10) The longest time that a reply may take.
+ *
+ * postgres://HOST/PATH
+ *   Writes records as rows of a table of PostgreSQL. Exactly once: how far a buffer's records are in the table is
+ *       noted in the same transaction. Under once=false at least once.
+ *   url (text: postgres:// or postgresql://, servers divided by commas, perhaps a database and a table; default
+ *       empty) The servers, a database and perhaps the table: postgres://USER@HOST:PORT,HOST:PORT/DATABASE/TABLE. The
+ *       port is 5432 where none is given, the database the one that is named like the user. Passwords are other
+ *       options.
+ *   table (text: such as events, audit.events or "odd.name", or empty: that of the URL; default empty) The table that
+ *       has a row for each record. Letters count as they are.
+ *   payload_column (text: a name; default payload) The column that has the payload: of any type that reads it as text
+ *       (jsonb, json, text, …), or bytea, which has it as it is.
+ *   id_column (text: a name, or empty; default id) The column that has the record's id; empty: none. These columns
+ *       are of any type that reads what they get as text, or bytea.
+ *   key_column (text: a name, or empty; default key) The column that has the record's key, or NULL; empty: none.
+ *   topic_column (text: a name, or empty; default topic) The column that has the record's topic, or NULL; empty:
+ *       none.
+ *   headers_column (text: a name, or empty; default headers) The column that has the record's headers as a JSON
+ *       object, or NULL; empty: none.
+ *   created_at_column (text: a name, or empty; default created_at) The column that has the time when it was put, in
+ *       RFC 3339; empty: none.
+ *   batch_column (text: a name, or empty; default empty) The column that has the id of the batch that the record came
+ *       in; empty: none.
+ *   seq_column (text: a name, or empty; default empty) The column that has the record's number in its buffer; empty:
+ *       none.
+ *   once (boolean: true, false; default true) Note in progress_table how far this buffer's records are in the table,
+ *       in one transaction with them, so that each is there once.
+ *   progress_table (text: such as unistream_progress or audit.progress; default unistream_progress) The table of
+ *       these notes: a row for each buffer and lane.
+ *   create_progress_table (boolean: true, false; default true) Make that table where it does not exist.
+ *   username (text: a name, or empty; default empty) The user, if the URL names none; empty: PGUSER.
+ *   password (secret: a password, or empty: PGPASSWORD; default empty) The password.
+ *   password_file (text: a path, or empty; default empty) A file with that password, read anew for every connection.
+ *   sslmode (choice: auto, disable, require, verify-full; default auto) When connections are encrypted. Nothing is
+ *       encrypted without knowing whose server it is.
+ *   ca_bundle (text: a path, or empty; default empty) A PEM file of the authorities to trust instead of Mozilla's.
+ *   client_cert (text: a path, or empty; default empty) A PEM file with the certificate that a server asks for
+ *       (mutual TLS), and those between it and its authority.
+ *   client_key (text: a path, or empty; default empty) A PEM file with the private key of client_cert; empty: it
+ *       stands in the same file.
+ *   use_environment (boolean: true, false; default true) Read the variables that name the user and the password
+ *       (PGUSER, PGPASSWORD), proxies (https_proxy, all_proxy, no_proxy) and authorities (SSL_CERT_FILE). A program
+ *       that is setuid, setgid or has capabilities of its file never reads them.
+ *   application_name (text: a text; default unistream) The name of our connections in pg_stat_activity.
+ *   max_call_records (count: 1 to 10000; default 2000) The most records of one COPY, and in a batch.
+ *   max_call_bytes (bytes: 1 to 64MiB; default 8MiB) The most bytes of one COPY, and in a batch.
+ *   max_record_bytes (bytes: 1 to 64MiB; default 8MiB) The most bytes of a record with its headers.
+ *   connect_timeout (duration: 0.01 to 600; default 5) The longest time to connect to a server, TLS and sign-in
+ *       included.
+ *   timeout (duration: 0.01 to 600; default 30) The longest time that an answer may take: of the rows of a call, or
+ *       of a COMMIT.
  */
 
 
@@ -1437,6 +1490,31 @@ UNISTREAM_MUST_USE
 unistream_error *unistream_producer_stats(const unistream_producer *producer,
                                           unistream_stats **stats);
 
+/* Producer: dead letters ------------------------------------------------------------------------------------------- */
+
+/**
+ * Lists the dead letters of the producer's buffer.
+ *
+ * Writes the list to `letters` on success; free it with `unistream_dead_letters_free()`.
+ * Errors: `UNISTREAM_ERROR_IO`, `UNISTREAM_ERROR_FORKED`, `UNISTREAM_ERROR_INVALID_ARGUMENT`.
+ */
+UNISTREAM_MUST_USE
+unistream_error *unistream_producer_dead_letters(const unistream_producer *producer,
+                                                 unistream_dead_letters **letters);
+
+/**
+ * Puts the records of the dead letter `id` into the buffer again, in order, behind what is there, with their ids,
+ * keys and times; then deletes the letter.
+ *
+ * Writes to `records`, unless NULL, on success how many there were. Errors: `UNISTREAM_ERROR_NOT_FOUND`,
+ * `UNISTREAM_ERROR_IN_USE` while another thread replays or deletes it, and those of `unistream_producer_put()`; the
+ * letter then stays.
+ */
+UNISTREAM_MUST_USE
+unistream_error *unistream_producer_replay(const unistream_producer *producer,
+                                           const char *id,
+                                           uint64_t *records);
+
 /* Producer: mode manual -------------------------------------------------------------------------------------------- */
 
 /**
@@ -1484,6 +1562,24 @@ unistream_error *unistream_producer_next_wait(const unistream_producer *producer
                                               int64_t *wait_ms);
 
 /**
+ * Mode manual: a descriptor that is readable when `unistream_producer_next_batch()` may have a batch, also by `linger`,
+ * the schedule or `max_rate_*`: an event loop that polls it needs no timer. Where the directory is shared, it is readable
+ * too when it is time to look for what other processes have left. Then take batches until there is none.
+ *
+ * It is level-triggered: readable until `unistream_producer_next_batch()` has written NULL, and once the producer has
+ * stopped or is closed, as that function then says. poll(), select(), epoll and the libraries above them (libuv, libev,
+ * GLib) take it; only poll it: do not read from it, write to it or close it. It is opened at the first call, closed on
+ * exec, and stays the same, and open, until the producer is freed. In a forked child the parent's descriptor means
+ * nothing; the child's own call opens its own if the producer is shared.
+ *
+ * Writes it to `fd` on success. Errors: `UNISTREAM_ERROR_WRONG_MODE`, `UNISTREAM_ERROR_IO` (no descriptor is left),
+ * `UNISTREAM_ERROR_FORKED`, `UNISTREAM_ERROR_REENTRANT`, `UNISTREAM_ERROR_INVALID_ARGUMENT`.
+ */
+UNISTREAM_MUST_USE
+unistream_error *unistream_producer_fd(const unistream_producer *producer,
+                                       int *fd);
+
+/**
  * Mode manual: the batch was delivered. Takes the batch over, in every case.
  *
  * Errors: `UNISTREAM_ERROR_WRONG_MODE`, `UNISTREAM_ERROR_NOT_FOUND` for a batch that waits for no answer (one of
@@ -1520,31 +1616,6 @@ unistream_error *unistream_producer_settle(const unistream_producer *producer,
                                            unistream_batch *batch,
                                            unistream_outcome outcome,
                                            const unistream_report *report);
-
-/* Producer: dead letters ------------------------------------------------------------------------------------------- */
-
-/**
- * Lists the dead letters of the producer's buffer.
- *
- * Writes the list to `letters` on success; free it with `unistream_dead_letters_free()`.
- * Errors: `UNISTREAM_ERROR_IO`, `UNISTREAM_ERROR_FORKED`, `UNISTREAM_ERROR_INVALID_ARGUMENT`.
- */
-UNISTREAM_MUST_USE
-unistream_error *unistream_producer_dead_letters(const unistream_producer *producer,
-                                                 unistream_dead_letters **letters);
-
-/**
- * Puts the records of the dead letter `id` into the buffer again, in order, behind what is there, with their ids,
- * keys and times; then deletes the letter.
- *
- * Writes to `records`, unless NULL, on success how many there were. Errors: `UNISTREAM_ERROR_NOT_FOUND`,
- * `UNISTREAM_ERROR_IN_USE` while another thread replays or deletes it, and those of `unistream_producer_put()`; the
- * letter then stays.
- */
-UNISTREAM_MUST_USE
-unistream_error *unistream_producer_replay(const unistream_producer *producer,
-                                           const char *id,
-                                           uint64_t *records);
 
 /**
  * As `unistream_producer_put_record()`, and `callback` is told what became of the record, with `user_data`.

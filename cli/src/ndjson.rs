@@ -301,7 +301,11 @@ mod tests {
                 let json: serde_json::Value = serde_json::from_slice(line).unwrap_or_default();
                 let inner = json.get("record").unwrap_or(&json);
                 let is_there = |id: &str| {
-                    [&json, inner].iter().any(|object| object["id"] == *id || object["id"].to_string() == id)
+                    let is_id = |value: &serde_json::Value| match value {
+                        serde_json::Value::Number(number) => number.to_string() == id,
+                        other => *other == *id,
+                    };
+                    [&json, inner].iter().any(|object| is_id(&object["id"]))
                 };
                 assert!(fields.id.as_deref().is_none_or(is_there), "{}", String::from_utf8_lossy(line));
             }

@@ -55,6 +55,7 @@ fn main() {
     bench.writes();
     bench.threads();
     bench.latency();
+    bench.delivery();
     bench.file_sink();
     bench.always();
     bench.backlog();
@@ -198,17 +199,10 @@ impl Bench {
         producer.close(LONG).expect("close");
         let mut reads: Vec<f64> = (0..10_001).map(|_| Instant::now().elapsed().as_nanos() as f64).collect();
         let clock = median(&mut reads);
-        let total: u64 = histogram.iter().sum();
         for (name, share, target) in
             [("p50", 0.5, "at most 100 ns"), ("p99.9", 0.999, "at most 25 us"), ("p99.99", 0.9999, "at most 100 us")]
         {
-            let rank = (total as f64 * share) as u64;
-            let mut before = 0;
-            let nanos = histogram.iter().position(|count| {
-                before += count;
-                before > rank
-            });
-            let nanos = nanos.unwrap_or(histogram.len()) as f64;
+            let nanos = quantile(&histogram, share);
             self.row(
                 &format!("put latency {name}, interval, 100 B"),
                 "ns",
@@ -216,6 +210,47 @@ impl Bench {
                 Some(("two reads of the clock, included", clock)),
                 target,
             );
+        }
+    }
+
+    /// From the put of a record to the sink that has it, under `durability = interval` and without lingering.
+    fn delivery(&mut self) {
+        if !self.wants("put to sink") {
+            return;
+        }
+        let begun = Instant::now();
+        let histogram = Arc::new(Mutex::new(vec![0u64; 1 << 20]));
+        let seen = histogram.clone();
+        let sink = sink::from_fn(move |batch: &Batch| {
+            let now = begun.elapsed().as_nanos() as u64;
+            let mut seen = seen.lock().expect("nobody panics");
+            for record in batch.iter() {
+                let put = u64::from_le_bytes(record.data[..8].try_into().expect("the time of the put"));
+                let slots = seen.len();
+                seen[((now - put) as usize / 100).min(slots - 1)] += 1;
+            }
+        });
+        let interval = Duration::from_millis(50);
+        let producer = self.open("delivery", sink, |builder| builder.linger(Duration::ZERO).sync_interval(interval));
+        let mut payload = [0xa5u8; 100];
+        let count = 100_000;
+        for at in 0..count {
+            if at == count / 10 {
+                // What comes before makes and warms the segments.
+                producer.flush(LONG).expect("flush");
+                histogram.lock().expect("nobody panics").fill(0);
+            }
+            payload[..8].copy_from_slice(&(begun.elapsed().as_nanos() as u64).to_le_bytes());
+            producer.put(&payload).expect("put");
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        producer.flush(LONG).expect("flush");
+        producer.close(LONG).expect("close");
+        let histogram = histogram.lock().expect("nobody panics");
+        assert_eq!(histogram.iter().sum::<u64>(), count - count / 10, "every record came out");
+        for (name, share, target) in [("p50", 0.5, "at most 15 us"), ("p99.9", 0.999, "at most 500 us")] {
+            let value = 100.0 * quantile(&histogram, share) / 1000.0;
+            self.row(&format!("put to sink {name}, linger 0, interval"), "us", value, None, target);
         }
     }
 
@@ -412,6 +447,17 @@ fn counting() -> (Arc<AtomicU64>, impl Sink + use<>) {
 
 fn per_record(time: Duration, count: usize) -> f64 {
     time.as_nanos() as f64 / count as f64
+}
+
+/// Below which slot of a histogram so much of it lies.
+fn quantile(histogram: &[u64], share: f64) -> f64 {
+    let rank = (histogram.iter().sum::<u64>() as f64 * share) as u64;
+    let mut before = 0;
+    let slot = histogram.iter().position(|count| {
+        before += count;
+        before > rank
+    });
+    slot.unwrap_or(histogram.len()) as f64
 }
 
 fn median(values: &mut [f64]) -> f64 {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use unistream::{FileSink, Producer};
 
+/// Puts a record, and has it delivered.
 pub fn main() -> unistream::Result<()> {
     let sink = FileSink::create("events.log")?;
     let producer = Producer::builder("outbox").open(sink)?;

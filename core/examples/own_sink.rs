@@ -22,6 +22,7 @@ fn send(batch: &Batch) -> Result<Report, SendError> {
     Ok(report)
 }
 
+/// Puts three records, of which the sink refuses one.
 pub fn main() -> unistream::Result<()> {
     let producer = Producer::builder("outbox").open(sink::from_fn(send))?;
     producer.put("one")?;

@@ -54,40 +54,46 @@ fn sum_words_with_sse42(crc: u32, a: u64, b: u64, c: u64, d: u64) -> u32 {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "sse4.2")]
 fn sum_with_sse42(crc: u32, bytes: &[u8]) -> u32 {
-    use std::arch::x86_64::{_mm_crc32_u8, _mm_crc32_u16, _mm_crc32_u32, _mm_crc32_u64};
+    use std::arch::x86_64::{_mm_crc32_u8, _mm_crc32_u16, _mm_crc32_u32};
 
-    let word = |bytes: &[u8; 32], at: usize| {
-        let mut word = [0; 8];
-        word.copy_from_slice(&bytes[at..at + 8]);
-        u64::from_le_bytes(word)
-    };
-    let (blocks, rest) = bytes.as_chunks::<32>();
-    let (words, mut rest) = rest.as_chunks::<8>();
     // The sum is kept inverted while it is under way.
     let mut sum = u64::from(!crc);
-    for block in blocks {
-        sum = _mm_crc32_u64(sum, word(block, 0));
-        sum = _mm_crc32_u64(sum, word(block, 8));
-        sum = _mm_crc32_u64(sum, word(block, 16));
-        sum = _mm_crc32_u64(sum, word(block, 24));
+    let mut rest = bytes;
+    // Each length has its own step, so that a short input passes a dozen comparisons and no inner loop.
+    while let Some((block, after)) = rest.split_first_chunk::<64>() {
+        (sum, rest) = (sum_block_with_sse42(sum, block), after);
     }
-    for word in words {
-        sum = _mm_crc32_u64(sum, u64::from_le_bytes(*word));
+    if let Some((block, after)) = rest.split_first_chunk::<32>() {
+        (sum, rest) = (sum_block_with_sse42(sum, block), after);
+    }
+    if let Some((block, after)) = rest.split_first_chunk::<16>() {
+        (sum, rest) = (sum_block_with_sse42(sum, block), after);
+    }
+    if let Some((block, after)) = rest.split_first_chunk::<8>() {
+        (sum, rest) = (sum_block_with_sse42(sum, block), after);
     }
     // The instruction leaves the upper half zero.
     let mut sum = sum as u32;
-    if let Some((head, tail)) = rest.split_first_chunk::<4>() {
-        sum = _mm_crc32_u32(sum, u32::from_le_bytes(*head));
-        rest = tail;
+    if let Some((bytes, after)) = rest.split_first_chunk::<4>() {
+        (sum, rest) = (_mm_crc32_u32(sum, u32::from_le_bytes(*bytes)), after);
     }
-    if let Some((head, tail)) = rest.split_first_chunk::<2>() {
-        sum = _mm_crc32_u16(sum, u16::from_le_bytes(*head));
-        rest = tail;
+    if let Some((bytes, after)) = rest.split_first_chunk::<2>() {
+        (sum, rest) = (_mm_crc32_u16(sum, u16::from_le_bytes(*bytes)), after);
     }
     if let Some(byte) = rest.first() {
         sum = _mm_crc32_u8(sum, *byte);
     }
     !sum
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "sse4.2")]
+#[inline]
+fn sum_block_with_sse42<const BYTES: usize>(mut sum: u64, block: &[u8; BYTES]) -> u64 {
+    for word in block.as_chunks::<8>().0 {
+        sum = std::arch::x86_64::_mm_crc32_u64(sum, u64::from_le_bytes(*word));
+    }
+    sum
 }
 
 #[cfg(test)]

@@ -80,14 +80,20 @@ pub(crate) struct Body<'a> {
     /// The header's flags and lengths, as they stand in its last word. 0: the body is the payload alone.
     shape: u64,
     /// The first part of the frame's checksum.
-    crc: u32,
+    pub(crate) crc: u32,
 }
 
 impl<'a> Body<'a> {
     /// A body that is nothing but this.
     #[inline(always)]
     pub(crate) fn of(data: &'a [u8]) -> Body<'a> {
-        Body { id: None, key: None, attributes: None, data, len: data.len(), shape: 0, crc: crc32c(data) }
+        Body::summed(data, crc32c(data))
+    }
+
+    /// The same, where the checksum of its bytes is known.
+    #[inline(always)]
+    pub(crate) fn summed(data: &'a [u8], crc: u32) -> Body<'a> {
+        Body { id: None, key: None, attributes: None, data, len: data.len(), shape: 0, crc }
     }
 
     /// A body of these parts. Most records have a payload and nothing else, and do not pay for the rest.
@@ -167,7 +173,8 @@ impl<'a> Body<'a> {
 /// The length of a frame with this body, padding included.
 #[inline]
 pub(crate) const fn padded(body: usize) -> usize {
-    (FRAME_BYTES + body).next_multiple_of(ALIGN)
+    // `next_multiple_of` would ask first whether it is one.
+    (FRAME_BYTES + body + ALIGN - 1) & !(ALIGN - 1)
 }
 
 /// What a frame says besides its body.

@@ -42,7 +42,9 @@
 //! - `http`: the sink for services of HTTP.
 //! - `nats`: the sink for NATS JetStream.
 //! - `redis`: the sink for Redis Streams.
+//! - `postgres`: the sink for PostgreSQL.
 //! - `tracing`: the module `tracing`, a layer for `tracing_subscriber`.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
 
 mod admin;

@@ -429,7 +429,28 @@ fn drain_waits_for_what_another_is_about_to_adopt() {
         drop(taken);
         drained.join().unwrap().unwrap();
     });
-    assert_eq!((sent.texts(), slots(dir)), (vec!["left".to_owned()], vec![]));
+    assert_eq!(sent.texts(), ["left"]);
+    wait_until("the slot is removed", || slots(dir).is_empty());
+}
+
+/// A process that is stopped while it adopts a slot keeps that one, and not those of all that die meanwhile.
+#[test]
+fn who_is_stopped_while_it_adopts_stops_nobody() {
+    use rustix::fs::{FlockOperation, flock};
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    let sent = Collector::default();
+    let living = builder(dir).open(sent.clone()).unwrap();
+    let dead = builder(dir).open(down()).unwrap();
+    dead.put("left").unwrap();
+    let turn = fs::File::open(dir.join("outbox/shared")).unwrap();
+    flock(&turn, FlockOperation::LockExclusive).unwrap();
+    assert_eq!(dead.close(Duration::ZERO).unwrap(), 1);
+    wait_until("it is adopted and sent", || sent.texts() == ["left"]);
+    // Somebody may be about to mark another one.
+    assert_eq!(living.drain(Duration::from_millis(100)).unwrap_err().kind(), ErrorKind::Timeout);
+    drop(turn);
+    living.drain(LONG).unwrap();
 }
 
 /// A put in inline mode once sent a batch of each slot that was adopted, up to four.

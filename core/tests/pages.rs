@@ -27,9 +27,11 @@ fn programs(folder: &str) -> Vec<Vec<String>> {
     fs::read_dir(folder).unwrap().map(|entry| lines(&fs::read_to_string(entry.unwrap().path()).unwrap())).collect()
 }
 
-/// The lines without what a page may lay out in another way, and without the `pub` by which a test reaches an example.
+/// The lines without what a page may lay out in another way, and without what an example has for a test that calls it: a
+/// `pub`, and the documentation that this asks for.
 fn lines(text: &str) -> Vec<String> {
-    text.lines().map(|line| line.trim().trim_start_matches("pub ").to_owned()).filter(|line| !line.is_empty()).collect()
+    let lines = text.lines().map(|line| line.trim().trim_start_matches("pub ").to_owned());
+    lines.filter(|line| !line.is_empty() && !line.starts_with("///")).collect()
 }
 
 /// What a page shows in a language.

@@ -33,9 +33,8 @@ def pages() -> dict[Path, str]:
     for path in sorted(DOCS.rglob("*.md")):
         if "site" not in path.relative_to(DOCS).parts:
             found[path] = str(path.relative_to(DOCS))
-    # The start page says what the README says.
-    found[ROOT / "README.md"] = "index.md"
-    return found
+    # The start page says what the README says, and a page has the header.
+    return found | {ROOT / "README.md": "index.md", ROOT / "include/unistream.h": "c.md"}
 
 
 def led(text: str, source: Path, name: str, known: dict[Path, str], wrong: list[str]) -> str:
@@ -76,11 +75,12 @@ def main(target: Path) -> int:
     shutil.rmtree(target, ignore_errors=True)
     known, wrong = pages(), list[str]()
     for source, name in known.items():
-        if source.name == "README.md" and source.parent == ROOT:
+        if name in {"index.md", "c.md"} and source != DOCS / "index.md":
             continue
         page = target / name
         page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(led(source.read_text(), source, name, known, wrong))
+        # An empty default is an empty cell.
+        page.write_text(led(source.read_text(), source, name, known, wrong).replace("| `` |", "| |"))
     header = (ROOT / "include" / "unistream.h").read_text()
     (target / "c.md").write_text(f"# The C header\n\nThe header is the manual.\n\n```c\n{header}```\n")
     # build.sh writes what `help()` says in its place, if there is a Python that has the wheel.

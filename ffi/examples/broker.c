@@ -1,8 +1,9 @@
 /*
- * Puts lines of standard input into a stream of NATS JetStream or Redis, each once:
+ * Puts lines of standard input into a stream of NATS JetStream or Redis or a table of PostgreSQL, each once:
  *
  *   broker outbox nats://localhost:4222/orders < orders.txt
  *   broker outbox redis://localhost:6379/0/orders < orders.txt
+ *   broker outbox postgres://shop@localhost:5432/shop/orders < orders.txt
  *
  * What is not delivered within 30 seconds stays in the outbox and is sent by the next run. The password, if the server
  * wants one, stands in the file that BROKER_PASSWORD_FILE names, and its user in the URL: secrets do not belong in one.

@@ -1,7 +1,7 @@
 /*
  * Mode manual in an event loop: one thread, poll(), nothing blocks. Lines of standard input are put; batches go over
- * a socket to a process that answers + or - for each. The producer says when the next batch may go, and remembers
- * what was not delivered. The answers here come from a child of the program, which refuses the first batch.
+ * a socket to a process that answers + or - for each. The producer's descriptor says when the next batch may go, and
+ * it remembers what was not delivered. The answers here come from a child of the program, which refuses the first batch.
  */
 #include <poll.h>
 #include <stdio.h>
@@ -67,20 +67,24 @@ int main(void) {
   unistream_config_free(config);
 
   setvbuf(stdin, NULL, _IONBF, 0); /* poll() knows nothing of lines that stdio has read ahead. */
-  struct pollfd files[2] = {{STDIN_FILENO, POLLIN, 0}, {sockets[0], POLLIN, 0}};
+  int ready = -1;
+  check(unistream_producer_fd(producer, &ready));
+  struct pollfd files[3] = {{STDIN_FILENO, POLLIN, 0}, {sockets[0], POLLIN, 0}, {ready, POLLIN, 0}};
   char line[1024];
   for (;;) {
-    int64_t wait = UNISTREAM_FOREVER;
     if (!sent) {
       check(unistream_producer_next_batch(producer, &sent));
       if (sent) send_batch(sockets[0], sent);
     }
-    if (!sent) {
+    if (!sent && files[0].fd < 0) {
+      int64_t wait = 0;
       check(unistream_producer_next_wait(producer, &wait));
       /* Nothing to send, nothing to wait for, and no more input: done. */
-      if (wait == UNISTREAM_FOREVER && files[0].fd < 0) break;
+      if (wait == UNISTREAM_FOREVER) break;
     }
-    if (poll(files, 2, (int)wait) < 0) return 1;
+    /* One batch at a time: the next is of interest when this one is answered. */
+    files[2].fd = sent ? -1 : ready;
+    if (poll(files, 3, -1) < 0) return 1;
     if (files[0].revents) {
       if (fgets(line, sizeof line, stdin)) {
         check(unistream_producer_put(producer, line, strcspn(line, "\n")));

@@ -104,6 +104,8 @@
  *   background  a thread of the library sends; a put never waits for the sink
  *   inline      puts, flush and close send; nothing happens between calls
  *   manual      the program asks for batches, sends them its own way, and says how that went
+ *   A program or language that takes no calls on threads of others uses inline, whose sink is called by the thread that
+ *   puts, flushes or closes, or manual, which calls no sink and has a descriptor for event loops: unistream_producer_fd().
  *
  * Options: unistream_config_set(config, key, value)
  *   Durations: seconds ("0.5"), or with a unit ("250ms", "5m"), or "none" for never. Bytes: "1048576" or "16MiB".

@@ -17,7 +17,15 @@ pub(crate) fn invalid(message: impl Into<String>) -> Error {
 /// The handle or out parameter, which must not be NULL.
 #[inline]
 pub(crate) fn required<T>(argument: Option<T>, name: &str) -> Result<T> {
-    argument.ok_or_else(|| invalid(format!("{name} is NULL")))
+    match argument {
+        Some(argument) => Ok(argument),
+        None => Err(null(name)),
+    }
+}
+
+#[cold]
+fn null(name: &str) -> Error {
+    invalid(format!("{name} is NULL"))
 }
 
 /// A borrowed C string.
@@ -59,13 +67,18 @@ pub(crate) unsafe fn optional_text<'a>(text: *const c_char, name: &str) -> Resul
 #[inline]
 pub(crate) unsafe fn bytes<'a>(data: *const c_void, length: usize, name: &str) -> Result<Option<&'a [u8]>> {
     if data.is_null() {
-        return if length == 0 { Ok(None) } else { Err(invalid(format!("{name} is NULL, its length is {length}"))) };
+        return if length == 0 { Ok(None) } else { Err(null_bytes(length, name)) };
     }
     if length > isize::MAX as usize {
         return Err(too_large(length, name));
     }
     // SAFETY: not NULL, no longer than an object can be, and our caller promises the rest.
     Ok(Some(unsafe { slice::from_raw_parts(data.cast(), length) }))
+}
+
+#[cold]
+fn null_bytes(length: usize, name: &str) -> Error {
+    invalid(format!("{name} is NULL, its length is {length}"))
 }
 
 #[cold]

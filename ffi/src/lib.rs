@@ -29,6 +29,8 @@ pub mod event;
 
 pub mod producer;
 
+pub mod manual;
+
 pub mod record;
 
 pub mod delivery;

@@ -1,7 +1,8 @@
-"""Puts lines of standard input into a stream of NATS JetStream or Redis, each once.
+"""Puts lines of standard input into a stream of NATS JetStream or Redis or a table of PostgreSQL, each once.
 
 Run it: python broker.py outbox nats://localhost:4222/orders < orders.txt
 or:     python broker.py outbox redis://localhost:6379/0/orders < orders.txt
+or:     python broker.py outbox postgres://shop@localhost:5432/shop/orders < orders.txt
 
 A line "KEY<tab>TEXT" has a key. What is not delivered within 30 seconds is in the outbox, and the next run sends it
 first.

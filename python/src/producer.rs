@@ -1,5 +1,6 @@
 //! `_native.Producer`: the calls that must be fast or must wait. `unistream/_producer.py` adds the rest.
 
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -307,6 +308,18 @@ impl Producer {
         // It may seal a batch, which under `durability = always` waits for the disk.
         let parts = self.here(py).ok()?;
         py.detach(|| parts.core().next_wait()).map(|wait| wait.as_secs_f64())
+    }
+
+    /// Manual mode: a descriptor that is readable when `next_batch` may have a batch, also by `linger`, the schedule or
+    /// `max_rate_*`: `loop.add_reader(producer, ...)`, `select`, `selectors`. Level-triggered: readable until `next_batch` has
+    /// returned `None`, and once the producer has stopped or is closed. Only poll it: do not read from it or close it. It stays the
+    /// same for as long as the producer lives; a forked child's means nothing until the child has asked for its own.
+    ///
+    /// :raises WrongMode: the producer is not in manual mode.
+    fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
+        let parts = self.here(py)?;
+        parts.refuse_reentry(py)?;
+        py.detach(|| parts.core().fd().map(|fd| fd.as_raw_fd())).or_raise(py)
     }
 
     /// Manual mode: the whole batch was delivered.

@@ -1,10 +1,12 @@
-"""Measures the NATS and Redis sinks beside the official clients of Python, on the same servers; prints the rows.
+"""Measures the NATS, Redis and PostgreSQL sinks beside clients of Python, on the same servers; prints the rows.
 
 Ours is durable on disk before it is sent, and once; theirs is in memory, and sends as much at once as is best for it:
-nats-py publishes with an id and awaits 500 acknowledgements together, redis-py adds 500 entries in one MULTI.
+nats-py publishes with an id and awaits 500 acknowledgements together, redis-py adds 500 entries in one MULTI,
+psycopg copies 500 rows in one transaction.
 """
 
 import asyncio
+import datetime
 import json
 import resource
 import statistics
@@ -17,6 +19,7 @@ from pathlib import Path
 
 import nats
 import nats_server
+import postgres_server
 import redis_server
 
 ROUNDS = 5
@@ -80,6 +83,19 @@ def by_redis_py(servers: redis_server.Redis, stream: str, size: int, records: in
     return [timed(send, records) for _ in range(ROUNDS)]
 
 
+def by_psycopg(servers: postgres_server.Postgres, table: str, size: int, records: int) -> list[Round]:
+    payload, statement = "x" * size, f"COPY {table} (payload, id, created_at) FROM STDIN"
+
+    def send() -> None:
+        for begin in range(0, records, AT_ONCE):
+            with connection.transaction(), connection.cursor() as cursor, cursor.copy(statement) as copy:
+                for number in range(begin, min(begin + AT_ONCE, records)):
+                    copy.write_row((payload, str(number), datetime.datetime.now(datetime.UTC)))
+
+    with servers.connect() as connection:
+        return [timed(send, records) for _ in range(ROUNDS)]
+
+
 def main() -> None:
     rows: list[dict[str, object]] = []
 
@@ -105,6 +121,15 @@ def main() -> None:
             beside = by_redis_py(servers, f"theirs-{size}", size, records)
             of = ours(f"redis://127.0.0.1:{at}/0/ours-{size}", size, records)
             row(f"redis sink, once, {size} B, beside redis-py's MULTI of 500", of, beside)
+    with postgres_server.serving() as servers:
+        at = servers.servers[0].port
+        options = "?key_column=&topic_column=&headers_column="
+        for size, records in ((100, 200_000), (1000, 100_000)):
+            for name in ("theirs", "ours"):
+                servers.make(f"{name}_{size}", "payload text, id text, created_at timestamptz")
+            beside = by_psycopg(servers, f"theirs_{size}", size, records)
+            of = ours(f"postgres://postgres@127.0.0.1:{at}/postgres/ours_{size}{options}", size, records)
+            row(f"postgres sink, once, {size} B, beside psycopg's COPY of 500", of, beside)
     print(json.dumps(rows, indent=2))
 
 

@@ -18,6 +18,7 @@ class Proxy:
         self._open.set()
         self._answers = threading.Event()
         self._answers.set()
+        self._last_word = b""
         self._lock = threading.Lock()
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
         self._listener = socket.create_server(("127.0.0.1", port))
@@ -32,8 +33,13 @@ class Proxy:
         """Forward what clients say, and no answers from now on."""
         self._answers.clear()
 
+    def mute_after(self, word: bytes) -> None:
+        """Forward no answers from when a client says this."""
+        self._last_word = word
+
     def mend(self) -> None:
         """Forward again, what waited first."""
+        self._last_word = b""
         self._open.set()
         self._answers.set()
 
@@ -86,6 +92,8 @@ class Proxy:
         try:
             while data := source.recv(65536):
                 self._open.wait()
+                if gate is self._open and self._last_word and self._last_word in data:
+                    self.mute()
                 gate.wait()
                 sink.sendall(data)
             sink.shutdown(socket.SHUT_WR)

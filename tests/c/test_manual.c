@@ -1,4 +1,6 @@
 /* The program sends by itself. */
+#include <fcntl.h>
+#include <poll.h>
 #include "check.h"
 
 static unistream_error *open_manual(const char *path, const char *const *more, unistream_producer **producer) {
@@ -281,7 +283,51 @@ static void a_memo_is_kept_by_hand(void) {
   unistream_producer_free(producer);
 }
 
+/* A program that only polls: no timer, and nothing that wakes it in vain but the record that begins a batch. */
+static int is_readable(int fd, int within_ms) {
+  struct pollfd polled = {fd, POLLIN, 0};
+  return poll(&polled, 1, within_ms) == 1;
+}
+
+static void the_descriptor_is_readable_when_a_batch_may_be_ready(void) {
+  const char *const pairs[] = {"max_records", "2", "linger", "50ms", "schedule_waits", "50ms", "jitter", "none", NULL};
+  unistream_producer *producer = NULL;
+  unistream_batch *batch = NULL;
+  int fd = -1, again = -1;
+  OK(open_manual(fresh_path(), pairs, &producer));
+  FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_producer_fd(producer, NULL));
+  FAILS(UNISTREAM_ERROR_INVALID_ARGUMENT, unistream_producer_fd(NULL, &fd));
+  CHECK(fd == -1);
+  OK(unistream_producer_fd(producer, &fd));
+  CHECK(fd > 2 && (fcntl(fd, F_GETFD) & FD_CLOEXEC));
+  CHECK(!is_readable(fd, 0));
+  OK(put_text(producer, "one"));
+  OK(put_text(producer, "two"));
+  for (int attempt = 1; attempt <= 2; attempt++) {
+    CHECK(is_readable(fd, PATIENCE_MS));
+    OK(unistream_producer_next_batch(producer, &batch));
+    CHECK(batch && unistream_batch_attempt(batch) == (uint32_t)attempt);
+    OK(attempt == 1 ? unistream_producer_failed(producer, batch, "no") : unistream_producer_commit(producer, batch));
+  }
+  CHECK(!is_readable(fd, 0));
+  OK(put_text(producer, "three"));
+  int woken = 0;
+  for (batch = NULL; !batch && woken < 9; woken++) {
+    CHECK(is_readable(fd, PATIENCE_MS));
+    OK(unistream_producer_next_batch(producer, &batch));
+  }
+  CHECK(batch && woken <= 2);
+  unistream_batch_free(batch);
+  OK(unistream_producer_close(producer, 0, NULL));
+  CHECK(is_readable(fd, PATIENCE_MS));
+  OK(unistream_producer_fd(producer, &again));
+  CHECK(again == fd);
+  unistream_producer_free(producer);
+  CHECK(fcntl(fd, F_GETFD) == -1);
+}
+
 int main(void) {
+  RUN(the_descriptor_is_readable_when_a_batch_may_be_ready);
   RUN(a_memo_is_kept_by_hand);
   RUN(commit_moves_on);
   RUN(failed_comes_again_when_its_time_has_come);

@@ -7,8 +7,8 @@ python/install.sh
 venv=target/venv
 
 echo "== lint"
-$venv/bin/ruff check --config python/pyproject.toml python tests/python tests/brokers tests/compat tests/fixtures tests/kafka tests/supply_chain docs/site
-$venv/bin/ruff format --check --config python/pyproject.toml python tests/python tests/brokers tests/compat tests/fixtures tests/kafka tests/supply_chain docs/site
+$venv/bin/ruff check --config python/pyproject.toml python tests/python tests/brokers tests/compat tests/fixtures tests/kafka tests/release tests/supply_chain tests/wheels docs/site
+$venv/bin/ruff format --check --config python/pyproject.toml python tests/python tests/brokers tests/compat tests/fixtures tests/kafka tests/release tests/supply_chain tests/wheels docs/site
 echo "== types"
 export MYPY_CACHE_DIR=target/mypy
 $venv/bin/mypy --config-file python/pyproject.toml python/unistream python/examples tests/python

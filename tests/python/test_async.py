@@ -1,6 +1,8 @@
 """Event loops: async sinks, and waiting without blocking."""
 
 import asyncio
+import os
+import select
 import threading
 import time
 from pathlib import Path
@@ -242,6 +244,61 @@ def test_manual_mode_in_a_loop(path: Path) -> None:
 
     asyncio.run(main())
     assert sent == [b"1", b"2", b"3"]
+
+
+def test_the_loop_polls_the_producer(path: Path) -> None:
+    """Without a timer and without a task that asks: the descriptor tells of full batches, linger and the schedule."""
+
+    async def main() -> None:
+        sent: list[bytes] = []
+        done = asyncio.Event()
+        schedule = Schedule(waits=[0.02], jitter="none")
+        async with Producer(path, mode="manual", max_records=2, linger=0.02, schedule=schedule) as producer:
+
+            def on_readable() -> None:
+                while (batch := producer.next_batch()) is not None:
+                    if batch.attempt == 1:
+                        producer.failed(batch, "once more")
+                        continue
+                    sent.extend(record.data for record in batch)
+                    producer.commit(batch)
+                if len(sent) == 3:
+                    done.set()
+
+            loop = asyncio.get_running_loop()
+            loop.add_reader(producer, on_readable)
+            producer.put_many([b"1", b"2", b"3"])
+            await asyncio.wait_for(done.wait(), 60)
+            assert sent == [b"1", b"2", b"3"]
+            assert select.select([producer], [], [], 0)[0] == []
+            loop.remove_reader(producer)
+
+    asyncio.run(main())
+
+
+def test_the_descriptor(path: Path) -> None:
+    with Producer(path, mode="manual", max_records=1) as producer:
+        number = producer.fileno()
+        assert not os.get_inheritable(number)
+        producer.put("a")
+        assert select.select([producer], [], [], 60)[0] == [producer]
+        assert producer.next_batch() is not None
+        assert producer.next_batch() is None
+        assert select.select([producer], [], [], 0)[0] == []
+        if (child := os.fork()) == 0:
+            try:
+                producer.fileno()
+            except unistream.Forked:
+                os._exit(0)
+            os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        producer.close(0)
+        assert producer.fileno() == number
+        assert select.select([producer], [], [], 60)[0] == [producer]
+        with pytest.raises(unistream.Closed):
+            producer.next_batch()
+    with Producer(path, lambda batch: None) as background, pytest.raises(unistream.WrongMode):
+        background.fileno()
 
 
 def test_leaving_manual_mode_waits_for_nothing(path: Path) -> None:

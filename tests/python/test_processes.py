@@ -520,3 +520,32 @@ def test_a_batch_that_was_taken_is_not_sent_in_a_forked_child(path: Path, monkey
         assert [record.text for record in batch] == ["a"]
         job.returned(None)
         producer.flush(30)
+
+
+def test_a_native_sink_of_the_parents_is_made_anew_in_a_child(tmp_path: Path, run_python: Run) -> None:
+    """The file is the parent's as long as that has it; what the child puts waits until it lets go."""
+    program = """
+import os, unistream
+def producer(name, sink):
+    return unistream.Producer(name, sink, schedule=unistream.Schedule(max=0.05), linger=0)
+parents = unistream.FileSink("both.txt")
+read, write = os.pipe()
+with producer("parent", parents) as first:
+    first.put("of the parent")
+    first.flush(30)
+    child = os.fork()
+    if child == 0:
+        second = producer("child", parents)
+        second.put("of the child")
+        while not second.stats().unavailable_attempts:
+            pass
+        os.write(write, b"!")
+        left = second.close(timeout=30)
+        os._exit(left)
+    assert os.read(read, 1) == b"!"
+del first, parents
+assert os.waitpid(child, 0)[1] == 0
+"""
+    done = run_python(program)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "both.txt").read_text() == "of the parent\nof the child\n"

@@ -17,7 +17,7 @@ PAGES = Path(__file__).parents[2] / "docs" / "sinks"
 
 def test_every_kind_has_a_page_and_its_options() -> None:
     kinds = {kind.scheme: kind for kind in unistream.sinks()}
-    assert {"file", "null", "http", "kinesis", "cloudwatch-logs", "kafka", "nats", "redis"} <= kinds.keys()
+    assert {"file", "null", "http", "kinesis", "cloudwatch-logs", "kafka", "nats", "postgres", "redis"} <= kinds.keys()
     for page in PAGES.glob("*.md"):
         if page.stem != "README":
             kind = kinds[page.stem]
@@ -29,7 +29,7 @@ def test_every_kind_has_a_page_and_its_options() -> None:
 
 def test_the_sinks_of_brokers_are_in_the_wheel(tmp_path: Path) -> None:
     """Nobody is asked while they are made; tests/brokers has their servers."""
-    for url in ["nats://h1,h2:1/s", "redis://h/2/s"]:
+    for url in ["nats://h1,h2:1/s", "redis://h/2/s", "postgres://h1,h2:1/db/t"]:
         unistream.sink(url, password="hush", username="me", max_call_records=7)
         with pytest.raises(InvalidArgument, match="password_file"):
             unistream.sink(url.replace("//", "//me:hush@"))
@@ -203,7 +203,7 @@ def run(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_an_entry_point_is_loaded_when_it_is_asked_for(package: Path) -> None:
     program = """
 import unistream
-print(sorted(kind.scheme for kind in unistream.sinks()))
+print(*sorted(kind.scheme for kind in unistream.sinks()))
 unistream.sink("null:")
 print("not yet")
 with unistream.Producer("outbox", unistream.sink("pigeon:roof?loft=south")) as producer:
@@ -217,7 +217,7 @@ except AttributeError as error:
     ended = run(package, "-c", program)
     assert ended.stderr == ""
     assert ended.stdout.splitlines() == [
-        "['cloudwatch-logs', 'file', 'http', 'kafka', 'kinesis', 'lame', 'nats', 'null', 'pigeon', 'redis']",
+        "cloudwatch-logs file http kafka kinesis lame nats null pigeon postgres redis",
         "not yet",
         "loaded",
         "roof south coo",

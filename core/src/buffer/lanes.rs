@@ -23,7 +23,7 @@
 //!   lanes. Were a sink to choose, its choice would have to stand in the record's frame, since the next process may have another
 //!   sink. A flag in `features` would announce that, and a method of `Sink` with a default would change no sink.
 
-use super::writer::{BatchCaps, OpenBatch};
+use super::open_batch::{BatchCaps, OpenBatch};
 use crate::checksum::crc32c;
 
 /// The most lanes: as many as can be in flight, and a bit each in a word.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::format::{HeaderState, MOST, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::resync::PIECE;
-use crate::platform::{Directory, File, Open, PlainReader, PlainWriter, SegmentReader, SegmentWriter, read_past};
+use crate::platform::{
+    AnyWriter, Directory, File, Open, PlainReader, PlainWriter, SegmentReader, SegmentWriter, read_past,
+};
 
 /// No segment is longer: the most that the option `segment_bytes` may be. What lies behind is not looked at, so that no
 /// file, however long somebody made it, costs more memory than this.
@@ -46,16 +48,17 @@ impl Access {
 
 /// Makes `file`, of `length` allocated bytes, writable as a segment. Where a mapping is refused (there are too many, or
 /// memory is short or has to be locked), plain writes do as well.
-pub(crate) fn writer(file: Arc<dyn File>, length: u64, access: Access) -> Box<dyn SegmentWriter> {
-    match access.mapped.then(|| file.clone().map(length as usize, access.dumped)) {
+pub(crate) fn writer(file: Arc<dyn File>, length: u64, access: Access) -> AnyWriter {
+    let writer: Box<dyn SegmentWriter> = match access.mapped.then(|| file.clone().map(length as usize, access.dumped)) {
         Some(Ok(writer)) => writer,
         _ => Box::new(PlainWriter::new(file)),
-    }
+    };
+    writer.into()
 }
 
 /// Makes `file`, which an earlier run left, writable as a segment: mapped if all of its blocks are there. No space is
 /// needed for that.
-pub(crate) fn writer_of_old(file: Arc<dyn File>, length: u64, access: Access) -> Box<dyn SegmentWriter> {
+pub(crate) fn writer_of_old(file: Arc<dyn File>, length: u64, access: Access) -> AnyWriter {
     let mapped = access.mapped && (file.is_allocated(length).unwrap_or(false) || file.allocate(length).is_ok());
     writer(file, length, Access { mapped, ..access })
 }

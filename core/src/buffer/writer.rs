@@ -13,12 +13,13 @@ use super::format::{
     TAIL_BYTES, TERMINATOR_BYTES,
 };
 use super::lanes::Filling;
+use super::open_batch::{BatchCaps, OpenBatch};
 use super::position::Position;
 use super::segment;
 use crate::error::{Error, ErrorKind};
 use crate::features;
 use crate::platform::sync::Mutex;
-use crate::platform::{CachePadded, Clock, SegmentReader, SegmentWriter, lock};
+use crate::platform::{AnyWriter, CachePadded, EngineClock, SegmentReader, SegmentWriter, lock};
 
 /// Whether the log takes records.
 pub(crate) enum Status {
@@ -26,41 +27,6 @@ pub(crate) enum Status {
     /// A write or a sync failed: what is on disk is no longer known for certain.
     Failed(Error),
     Closed,
-}
-
-/// The batch being filled.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct OpenBatch {
-    pub(crate) first_seq: u64,
-    pub(crate) records: u64,
-    /// As the sink's limits count them.
-    pub(crate) bytes: u64,
-    /// When its first record came, on the monotonic clock.
-    pub(crate) since: Duration,
-}
-
-impl OpenBatch {
-    /// Whether a record that counts so many bytes goes into it; an empty one takes any.
-    #[inline]
-    pub(crate) fn takes(&self, counted: u64, caps: &BatchCaps) -> bool {
-        self.records == 0 || (self.records < caps.records && self.bytes + counted.max(1) <= caps.bytes)
-    }
-
-    /// Whether it takes no record any more.
-    #[inline]
-    pub(crate) fn is_full(&self, caps: &BatchCaps) -> bool {
-        self.records >= caps.records || self.bytes >= caps.bytes
-    }
-
-    /// Counts a record in.
-    #[inline]
-    pub(crate) fn add(&mut self, seq: u64, counted: u64) {
-        if self.records == 0 {
-            self.first_seq = seq;
-        }
-        self.records += 1;
-        self.bytes += counted;
-    }
 }
 
 /// What those who read look at, so that they need not take the log's lock: it changes twice a batch.
@@ -79,21 +45,14 @@ pub(crate) struct SealedSegment {
     pub(crate) index: u64,
     pub(crate) length: u64,
     /// Absent for segments of an earlier run, and for those of this one that a backlog has left far behind.
-    pub(crate) writer: Option<Box<dyn SegmentWriter>>,
+    pub(crate) writer: Option<AnyWriter>,
 }
 
 /// A prepared segment: allocated and named. Its header is blank, or of an earlier use.
 pub(crate) struct PreparedSegment {
     pub(crate) index: u64,
     pub(crate) length: u64,
-    pub(crate) writer: Box<dyn SegmentWriter>,
-}
-
-/// Where batches end.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct BatchCaps {
-    pub(crate) records: u64,
-    pub(crate) bytes: u64,
+    pub(crate) writer: AnyWriter,
 }
 
 /// What a put did.
@@ -121,7 +80,7 @@ pub(crate) struct Log {
     pub(crate) status: Status,
     pub(crate) buffer_id: u64,
     pub(crate) epoch: u32,
-    writer: Box<dyn SegmentWriter>,
+    writer: AnyWriter,
     reader: Arc<dyn SegmentReader>,
     pub(crate) index: u64,
     salt: u32,
@@ -242,6 +201,32 @@ impl Log {
         (needed as u64).next_multiple_of(4096)
     }
 
+    /// Appends a record where that is all there is to do, as with most: it neither begins nor ends a batch, the segment has room
+    /// for it, and no other has to be prepared. `None`: nothing has happened, and [`append`](Self::append) knows what to do.
+    #[inline(always)]
+    pub(crate) fn append_amid(
+        &mut self,
+        body: &Body<'_>,
+        created_at: i64,
+        counted: u64,
+        caps: &BatchCaps,
+    ) -> Result<Option<u64>, Error> {
+        let OpenBatch { records, bytes, .. } = self.open;
+        let end = self.tail + format::padded(body.len());
+        if matches!(self.status, Status::Open)
+            && self.filling.count() == 0
+            && !body.has_attributes()
+            && records > 0
+            && records + 1 < caps.records
+            && bytes + counted < caps.bytes
+            && end <= self.limit
+            && (self.spare.is_some() || end * 2 <= self.limit)
+        {
+            return self.record(body, created_at, counted).map(Some);
+        }
+        Ok(None)
+    }
+
     /// Appends a record.
     #[inline(always)]
     pub(crate) fn append(
@@ -250,7 +235,7 @@ impl Log {
         created_at: i64,
         counted: u64,
         caps: &BatchCaps,
-        clock: &Arc<dyn Clock>,
+        clock: &EngineClock,
     ) -> Result<Appended, Refusal> {
         self.check().map_err(Refusal::Error)?;
         // By bytes; or it was full already: the process died before its seal, the seal found no space, or the caps were larger.
@@ -262,23 +247,31 @@ impl Log {
         if sealed {
             self.seal(created_at).map_err(Refusal::Error)?;
         }
-        let seq = self.next_seq;
-        self.frame(Head { kind: Kind::Record, seq, created_at }, body).map_err(Refusal::Error)?;
-        self.next_seq = seq + 1;
-        self.records += 1;
-        self.bytes += body.data_len() as u64;
         let began = self.open.records == 0;
+        let seq = self.record(body, created_at, counted).map_err(Refusal::Error)?;
         if began {
-            self.open = OpenBatch { first_seq: seq, records: 0, bytes: 0, since: clock.monotonic() };
+            self.open = OpenBatch { first_seq: seq, records: 1, bytes: counted, since: clock.monotonic() };
             lock(&self.front).open_since = Some(self.open.since);
         }
-        self.open.add(seq, counted);
         if self.filling.add(&self.open, body.key, seq, counted, caps) {
             // The record is in: should its seal fail, the next put or linger seals.
             sealed |= self.seal(created_at).is_ok();
         }
         let wants_spare = self.spare.is_none() && self.tail * 2 > self.limit;
         Ok(Appended { seq, sealed, began, lsn: self.lsn, wants_spare })
+    }
+
+    /// Writes a record at the tail and counts it in. Returns its seq.
+    #[inline(always)]
+    fn record(&mut self, body: &Body<'_>, created_at: i64, counted: u64) -> Result<u64, Error> {
+        let seq = self.next_seq;
+        self.frame(Head { kind: Kind::Record, seq, created_at }, body)?;
+        self.next_seq = seq + 1;
+        self.records += 1;
+        self.bytes += body.data_len() as u64;
+        self.open.records += 1;
+        self.open.bytes += counted;
+        Ok(seq)
     }
 
     /// Ends the open batch, if it has records.
@@ -404,7 +397,7 @@ impl Log {
 
     /// Takes the writers of all but the last few segments: however many there are, they keep few files and mappings. They
     /// are for the caller to drop, which takes its time.
-    pub(crate) fn retire(&mut self) -> Vec<Box<dyn SegmentWriter>> {
+    pub(crate) fn retire(&mut self) -> Vec<AnyWriter> {
         let retired = self.past.len().saturating_sub(WRITERS);
         // What is behind one that has none was taken before.
         self.past.iter_mut().take(retired).rev().map_while(|past| past.writer.take()).collect()

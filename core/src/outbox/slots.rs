@@ -109,14 +109,15 @@ impl Outbox {
     }
 
     /// Takes a slot to send what its process has left, and says so in it; also whether there is nothing left. `None` as for
-    /// [`enter`](Self::enter), and while another process adopts one.
+    /// [`enter`](Self::enter).
     pub(crate) fn adopt(&self, number: u64) -> io::Result<Option<(Slot, bool)>> {
         let Some(dir) = open(&self.root, number)? else { return Ok(None) };
         if foreign(dir.holder(LOCK))?.is_none_or(|holder| holder.is_some()) {
             return Ok(None);
         }
-        // Who drains sees no slot that is taken and not marked yet, which would be one of a process that lives.
-        let Some(_turn) = self.turn_to_adopt()? else { return Ok(None) };
+        // Who drains sees no slot that is taken and not marked yet, which would be one of a process that lives. Without the turn,
+        // if another process has it for long: one that was stopped meanwhile must not stop all others.
+        let _turn = self.turn_to_adopt()?;
         let Some(slot) = self.enter(number)? else { return Ok(None) };
         let is_finished = slot.is_finished()?;
         if !is_finished {

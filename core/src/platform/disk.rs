@@ -2,6 +2,7 @@
 //!
 //! Errors are the operating system's own; those of a [`Directory`] say which name they are about.
 
+use std::any::Any;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -180,7 +181,7 @@ pub(crate) trait File: Send + Sync {
 pub(crate) const TERMINATOR_BYTES: usize = 8;
 
 /// The one writer of a segment's bytes. What it has published never changes again.
-pub(crate) trait SegmentWriter: Send + Sync {
+pub(crate) trait SegmentWriter: Any + Send + Sync {
     /// Writes bytes at `offset` without publishing them: a segment's header.
     fn write(&mut self, offset: usize, bytes: &[u8]) -> io::Result<()>;
     /// Unpublished space to fill, for [`append`](Self::append). What is in it before is undefined.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::clock::{Clock, SystemClock};
+use super::clock::EngineClock;
 use super::disk::Disk;
 use super::os_disk::OsDisk;
 use super::random::system_random;
@@ -11,7 +11,7 @@ use super::random::system_random;
 #[derive(Clone)]
 pub(crate) struct Environment {
     pub(crate) disk: Arc<dyn Disk>,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) clock: EngineClock,
     pub(crate) random: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Whether threads may be started. Without them the callers' threads do the work in the background.
     pub(crate) threads: bool,
@@ -22,7 +22,7 @@ impl Environment {
     pub(crate) fn system() -> Self {
         Environment {
             disk: Arc::new(OsDisk),
-            clock: Arc::new(SystemClock),
+            clock: EngineClock::System,
             random: Arc::new(system_random),
             threads: true,
         }

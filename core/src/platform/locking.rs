@@ -1,6 +1,6 @@
 //! How mutexes are locked, and how values that different threads use are kept in different cache lines.
 
-use std::sync::PoisonError;
+use std::sync::{PoisonError, TryLockError};
 use std::time::Duration;
 
 use super::sync::{Mutex, MutexGuard, thread};
@@ -18,9 +18,19 @@ pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// queues after all.
 #[inline(always)]
 pub(crate) fn lock_briefly<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    match attempt(mutex) {
+        Some(guard) => guard,
+        None => wait_briefly(mutex),
+    }
+}
+
+/// Locks a mutex that is free.
+#[inline(always)]
+fn attempt<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     match mutex.try_lock() {
-        Ok(guard) => guard,
-        Err(_) => wait_briefly(mutex),
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
     }
 }
 
@@ -30,13 +40,13 @@ fn wait_briefly<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     const SLEEPS: u32 = 20;
     for _ in 0..SPINS {
         std::hint::spin_loop();
-        if let Ok(guard) = mutex.try_lock() {
+        if let Some(guard) = attempt(mutex) {
             return guard;
         }
     }
     for _ in 0..SLEEPS {
         thread::sleep(Duration::from_micros(20));
-        if let Ok(guard) = mutex.try_lock() {
+        if let Some(guard) = attempt(mutex) {
             return guard;
         }
     }

@@ -21,11 +21,11 @@ struct Shared {
 }
 
 /// Writes a segment by storing into a mapping of its file.
-pub(super) struct MappedWriter {
+pub(crate) struct MappedWriter {
     bytes: Writer,
     shared: Arc<Shared>,
     /// What writes in its place once the mapping was left.
-    plain: Option<PlainWriter>,
+    plain: Option<Box<PlainWriter>>,
 }
 
 impl MappedWriter {
@@ -58,12 +58,12 @@ impl MappedWriter {
         }
         self.bytes.abandon();
         self.shared.left.store(true, Ordering::Release);
-        Ok(self.plain.insert(PlainWriter::new(file)))
+        Ok(self.plain.insert(Box::new(PlainWriter::new(file))))
     }
 }
 
 #[cold]
-fn plain_space(plain: Option<&mut PlainWriter>, offset: usize, len: usize) -> io::Result<&mut [u8]> {
+fn plain_space(plain: Option<&mut Box<PlainWriter>>, offset: usize, len: usize) -> io::Result<&mut [u8]> {
     match plain {
         Some(plain) => plain.space(offset, len),
         None => Err(io::Error::other("a store outside the unpublished part of a segment")),

@@ -7,16 +7,18 @@
 //! - `stat`: what stands at a path; `trust`: whether it is believed; `file_lock`: a lock on a file; `named`: errors with names;
 //! - `requests`: named pipes in a directory, by which another process asks the one that has it.
 //!
-//! A segment of the log is a file that is mapped (`mmap`, over `mapping`) or not (`plain`). `unreadable` reads past sectors
+//! A segment of the log is a file that is mapped (`mmap`, over `mapping`) or not (`plain`); `any_writer` writes either. `unreadable` reads past sectors
 //! that the disk has lost.
 //!
-//! `clock`, `random` and `sync` are time, random numbers and threads; `threads` is how a thread is started, `locking` how
+//! `alarm` is a descriptor that a program polls. `clock`, `random` and `sync` are time, random numbers and threads; `threads` is how a thread is started, `locking` how
 //! mutexes are locked. `environment` is all of that in one value, which the engine is given.
 //!
 //! `unsafe` is in six of these files: `mapping` (mapped files), `sigbus` (pages that the disk cannot give), `fork` (what a
 //! forked child must not have), `per_process` (what it makes anew), `threads` (calls of the system's threads) and `secret_memory` (memory for keys). Nothing here knows of records, and the only things that
 //! are used from outside are errors.
 
+mod alarm;
+mod any_writer;
 mod clock;
 mod descriptors;
 mod directory;
@@ -49,7 +51,11 @@ pub(crate) mod threads;
 mod trust;
 mod unreadable;
 
+pub(crate) use alarm::Alarm;
+pub(crate) use any_writer::AnyWriter;
+#[cfg(any(test, feature = "torture"))]
 pub(crate) use clock::Clock;
+pub(crate) use clock::EngineClock;
 pub(crate) use descriptors::may_write;
 pub(crate) use directory::OsDirectory;
 #[cfg(any(test, feature = "torture"))]

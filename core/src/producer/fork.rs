@@ -114,6 +114,13 @@ impl Producer {
         }
     }
 
+    /// Puts a record, which comes by value: the caller's must not get an address, so that it is asked for nothing that its
+    /// making has answered.
+    #[inline(never)]
+    pub(super) fn put_record(&self, record: NewRecord<'_>) -> Result<u64> {
+        self.put_here(&record, Some(self.inner().shared.core().options.put_timeout().into()), true)
+    }
+
     /// The same for a payload and nothing else.
     #[inline]
     pub(super) fn put_payload_here(&self, payload: &[u8]) -> Result<u64> {

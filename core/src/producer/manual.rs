@@ -18,6 +18,14 @@ impl Producer {
     /// # Errors
     /// `WrongMode` in other modes; those of a stopped or closed producer; `Io` if the log cannot be read.
     pub fn next_batch(&self) -> Result<Option<Batch>> {
+        let next = self.find_batch();
+        if !matches!(next, Ok(Some(_))) {
+            self.look_when_next();
+        }
+        next
+    }
+
+    fn find_batch(&self) -> Result<Option<Batch>> {
         let shared = &*self.here()?.shared;
         shared.check()?;
         shared.check_manual()?;
@@ -46,7 +54,7 @@ impl Producer {
     }
 
     /// Manual mode: how long until [`next_batch`](Self::next_batch) may have something, for an event loop's timer.
-    /// `None`: not before the next `put`.
+    /// `None`: not before the next `put`. An event loop that polls [`fd`](Self::fd) needs no timer.
     pub fn next_wait(&self) -> Option<Duration> {
         let shared = &*self.here().ok()?.shared;
         shared.check().ok()?;
@@ -69,6 +77,13 @@ impl Producer {
     /// the batch does not have. Nothing has changed then: a clone of the batch can still be given back. `RetriesExhausted` or
     /// `DeadLettersFull` if this stops the producer; `DiskFull` or `Io` if it could not be noted on disk.
     pub fn settle(&self, batch: Batch, answer: Result<Report, SendError>) -> Result<()> {
+        let settled = self.give_back(batch, answer);
+        // Another may go out instead, or this one again.
+        self.look_when_next();
+        settled
+    }
+
+    fn give_back(&self, batch: Batch, answer: Result<Report, SendError>) -> Result<()> {
         let shared = &*self.here()?.shared;
         shared.check_caller()?;
         shared.check_manual()?;
@@ -120,7 +135,7 @@ impl Shared {
         [ready, linger].into_iter().flatten().min()
     }
 
-    fn check_manual(&self) -> Result<()> {
+    pub(super) fn check_manual(&self) -> Result<()> {
         match self.core().options.mode {
             Mode::Manual => Ok(()),
             _ => Err(Error::new(ErrorKind::WrongMode, "only a producer in manual mode hands out batches")),

@@ -19,6 +19,7 @@ mod measure;
 mod opening;
 mod outage;
 mod put_many;
+mod readiness;
 mod reentrancy;
 mod reports;
 mod requests;
@@ -104,7 +105,7 @@ impl Producer {
         if record.is_payload_alone() {
             return self.put_payload_here(record.data);
         }
-        self.put_here(&record, Some(self.inner().shared.core().options.put_timeout().into()), true)
+        self.put_record(record)
     }
 
     /// As [`put`](Self::put), but waits for space no longer than `wait`, whatever `when_full` says.

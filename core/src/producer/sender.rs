@@ -1,12 +1,14 @@
 //! Sending: takes the batch whose time has come and hands it to the sink; and the threads that do so in background mode.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::lifecycle::Phase;
 use super::outage::OutageReport;
+use super::readiness::Readiness;
 use super::{Inner, Shared};
 use crate::batch::Batch;
-use crate::buffer::{self, Taken};
+use crate::buffer::{self, Core, Taken};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::platform::lock;
@@ -28,6 +30,8 @@ pub(super) struct Senders {
     threads: Mutex<Vec<Thread>>,
     /// Threads that have not ended: the last of them closes what `close` had to leave to them.
     pub(super) living: AtomicU64,
+    /// In manual mode the program is the sender, and may want to be woken by this.
+    pub(super) readiness: OnceLock<Readiness>,
 }
 
 impl Senders {
@@ -36,6 +40,20 @@ impl Senders {
         for thread in lock(&self.threads).iter() {
             thread.unpark();
         }
+        self.ring();
+    }
+
+    /// Wakes who polls, of whom there can be some in manual mode alone.
+    pub(super) fn ring(&self) {
+        if let Some(readiness) = self.readiness.get() {
+            readiness.ring();
+        }
+    }
+
+    /// Lets a put that has to seal a batch, because it waits for space, tell so.
+    pub(super) fn tell_of_sealed(self: &Arc<Self>, core: &Core) {
+        let woken = self.clone();
+        let _ = core.when_sealed.set(Box::new(move || woken.wake()));
     }
 }
 
@@ -56,8 +74,7 @@ impl Inner {
         }
         // Threads that went to sleep before they were listed here could not be woken: let them look again.
         shared.wake_sender();
-        let woken = shared.common.senders.clone();
-        let _ = shared.core().when_sealed.set(Box::new(move || woken.wake()));
+        shared.common.senders.tell_of_sealed(shared.core());
         Ok(())
     }
 }

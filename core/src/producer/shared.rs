@@ -188,6 +188,7 @@ impl Shared {
     pub(super) fn stop(&self, error: &Error) {
         self.lifecycle.stop(error);
         self.statistics.note_error(error);
+        self.common.senders.ring();
         self.notify(&Event::Stopped { error });
     }
 
@@ -221,11 +222,8 @@ impl Shared {
     #[inline(never)]
     pub(super) fn put_payload(&self, payload: &[u8]) -> Result<u64> {
         if self.puts_payloads && self.check().is_ok() {
-            match self.core().put_payload(payload) {
-                Ok(Some(appended)) => {
-                    self.wake_for(&appended);
-                    return Ok(appended.seq);
-                }
+            match self.core().put_payload(payload, |appended| self.wake_for(appended)) {
+                Ok(Some(seq)) => return Ok(seq),
                 Ok(None) => {}
                 Err(error) => return Err(self.refuse_append(error, true)),
             }

@@ -12,7 +12,7 @@ use crate::event::Level;
 use crate::options::{Durability, Mode, NEVER};
 use crate::platform::sync::Mutex;
 use crate::platform::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::platform::{Clock, Environment, OsDisk};
+use crate::platform::{Clock, EngineClock, Environment, OsDisk};
 use crate::record::NewRecord;
 use crate::schedule::Jitter;
 use crate::sink::{Report, SendError};
@@ -100,7 +100,12 @@ impl World {
             builder = builder.set(key, value).unwrap();
         }
         let random = Arc::new(|| 5);
-        builder.env = Environment { disk: Arc::new(OsDisk), clock: self.hands.clone(), random, threads: false };
+        builder.env = Environment {
+            disk: Arc::new(OsDisk),
+            clock: EngineClock::Other(self.hands.clone()),
+            random,
+            threads: false,
+        };
         builder.open(sink).unwrap()
     }
 

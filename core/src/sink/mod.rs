@@ -16,6 +16,7 @@ pub mod nats;
 )]
 pub(crate) mod net;
 mod null;
+pub mod postgres;
 pub mod redis;
 mod registry;
 mod renewable;

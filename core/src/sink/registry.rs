@@ -6,7 +6,7 @@ use std::sync::{OnceLock, PoisonError, RwLock};
 use super::aws::{cloudwatch_logs, kinesis};
 use super::kind::{Constructor, Kind};
 use super::url::SinkUrl;
-use super::{Sink, file, http, kafka, nats, null, redis, renewable};
+use super::{Sink, file, http, kafka, nats, null, postgres, redis, renewable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::option_table::unknown;
 use crate::secret::Secret;
@@ -22,6 +22,7 @@ static SINKS: &[&Kind] = &[
     &kafka::KIND,
     &nats::KIND,
     &redis::KIND,
+    &postgres::KIND,
 ];
 
 /// Those of others. Each lives as long as the process.
@@ -47,6 +48,7 @@ type Finder = dyn Fn(&str) -> Result<()> + Send + Sync;
 /// | `kafka://host:9092,host2:9092/topic` | `kafka::KafkaSink` |
 /// | `nats://host:4222,host/subject?creds_file=user.creds` | `nats::NatsSink` |
 /// | `redis://host/0/stream?max_len=1000000`, `rediss://a,b/0/stream?cluster=true` | `redis::RedisSink` |
+/// | `postgres://user@host:5432/database/table` | `postgres::PostgresSink` |
 ///
 /// What follows `?` are options of the sink, the keys and values of its table, divided by `&`. Reserved characters are
 /// percent-encoded. Secrets do not belong in URLs, where others see them, and are refused there; `options` takes them. An

@@ -10,7 +10,7 @@ use super::world::{Offer, SimulatedClock, Step, World, with_lanes};
 use super::{Figures, caught};
 use crate::batch::Batch;
 use crate::error::{ErrorKind, Result};
-use crate::options::{Mode, NEVER, OnExhausted, OnExpired, Options, Order, Storage};
+use crate::options::{Mode, NEVER, OnExhausted, OnExpired, Options, Order, Storage, WhenFull};
 use crate::platform::simulated::SimulatedDisk;
 use crate::platform::{Clock, lock};
 use crate::stats::State;
@@ -69,6 +69,8 @@ struct Model {
     delivered: u64,
     /// Records and bytes that were too old to be sent.
     expired: (u64, u64),
+    /// Records and bytes that made room for others.
+    dropped: (u64, u64),
     /// Nothing goes out before this, by the rate.
     paced_until: Duration,
     stopped: bool,
@@ -152,6 +154,22 @@ impl Model {
             let (count, sum) = mine.fold((0, 0), |(count, sum), (_, record)| (count + 1, sum + record.bytes));
             count > 0 && (count >= self.options.max_records || sum + bytes > self.options.max_bytes)
         })
+    }
+
+    /// The oldest batches make room, with so many records in all. Where segments end is not for the model to know, but they
+    /// are the first ones, and whole. Returns the bytes of all but the last of them.
+    fn drop_oldest(&mut self, records: u64) -> u64 {
+        self.seal();
+        let (before, mut last) = (self.dropped, 0);
+        while self.dropped.0 < before.0 + records
+            && let Some(batch) = self.batches.pop_front()
+        {
+            let left = batch.parts.iter().flat_map(|part| &part.left);
+            last = left.clone().map(|seq| self.records[seq].bytes).sum();
+            self.dropped = (self.dropped.0 + left.count() as u64, self.dropped.1 + last);
+        }
+        self.forget_finished();
+        self.dropped.1 - before.1 - last
     }
 
     fn put(&mut self, record: Known) -> Told {
@@ -340,7 +358,7 @@ impl Model {
             }
         }
         self.options = options;
-        (self.delivered, self.expired, self.stopped) = (0, (0, 0), false);
+        (self.delivered, self.expired, self.dropped, self.stopped) = (0, (0, 0), (0, 0), false);
         self.paced_until = Duration::ZERO;
     }
 
@@ -380,13 +398,18 @@ impl Model {
 
 /// What the log may take when everything is finished: the segment in use, the next, and those kept for use again, each as
 /// large as the largest record makes it.
-const MOST_KEPT: u64 = 4 * (80 << 10);
+const MOST_KEPT: u64 = 4 * LONGEST_SEGMENT;
+
+/// The longest segment that a record of a random program makes.
+const LONGEST_SEGMENT: u64 = 80 << 10;
 
 /// Runs a program and the model side by side. The error says where they differ.
 pub(crate) fn compare(program: &Workload, seed: u64, figures: &mut Figures) -> std::result::Result<(), String> {
     let mut options = program.options.clone();
-    // The model has room for everything.
-    options.max_buffer_bytes = 1 << 30;
+    // The model has room for everything, or for all that is put.
+    if options.when_full != WhenFull::DropOldest {
+        options.max_buffer_bytes = 1 << 30;
+    }
     let oracle = Oracle::new(&options, false);
     let clock = SimulatedClock::new();
     let disk = SimulatedDisk::new(options.storage != Storage::File);
@@ -404,6 +427,7 @@ pub(crate) fn compare(program: &Workload, seed: u64, figures: &mut Figures) -> s
         letters: BTreeMap::new(),
         delivered: 0,
         expired: (0, 0),
+        dropped: (0, 0),
         paced_until: Duration::ZERO,
         stopped: false,
         offers: Vec::new(),
@@ -411,10 +435,14 @@ pub(crate) fn compare(program: &Workload, seed: u64, figures: &mut Figures) -> s
     world.open().map_err(|error| error.to_string())?;
     for (at, step) in program.steps.iter().enumerate().filter(|(_, step)| !matches!(step, Step::FreeBlocks(_))) {
         figures.steps += 1;
-        let told = model.step(step);
+        let buffer_bytes = world.producer().map_or(0, |producer| producer.stats().buffer_bytes);
         let stepped = caught(|| Ok(world.step(step)));
         let result = stepped.map_err(|what| format!("{}, step {at}, {step:?}: {what}", program.name))?;
         let result = result.map_err(|error| error.kind());
+        let dropped = world.producer().map_or(model.dropped.0, |producer| producer.stats().dropped_records);
+        let dropped = dropped.saturating_sub(model.dropped.0);
+        let made_room = if dropped > 0 { model.drop_oldest(dropped) } else { 0 };
+        let told = model.step(step);
         let here = |what: &str, must: &dyn std::fmt::Debug, is: &dyn std::fmt::Debug| {
             Err(format!("{}, step {at}, {step:?}: {what} must be {must:?} and is {is:?}\n{model:?}", program.name))
         };
@@ -440,6 +468,16 @@ pub(crate) fn compare(program: &Workload, seed: u64, figures: &mut Figures) -> s
         if (stats.expired_records, stats.expired_bytes) != model.expired {
             let is = (stats.expired_records, stats.expired_bytes);
             return here("expired records and bytes", &model.expired, &is);
+        }
+        if (stats.dropped_records, stats.dropped_bytes) != model.dropped {
+            return here("dropped records and bytes", &model.dropped, &(stats.dropped_records, stats.dropped_bytes));
+        }
+        if dropped > 0 && buffer_bytes + LONGEST_SEGMENT <= model.options.max_buffer_bytes {
+            return here("what the log takes when it drops", &model.options.max_buffer_bytes, &buffer_bytes);
+        }
+        // A record may need more than the first segment has had. The last batch may reach into the next one.
+        if made_room > 2 * LONGEST_SEGMENT {
+            return here("the bytes that make room", &(2 * LONGEST_SEGMENT), &made_room);
         }
         if matches!(step, Step::Chores) && pending == 0 && stats.buffer_bytes > MOST_KEPT {
             return here("what a drained log takes", &MOST_KEPT, &stats.buffer_bytes);

@@ -13,7 +13,7 @@ use super::oracle::Mood::{self, *};
 use super::workloads::{Workload, options};
 use super::world::Step::{self, *};
 use super::{Figures, for_all};
-use crate::options::{Durability, Mode, NEVER, OnExhausted, OnExpired, Order, Storage};
+use crate::options::{Durability, Mode, NEVER, OnExhausted, OnExpired, Order, Storage, WhenFull};
 
 fn mood() -> impl Strategy<Value = Mood> {
     prop_oneof![4 => Just(Good), 2 => Just(Mixed), 1 => Just(Partial), 1 => Just(Fails), 1 => Just(Down), 1 => Just(Rejects), 1 => Just(Panics)]
@@ -66,9 +66,11 @@ fn program(length: usize) -> impl Strategy<Value = Workload> {
         1 => prop_oneof![Just(1000), Just(10_000), Just(1_000_000)].prop_map(|bytes| (0, bytes)),
         1 => Just((200, 100_000)),
     ];
+    // Where it is not the model that has room for everything: for four to six segments.
+    let room = prop_oneof![3 => Just(None), 1 => (256..400u64).prop_map(|kib| Some(kib << 10))];
     let steps = prop::collection::vec(step(), 1..length);
-    (durability, storage, mode, on_exhausted, rest, (age, rate), steps).prop_map(
-        |(durability, storage, mode, on_exhausted, rest, (age, rate), steps)| {
+    (durability, storage, mode, on_exhausted, rest, (age, rate, room), steps).prop_map(
+        |(durability, storage, mode, on_exhausted, rest, (age, rate, room), mut steps)| {
             let (max_records, linger, (order, max_in_flight, max_batches_ahead), count_unavailable, max_bytes) = rest;
             let linger = Duration::from_millis(linger);
             let mut options = options();
@@ -77,6 +79,19 @@ fn program(length: usize) -> impl Strategy<Value = Workload> {
             options = crate::Options { count_unavailable, max_bytes, ..options };
             (options.on_expired, options.max_age) = age;
             (options.max_rate_records, options.max_rate_bytes) = rate;
+            if let Some(room) = room {
+                (options.when_full, options.max_buffer_bytes, options.max_bytes) = (WhenFull::DropOldest, room, 80_000);
+                // Records of which a few fill a segment, behind an outage.
+                for step in &mut steps {
+                    match step {
+                        Put(len) => *len = 10_000 + *len * 7 % 60_000,
+                        // It puts many records, and the model is told of a step how much made room in all.
+                        Replay => *step = Chores,
+                        _ => {}
+                    }
+                }
+                steps.insert(0, Sink(Down));
+            }
             Workload { name: "a random program".into(), options, steps, target: None }
         },
     )

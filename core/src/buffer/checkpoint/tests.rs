@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::*;
+use crate::buffer::open_batch::BatchCaps;
 use crate::buffer::reader::Reader;
 use crate::buffer::recovery::recover;
-use crate::buffer::writer::BatchCaps;
 use crate::limits::Limits;
 use crate::options::Trust;
 use crate::platform::Disk;

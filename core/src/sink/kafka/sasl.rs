@@ -2,20 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256, Sha512};
 use zeroize::Zeroizing;
 
 use super::options::{KafkaOptions, Sasl};
 use crate::error::Result;
 use crate::secret::Secret;
-use crate::sink::net::encode::hex;
+use crate::sink::net::scram::{Scram, ScramHash, shown};
 use crate::sink::net::{invalid, secret_file};
-
-/// A server that asks for more rounds than this wants us busy, and not safe. RFC 7677 asks for 4,096.
-const MOST_ROUNDS: u32 = 1_000_000;
 
 /// What the exchanges need.
 #[derive(Clone)]
@@ -87,13 +80,6 @@ impl Credentials {
             Source::Given(secret) => secret.clone(),
             Source::File(path) => read(path)?,
         };
-        let mut nonce = [0; 24];
-        let random = rustls::crypto::ring::default_provider().secure_random;
-        random.fill(&mut nonce).map_err(|_| "the system has no random numbers")?;
-        Ok(self.begin_with(secret, &hex(&nonce)))
-    }
-
-    fn begin_with(&self, secret: Secret, nonce: &str) -> Exchange {
         let user = &self.username;
         let (first, state) = match self.mechanism {
             Sasl::Plain | Sasl::None => (format!("\0{user}\0{}", secret.reveal()), State::Last),
@@ -101,15 +87,16 @@ impl Credentials {
                 let more: String = self.extensions.iter().map(|(name, value)| format!("{name}={value}\x01")).collect();
                 (format!("n,,\x01auth=Bearer {}\x01{more}\x01", secret.reveal()), State::Bearer)
             }
-            Sasl::ScramSha256 | Sasl::ScramSha512 => {
-                let user = user.replace('=', "=3D").replace(',', "=2C");
-                let bare = format!("n={user},r={nonce}");
-                let wide = self.mechanism == Sasl::ScramSha512;
-                (format!("n,,{bare}"), State::Challenge { secret, wide, bare, nonce: nonce.to_owned() })
-            }
+            Sasl::ScramSha256 => begin_scram(ScramHash::Sha256, user, secret)?,
+            Sasl::ScramSha512 => begin_scram(ScramHash::Sha512, user, secret)?,
         };
-        Exchange { first: Zeroizing::new(first.into_bytes()), state }
+        Ok(Exchange { first: Zeroizing::new(first.into_bytes()), state })
     }
+}
+
+fn begin_scram(hash: ScramHash, user: &str, secret: Secret) -> Result<(String, State), String> {
+    let scram = Scram::begin(hash, user, secret)?;
+    Ok((scram.first(), State::Challenge(scram)))
 }
 
 fn read(path: &Path) -> Result<Secret, String> {
@@ -133,9 +120,9 @@ enum State {
     /// The same, where a word that is not empty is a refusal.
     Bearer,
     /// SCRAM: the server's next word is its challenge.
-    Challenge { secret: Secret, wide: bool, bare: String, nonce: String },
+    Challenge(Scram),
     /// SCRAM: the server's next word proves that it knows the password, too.
-    Proof { expected: Vec<u8> },
+    Proof(Scram),
 }
 
 impl Exchange {
@@ -148,86 +135,14 @@ impl Exchange {
             State::Last => Ok(None),
             State::Bearer if word.is_empty() => Ok(None),
             State::Bearer => Err(format!("the token was refused: {}", shown(word))),
-            State::Challenge { secret, wide, bare, nonce } => {
-                let (said, expected) = match wide {
-                    false => scram::<Sha256Mac>(&secret, &bare, &nonce, word)?,
-                    true => scram::<Sha512Mac>(&secret, &bare, &nonce, word)?,
-                };
-                self.state = State::Proof { expected };
+            State::Challenge(mut scram) => {
+                let said = scram.answer(word)?;
+                self.state = State::Proof(scram);
                 Ok(Some(said))
             }
-            State::Proof { expected } => {
-                let text = std::str::from_utf8(word).unwrap_or_default();
-                let proof = text.split(',').find_map(|field| field.strip_prefix("v="));
-                match proof.and_then(|proof| BASE64_STANDARD.decode(proof).ok()) {
-                    Some(proof) if proof == expected => Ok(None),
-                    _ => Err(format!("the broker does not prove that it knows the password: {}", shown(word))),
-                }
-            }
+            State::Proof(mut scram) => scram.finish(word).map(|()| None),
         }
     }
-}
-
-fn shown(word: &[u8]) -> String {
-    String::from_utf8_lossy(word).chars().filter(|c| !c.is_control()).take(300).collect()
-}
-
-/// The two functions of which SCRAM is made.
-trait Hash {
-    fn mac(key: &[u8], parts: &[&[u8]]) -> Zeroizing<Vec<u8>>;
-    fn hash(bytes: &[u8]) -> Zeroizing<Vec<u8>>;
-}
-
-struct Sha256Mac;
-struct Sha512Mac;
-
-macro_rules! hash {
-    ($name:ident, $digest:ty) => {
-        impl Hash for $name {
-            fn mac(key: &[u8], parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
-                let mut mac = Hmac::<$digest>::new_from_slice(key).expect("HMAC takes keys of any length");
-                parts.iter().for_each(|part| mac.update(part));
-                Zeroizing::new(mac.finalize().into_bytes().to_vec())
-            }
-            fn hash(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
-                Zeroizing::new(<$digest>::digest(bytes).to_vec())
-            }
-        }
-    };
-}
-hash!(Sha256Mac, Sha256);
-hash!(Sha512Mac, Sha512);
-
-/// Our last word of SCRAM (RFC 5802), and what the server has to say then.
-fn scram<H: Hash>(secret: &Secret, bare: &str, nonce: &str, challenge: &[u8]) -> Result<(Vec<u8>, Vec<u8>), String> {
-    let wrong = || format!("the broker's challenge is none of SCRAM: {}", shown(challenge));
-    let challenge = std::str::from_utf8(challenge).map_err(|_| wrong())?;
-    let field = |name: &str| challenge.split(',').find_map(|field| field.strip_prefix(name)).ok_or_else(wrong);
-    let (both, salt) = (field("r=")?, BASE64_STANDARD.decode(field("s=")?).map_err(|_| wrong())?);
-    let rounds: u32 = field("i=")?.parse().map_err(|_| wrong())?;
-    if !both.starts_with(nonce) || both.len() == nonce.len() || !(1..=MOST_ROUNDS).contains(&rounds) {
-        return Err(wrong());
-    }
-    let salted = salted_password::<H>(secret.reveal().as_bytes(), &salt, rounds);
-    let client_key = H::mac(&salted, &[b"Client Key"]);
-    let without_proof = format!("c=biws,r={both}");
-    let message: [&[u8]; 5] = [bare.as_bytes(), b",", challenge.as_bytes(), b",", without_proof.as_bytes()];
-    let signature = H::mac(&H::hash(&client_key), &message);
-    let proof: Vec<u8> = client_key.iter().zip(signature.iter()).map(|(key, signature)| key ^ signature).collect();
-    let server_key = H::mac(&salted, &[b"Server Key"]);
-    let said = format!("{without_proof},p={}", BASE64_STANDARD.encode(proof));
-    Ok((said.into_bytes(), H::mac(&server_key, &message).to_vec()))
-}
-
-/// PBKDF2 of one block.
-fn salted_password<H: Hash>(password: &[u8], salt: &[u8], rounds: u32) -> Zeroizing<Vec<u8>> {
-    let mut last = H::mac(password, &[salt, &1u32.to_be_bytes()]);
-    let mut sum = last.clone();
-    for _ in 1..rounds {
-        last = H::mac(password, &[&last]);
-        sum.iter_mut().zip(last.iter()).for_each(|(sum, last)| *sum ^= last);
-    }
-    sum
 }
 
 #[cfg(test)]
@@ -237,39 +152,6 @@ mod tests {
     fn credentials(pairs: &[(&str, &str)]) -> Result<Option<Credentials>> {
         let pairs: Vec<_> = [("brokers", "h")].into_iter().chain(pairs.iter().copied()).collect();
         Credentials::of(&KafkaOptions::from_pairs(&pairs)?)
-    }
-
-    /// The exchange of RFC 7677, section 3.
-    #[test]
-    fn scram_as_in_its_rfc() {
-        let pairs = [("sasl", "scram-sha-256"), ("username", "user"), ("password", "pencil")];
-        let credentials = credentials(&pairs).unwrap().unwrap();
-        let mut exchange = credentials.begin_with(Secret::new("pencil"), "rOprNGfwEbeRWgbNEkqO");
-        assert_eq!(&exchange.first[..], b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO");
-        let challenge = b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
-        let said = exchange.answer(challenge).unwrap().unwrap();
-        assert_eq!(
-            String::from_utf8(said).unwrap(),
-            "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="
-        );
-        assert_eq!(exchange.answer(b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=").unwrap(), None);
-    }
-
-    #[test]
-    fn a_broker_that_does_not_know_the_password_is_none() {
-        let pairs = [("sasl", "scram-sha-512"), ("username", "a=b,c"), ("password", "hush-hush")];
-        let credentials = credentials(&pairs).unwrap().unwrap();
-        let mut exchange = credentials.begin_with(Secret::new("hush-hush"), "abc");
-        assert_eq!(&exchange.first[..], b"n,,n=a=3Db=2Cc,r=abc");
-        for bad in
-            ["", "r=abc,s=AA==,i=1", "r=xyz1,s=AA==,i=1", "r=abcd,s=AA==,i=0", "r=abcd,s=AA==,i=4000000000", "e=no"]
-        {
-            let mut exchange = credentials.begin_with(Secret::new("hush-hush"), "abc");
-            assert!(exchange.answer(bad.as_bytes()).is_err(), "{bad}");
-        }
-        exchange.answer(b"r=abcd,s=AA==,i=2").unwrap().unwrap();
-        let error = exchange.answer(b"v=AAAA").unwrap_err();
-        assert!(!error.contains("hush"), "{error}");
     }
 
     #[test]

@@ -79,7 +79,7 @@ impl Delivery {
 
     /// Sends no record before one that stands before it, also while it looks for the one that is refused.
     #[cfg_attr(
-        not(any(feature = "http", feature = "kafka")),
+        not(any(feature = "http", feature = "kafka", feature = "postgres")),
         allow(dead_code, reason = "for the sinks whose order is that of the calls")
     )]
     pub(crate) fn in_order(len: usize) -> Self {

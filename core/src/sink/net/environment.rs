@@ -43,7 +43,7 @@ impl Environment {
     /// # Errors
     /// `InvalidArgument` if the two contradict each other.
     #[cfg_attr(
-        not(any(feature = "http", feature = "kafka", feature = "nats", feature = "redis")),
+        not(any(feature = "http", feature = "kafka", feature = "nats", feature = "postgres", feature = "redis")),
         allow(dead_code, reason = "for the sinks with this option")
     )]
     pub(crate) fn chosen(given: Option<Environment>, use_environment: bool) -> Result<Environment> {

@@ -85,7 +85,10 @@ impl CallError {
     }
 
     /// The same as an answer for the whole batch.
-    #[cfg_attr(not(any(feature = "nats", feature = "redis")), allow(dead_code, reason = "for the sinks to brokers"))]
+    #[cfg_attr(
+        not(any(feature = "nats", feature = "postgres", feature = "redis")),
+        allow(dead_code, reason = "for the sinks to brokers")
+    )]
     pub(crate) fn into_send_error(self) -> SendError {
         match self.into_outcome() {
             Outcome::Unavailable { error, retry_after } => SendError::Unavailable { error, retry_after },

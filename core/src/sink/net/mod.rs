@@ -21,6 +21,7 @@
 //! | `redact` | masks secrets that a service repeats |
 //! | `template` | texts with `{key}`, `{topic}` and the like; where a record goes within a sink |
 //! | `encode` | percent-encoding, hexadecimal digits |
+//! | `scram` | proofs of a password, of us and of a server |
 
 #[cfg_attr(not(any(feature = "nats", feature = "redis")), allow(dead_code, reason = "for the sinks to brokers"))]
 pub(crate) mod attempted;
@@ -49,6 +50,8 @@ pub(crate) mod fuzz;
 pub(crate) mod http;
 pub(crate) mod proxy;
 pub(crate) mod redact;
+#[cfg(any(feature = "kafka", feature = "postgres"))]
+pub(crate) mod scram;
 pub(crate) mod secret_file;
 #[cfg(any(test, feature = "torture"))]
 #[cfg_attr(not(any(feature = "nats", feature = "redis")), allow(dead_code, reason = "for the sinks to brokers"))]

@@ -42,7 +42,7 @@ impl Trust {
     /// # Errors
     /// As of [`load`](Self::load).
     #[cfg_attr(
-        not(any(feature = "http", feature = "kafka", feature = "nats", feature = "redis")),
+        not(any(feature = "http", feature = "kafka", feature = "nats", feature = "postgres", feature = "redis")),
         allow(dead_code, reason = "for the sinks with this option")
     )]
     pub(crate) fn chosen(bundle: &str, environment: &Environment) -> Result<Self> {
@@ -79,7 +79,7 @@ impl Identity {
     /// # Errors
     /// `Io` if a file cannot be read, `InvalidArgument` if it does not hold what it should.
     #[cfg_attr(
-        not(any(feature = "http", feature = "kafka", feature = "nats", feature = "redis")),
+        not(any(feature = "http", feature = "kafka", feature = "nats", feature = "postgres", feature = "redis")),
         allow(dead_code, reason = "for the sinks that show one")
     )]
     pub(crate) fn load(certificate: &str, key: &str) -> Result<Self> {
@@ -122,7 +122,7 @@ impl Identity {
     /// # Errors
     /// As of [`load`](Self::load), and for a key without a certificate.
     #[cfg_attr(
-        not(any(feature = "http", feature = "kafka", feature = "nats", feature = "redis")),
+        not(any(feature = "http", feature = "kafka", feature = "nats", feature = "postgres", feature = "redis")),
         allow(dead_code, reason = "for the sinks that show one")
     )]
     pub(crate) fn of_options(certificate: &str, key: &str) -> Result<Option<Self>> {

@@ -45,6 +45,8 @@ const TARGETS: &[Target] = &[
     ("nats", crate::sink::nats::fuzz::run),
     #[cfg(feature = "net")]
     ("net", crate::sink::net::fuzz::run),
+    #[cfg(feature = "postgres")]
+    ("postgres", crate::sink::postgres::fuzz::run),
     #[cfg(feature = "redis")]
     ("redis", crate::sink::redis::fuzz::run),
 ];

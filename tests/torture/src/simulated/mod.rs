@@ -21,7 +21,7 @@ use super::named::is_no;
 use super::{Directory, Disk, File, FileKind, Holder, Open, Seen, Sharing, sync_name};
 use crate::buffer::format::SEGMENT_HEADER_BYTES;
 use crate::platform::sync::Mutex;
-use crate::platform::{Clock, Environment, Trust, lock};
+use crate::platform::{Clock, EngineClock, Environment, Trust, lock};
 
 const BLOCK: u64 = 4096;
 
@@ -288,7 +288,7 @@ impl SimulatedDisk {
         // A lock that no schedule of threads sees.
         let dice = StdMutex::new(Dice::new(seed));
         let random = Arc::new(move || dice.lock().unwrap_or_else(PoisonError::into_inner).roll());
-        Environment { disk: Arc::new(self.clone()), clock, random, threads: false }
+        Environment { disk: Arc::new(self.clone()), clock: EngineClock::Other(clock), random, threads: false }
     }
 
     /// The disk as it is now, between two operations.

@@ -57,6 +57,51 @@ pub(super) fn rate(run: &Run) {
     run.settle_accounts(producer);
 }
 
+/// Manual mode: threads take all that they find, and one asks for the descriptor meanwhile. Whatever comes in between what, the
+/// descriptor is readable in the end if there is a batch that nobody has seen.
+pub(super) fn readiness(run: &Run) {
+    let mut options = run.options();
+    options.mode = Mode::Manual;
+    options.durability = Durability::Os;
+    options.max_records = 1;
+    options.max_in_flight = run.one_of(&[1, 2]);
+    options.order = Order::None;
+    options.linger = run.one_of(&[Duration::from_millis(5), crate::options::NEVER]);
+    let producer = run.open(&options);
+    let mut threads = run.putters(&producer, 2, &[10, 10, 10]);
+    for _ in 0..2 {
+        let (ledger, producer) = (run.ledger.clone(), producer.clone());
+        threads.push(spawn(move || {
+            for _ in 0..3 {
+                let _ = producer.fd().expect("there is a descriptor");
+                while let Some(batch) = producer.next_batch().expect("it runs") {
+                    locked(&ledger).arrive(&batch);
+                    let answer = Ok(Report::delivered());
+                    {
+                        let mut ledger = locked(&ledger);
+                        ledger.look(&batch);
+                        ledger.answer(&batch, &answer);
+                    }
+                    producer.settle(batch, answer).expect("it is heard");
+                }
+                scheduled::pause();
+            }
+        }));
+    }
+    join(threads);
+    if producer.next_wait() == Some(Duration::ZERO) {
+        // Real time: it is readable already, unless this is the failure.
+        let within = rustix::time::Timespec { tv_sec: 2, tv_nsec: 0 };
+        let fd = producer.fd().expect("there is a descriptor");
+        let mut polled = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)];
+        if rustix::event::poll(&mut polled, Some(&within)) != Ok(1) {
+            locked(&run.ledger).violate("there is a batch, and who polls is not told".into());
+        }
+    }
+    drop(producer.close(Duration::ZERO));
+    run.settle_accounts(producer);
+}
+
 /// Manual mode: the program's threads take batches and settle them, until one closes. Of two that answer for one at the same
 /// time one is heard; a late answer, also one of an attempt before, is not.
 pub(super) fn manual(run: &Run) {

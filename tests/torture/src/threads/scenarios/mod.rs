@@ -6,7 +6,7 @@ mod slots;
 
 use std::time::Duration;
 
-use answers::{lanes, manual, raise_and_resume, rate, replay};
+use answers::{lanes, manual, raise_and_resume, rate, readiness, replay};
 use endings::{closing, closing_a_buffer, dropping};
 use slots::{adoption, manual_adoption};
 
@@ -17,7 +17,7 @@ use crate::platform::simulated::{Crash, Fault, Trouble};
 use crate::platform::sync::{scheduled, thread};
 
 /// The scenarios and their names.
-pub(super) const SCENARIOS: [(&str, fn(&Run)); 21] = [
+pub(super) const SCENARIOS: [(&str, fn(&Run)); 22] = [
     ("everything at once", everything_at_once),
     ("group commit", group_commit),
     ("a sync that fails", a_sync_that_fails),
@@ -33,6 +33,7 @@ pub(super) const SCENARIOS: [(&str, fn(&Run)); 21] = [
     ("closing a buffer", closing_a_buffer),
     ("dropping", dropping),
     ("manual", manual),
+    ("readiness", readiness),
     ("raise and resume", raise_and_resume),
     ("replay", replay),
     ("lanes", lanes),
