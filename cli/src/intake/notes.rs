@@ -244,7 +244,7 @@ mod tests {
         let (one, other) = (format!("{}:1:2:3", "f".repeat(16)), format!("{}:4:5:6", "e".repeat(16)));
         let file = [note.line(&one), note.line(&other), note.line(&one)].concat();
         let long = "9".repeat(MOST_NOTE * 3);
-        crate::any_bytes::changed(&[file.as_bytes(), b"", long.as_bytes()], 2000, |bytes| {
+        crate::any_bytes::changed(&[file.as_bytes(), b"", long.as_bytes()], 300, |bytes| {
             let told = || String::from_utf8_lossy(bytes).into_owned();
             let _ = std::fs::remove_file(&path);
             let folder = File::open(directory.path()).unwrap();

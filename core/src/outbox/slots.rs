@@ -152,6 +152,15 @@ impl Outbox {
         if slot.number == 0 || !slot.is_spare()? {
             return Ok(());
         }
+        self.take_away(slot)
+    }
+
+    /// Removes a slot that had no log, and in which none could be begun.
+    pub(crate) fn discard(&self, slot: Slot) -> io::Result<()> {
+        if slot.number == 0 || !slot.is_bare()? { Ok(()) } else { self.take_away(slot) }
+    }
+
+    fn take_away(&self, slot: Slot) -> io::Result<()> {
         slot.dir.open(SPARE, Open::Create)?;
         slot.dir.sync()?;
         slot.clear()?;
@@ -190,9 +199,11 @@ impl Slot {
     }
 
     fn is_spare(&self) -> io::Result<bool> {
-        if !self.is_finished()? {
-            return Ok(false);
-        }
+        Ok(self.is_finished()? && self.is_bare()?)
+    }
+
+    /// Whether there is nothing in it but a log and what goes with one: no dead letter, no damaged bytes, no file of others.
+    fn is_bare(&self) -> io::Result<bool> {
         for name in self.dir.list()? {
             let is_empty = match &*name {
                 CORRUPT | DEAD_LETTERS => self.dir.directory(&name, false)?.list()?.is_empty(),

@@ -33,18 +33,21 @@ impl Inner {
         let (shared, was_alone) = if options.shared {
             let options = options.for_sink(&limits)?;
             let Opened { outbox, mut slot, was_alone } = Outbox::open(&dir, &options, &env)?;
-            let mut empty_ones = 0;
             let buffer = loop {
                 let others = Others { outbox: outbox.clone(), own: slot.number, env: env.clone() };
                 let place =
                     Place { dir: slot.dir.clone(), owner: slot.owner.clone(), neighbours: Some(Arc::new(others)) };
-                empty_ones += usize::from(slot.is_finished().unwrap_or(false));
+                let had_log = slot.has_log().unwrap_or(true);
                 match Buffer::open_at(place, options.clone(), limits, env.clone()) {
-                    // What another version or a bad sector has left there stops nobody: it waits for who can read it. What stops a
-                    // second slot that nothing was left in stops every slot.
-                    Err(error) if is_of_the_slot(&error) && empty_ones < 2 => {
+                    // What another version or a bad sector has left there stops nobody: it waits for who can read it.
+                    Err(error) if is_of_the_slot(&error) && had_log => {
                         let next = outbox.take(slot.number + 1).map_err(|_| error)?;
                         slot = next;
+                    }
+                    // What stops a slot that was empty stops every other one that would be made.
+                    Err(error) if !had_log => {
+                        let _ = outbox.discard(slot);
+                        return Err(error);
                     }
                     opened => break opened?,
                 }

@@ -1,6 +1,5 @@
 //! Which servers there are, and which is next.
 
-use super::subject;
 use crate::error::Result;
 use crate::platform::system_random;
 use crate::sink::net::invalid;
@@ -69,7 +68,8 @@ impl Server {
             }
             _ => (text, PORT),
         };
-        if host.is_empty() || subject::check(&host.replace(['[', ']', ':'], "x")).is_err() {
+        let is_of_a_host = |c: char| c.is_alphanumeric() || matches!(c, '-' | '.' | '_' | ':' | '[' | ']' | '%');
+        if host.is_empty() || !host.chars().all(is_of_a_host) {
             return Err(wrong());
         }
         Ok(Server { host: host.to_owned(), port, tls_name: host.to_owned() })
@@ -135,9 +135,17 @@ mod tests {
         assert_eq!(servers, [("a", 4222), ("b", 4333), ("[::1]", 1)]);
         assert_eq!((&place.username[..], &place.subject[..], place.tls), ("me@x", "orders.{key}", true));
         assert_eq!(Place::parse("nats://h").unwrap().subject, "");
-        for bad in
-            ["h", "http://h", "nats://", "nats://h:0", "nats://h:x", "nats://a@h,b@i", "nats://h,", "nats://h/%f"]
-        {
+        for bad in [
+            "h",
+            "http://h",
+            "nats://",
+            "nats://h:0",
+            "nats://h:x",
+            "nats://a@h,b@i",
+            "nats://h,",
+            "nats://h/%f",
+            "nats://a b",
+        ] {
             assert!(Place::parse(bad).is_err(), "{bad}");
         }
         let error = Place::parse("nats://me:hush@h/s").unwrap_err().to_string();
@@ -152,7 +160,7 @@ mod tests {
         let second = servers.current();
         servers.leave(&first);
         assert_eq!(servers.current(), second, "it was left already");
-        let told = ["a:4222", "10.0.0.1:4222", "c:4222", "nonsense:x"];
+        let told = ["a:4222", "10.0.0.1:4222", "c:4222", "nonsense:x", "NATS/1.0", "\"q\"", "a\r\nb"];
         servers.discover(&second, told.into_iter(), true);
         assert_eq!(servers.len(), 3, "a name is not believed that was told before TLS");
         servers.discover(&second, told.into_iter(), false);

@@ -195,11 +195,11 @@ fn exchange(source: &mut Source<'_>) -> Result<(), String> {
         _ => salt.clone(),
     };
     let checked = |answer: Result<Option<Vec<u8>>, String>| match answer {
-        Err(error) if error.contains("hush") || error.chars().count() > 400 || error.contains('\n') => Err(error),
+        Err(error) if error.contains("hush-hush") || error.chars().count() > 400 || error.contains('\n') => Err(error),
         answer => Ok(answer),
     };
     let Ok(Some(said)) = checked(exchange.answer(challenge.as_bytes()))? else { return Ok(()) };
-    if said.windows(4).any(|part| part == b"hush") {
+    if said.windows(9).any(|part| part == b"hush-hush") {
         return Err("the password was said".into());
     }
     match checked(exchange.answer(source.take(200)))? {

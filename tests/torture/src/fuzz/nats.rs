@@ -108,7 +108,8 @@ fn acknowledgement(source: &mut Source<'_>) -> Result<(), String> {
         None if payload.is_empty() && status.is_none() => Ok(()),
         None => Err("an answer says nothing".into()),
         Some(Ok(stored)) => {
-            let said: Value = serde_json::from_slice(payload).unwrap_or_default();
+            // What is passed over may be text that is none.
+            let said: Value = serde_json::from_str(&String::from_utf8_lossy(payload)).unwrap_or_default();
             let is_named = said["stream"] == *stored.stream && said["seq"] == stored.seq && stored.seq > 0;
             let count = said.get("count").filter(|count| !count.is_null());
             let is_counted = count.and_then(Value::as_u64) == stored.count;
@@ -175,9 +176,9 @@ fn greeting(nonce: &str) -> Result<(), String> {
             text.strip_suffix("\r\n").filter(|line| !line.contains(['\r', '\n'])).ok_or("several lines are said")?;
         let said: Value = serde_json::from_str(one.strip_prefix("CONNECT ").unwrap_or_default())
             .map_err(|error| format!("{error}: {one}"))?;
-        // Options are taken without the blanks around them.
+        // A secret is taken without the blanks around it.
         let is_token = key != "token" || [value, value.trim()].iter().any(|token| said["auth_token"] == *token);
-        if said["name"] != *name.trim() || !is_token || text.contains(SEED) {
+        if said["name"] != *name || !is_token || text.contains(SEED) {
             return Err(format!("{one} is said"));
         }
     }
