@@ -35,7 +35,7 @@ def test_a_table_has_what_was_put_in_order(server: Postgres, tmp_path: Path, num
     assert notes == [(-1, 5000, None)]
 
 
-@pytest.mark.parametrize("options", ["once=false", "max_call_records=7", "progress_table=public.%22my notes%22"])
+@pytest.mark.parametrize("options", ["once=false", "max_call_records=97", "progress_table=public.%22my notes%22"])
 def test_other_ways_to_send(server: Postgres, tmp_path: Path, numbers: Path, options: str) -> None:
     table = f"other_{len(options)}"
     server.make(table)
