@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 . tests/supply_chain/install.sh
-for file in tests/python tests/aws tests/http tests/brokers tests/kafka tests/compat tests/compat/old tests/supply_chain python/bench docs/site; do
+for file in tests/python tests/aws tests/http tests/brokers tests/kafka tests/compat tests/compat/old tests/supply_chain tests/wheels python/bench docs/site; do
   echo "$file/requirements.txt"
   "$tools/bin/pip-compile" --quiet --generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header \
     --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file "$file/requirements.new" \
