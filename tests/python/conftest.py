@@ -1,6 +1,7 @@
 """What every test may ask for."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,10 @@ from typing import Any
 import pytest
 import unistream
 from unistream import Producer
+
+# The background job of a shell ignores it, and so would the programs that the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
