@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import unistream
 from conftest import Appends, drain_outbox, wait_until
+from service import Headers, serving
 
 SENDS = """
 import os, unistream
@@ -419,21 +420,40 @@ def test_servers(kind: str, folder: Path) -> None:
 @pytest.mark.parametrize("name", ["app", "orders"])
 @pytest.mark.parametrize("preload", [False, True])
 def test_the_page_on_gunicorn(name: str, preload: bool, folder: Path) -> None:
-    """Its two programs, with a file in place of the service: three workers, one of them killed."""
+    """Its two programs, with a service of HTTP in place of the one that it names: three workers, one of them killed."""
     page = (Path(__file__).parents[2] / "docs/how-to/gunicorn.md").read_text()
     [program] = re.findall(rf"```python\n(# {name}\.py\n.*?)```", page, re.DOTALL)
     url = "cloudwatch-logs://shop/web?create_if_missing=true"
     assert (name == "app") == (url in program)
+    target = folder / f"{name}.txt"
+
+    def answer(_path: str, _headers: Headers, body: bytes) -> tuple[int, bytes]:
+        with target.open("ab", buffering=0) as file:
+            file.write(body)
+        return 200, b""
+
+    with serving(answer) as service:
+        run_the_page(program.replace(url, service), preload, folder, target)
+        if name == "app":
+            drain_outbox(folder / "logs-outbox", unistream.sink(service))
+        else:
+            drain_outbox(folder / "orders-outbox", Appends(target))
+    arrived = target.read_text()
+    # One request may have met the worker that was killed.
+    assert sum(f"/cart-{number}" in arrived for number in range(60)) >= 59
+
+
+def run_the_page(program: str, preload: bool, folder: Path, target: Path) -> None:
+    """Run a program with three workers, ask it for sixty pages, and kill a worker on the way."""
 
     class OfThePage(Server):
-        application = program.replace(url, "file:app.txt")
+        application = program
 
         def command(self) -> list[str]:
             command = [sys.executable, "-m", "gunicorn", "--workers", "3", "--bind", f"unix:{self.address}"]
             return [*command, *["--preload"] * preload, "application:application"]
 
     server = OfThePage(folder)
-    target = folder / f"{name}.txt"
     server.start(folder, target)
     try:
         wait_until(lambda: server.address.exists() and len(children(server)) == 3)
@@ -447,11 +467,6 @@ def test_the_page_on_gunicorn(name: str, preload: bool, folder: Path) -> None:
         assert server.stop() == 0, server.log.read_text()
     finally:
         server.kill_all()
-    outbox = folder / ("logs-outbox" if name == "app" else "orders-outbox")
-    drain_outbox(outbox, unistream.FileSink(target) if name == "app" else Appends(target))
-    arrived = target.read_text()
-    # One request may have met the worker that was killed.
-    assert sum(f"/cart-{number}" in arrived for number in range(60)) >= 59
 
 
 def children(server: Server) -> list[int]:
