@@ -54,7 +54,10 @@ pub(crate) mod redact;
 pub(crate) mod scram;
 pub(crate) mod secret_file;
 #[cfg(any(test, feature = "torture"))]
-#[cfg_attr(not(any(feature = "nats", feature = "redis")), allow(dead_code, reason = "for the sinks to brokers"))]
+#[cfg_attr(
+    not(any(feature = "nats", feature = "postgres", feature = "redis")),
+    allow(dead_code, reason = "for the sinks to brokers")
+)]
 pub(crate) mod slowly;
 mod socket;
 pub(crate) mod template;

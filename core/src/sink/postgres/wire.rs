@@ -240,18 +240,7 @@ pub(super) fn copy_fail(out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Gives so many bytes at a time.
-    struct Slowly<'a>(&'a [u8], usize);
-
-    impl Read for Slowly<'_> {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            let len = self.1.min(self.0.len()).min(buffer.len());
-            buffer[..len].copy_from_slice(&self.0[..len]);
-            self.0 = &self.0[len..];
-            Ok(len)
-        }
-    }
+    use crate::sink::net::slowly::Slowly;
 
     fn all(bytes: &[u8], at_once: usize) -> (Vec<Message>, io::Error) {
         let (mut reader, mut from) = (Reader::default(), Slowly(bytes, at_once));
